@@ -1,0 +1,155 @@
+"""The command line: one command is one call of :mod:`sidelight.api` or :mod:`sidelight.studies`.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers in a blink.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sidelight import __version__
+from sidelight.errors import SidelightError
+
+app = typer.Typer(
+    name="sidelight",
+    help="Learn medical image encoders from what medical images come with; tell with honest numbers what that saved.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[str, typer.Option("--data", help="folder, cohort.toml, or phantom:ultrasound")]
+Preset = Annotated[str | None, typer.Option("--preset", help="layout of a public data set: covid19_ultrasound, us4, busi")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
+Cache = Annotated[str | None, typer.Option("--cache", help="folder for decoded pixels (default DATA/.sidelight/cache)")]
+
+
+def _settings(config: Path | None, flags: list[str] | None, **given: Any) -> dict[str, Any]:
+    from sidelight.config import load_toml, merge, parse_flags
+
+    named = {key: value for key, value in given.items() if value is not None}
+    return merge(load_toml(config) if config else {}, parse_flags(flags or []), named)
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option("--data", help="your own cohort; default is synthetic ultrasound")] = "",
+    preset: Preset = None,
+    task: Annotated[str | None, typer.Option("--task", help="task to judge by; default is the cohort's first")] = None,
+    out: Annotated[Path, typer.Option("--out", help="folder of the runs, tables and report")] = Path("demo"),
+    every: Annotated[bool, typer.Option("--all", help="every method, not only one")] = False,
+    cache: Cache = None,
+) -> None:
+    """Pre-train, evaluate against random initialisation and from scratch, write a report: minutes on a laptop."""
+    from sidelight.studies import demo as run_demo
+
+    typer.echo(run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache))
+
+
+@app.command()
+def pretrain(
+    method: Annotated[str, typer.Argument(help="see `sidelight methods`")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="run folder; an existing run is resumed")],
+    preset: Preset = None,
+    config: Config = None,
+    flags: Set = None,
+    cache: Cache = None,
+) -> None:
+    """Learn an encoder without labels; resumes if the run exists."""
+    from sidelight.api import pretrain as run_pretrain
+
+    run = run_pretrain(method, data, out, preset=preset, **_settings(config, flags, cache=cache))
+    typer.echo(f"The run lies in {run.folder}; next: sidelight evaluate {run.folder} --data {data} --task TASK")
+
+
+@app.command()
+def evaluate(
+    encoder: Annotated[str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")],
+    data: Data,
+    task: Annotated[str, typer.Option("--task", help="a task of the cohort")],
+    protocol: Annotated[str, typer.Option("--protocol", help="knn, linear, finetune, finetune_last, published")] = "linear",
+    out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
+    random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
+    preset: Preset = None,
+    config: Config = None,
+    flags: Set = None,
+    cache: Cache = None,
+) -> None:
+    """Numbers with intervals, resampled by patient."""
+    from sidelight.api import evaluate as run_evaluate
+    from sidelight.reporting.terminal import results_table
+
+    settings = _settings(config, flags, cache=cache)
+    results = run_evaluate(encoder, data, task, protocol, preset=preset, out=out, random=random, **settings)
+    results_table(results)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="study file (TOML)")],
+    data: Annotated[str | None, typer.Option("--data", help="folder of the data set that the study names")] = None,
+    preset: Preset = None,
+    size: Annotated[str, typer.Option("--size", help="cpu or gpu")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", help="folder; default is work/STUDY-SIZE")] = None,
+    flags: Set = None,
+    cache: Cache = None,
+) -> None:
+    """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable."""
+    from sidelight.studies import study as run_study
+
+    settings = _settings(None, flags, data=data, preset=preset, cache=cache)
+    results = run_study(file, size=size, out=out, **settings)
+    typer.echo(f"{len(results.results)} numbers; the report lies in {results.folder / 'report.html'}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="a run or a study folder")],
+    out: Annotated[Path, typer.Option("--out", help="the HTML file, or a .md page")] = Path("report.html"),
+) -> None:
+    """One file that opens anywhere, without a network; a name ending in .md makes a Markdown page with figures."""
+    from sidelight.api import report as make_report
+
+    typer.echo(f"The report lies in {make_report(folder, out)}")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods, what each learns from, and its settings with their defaults."""
+    from sidelight.api import describe_methods
+
+    typer.echo(describe_methods())
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: errors become one sentence and exit code 2; an interrupted command says how to go on (exit code 130)."""
+    try:
+        app()
+    except SidelightError as error:
+        typer.echo(f"sidelight: {error}", err=True)
+        if error.exit_code > 128:
+            _how_to_go_on()
+        sys.exit(error.exit_code)
+
+
+def _how_to_go_on() -> None:
+    typer.echo(f"To go on: {shlex.join(['sidelight', *sys.argv[1:]])}", err=True)

@@ -1,0 +1,136 @@
+"""Settings: a TOML file, ``--set a.b=c`` flags and Python keyword arguments are one thing."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sidelight.errors import ConfigError, nearest
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
+
+
+class PretrainSettings(Settings):
+    """What every method understands. A method subclasses it and overrides defaults per profile."""
+
+    profile: Literal["default", "paper"] = "default"
+    encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
+    initial: str | None = Field(None, description="weights to start from: a file or an explicit hf-hub: name; none is random")
+    image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
+    epochs: int = Field(60, ge=1)
+    steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
+    batch_size: int = Field(32, ge=2)
+    accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
+    seed: int = Field(0, ge=0)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    schedule: Literal["cosine", "constant", "ramp_cosine"] = Field(
+        "cosine", description="ramp_cosine is Meta-USCL's exponential ramp followed by a half cosine"
+    )
+    warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
+    clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
+    repel: Literal["all", "other_item", "other_patient"] = Field(
+        "other_item", description="which items may be each other's negatives"
+    )
+    shuffle_pairs: bool = Field(False, description="negative control: every pair broken, the rest unchanged")
+    valid_fraction: float = Field(0.1, ge=0, lt=1, description="share of patients kept for the validation loss")
+    keep: Literal["last", "best"] = Field("last", description="which checkpoint becomes the encoder")
+    checkpoint_every: int = Field(0, ge=0, description="also checkpoint every so many steps; 0 is once per epoch")
+    max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unreadable items that stops the run")
+    where: dict[str, str | int | float | list[str]] = Field({}, description="which items to learn from, by column")
+    working_size: int | None = Field(None, ge=16, description="side of the cached pixels; none is image_size x 8/7")
+    cache: str | None = Field(None, description="folder for decoded pixels; none is DATA/.sidelight/cache")
+    max_frames: int = Field(64, ge=1, description="frames of a clip kept in the cache, uniformly spaced")
+    monitor_task: str | None = Field(None, description="task whose kNN accuracy is logged while training")
+    monitor_every: int = Field(10, ge=1, description="epochs between kNN readings")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; :raises ConfigError: when it is missing or malformed."""
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"The settings file {path} does not exist", do="Check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", do="Mend the line that it names") from None
+
+
+def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are TOML, a bare word is a string."""
+    values: dict[str, Any] = {}
+    for flag in flags:
+        key, equals, text = flag.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {flag!r} has no value", expected="key=value or group.key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *parents, leaf = key.strip().split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = value
+    return values
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; the later one wins, groups are merged key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = merged.get(key)
+            merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Validate ``values`` as ``kind``; :raises ConfigError: that names the setting and, if unknown, the nearest known one."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, kind.model_fields)) from None
+        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=first["msg"]) from None
+
+
+def digest(values: Any) -> str:
+    """Short, stable hash (16 hex digits) of anything JSON can say."""
+    text = json.dumps(values, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two resolved configs differ, as ``"lr: 0.1 -> 0.2"``."""
+    found: list[str] = []
+    for key in sorted({*old, *new}):
+        left, right = old.get(key), new.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(f"{prefix}{key}: {left!r} -> {right!r}")
+    return found
+
+
+def working_size(image_size: int) -> int:
+    """Side of the cached pixels for views of ``image_size``: an eighth more, so that a crop loses little, in steps of 8."""
+    return -(-image_size * 8 // 7 // 8) * 8

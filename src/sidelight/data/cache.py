@@ -1,0 +1,392 @@
+"""Decode once: every item of a cohort at a working size in memory-mapped files.
+
+The cache lies in ``DATA/.sidelight/cache/<key>`` (mode 0700), or in a folder of the user's choice. An item whose files
+keep their names, sizes and modification times is not decoded again; a build that is killed goes on where it was; a
+patient is deleted by :func:`forget`.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from sidelight.config import digest
+from sidelight.data import identity, shards
+from sidelight.data.pixels import Pixels
+from sidelight.data.read import spaced
+from sidelight.data.read.clip import Array
+from sidelight.data.shards import Row, Shard, forget
+from sidelight.data.working import is_grey, working
+from sidelight.errors import DataError, ReadError, TooManyBadItems
+
+__all__ = ["Pixels", "build", "forget"]
+
+FORMAT = 1
+SAMPLE = 32
+GREY_SHARE = 0.9
+RESERVE = 64 << 20
+
+
+class Source(Protocol):
+    """What the cache needs of a cohort; ``read`` may also take ``read_files``'s hints ``channels`` and ``target``."""
+
+    @property
+    def root(self) -> Path:
+        """Folder that the files lie in."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
+
+    @property
+    def phantom(self) -> Any:
+        """None where there are files."""
+
+    @property
+    def channels(self) -> int | None:
+        """1 or 3 where the cohort says so."""
+
+    @property
+    def hash(self) -> str:
+        """Of all that the items are."""
+
+    @property
+    def read(self) -> Any:
+        """``read(position, *, max_frames) -> Clip``."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One build: the recipe, and by position each item's hash, its group's and what its pixels depend on."""
+
+    cohort: Source
+    home: Path
+    size: int
+    channels: int
+    max_frames: int
+    max_bad: float
+    salt: str
+    keys: list[str]
+    groups: list[str]
+    states: list[str]
+
+    def valid(self, rows: dict[str, Row]) -> dict[int, Row]:
+        """Cached rows that are still right, by position."""
+        found = {}
+        for position, (key, group, state) in enumerate(zip(self.keys, self.groups, self.states, strict=True)):
+            row = rows.get(key)
+            if row and row["state"] == state and row["shard"].startswith(group):
+                found[position] = row
+        return found
+
+    def gone(self, rows: dict[str, Row]) -> set[str]:
+        """Groups whose shard holds an item that has left the cohort, changed, or moved to another group."""
+        kept = {row["key"] for row in self.valid(rows).values()}
+        return {row["shard"].partition(".")[0] for row in rows.values() if row["key"] not in kept}
+
+    def stale(self, rows: dict[str, Row]) -> dict[str, list[int]]:
+        """Positions by group, of the groups whose shard lacks an item or holds one that has gone."""
+        valid, gone = self.valid(rows), self.gone(rows)
+        members: dict[str, list[int]] = {}
+        for position, group in enumerate(self.groups):
+            members.setdefault(group, []).append(position)
+        return {g: at for g, at in members.items() if g in gone or any(position not in valid for position in at)}
+
+
+def build(
+    cohort: Source,
+    *,
+    size: int,
+    channels: int | None = None,
+    max_frames: int = 64,
+    folder: Path | None = None,
+    max_bad_fraction: float = 0.1,
+    progress: bool = False,
+) -> Pixels:
+    """The cohort's pixels at ``size`` x ``size``, from the cache where they are there, else decoded now.
+
+    :param channels: 1 or 3; without it the cohort's, and where that says nothing 1 if at least 90 % of up to 32 items
+        spread over the cohort are grey (see ``working.is_grey``), else 3.
+    :param max_frames: frames kept of a clip, evenly spread.
+    :param folder: keeps the cache in a subfolder of this one instead of the data's own ``.sidelight/cache``.
+    :param max_bad_fraction: share of unreadable items above which the build stops; they are tried again at every build.
+    :param progress: announce the size on stderr and show a bar when it takes longer than two seconds.
+    :raises DataError: when the cache cannot be written or does not fit on the disk.
+    :raises TooManyBadItems: with the first reasons.
+    """
+    asked = channels or cohort.channels
+    home = _home(cohort, folder, [size, asked, max_frames])
+    files = _files(cohort)
+    sample = _sample(len(files))
+    looked_at = digest([files[position] for position in sample])
+    header, rows = shards.load(home)
+    known = header.get("channels") if header.get("sample") == looked_at else None
+    resolved = asked or known
+    if resolved:
+        job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
+        if not job.stale(rows) and len(job.valid(rows)) == len(rows):
+            return _pixels(job, rows, {})
+    shards.prepare(home)
+    with shards.locked(home):
+        header, rows = shards.load(home)  # another process may have built it while this one waited
+        mean = None
+        if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
+            grey, mean = _look(cohort, sample, max_frames, size)
+            resolved = resolved or (1 if grey >= GREY_SHARE else 3)
+        job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
+        _announce(job, job.stale(rows), rows, mean, progress)
+        written = {"format": FORMAT, "size": size, "channels": resolved, "max_frames": max_frames}
+        shards.save_header(home, {**written, "sample": looked_at, "salt": job.salt, "source": cohort.hash})
+        try:
+            rows, bad = _fill(job, rows, progress)
+        except OSError as error:
+            raise DataError(
+                f"Writing the pixel cache in {home} failed ({error.strerror}); what was finished is kept",
+                do="Make room, or give another folder with --cache FOLDER, and run it again",
+            ) from error
+    return _pixels(job, rows, bad)
+
+
+def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
+    """Its folder, one per recipe and selection of items. For phantoms it lies in the user's cache folder."""
+    spec = getattr(cohort, "spec", None)
+    where = spec.get("where") if isinstance(spec, dict) else None
+    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe]
+    if cohort.phantom is not None:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidelight"
+        return Path(folder or base) / digest([cohort.hash, *what])
+    if folder is not None:
+        return Path(folder) / digest([str(cohort.root.resolve()), *what])
+    return cohort.root / ".sidelight" / "cache" / digest(what)
+
+
+def _files(cohort: Source) -> list[str]:
+    """For each item a digest of its files' names, sizes and times of modification; of a phantom, of the phantom."""
+    if cohort.phantom is not None:
+        return [digest([cohort.hash, item]) for item in cohort.items["item"]]
+    states = []
+    for files in cohort.items["files"]:
+        seen: list[Any] = []
+        for name in files:
+            with contextlib.suppress(OSError):  # reading it will say so
+                stat = (cohort.root / name).stat()
+                seen.append([name, stat.st_size, stat.st_mtime_ns])
+        states.append(digest([len(files), seen]))
+    return states
+
+
+def _job(
+    cohort: Source,
+    home: Path,
+    size: int,
+    channels: int,
+    max_frames: int,
+    max_bad: float,
+    files: list[str],
+    header: dict[str, Any],
+) -> _Job:
+    salt = header.get("salt") or hashlib.sha256(identity.key(cohort)).hexdigest()
+    keys = [shards.hashed(salt, item) for item in cohort.items["item"]]
+    groups = [shards.hashed(salt, group) for group in cohort.items["group"]]
+    states = [digest([FORMAT, size, channels, max_frames, state]) for state in files]
+    return _Job(cohort, home, size, channels, max_frames, max_bad, salt, keys, groups, states)
+
+
+def _sample(count: int) -> list[int]:
+    return [int(position) for position in spaced(count, max(2, min(SAMPLE, count)))] if count else []
+
+
+def _look(cohort: Source, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
+    """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
+
+    def one(position: int) -> tuple[bool, int] | None:
+        try:
+            frames = cohort.read(position, max_frames=max_frames, **_hints(cohort, target=size)).frames
+        except ReadError:
+            return None
+        return is_grey(frames), len(frames) * frames.itemsize * size * size
+
+    with ThreadPoolExecutor(_threads()) as pool:
+        seen = [found for found in pool.map(one, sample) if found]
+    return (float(np.mean([s[0] for s in seen])), float(np.mean([s[1] for s in seen]))) if seen else (1.0, 0.0)
+
+
+def _hints(cohort: Source, **hints: int) -> dict[str, int]:
+    """Those of the hints that the cohort's ``read`` understands."""
+    known = inspect.signature(cohort.read).parameters
+    return {name: value for name, value in hints.items() if name in known}
+
+
+def _threads() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _bound(items: int, size: int, channels: int, max_frames: int) -> int:
+    """Bytes that the cache has at most: every item a 16-bit clip of full length."""
+    return items * size * size * channels * max_frames * 2 + RESERVE
+
+
+def _free(home: Path) -> int:
+    return shutil.disk_usage(home).free
+
+
+def _announce(job: _Job, stale: dict[str, list[int]], rows: dict[str, Row], mean: float | None, progress: bool) -> None:
+    """Say how large the cache becomes; :raises DataError: when it does not fit."""
+    valid = job.valid(rows)
+    missing = sum(position not in valid for at in stale.values() for position in at)
+    bound = _bound(missing, job.size, job.channels, job.max_frames)
+    need = bound if mean is None else int(missing * mean * job.channels) + RESERVE
+    if need > _free(job.home):
+        free = f"{_free(job.home) / 1e9:.1f} GB are free"
+        raise DataError(
+            f"The pixel cache needs about {need / 1e9:.1f} GB in {job.home}, where {free}",
+            do="Make room, give another folder with --cache FOLDER, or choose a smaller image_size or max_frames",
+        )
+    if progress and missing:
+        size = (need - RESERVE) / 1e6 / (2 if mean is None else 1)
+        word = "at most" if mean is None else "about"
+        Console(stderr=True).print(
+            f"Pixel cache: {missing} items, {word} {size:,.0f} MB in {job.home}", highlight=False
+        )
+
+
+def _fill(job: _Job, rows: dict[str, Row], progress: bool) -> tuple[dict[str, Row], dict[int, str]]:
+    """Decode what is missing, write the shards of the groups concerned, drop what has gone.
+
+    :returns: the new rows by item hash, and the reasons by position of the items that could not be read.
+    """
+    valid, stale = job.valid(rows), job.stale(rows)
+    gone = job.gone(rows)
+    todo = [position for at in stale.values() for position in at if position not in valid]
+    table = {row["key"]: row for row in valid.values()}
+    bad: dict[int, str] = {}
+    saved, cost = time.monotonic(), 0.0
+    try:
+        with contextlib.closing(_watched(_decoded(job, todo), len(todo), progress)) as decoded:
+            for group, at in stale.items():
+                kept = [valid[position] for position in at if position in valid]
+                fresh = islice(decoded, len(at) - len(kept))
+                written = _write_group(job, group, kept, fresh, group in gone, bad)
+                table |= {row["key"]: row for row in written}
+                if time.monotonic() - saved > 2 + 20 * cost:  # what a kill may lose, for at most 5 % of the time
+                    began = time.monotonic()
+                    shards.save_index(job.home, table.values())
+                    saved = time.monotonic()
+                    cost = saved - began
+    finally:
+        shards.save_index(job.home, table.values())
+    shards.prune(job.home, table.values())
+    return table, bad
+
+
+Decoded = tuple[int, tuple[Row, Array] | str]
+
+
+def _write_group(
+    job: _Job, group: str, kept: list[Row], fresh: Iterator[Decoded], rewrite: bool, bad: dict[int, str]
+) -> list[Row]:
+    """The group's shard, written anew only where something was decoded or has gone."""
+    with Shard(job.home, group) as shard:
+        added = 0
+        for position, result in fresh:
+            if isinstance(result, str):
+                bad[position] = result
+                _too_many(job, bad)
+            else:
+                row, pixels = result
+                shard.add({"key": job.keys[position], "state": job.states[position], **row}, pixels)
+                added += 1
+        if not added and not (rewrite and kept):
+            return kept
+        for row in kept:
+            shard.copy(row)
+        return shard.commit()
+
+
+def _too_many(job: _Job, bad: dict[int, str]) -> None:
+    total = len(job.keys)
+    if len(bad) > job.max_bad * total or len(bad) == total:
+        first = "; ".join(reason.rstrip(".") for reason in list(bad.values())[:5])
+        raise TooManyBadItems(
+            f"{len(bad)} of {total} items cannot be read so far, more than max_bad_fraction = {job.max_bad} allows. "
+            f"The first: {first}",
+            do="Mend or leave out the files, or raise max_bad_fraction",
+        )
+
+
+def _decoded(job: _Job, positions: Sequence[int]) -> Generator[Decoded, None, None]:
+    """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read."""
+    hints = _hints(job.cohort, channels=job.channels, target=job.size)
+
+    def one(position: int) -> tuple[Row, Array] | str:
+        try:
+            clip = job.cohort.read(position, max_frames=job.max_frames, **hints)
+        except ReadError as error:
+            return str(error)
+        row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
+        return row, working(clip.frames, job.size, job.channels)
+
+    threads = _threads()
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[tuple[int, Future[tuple[Row, Array] | str]]] = deque()
+    try:
+        for position in positions:
+            ahead.append((position, pool.submit(one, position)))
+            if len(ahead) > 2 * threads:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _watched(decoded: Generator[Decoded, None, None], total: int, progress: bool) -> Generator[Decoded, None, None]:
+    """The same items, with a bar on stderr once two seconds have passed."""
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(decoded))
+        bar = None
+        for done, one in enumerate(decoded, 1):
+            if bar is None and progress and time.monotonic() - began > 2:
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                task = bar.add_task("decoding", total=total)
+            if bar is not None:
+                bar.update(task, completed=done)
+            yield one
+
+
+def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
+    items = job.cohort.items
+    names, owners = items["item"].tolist(), items["group"].tolist()
+    found = job.valid(rows)
+    columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
+    index = pd.DataFrame(
+        {
+            "position": list(found),
+            "item": [names[position] for position in found],
+            "group": [owners[position] for position in found],
+            **{name: [row[name] for row in found.values()] for name in columns},
+        }
+    )
+    content = digest([job.size, job.channels, sorted(zip(index["item"], index["digest"], strict=True))])
+    quarantine = pd.DataFrame({"item": [names[position] for position in bad], "reason": list(bad.values())}, dtype=str)
+    return Pixels(job.size, job.channels, job.home, index, quarantine, content)

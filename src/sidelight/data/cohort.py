@@ -1,0 +1,310 @@
+"""A cohort: items in long form with the levels above them, a view each, joined columns and tasks.
+
+>>> Cohort.open("phantom:ultrasound?patients=8").levels
+('patient', 'clip')
+"""
+
+import fnmatch
+import hashlib
+import importlib
+import inspect
+import os
+import pkgutil
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from sidelight.config import load_toml, merge, parse_flags
+from sidelight.data import identity
+from sidelight.data.columns import derive, describe, find_column, select
+from sidelight.data.items import list_items
+from sidelight.data.pattern import example
+from sidelight.data.presets import load_preset, preset_names
+from sidelight.data.spec import CohortSpec, TableSpec, TaskSpec, group, parse_spec
+from sidelight.data.tables import join, normalise, read_table
+from sidelight.data.task import Task, fit_classes, make_task
+from sidelight.errors import ConfigError, DataError, nearest
+
+if TYPE_CHECKING:
+    from sidelight.data.read import Clip
+
+
+class Phantom(Protocol):
+    """A synthetic source of items and pixels whose truth is known."""
+
+    items: pd.DataFrame
+    levels: tuple[str, ...]
+    tasks: Mapping[str, Mapping[str, Any]]
+    channels: int | None
+
+    def read(self, position: int, max_frames: int) -> "Clip":
+        """The frames of one item."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Items in long form; made by :meth:`open`."""
+
+    root: Path
+    name: str
+    items: pd.DataFrame
+    """One row per file, clip or series: ``item`` (unique str), ``files`` (tuple of paths relative to ``root``, several
+    are a stack of frames in order), a str column per level, ``view`` ("" if none), ``group`` (the outermost level; the
+    item's id where there are no levels), then the joined columns, all str with "" for blank."""
+    levels: tuple[str, ...] = ()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    channels: int | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    phantom: Phantom | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, preset: str | None = None, **options: Any) -> "Cohort":
+        """Open a cohort.
+
+        :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
+            ``"phantom:ultrasound?patients=40&seed=1"``.
+        :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
+        :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
+        :raises DataError: for files, tables and columns that do not say what they should.
+        :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
+        """
+        if str(path).startswith("phantom:"):
+            if preset is not None:
+                raise ConfigError(f"{path} is opened with the preset {preset!r}", do="A phantom takes no preset")
+            return _open_phantom(str(path), options)
+        root, values, source = _locate(Path(path), preset)
+        spec = parse_spec(merge(values, options), source)
+        items, notices = _items(root, spec)
+        if preset is not None and (root / "cohort.toml").exists():
+            notices = [f"cohort.toml is not used: the preset {preset} is", *notices]
+        items, described = describe(items, spec)
+        cohort = cls(
+            root=root,
+            name=spec.name or root.resolve().name,
+            items=_arrange(items, spec.levels),
+            levels=spec.levels,
+            channels=spec.images.channels,
+            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            notices=(*notices, *described),
+        )
+        return _with_tasks(cohort, spec)
+
+    def read(self, position: int, *, max_frames: int, channels: int | None = None, target: int | None = None) -> "Clip":
+        """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
+
+        :param channels: hint: 1 decodes to grey.
+        :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
+        :raises ReadError: when its files cannot be decoded.
+        """
+        if self.phantom is not None:
+            return self.phantom.read(position, max_frames)
+        from sidelight.data.read import read_files  # decoders load when pixels are wanted
+
+        paths = [self.root / name for name in self.items["files"].iloc[position]]
+        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root)
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits over the items, their columns, and the sizes and times of their files."""
+        total = hashlib.sha256(self.name.encode() if self.phantom is not None else b"")
+        total.update(self.items.to_csv(index=False).encode(errors="surrogateescape"))
+        for names in self.items["files"]:
+            for name in names:
+                try:
+                    stat = os.stat(self.root / name)
+                    total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
+                except OSError:
+                    total.update(b"gone;")
+        return total.hexdigest()[:16]
+
+    def item_hash(self, position: int) -> str:
+        """The name of an item that tells nothing about whose it is; see ``data/identity.py``."""
+        return identity.item_hash(self.items["item"].iloc[position], identity.key(self))
+
+
+def _locate(path: Path, preset: str | None) -> tuple[Path, dict[str, Any], str]:
+    """The folder, the raw cohort file and its name in errors."""
+    if preset is not None:
+        values = load_preset(preset)
+        if not path.is_dir():
+            raise DataError(f"{path} is no folder", expected=f"the folder of the data set {preset}")
+        return path, values, f"preset {preset}"
+    if not path.exists():
+        raise DataError(f"{path} does not exist", expected="a folder with cohort.toml, a cohort.toml, or phantom:NAME")
+    if path.is_file() and path.suffix != ".toml":
+        _refuse(path.parent, path.name)
+        raise DataError(f"{path} is one file", expected="a folder with cohort.toml, or that file")
+    file = path / "cohort.toml" if path.is_dir() else path
+    if not file.exists():
+        _refuse(path, "*")
+        raise DataError(
+            f"{path} holds no cohort.toml and no preset was named. {example(path)}",
+            do='Write a cohort.toml, at least files = "{patient}/{clip}.*" and levels = ["patient"], '
+            f"or name a preset: {', '.join(preset_names())}",
+        )
+    return file.parent, load_toml(file), file.name
+
+
+def _refuse(root: Path, name: str, refuse: Mapping[str, str] | None = None) -> None:
+    """:raises DataError: where ``root`` holds a refused file called like ``name``; it says what to do instead."""
+    if refuse is None:
+        refuse = {glob: why for preset in preset_names() for glob, why in load_preset(preset).get("refuse", {}).items()}
+    for glob, why in refuse.items():
+        for path in sorted(root.glob(glob)):
+            if fnmatch.fnmatch(path.name, name):
+                raise DataError(f"{path.name} is not read: {why}")
+
+
+def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """Items listed, derived, joined, with levels and views, and selected."""
+    try:
+        for name, why in spec.needs.items():
+            if not (root / name).exists():
+                raise DataError(f"{root} lacks {name}: {why}", do=f"Put {name} there")
+        items, notices = list_items(root, spec)
+    except DataError:
+        _refuse(root, "*", spec.refuse)
+        raise
+    early = {name: rule for name, rule in spec.derive.items() if rule.source in items}
+    for name, rule in early.items():
+        items = derive(items, name, rule)
+    for table in spec.tables:
+        items, more = _join(root, items, table, spec)
+        notices += more
+    for name, rule in spec.derive.items():
+        if name not in early:
+            items = derive(items, name, rule)
+    items, more = _views(*_levels(items, spec), spec)
+    keep = select(items, spec.where, "where")
+    if not keep.any():
+        raise DataError(f"No item of {len(items)} fulfils where = {spec.where}", do="Mend `where`")
+    return items[keep].reset_index(drop=True), notices + more
+
+
+def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """One of ``tables``; the left side of a key is a column, a role, or ``file``, ``stem``, ``name`` of the item."""
+    rows = read_table(root / table.file, separator=table.separator, decimal=table.decimal, encoding=table.encoding)
+    left, right = [], []
+    for pair in table.on:
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        theirs = theirs or ours
+        if theirs not in rows:
+            raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
+        if ours in _PATHS and ours not in items:
+            left.append(pd.Series([_PATHS[ours](names, spec, table.base) for names in items["files"]], dtype=str))
+        else:
+            left.append(items[find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")])
+        if ours == "file":
+            rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
+        right.append(theirs)
+    return join(items, rows, left, right, Path(table.file).name)
+
+
+def _path(files: tuple[str, ...], spec: CohortSpec) -> str:
+    """What an item is called on disk: its file, or the folder of its frames."""
+    return posixpath.dirname(files[0]) if spec.stack or len(files) > 1 else files[0]
+
+
+_PATHS: dict[str, Callable[[tuple[str, ...], CohortSpec, str], str]] = {
+    "file": lambda files, spec, base: posixpath.relpath(_path(files, spec), base or "."),
+    "name": lambda files, spec, base: posixpath.basename(_path(files, spec)),
+    "stem": lambda files, spec, base: posixpath.splitext(posixpath.basename(_path(files, spec)))[0],
+}
+
+
+def _role(name: str, spec: CohortSpec) -> str:
+    """The column behind a level or ``view``: what ``[roles]`` says, else the name itself."""
+    return spec.roles.get(name, name).removeprefix("column:").strip()
+
+
+def _levels(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """A column per level; an item whose level is blank is alone in it."""
+    notices: list[str] = []
+    values = {level: items[find_column(items, _role(level, spec), f"The level {level}")] for level in spec.levels}
+    for level, column in values.items():
+        ids = column.map(normalise)
+        blank = ids == ""
+        if blank.any():
+            who = items["item"][blank].iloc[0]
+            notices.append(f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own")
+        items = items.assign(**{level: ids.mask(blank, items["item"])})
+    return items, notices
+
+
+def _views(items: pd.DataFrame, notices: list[str], spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """The column ``view``, with raw names translated by ``views``; "" throughout where nothing names a view."""
+    if "view" not in spec.roles and "view" not in items:
+        if spec.views:
+            raise ConfigError(
+                "`views` is given but nothing names a view", do="Use {view} in `files`, or [roles] view = COLUMN"
+            )
+        return items.assign(view=""), notices
+    raw = items[find_column(items, _role("view", spec), "[roles] view")].map(normalise)
+    strange = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
+    if strange:
+        notices = [*notices, f"`views` does not name {', '.join(map(repr, strange[:5]))}: kept as they are"]
+    return items.assign(view=raw.map(lambda value: spec.views.get(value, value))), notices
+
+
+def _arrange(items: pd.DataFrame, levels: tuple[str, ...]) -> pd.DataFrame:
+    """The columns in their documented order, with ``group``."""
+    items = items.assign(group=items[levels[0]] if levels else items["item"])
+    first = ["item", "files", *levels, "view", "group"]
+    return items[[*first, *(column for column in items.columns if column not in first)]]
+
+
+def _with_tasks(cohort: Cohort, spec: CohortSpec) -> Cohort:
+    tasks: dict[str, Task] = {}
+    notices = list(cohort.notices)
+    for name, one in spec.task.items():
+        rule = one.conflict or spec.metadata.rule(one.label[0])
+        if one.conflict is None and rule in ("first", "latest"):
+            one = one.model_copy(update={"conflict": rule})
+        date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
+        task = make_task(name, one, cohort.items, cohort.levels, date)
+        fitted, more = fit_classes(cohort, task, one.optional)
+        notices += more
+        if fitted is not None:
+            tasks[name] = fitted
+    return replace(cohort, tasks=tasks, notices=tuple(notices))
+
+
+def _open_phantom(path: str, options: Mapping[str, Any]) -> Cohort:
+    """``phantom:NAME?key=value&...``; ``options`` win over the query."""
+    import sidelight.data.phantoms as phantoms
+
+    name, _, query = path.removeprefix("phantom:").partition("?")
+    known = [module.name for module in pkgutil.iter_modules(phantoms.__path__) if not module.name.startswith("_")]
+    if name not in known:
+        raise ConfigError(f"Unknown phantom {name!r}", do=nearest(name, known))
+    make = importlib.import_module(f"sidelight.data.phantoms.{name}").phantom
+    settings = {**parse_flags(part for part in query.split("&") if part), **options}
+    takes = inspect.signature(make).parameters
+    for key in settings:
+        if key not in takes:
+            raise ConfigError(f"Unknown option {key!r} of phantom:{name}", do=nearest(key, takes))
+    source: Phantom = make(**settings)
+    levels = tuple(source.levels)
+    items = source.items if "view" in source.items else source.items.assign(view="")
+    cohort = Cohort(
+        root=Path(),
+        name=f"phantom:{name}",
+        items=_arrange(items.reset_index(drop=True), levels),
+        levels=levels,
+        channels=source.channels,
+        spec={"phantom": name, "options": settings, "public": True},
+        phantom=source,
+    )
+    places = {
+        key: group(
+            TaskSpec, {part: value for part, value in task.items() if part in TaskSpec.model_fields}, f"task {key}"
+        )
+        for key, task in source.tasks.items()
+    }
+    return _with_tasks(cohort, CohortSpec(task=places))

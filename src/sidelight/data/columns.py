@@ -1,0 +1,176 @@
+"""What is done to the columns of items: found by name, derived, selected, and made constant within a level."""
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.spec import CohortSpec, DeriveSpec
+from sidelight.data.tables import normalise
+from sidelight.errors import ConfigError, DataError, nearest
+
+_COMPARE = {
+    ">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+
+
+def find_column(items: pd.DataFrame, name: str, place: str) -> str:
+    """The column called ``name``, or ``TABLE.name`` where the plain name was taken and only one table has it.
+
+    :raises DataError: that says where (``place``) and names the nearest column.
+    """
+    dotted = [column for column in items.columns if column.endswith(f".{name}")]
+    if name in items and not (name == "group" and dotted):  # a table's own group comes before the one made of levels
+        return name
+    if len(dotted) == 1:
+        return str(dotted[0])
+    known = dotted or [str(column) for column in items.columns if column not in ("item", "files")]
+    raise DataError(f"{place} names the column {name!r}, which no item has", do=nearest(name, known))
+
+
+def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
+    """Add the column ``name``: the first group (or the whole) of the pattern's first match, or blank."""
+    try:
+        pattern = re.compile(rule.pattern)
+    except re.error as error:
+        raise ConfigError(f"[derive] {name}: {rule.pattern!r} is a bad expression: {error}") from None
+    column = find_column(items, rule.source, f"[derive] {name}")
+    matches = [pattern.search(value) for value in items[column]]
+    values = [(match[1] if pattern.groups else match[0]) or "" if match else "" for match in matches]
+    return items.assign(**{name: pd.Series(values, index=items.index, dtype=str)})
+
+
+def select(items: pd.DataFrame, where: Mapping[str, Any], place: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows fulfil every condition: a value, a list of values, or a comparison such as ``">= 10"``; bool [N].
+
+    A blank cell fulfils no comparison but ``!=``.
+    :raises DataError: for an unknown column, or a number compared with a cell that is none.
+    """
+    keep = np.ones(len(items), dtype=bool)
+    for name, wanted in where.items():
+        column = items[find_column(items, name, place)].map(normalise)
+        sign = re.match(r"\s*(>=|<=|!=|==|>|<)\s*(.+)", wanted) if isinstance(wanted, str) else None
+        if sign:
+            keep &= _compare(column, sign[1], sign[2].strip(), f"{place}: {name} = {wanted!r}")
+        else:
+            keep &= column.isin(_spellings(wanted if isinstance(wanted, list) else [wanted])).to_numpy()
+    return keep
+
+
+def _spellings(values: Sequence[object]) -> list[str]:
+    """Values as cells spell them; true and false in any capitals."""
+    texts = [normalise(value) for value in values]
+    flags = [str(value) for value in values if isinstance(value, bool)]
+    return texts + [spelt for flag in flags for spelt in (flag.lower(), flag.upper())]
+
+
+def _compare(column: "pd.Series[str]", sign: str, text: str, place: str) -> Any:
+    if sign in ("==", "!="):
+        return _COMPARE[sign](column, normalise(text)).to_numpy()
+    try:
+        limit = float(text)
+    except ValueError:
+        raise ConfigError(f"{place} compares with {text!r}", expected="a number") from None
+    numbers = pd.to_numeric(column, errors="coerce")
+    odd = column[(column != "") & numbers.isna()]
+    if len(odd):
+        raise DataError(f"{place} meets the value {odd.iloc[0]!r}", expected="numbers in that column")
+    return _COMPARE[sign](numbers, limit).to_numpy()
+
+
+def unit_keys(items: pd.DataFrame, levels: Sequence[str], unit: str) -> "pd.Series[str]":
+    """The key of each item's unit: the ids from the outermost level to ``unit``, joined by ``/``; or the item's id.
+
+    An id counts inside its parent; a ``/`` within one of several ids is written ``%2F`` so that keys stay distinct.
+    """
+    if unit == "item":
+        return items["item"]
+    path = list(levels)[: list(levels).index(unit) + 1]
+    if len(path) == 1:
+        return items[unit]
+    parts = [items[level].str.replace("%", "%25").str.replace("/", "%2F") for level in path]
+    return parts[0].str.cat(pd.concat(parts[1:], axis=1), sep="/")
+
+
+def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """Apply ``[metadata]``: unknown values become blank, and columns of a level are made constant within it.
+
+    :returns: the items and notices on what was settled.
+    :raises DataError: for a conflict under the rule ``error``.
+    """
+    rules, notices = spec.metadata, []
+    dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
+    for level, names in rules.columns.items():
+        for name in names:
+            column = find_column(items, name, f"[metadata] {level}")
+            known = items[column].mask(items[column].map(normalise).isin([normalise(one) for one in rules.unknown]), "")
+            if level != "item":
+                keys = unit_keys(items, spec.levels, level)
+                known, settled = _settle(known, keys, f"{level} {{}}", rules.rule(name), dates)
+                notices += settled
+            items = items.assign(**{column: known})
+    return items, notices
+
+
+def _settle(
+    values: "pd.Series[str]", keys: "pd.Series[str]", unit: str, rule: str, dates: "pd.Series[float] | None"
+) -> tuple["pd.Series[str]", list[str]]:
+    """One value per key: the only one, or what ``rule`` says; blank cells take the value of their key."""
+    filled = values.mask(values == "")
+    counts = filled.groupby(keys).nunique()
+    torn = counts.index[counts > 1]
+    name, level = str(values.name), unit.split()[0]
+    if len(torn) and rule == "error":
+        found = filled[keys == torn[0]].dropna().unique().tolist()
+        raise DataError(
+            f"Column {name!r} is not constant within {unit.format(repr(torn[0]))}: {found} ({len(torn)} such in all)",
+            expected=f"one value per {level}",
+            do='Mend the table, or state a rule: [metadata] conflict = "first", "latest" or "mean"',
+        )
+    if rule == "latest" and dates is not None:
+        filled = filled.loc[dates.sort_values(kind="stable").index]
+        one = filled.groupby(keys).last()
+    else:
+        one = filled.groupby(keys).first()
+    if rule == "mean" and len(torn):
+        one.loc[torn] = _means(filled[keys.isin(torn)], keys)
+    notices = (
+        [f"{name!r} differs within {len(torn)} of {len(counts)} units of level {level}: {rule} taken"]
+        if len(torn)
+        else []
+    )
+    settled = keys.map(one).fillna("")
+    blanks = int(((values == "") & (settled != "")).sum())
+    if blanks:
+        notices.append(f"{name!r}: {blanks} blank cells filled from other rows of the same {level}")
+    return settled.rename(name), notices
+
+
+def _means(values: "pd.Series[str]", keys: "pd.Series[str]") -> "pd.Series[str]":
+    numbers = pd.to_numeric(values, errors="coerce")
+    odd = values[numbers.isna() & values.notna()]
+    if len(odd):
+        raise DataError(f"conflict = 'mean' meets {odd.iloc[0]!r} in column {values.name!r}", expected="numbers")
+    return numbers.groupby(keys).mean().map(lambda mean: f"{mean:.12g}")
+
+
+def when(column: "pd.Series[str]") -> "pd.Series[float]":
+    """Dates (ISO or 31.12.2020) or numbers as floats that sort; blank comes first.
+
+    :raises DataError: for a cell that is neither.
+    """
+    filled = column[column != ""]
+    numbers = pd.to_numeric(filled, errors="coerce")
+    if numbers.isna().any():
+        days = pd.to_datetime(filled, format="ISO8601", errors="coerce")
+        days = days.fillna(pd.to_datetime(filled, format="%d.%m.%Y", errors="coerce"))
+        if days.isna().any():
+            odd = filled[days.isna()].iloc[0]
+            raise DataError(
+                f"{odd!r} in column {column.name!r} is no date", expected="dates as 2020-12-31 or 31.12.2020"
+            )
+        numbers = (days - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    return numbers.astype(float).reindex(column.index, fill_value=-np.inf)

@@ -1,0 +1,75 @@
+"""Items named without identity: keyed hashes, mapped back only with a private key file beside the data."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+
+class Named(Protocol):
+    """What a name is made from."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that keeps the key."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """With the column ``item``."""
+
+    @property
+    def phantom(self) -> Any:
+        """Not None where nobody's identity is at stake."""
+
+    @property
+    def hash(self) -> str:
+        """Stands in for the key where none can be kept."""
+
+
+def item_hashes(cohort: Named) -> list[str]:
+    """One name per item, 16 hex digits: BLAKE2b of the item's id, keyed by :func:`key`."""
+    secret = key(cohort)
+    return [item_hash(item, secret) for item in cohort.items["item"]]
+
+
+def item_hash(item: str, secret: bytes) -> str:
+    """The name of one item under a key of 32 bytes."""
+    return hashlib.blake2b(item.encode(errors="surrogateescape"), key=secret, digest_size=8).hexdigest()
+
+
+def key(cohort: Named) -> bytes:
+    """The cohort's key, 32 bytes: ``.sidelight/key`` in its folder, made on first use for its owner's eyes only.
+
+    Where the folder cannot be written, and for phantoms, the key is derived from the cohort's hash: names are then
+    stable, but whoever has the data can work them out.
+    """
+    if cohort.phantom is None:
+        path = cohort.root / ".sidelight" / "key"
+        with contextlib.suppress(OSError):
+            if not path.exists():
+                if not cohort.root.stat().st_mode & 0o222:
+                    raise PermissionError(f"{cohort.root} is read-only")  # also for root, whom modes do not stop
+                _make(path)
+            secret = path.read_bytes()
+            if len(secret) == 32:
+                return secret
+    return hashlib.sha256(f"sidelight:{cohort.hash}".encode()).digest()
+
+
+def _make(path: Path) -> None:
+    """Write a fresh key in one step, so that no process reads half of it and the first of two processes wins."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, secrets.token_bytes(32))
+        os.close(handle)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    except OSError:  # a file system without links
+        os.replace(draft, path)
+    draft.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""The items of a cohort before anything is joined to them: from file patterns, or from a table that lists files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sidelight.data.pattern import SUFFIXES, Found, Pattern, example, find, natural, parse, walk
+from sidelight.data.spec import RESERVED, CohortSpec
+from sidelight.data.tables import read_table
+from sidelight.errors import ConfigError, DataError, nearest
+
+
+def list_items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """One row per item: ``item``, ``files`` (tuple of paths relative to ``root``) and what path or table says about it.
+
+    :returns: the items in natural order (of a table: in its order) and notices on what was left out.
+    :raises DataError: when there is no item.
+    """
+    return _from_table(root, spec) if spec.items else _from_files(root, spec)
+
+
+def _from_files(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    companions = {name: parse(text) for name, text in spec.companions.items()}
+    found, empty = find(root, spec.files, companions.values())
+    names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
+    for name in names:
+        if name in RESERVED:
+            raise ConfigError(f"`files` cannot use the name {name!r}", do="Give it another name in the braces")
+    notices = []
+    if empty:
+        notices.append(f"{len(empty)} folders hold nothing that `files` matches, for example {empty[0]!r}: left out")
+    rows = _stacks(found, spec.stack) if spec.stack else {one.path: [one] for one in found}
+    items = pd.DataFrame(
+        {
+            "item": list(rows),
+            "files": [tuple(one.path for one in ones) for ones in rows.values()],
+            **{name: [ones[0].values.get(name, "") for ones in rows.values()] for name in names},
+        }
+    )
+    if spec.stack and "frames" not in names:
+        items["frames"] = [str(len(files)) for files in items["files"]]
+    for name, pattern in companions.items():
+        items[name], lost = _companions(root, items, pattern, names)
+        if lost:
+            notices.append(f"{len(lost)} files of [companions] {name} belong to no item, for example {lost[0]!r}")
+    return items, notices
+
+
+def _stacks(found: list[Found], frame: str) -> Mapping[str, list[Found]]:
+    """Files that differ only in the name ``frame``, in its order, under the path that they share."""
+    if not any(frame in one.pattern.names for one in found):
+        known = {name for one in found for name in one.pattern.names}
+        raise ConfigError(f"stack = {frame!r} is no name in `files`", do=nearest(frame, known))
+    stacks: dict[str, list[Found]] = {}
+    for one in found:
+        key = one.pattern.without(one.path, frame) if frame in one.pattern.names else one.path
+        stacks.setdefault(key, []).append(one)
+    return {key: sorted(ones, key=lambda one: natural(one.values.get(frame, ""))) for key, ones in stacks.items()}
+
+
+def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[str]) -> tuple[list[Any], list[str]]:
+    """The companion files of each item (a tuple, perhaps empty), met by the names that both patterns use."""
+    shared = [name for name in pattern.names if name in names]
+    if not shared:
+        raise ConfigError(
+            f"The companion pattern {pattern.text!r} shares no name with `files`", expected=f"one of {', '.join(names)}"
+        )
+    met: dict[tuple[str, ...], list[str]] = {}
+    for path in walk(root, pattern.folder)[0]:
+        values = pattern.match(path)
+        if values is not None:
+            met.setdefault(tuple(values[name] for name in shared), []).append(path)
+    keys = list(zip(*(items[name] for name in shared), strict=True))
+    lost = [path for key in met.keys() - set(keys) for path in met[key]]
+    return [tuple(met.get(key, ())) for key in keys], sorted(lost, key=natural)
+
+
+def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    source = spec.items
+    assert source is not None
+    if spec.stack or spec.companions:
+        raise ConfigError(
+            "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
+        )
+    table = read_table(
+        root / source.table, separator=source.separator, decimal=source.decimal, encoding=source.encoding
+    )
+    if source.path not in table:
+        raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
+    stem = Path(source.table).stem
+    named = table[table[source.path] != ""].drop_duplicates().reset_index(drop=True)
+    files = [_files(root, source.base, cell) for cell in named[source.path]]
+    missing = [cell for cell, paths in zip(named[source.path], files, strict=True) if not paths]
+    if len(missing) == len(named):
+        raise DataError(
+            f"None of the {len(named)} files in column {source.path!r} of {source.table} is in {root / source.base}",
+            do=f"{example(root)}, the table says {missing[0]!r}" if missing else "The column is blank throughout",
+        )
+    items = named.rename(columns={name: f"{stem}.{name}" for name in (*RESERVED, "view")})
+    items.insert(0, "item", [os.path.normpath(os.path.join(source.base, cell)) for cell in named[source.path]])
+    items.insert(1, "files", pd.Series(files, index=items.index, dtype=object))
+    items = items[[bool(paths) for paths in files]].reset_index(drop=True)
+    twice = items["item"][items["item"].duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{source.table} has several rows for {twice.iloc[0]!r}",
+            do="Keep one row per file, or use `files` and `tables`",
+        )
+    notices = (
+        [f"{len(missing)} of {len(named)} files that {source.table} names are missing: {missing[:5]}"]
+        if missing
+        else []
+    )
+    return items, notices
+
+
+def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:
+    """The file that a table's cell names, or the frames in the folder that it names; nothing where neither exists."""
+    path = root / base / cell.replace("\\", "/")
+    if path.is_dir():
+        frames = [name for name in os.listdir(path) if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."]
+        return tuple(os.path.relpath(path / name, root) for name in sorted(frames, key=natural))
+    return (os.path.relpath(path, root),) if path.is_file() else ()

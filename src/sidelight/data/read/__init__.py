@@ -1,0 +1,136 @@
+"""Files -> decoded frames: ``read_files``, whatever the format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.still import read_image
+from sidelight.data.read.video import read_video
+from sidelight.errors import ReadError
+
+__all__ = ["Clip", "read_files", "spaced"]
+
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mpeg",
+    ".mpg",
+    ".mpe",
+    ".m2v",
+    ".mkv",
+    ".webm",
+    ".wmv",
+    ".asf",
+    ".flv",
+)
+VIDEO_HEADS = (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV")
+IMAGE_HEADS: tuple[bytes, ...] = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"GIF8",
+    b"\0\0\0\x0cjP  ",
+    b"\xffO\xffQ",
+)
+IMAGE_HEADS += tuple(b"P%d" % kind for kind in range(1, 7))
+FOREIGN = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file",
+    b"%PDF": "a PDF",
+    b"<": "a web page or XML file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a numpy array",
+    b"\x80\x04": "a Python pickle",
+}
+
+
+def read_files(
+    paths: Sequence[Path],
+    *,
+    max_frames: int,
+    channels: int | None = None,
+    target: int | None = None,
+    root: Path | None = None,
+) -> Clip:
+    """Decode one item: one file is a still or a video, several are a stack of frames in this order.
+
+    :param max_frames: at most so many frames, evenly spread over the source, first and last included.
+    :param channels: hint: 1 decodes to grey, anything else as the file is.
+    :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
+    :param root: folder that errors name the files from; without it they give the file name alone.
+    :raises ReadError: names the file, what was found and what to do; also for an item whose pixels are all equal.
+    """
+    if not paths or max_frames < 1:
+        raise ReadError(
+            f"read_files was given {len(paths)} files and max_frames = {max_frames}", expected="at least one"
+        )
+    names = [_name(path, root) for path in paths]
+    if len(paths) == 1:
+        clip = _read(paths[0], names[0], max_frames, channels, target)
+    else:
+        clip = _stack(paths, names, max_frames, channels, target)
+    flat = clip.frames.reshape(-1, *clip.frames.shape[3:])
+    if np.array_equal(flat.min(axis=0), flat.max(axis=0)):
+        raise unreadable(names[0], "all pixels are equal: nothing to learn from")
+    return clip
+
+
+def _name(path: Path, root: Path | None) -> str:
+    return path.relative_to(root).as_posix() if root and path.is_relative_to(root) else path.name
+
+
+def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:
+    """One file, by what it begins with; the suffix only decides where that does not."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError as error:
+        raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
+    if not head:
+        raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
+    if _is_video(head, path.suffix.lower()):
+        return read_video(path, name, max_frames=max_frames, channels=channels, target=target)
+    if head.startswith(IMAGE_HEADS) or head[8:12] == b"WEBP":
+        return read_image(path, name, max_frames=max_frames, channels=channels, target=target)
+    found = "a DICOM file" if head[128:] == b"DICM" else next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
+    raise unreadable(
+        name,
+        f"is {found}, not an image or video" if found else "is not an image or video that sidelight knows",
+        "Convert it to PNG, TIFF, JPEG or MP4, or leave it out by the pattern of `files`",
+    )
+
+
+def _is_video(head: bytes, suffix: str) -> bool:
+    if head.startswith(VIDEO_HEADS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
+        return True
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in (b"heic", b"heix", b"mif1", b"avif")
+    if head[4:8] in (b"moov", b"mdat", b"wide"):
+        return True
+    return suffix in VIDEO_SUFFIXES and not head.startswith(IMAGE_HEADS)
+
+
+def _stack(paths: Sequence[Path], names: list[str], max_frames: int, channels: int | None, target: int | None) -> Clip:
+    """Only the frames that are kept are decoded; grey ones among RGB ones are widened."""
+    indices = spaced(len(paths), max_frames)
+    frames: list[Array] = []
+    for index in indices:
+        clip = _read(paths[index], names[index], 1, channels, target)
+        if clip.length > 1:
+            raise unreadable(names[index], f"holds {clip.length} frames, but is one of {len(paths)} files of a stack")
+        frames.append(clip.frames[0])
+    first = frames[0]
+    for frame, index in zip(frames, indices, strict=True):
+        if frame.shape[:2] != first.shape[:2] or frame.dtype != first.dtype:
+            is_ = f"{frame.shape[1]} x {frame.shape[0]} {frame.dtype}"
+            but = f"{first.shape[1]} x {first.shape[0]} {first.dtype}"
+            raise unreadable(names[index], f"is {is_}, but {names[0]} of the same stack is {but}")
+    if len({frame.ndim for frame in frames}) > 1:
+        frames = [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2) for frame in frames]
+    return Clip(np.stack(frames), untimed(indices), indices, len(paths), timed=False)

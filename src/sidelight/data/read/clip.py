@@ -1,0 +1,58 @@
+"""What every reader returns, and what the readers share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sidelight.errors import ReadError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Decoded frames of one item.
+
+    :param frames: ``[T, H, W]`` (grey) or ``[T, H, W, 3]`` (RGB), uint8 or uint16, native byte order.
+    :param times: float64 ``[T]``, seconds since the first frame of the source, never falling; a still has ``[0.]``.
+    :param indices: int64 ``[T]``, frame numbers in the source, rising.
+    :param length: number of frames that the source really holds, at least ``T``.
+    :param timed: whether the source says when its frames were taken; else ``times`` is the frame number / 25.
+    """
+
+    frames: Array
+    times: Array
+    indices: Array
+    length: int
+    timed: bool = True
+
+
+def spaced(length: int, count: int) -> Array:
+    """At most ``count`` of the numbers ``0 .. length - 1``, evenly spread, first and last included.
+
+    A single one is the middle: ultrasound clips often fade in and out.
+
+    :returns: int64 ``[min(length, count)]``, rising.
+    """
+    if length < 1 or count < 1:
+        raise ValueError(f"length = {length} and count = {count} must be at least 1")
+    if count == 1:
+        return np.array([length // 2], np.int64)
+    return np.round(np.linspace(0, length - 1, min(length, count))).astype(np.int64)
+
+
+def untimed(indices: Array) -> Array:
+    """Times of frames without a clock: ``indices`` / 25, float64."""
+    return indices / 25.0
+
+
+def grey(frames: Array) -> Array:
+    """Luma (BT.601, rounded as Pillow's ``convert("L")``) of RGB frames: ``[..., 3]`` -> ``[...]``, same dtype."""
+    red, green, blue = (frames[..., c].astype(np.uint32) for c in range(3))
+    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(frames.dtype)
+
+
+def unreadable(name: str, found: str, do: str = "Replace the file or leave it out") -> ReadError:
+    """The error of one file: its relative ``name``, what was ``found``, what to ``do``."""
+    return ReadError(f"{name}: {found}", do=do)

@@ -1,0 +1,170 @@
+"""The files of a pixel cache: one flat shard per group, an index, a header; written whole or not at all.
+
+Nothing in them names anybody: items and groups stand there as keyed hashes. A shard is ``<group>.<version>.bin``;
+deleting it deletes that patient's pixels, and the next look at the index notices.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.read.clip import Array
+from sidelight.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: atomic renames alone keep two builders apart
+    fcntl = None  # type: ignore[assignment]
+
+HEADER, INDEX, LOCK = "header.json", "index.parquet", ".lock"
+Row = dict[str, Any]
+
+
+def hashed(salt: str, name: str) -> str:
+    """What stands in the cache for an item or group: 16 hex digits."""
+    return hashlib.blake2b(name.encode(errors="surrogateescape"), key=bytes.fromhex(salt), digest_size=8).hexdigest()
+
+
+def prepare(folder: Path) -> None:
+    """Make ``folder`` for its owner's eyes only; :raises DataError: where it cannot be written."""
+    try:
+        for part in [*reversed(folder.parents), folder]:
+            if not part.exists():
+                part.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"The pixel cache cannot be written to {folder} ({error.strerror})",
+            do="Give a folder that can with --cache FOLDER",
+        ) from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One builder at a time; where the file system has no locks, atomic renames must do."""
+    with (folder / LOCK).open("a") as file:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, Row]]:
+    """Header and index rows by item hash, without those whose shard is gone; empty where there is no whole cache."""
+    try:
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        table = pd.read_parquet(folder / INDEX) if (folder / INDEX).exists() else pd.DataFrame()
+        rows: list[Row] = [{str(name): row[name] for name in row} for row in table.to_dict("records")]
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".bin")}
+        whole = {row["key"]: row for row in rows if row["offset"] + row["bytes"] <= sizes.get(row["shard"], -1)}
+    except (OSError, ValueError, KeyError):
+        return {}, {}
+    return header, whole
+
+
+def save_header(folder: Path, header: Mapping[str, Any]) -> None:
+    """Replace the header."""
+    _replace(folder / HEADER, json.dumps(header, indent=1).encode())
+
+
+def save_index(folder: Path, rows: Iterable[Row]) -> None:
+    """Replace the index."""
+    _replace(folder / INDEX, pd.DataFrame(list(rows)).to_parquet(index=False))
+
+
+def prune(folder: Path, rows: Iterable[Row]) -> None:
+    """Delete shards that no row names and what a killed builder left behind."""
+    named = {row["shard"] for row in rows}
+    for path in folder.iterdir():
+        if path.suffix == ".tmp" or (path.suffix == ".bin" and path.name not in named):
+            path.unlink(missing_ok=True)
+
+
+def forget(folder: Path, group: str) -> int:
+    """Delete one group's pixels from every cache in ``folder`` or below, and all that was computed from them.
+
+    Features and other results kept in a subfolder of such a cache are deleted whole, for they hold this group's too. As
+    long as the source files stay in the cohort, the next build decodes them again.
+
+    :param group: value of the cohort's outermost level, for example a patient id.
+    :returns: bytes of pixels that were deleted.
+    """
+    freed = 0
+    for header in sorted(Path(folder).rglob(HEADER)):
+        home = header.parent
+        with locked(home):
+            salt = json.loads(header.read_text(encoding="utf-8"))["salt"]
+            for shard in home.glob(f"{hashed(salt, group)}.*.bin"):
+                freed += shard.stat().st_size
+                shard.unlink()
+            save_index(home, load(home)[1].values())
+            for derived in home.iterdir():
+                if derived.is_dir():
+                    shutil.rmtree(derived)
+    return freed
+
+
+class Shard:
+    """A shard being written: ``add`` arrays, then ``commit``; left without commit it leaves nothing behind."""
+
+    def __init__(self, folder: Path, group: str) -> None:
+        self.folder, self.group = folder, group
+        self._rows: list[Row] = []
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        self._path = Path(name)
+        self._file: IO[bytes] = os.fdopen(handle, "wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, row: Row, pixels: Array) -> None:
+        """Append an item; ``row`` is completed with where and what its pixels are."""
+        raw = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        digest = hashlib.blake2b(raw.data, digest_size=16).hexdigest()
+        place = {"offset": self._file.tell(), "bytes": raw.size, "dtype": str(pixels.dtype), "digest": digest}
+        self._file.write(raw.data)
+        self._rows.append({**row, **place, "frames": len(pixels)})
+
+    def copy(self, row: Row) -> None:
+        """Append an item of an older shard, not decoded again."""
+        count = row["bytes"] // np.dtype(row["dtype"]).itemsize
+        raw = np.fromfile(self.folder / row["shard"], row["dtype"], count, offset=row["offset"])
+        self.add(row, raw.reshape(row["frames"], -1))
+
+    def commit(self) -> list[Row]:
+        """Put the file in its place, on disk for good, and return the rows."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        version = hashlib.blake2b("".join(row["digest"] for row in self._rows).encode(), digest_size=4).hexdigest()
+        name = f"{self.group}.{version}.bin"
+        os.replace(self._path, self.folder / name)
+        return [{**row, "shard": name} for row in self._rows]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,195 @@
+"""The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from sidelight.config import Settings, build
+from sidelight.errors import ConfigError, nearest
+
+Rule = Literal["error", "first", "latest", "mean"]
+RESERVED = ("item", "files", "group")
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) or value is None else [value]
+
+
+def _as_texts(value: Any) -> Any:
+    return [str(one) for one in _as_list(value)] if value is not None else None
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
+Where = dict[str, str | int | float | bool | list[str | int | float | bool]]
+
+
+class TableFile(Settings):
+    """How a table is read where looking at it does not tell."""
+
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    base: str = Field(default="", description="folder that the paths in the table are relative to")
+
+
+class TableSpec(TableFile):
+    """A further table and its keys, each ``left=right``: what the items call it, what the table calls it."""
+
+    file: str
+    on: Names
+
+
+class ItemsSpec(TableFile):
+    """A table that lists the items itself: one row per file, or per folder of frames."""
+
+    table: str
+    path: str = Field(description="the column that holds the path")
+
+
+class DeriveSpec(Settings):
+    """A new column: the first group of ``pattern`` in column ``from``; blank where it does not match."""
+
+    source: str = Field(alias="from")
+    pattern: str
+
+
+class ImagesSpec(Settings):
+    """What the pixels are."""
+
+    channels: Literal[1, 3] | None = None
+
+
+class MetadataSpec(Settings):
+    """Columns that describe each level; ``unknown`` values are blank, ``conflict`` settles what is not constant."""
+
+    columns: dict[str, Names] = Field(default={})
+    unknown: Texts = ()
+    conflict: Rule | dict[str, Rule] = "error"
+    date: str | None = Field(default=None, description="the column that orders rows for conflict = 'latest'")
+
+    def rule(self, column: str) -> Rule:
+        """How conflicts in ``column`` are settled."""
+        return self.conflict.get(column, "error") if isinstance(self.conflict, dict) else self.conflict
+
+
+class TaskSpec(Settings):
+    """What is predicted; see ``data/task.py``."""
+
+    label: Names
+    unit: str = "item"
+    positive: Texts | None = None
+    classes: Texts | dict[str, str] | None = None
+    ignore: Texts = ()
+    where: Where = Field(default={})
+    conflict: Rule | None = None
+    optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
+
+
+class CohortSpec(Settings):
+    """A whole ``cohort.toml``."""
+
+    name: str | None = None
+    public: bool = Field(default=False, description="the items may be shown in reports without being asked for")
+    files: Names = ()
+    stack: str | None = Field(
+        default=None, description="files that differ only in this name are the frames of one item"
+    )
+    companions: dict[str, str] = Field(
+        default={}, description="patterns of files that belong to items without being items"
+    )
+    items: ItemsSpec | None = None
+    tables: tuple[TableSpec, ...] = ()
+    derive: dict[str, DeriveSpec] = Field(default={})
+    levels: Names = ()
+    roles: dict[str, str] = Field(default={})
+    views: dict[str, str] = Field(default={})
+    where: Where = Field(default={})
+    metadata: MetadataSpec = MetadataSpec()
+    images: ImagesSpec = ImagesSpec()
+    task: dict[str, TaskSpec] = Field(default={})
+    needs: dict[str, str] = Field(default={}, description="files without which the cohort cannot be opened, and why")
+    refuse: dict[str, str] = Field(default={}, description="files that are not read, and what to do instead")
+
+
+G = TypeVar("G", bound=Settings)
+
+
+def parse_spec(values: Mapping[str, Any], source: str) -> CohortSpec:
+    """Check a whole cohort file; ``source`` names it in errors.
+
+    :raises ConfigError: for an unknown key (with the nearest known one), a wrong value, or keys that do not fit.
+    """
+    raw = dict(values)
+    _known(CohortSpec, raw, source)
+    kinds: dict[str, type[Settings]] = {"items": ItemsSpec, "images": ImagesSpec}
+    for key, kind in kinds.items():
+        if key in raw:
+            raw[key] = group(kind, raw[key], f"{source} [{key}]")
+    if "tables" in raw:
+        raw["tables"] = [group(TableSpec, one, f"{source} tables") for one in _as_list(raw["tables"])]
+    many: dict[str, type[Settings]] = {"task": TaskSpec, "derive": DeriveSpec}
+    for key, kind in many.items():
+        if isinstance(raw.get(key), Mapping):
+            raw[key] = {name: group(kind, one, f"{source} [{key}.{name}]") for name, one in raw[key].items()}
+    if isinstance(raw.get("metadata"), Mapping):
+        raw["metadata"] = _metadata(raw["metadata"], raw.get("levels", ()), source)
+    spec = group(CohortSpec, raw, source)
+    _check(spec, source)
+    return spec
+
+
+def group(kind: type[G], values: Any, place: str) -> G:
+    """Validate one group of keys; ``place`` names it in errors."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} is {values!r}", expected="a table of keys")
+    _known(kind, values, place)
+    try:
+        return build(kind, values)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.given}", expected=error.expected, do=error.do) from None
+
+
+def _known(kind: type[Settings], values: Mapping[str, Any], place: str) -> None:
+    known = [field.alias or name for name, field in kind.model_fields.items()]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"Unknown key {key!r} in {place}", do=nearest(key, known))
+
+
+def _metadata(values: Mapping[str, Any], levels: Any, source: str) -> MetadataSpec:
+    """``[metadata]`` names its groups of columns by level, beside its own keys."""
+    own = [name for name in MetadataSpec.model_fields if name != "columns"]
+    known = [*own, *_as_list(levels), "item"]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"Unknown key {key!r} in {source} [metadata]", do=nearest(key, known))
+    columns = {key: columns for key, columns in values.items() if key not in own}
+    rest = {key: value for key, value in values.items() if key in own}
+    return group(MetadataSpec, {**rest, "columns": columns}, f"{source} [metadata]")
+
+
+def _check(spec: CohortSpec, source: str) -> None:
+    """What single keys cannot tell."""
+    if bool(spec.files) == bool(spec.items):
+        raise ConfigError(
+            f"{source} names its items {'twice' if spec.files else 'nowhere'}", expected="files or [items]"
+        )
+    for level in spec.levels:
+        if level in (*RESERVED, "view"):
+            raise ConfigError(f"{source}: a level cannot be called {level!r}", do="Give it another name, with [roles]")
+    for role, column in spec.roles.items():
+        if role not in (*spec.levels, "view"):
+            raise ConfigError(f"Unknown role {role!r} in {source} [roles]", do=nearest(role, [*spec.levels, "view"]))
+        if column.startswith("dicom:"):
+            raise ConfigError(
+                f"{source} [roles] {role} = {column!r}: DICOM is not read yet",
+                do="Take the level from the path, a name in braces in `files`, or from a table",
+            )
+    rules = spec.metadata.conflict
+    used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
+    if "latest" in used and spec.metadata.date is None:
+        raise ConfigError(
+            f"{source}: conflict = 'latest' needs to know what is latest", do="Name it: [metadata] date = COLUMN"
+        )

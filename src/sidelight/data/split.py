@@ -1,0 +1,352 @@
+"""Splits, folds and nested label counts that never cut a group (patient, recording group) in two.
+
+Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and ``label``
+(int class). The order of its rows does not matter: units are sorted by key first, and chance comes from ``seed`` alone.
+"""
+
+import heapq
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sidelight.config import digest
+from sidelight.errors import SplitError
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+SIDES = ("train", "valid", "test")
+REPLACEMENTS = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Unit keys on three sides, each sorted, and the group of every unit.
+
+    ``leaks`` names groups that stand on two sides of a given split which was accepted all the same; it is empty for every split
+    made here. Keys are written as they are given: give hashed ones where a key can identify a person.
+    :raises SplitError: on a unit without a group.
+    """
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    unit_group: Mapping[str, str] = field(repr=False)
+    leaks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for side in SIDES:
+            object.__setattr__(self, side, tuple(sorted(getattr(self, side))))
+        lost = sorted(unit for side in SIDES for unit in getattr(self, side) if unit not in self.unit_group)
+        if lost:
+            raise SplitError(
+                f"Unit {lost[0]!r} of the split has no group ({len(lost)} such units)", do="Add it to unit_group"
+            )
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that identify which unit is on which side."""
+        return split_hash(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON; the file is replaced whole or not at all."""
+        path = Path(path)
+        sides = {side: list(getattr(self, side)) for side in SIDES}
+        content = {
+            "hash": self.hash,
+            **sides,
+            "unit_group": dict(sorted(self.unit_group.items())),
+            "leaks": list(self.leaks),
+        }
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1, ensure_ascii=False)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, unit_group: Mapping[str, str] | None = None, allow_leak: bool = False
+    ) -> "Split":
+        """Read and verify a split, sidelight's own or one written by hand (``hash`` and ``leaks`` may then be missing).
+
+        :param unit_group: the groups that count, e.g. a cohort's after near-duplicates were merged; without it the file's own.
+        :param allow_leak: go on with a split that leaks, its groups named in ``leaks``.
+        :raises SplitError: when the file is missing, malformed or changed since it was hashed, or a group is on two sides.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            sides = [tuple(map(str, content.get(side, []) if side == "valid" else content[side])) for side in SIDES]
+            groups = {str(unit): str(group) for unit, group in (unit_group or content["unit_group"]).items()}
+        except FileNotFoundError:
+            raise SplitError(f"The split file {path} does not exist", do="Check the path") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SplitError(
+                f"{path} is not a split file ({type(error).__name__}: {error})",
+                expected='JSON with the lists "train", "valid", "test" and the mapping "unit_group"',
+            ) from None
+        split = cls(*sides, unit_group=groups)
+        if content.get("hash", split.hash) != split.hash:
+            raise SplitError(
+                f"{path} was changed after it was written: its hash is {content['hash']}, its content says {split.hash}",
+                do='Restore the file, or remove its "hash" line if the change is meant',
+            )
+        leaks = find_leaks(split)
+        if leaks and not allow_leak:
+            raise _leak_error(split, leaks)
+        return cls(*sides, unit_group=groups, leaks=tuple(leaks))
+
+
+def split_hash(split: Split) -> str:
+    """16 hex digits of which unit is on which side; groups do not enter, so merging groups does not rename a split."""
+    return digest({side: list(getattr(split, side)) for side in SIDES})
+
+
+def find_leaks(split: Split) -> list[str]:
+    """Groups that stand on more than one side, sorted; a unit on two sides is its group on two sides."""
+    sides: dict[str, set[str]] = {}
+    for side in SIDES:
+        for unit in getattr(split, side):
+            sides.setdefault(split.unit_group[unit], set()).add(side)
+    return sorted(group for group, found in sides.items() if len(found) > 1)
+
+
+def _leak_error(split: Split, leaks: Sequence[str]) -> SplitError:
+    where = [side for side in SIDES if any(split.unit_group[unit] == leaks[0] for unit in getattr(split, side))]
+    more = f", and so are {len(leaks) - 1} more groups" if len(leaks) > 1 else ""
+    return SplitError(
+        f"Group {leaks[0]!r} is on two sides of the split: {' and '.join(where)}{more}",
+        expected="all units of a group on one side",
+        do="Move the group's units to one side, or allow it with --allow-leak (allow_leak=True): results are then marked as leaking",
+    )
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Units sorted by key: keys and groups as strings, class index [N], group index [N]; units per group and class [G, C]."""
+
+    keys: Array
+    groups: list[str]
+    classes: Array
+    label: Array
+    group: Array
+    table: Floats
+
+    def split(self, part: Array, **sides: Iterable[int]) -> Split:
+        """Split from the part number of each group [G]; ``train=[0, 2]`` puts parts 0 and 2 on that side."""
+        of_unit = part[self.group]
+        keys = {side: tuple(self.keys[np.isin(of_unit, list(sides.get(side, ())))].tolist()) for side in SIDES}
+        names = [self.groups[index] for index in self.group]
+        return Split(**keys, unit_group=dict(zip(self.keys.tolist(), names, strict=True)))
+
+
+def _prepare(units: pd.DataFrame) -> _Units:
+    missing = [name for name in ("unit", "group", "label") if name not in units.columns]
+    if missing:
+        raise SplitError(
+            f"The table of units has no column {missing[0]!r}", expected="the columns unit, group and label"
+        )
+    if not len(units):
+        raise SplitError("There are no units to split", do="Check the task's ignored values and the cohort's where")
+    blank = units[["unit", "group", "label"]].isna().any(axis=1)
+    if blank.any():
+        raise SplitError(
+            f"Unit {units.loc[blank, 'unit'].iloc[0]!r} has no group or no label", do="Leave such units out"
+        )
+    table = units.assign(unit=units["unit"].astype(str), group=units["group"].astype(str)).sort_values(
+        "unit", kind="stable"
+    )
+    twice = table["unit"].duplicated()
+    if twice.any():
+        raise SplitError(
+            f"Unit {table.loc[twice, 'unit'].iloc[0]!r} stands twice in the table", expected="one row per unit"
+        )
+    groups, group = np.unique(table["group"].to_numpy(dtype=object).astype(str), return_inverse=True)
+    classes, label = np.unique(table["label"].to_numpy(), return_inverse=True)
+    counts = np.zeros((len(groups), len(classes)))
+    np.add.at(counts, (group, label), 1)
+    return _Units(table["unit"].to_numpy(dtype=object), groups.tolist(), classes, label, group, counts)
+
+
+def _assign(table: Floats, shares: Floats, rng: np.random.Generator) -> Array:
+    """Part number of each group [G]: class by class, in groups and in units, every part gets close to its share.
+
+    Greedy: groups of rare classes first, then large ones; a group goes to a part that still lacks its rarest class, among those to
+    the one that leaves the smallest squared distance from the shares. Then every group is placed anew a few times, unless its part
+    would lose a class by it.
+    """
+    holders = (table > 0).sum(axis=0)
+    goals = np.concatenate([table / table.sum(axis=0), (table > 0) / holders], axis=1)
+    rarest = np.where(table > 0, holders, np.iinfo(np.int64).max).argmin(axis=1)
+    order = np.lexsort((rng.permutation(len(table)), -table.sum(axis=1), holders[rarest]))
+    filled = np.zeros((len(shares), goals.shape[1]))
+    held = np.zeros((len(shares), table.shape[1]), dtype=np.int64)
+    part = np.full(len(table), -1)
+    for group in np.tile(order, 1 + REPLACEMENTS):
+        gain, has, old = goals[group], table[group] > 0, part[group]
+        if old >= 0:
+            if (held[old, has] == 1).any():
+                continue
+            filled[old] -= gain
+            held[old] -= has
+        cost = (gain**2 + 2 * gain * (filled - shares[:, None])).sum(axis=1) / shares
+        lacking = held[:, rarest[group]] == 0
+        part[group] = chosen = int(np.where(lacking, cost, np.inf).argmin() if lacking.any() else cost.argmin())
+        filled[chosen] += gain
+        held[chosen] += has
+    return part
+
+
+def group_split(units: pd.DataFrame, fractions: Sequence[float], seed: int) -> Split:
+    """Split by group, stratified by class; ``fractions`` = (train, test) or (train, valid, test), adding up to 1.
+
+    Shares hold as closely as whole groups allow; each side gets every class that enough groups hold, train first, then the larger.
+    A side of fraction 0 stays empty.
+    :raises SplitError: when fractions do not add up or there are fewer groups than sides.
+    """
+    table = _prepare(units)
+    shares = np.asarray(fractions, dtype=np.float64)
+    if len(shares) not in (2, 3) or (shares < 0).any() or shares[0] <= 0 or not np.isclose(shares.sum(), 1):
+        raise SplitError(
+            f"The fractions {tuple(fractions)} do not make a split", expected="train, valid, test, adding up to 1"
+        )
+    names = SIDES if len(shares) == 3 else ("train", "test")
+    used = [name for name, share in zip(names, shares, strict=True) if share > 0]
+    if len(table.groups) < len(used):
+        raise SplitError(
+            f"{len(table.groups)} groups cannot fill {len(used)} sides", do="Use fewer sides, or more patients"
+        )
+    part = _assign(table.table, shares[shares > 0], np.random.default_rng([seed, 11]))
+    return table.split(part, **{name: [index] for index, name in enumerate(used)})
+
+
+def k_folds(units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = True) -> list[Split]:
+    """k splits by group, stratified by class: fold i is the test side of split i, the others its train side.
+
+    :param require_classes: every class must occur in every fold; False accepts folds without, where pooled scores still work.
+    :raises SplitError: when there are fewer groups than folds, or a class is absent from a fold.
+    """
+    table = _prepare(units)
+    if not 2 <= k <= len(table.groups):
+        raise SplitError(
+            f"{k} folds of {len(table.groups)} groups are not possible", expected="2 folds up to one per group"
+        )
+    part = _assign(table.table, np.full(k, 1 / k), np.random.default_rng([seed, 12]))
+    if require_classes:
+        _require_classes(table, part, k)
+    return [table.split(part, train=set(range(k)) - {fold}, test=[fold]) for fold in range(k)]
+
+
+def _require_classes(table: _Units, part: Array, k: int) -> None:
+    for fold in range(k):
+        absent = np.flatnonzero(table.table[part == fold].sum(axis=0) == 0)
+        if len(absent):
+            holders = int((table.table[:, absent[0]] > 0).sum())
+            raise SplitError(
+                f"Class {table.classes[absent[0]]} is absent from fold {fold + 1} of {k}: only {holders} of the groups hold it",
+                do=f"Use fewer folds{f' ({holders})' if holders > 1 else ''} or leave one group out",
+            )
+
+
+def leave_one_group_out(units: pd.DataFrame) -> list[Split]:
+    """One split per group, in the order of their names: that group is the test side, all others the train side.
+
+    Test sides may hold one class only, so scores are pooled before anything is ranked.
+    :raises SplitError: when there is one group, or a class comes from one group only and so could never be learnt.
+    """
+    table = _prepare(units)
+    count = len(table.groups)
+    if count < 2:
+        raise SplitError(f"All units belong to group {table.groups[0]!r}, which cannot be left out", do="Add patients")
+    single = np.flatnonzero((table.table > 0).sum(axis=0) == 1)
+    if len(single):
+        group = table.groups[int(table.table[:, single[0]].argmax())]
+        raise SplitError(
+            f"Class {table.classes[single[0]]} comes from group {group!r} alone: left out, nothing of it remains to learn from",
+            do="Leave the class out of the task, or add patients",
+        )
+    part = np.arange(count)
+    return [table.split(part, train=set(range(count)) - {group}, test=[group]) for group in range(count)]
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """``subsets``: count -> that many unit keys, each subset a prefix of the larger ones. ``left_out``: count -> why it is not there."""
+
+    subsets: dict[int, list[str]]
+    left_out: dict[int, str]
+
+
+def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_groups_per_class: int = 2) -> LabelCounts:
+    """Nested labelled subsets of ``counts`` units, balanced over classes as far as they last, from as many groups as possible.
+
+    One order of all units is drawn: classes take turns, and a class takes its next unit from the group that has given the fewest.
+    A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class`` groups, or that exceeds
+    the units there are, is left out with its reason.
+    :raises SplitError: when a class comes from fewer than ``min_groups_per_class`` groups altogether.
+    """
+    table = _prepare(units)
+    holders = (table.table > 0).sum(axis=0)
+    if (holders < min_groups_per_class).any():
+        rare = int(holders.argmin())
+        raise SplitError(
+            f"Class {table.classes[rare]} comes from {holders[rare]} groups",
+            expected=f"at least {min_groups_per_class} for every label count",
+            do="Leave the class out of the task, or add patients",
+        )
+    order = _turns(table, np.random.default_rng([seed, 13]))
+    seen = np.zeros(table.table.shape, dtype=bool)
+    enough = np.empty(len(order), dtype=bool)
+    for place, unit in enumerate(order):
+        seen[table.group[unit], table.label[unit]] = True
+        enough[place] = (place > 0 and enough[place - 1]) or bool((seen.sum(axis=0) >= min_groups_per_class).all())
+    keys = table.keys[order].tolist()
+    subsets, left_out = {}, {}
+    for count in sorted({int(count) for count in counts}):
+        if count > len(keys):
+            left_out[count] = f"there are only {len(keys)} units"
+        elif count < 1 or not enough[count - 1]:
+            left_out[count] = f"a class would come from fewer than {min_groups_per_class} groups"
+        else:
+            subsets[count] = keys[:count]
+    return LabelCounts(subsets, left_out)
+
+
+def _turns(table: _Units, rng: np.random.Generator) -> list[int]:
+    """All units [N] in the order in which :func:`nested_counts` takes them."""
+    rank = rng.permutation(len(table.groups))
+    pools: dict[tuple[int, int], list[int]] = {}
+    for unit in rng.permutation(len(table.keys)).tolist():
+        pools.setdefault((int(table.label[unit]), int(table.group[unit])), []).append(unit)
+    heaps: list[list[tuple[int, int, int]]] = [[] for _ in table.classes]
+    for label, group in sorted(pools):
+        heapq.heappush(heaps[label], (0, int(rank[group]), group))
+    taken = [0] * len(table.groups)
+    order: list[int] = []
+    turn = rng.permutation(len(heaps)).tolist()
+    while any(heaps):
+        for label in turn:
+            heap = heaps[label]
+            # a group that gave a unit of another class since then goes back in line
+            while heap and heap[0][0] != taken[heap[0][2]]:
+                _, place, group = heapq.heappop(heap)
+                heapq.heappush(heap, (taken[group], place, group))
+            if not heap:
+                continue
+            _, place, group = heapq.heappop(heap)
+            order.append(pools[label, group].pop())
+            taken[group] += 1
+            if pools[label, group]:
+                heapq.heappush(heap, (taken[group], place, group))
+    return order

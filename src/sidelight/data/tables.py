@@ -1,0 +1,225 @@
+"""Tables as they come: any separator, decimal comma and encoding; joined to items by keys compared as text.
+
+Every cell is text, stripped; a blank one is "". Keys are compared after :func:`normalise`: 007 stays 007, while the
+7.0 that a spreadsheet makes of 7 equals 7.
+"""
+
+import codecs
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.errors import DataError
+
+_COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
+_GLUE = "\x1f"  # between the parts of a key; no table holds it
+
+
+def normalise(value: object) -> str:
+    """``value`` as key text: stripped, in one Unicode form, ``7.0`` as ``7``; None and NaN are ""."""
+    if value is None or (isinstance(value, float) and value != value) or value is pd.NaT or value is pd.NA:
+        return ""
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    return re.sub(r"\.0+$", "", text) if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text) else text
+
+
+def read_table(
+    path: Path, *, separator: str | None = None, decimal: str | None = None, encoding: str | None = None
+) -> pd.DataFrame:
+    """Read a CSV (or TSV, TXT) or Parquet table with every cell as text.
+
+    Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252, Latin-1) are detected unless given. In a
+    file not separated by commas, a column of numbers with decimal commas is rewritten with points (``decimal="."``
+    leaves it).
+    :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
+    """
+    if not path.is_file():
+        raise DataError(f"The table {path} does not exist", do="Check `file` in the cohort's tables")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _read_parquet(path)
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"The table {path.name} is a spreadsheet", do="Save it as CSV and name that file instead")
+    text = _decode(path, encoding)
+    named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
+    if named:
+        separator, text = separator or named[1], text[named.end() :]
+    separator = separator or _separator(text)
+    try:
+        cells = pd.read_csv(
+            io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False, na_filter=False
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(
+            f"The table {path.name} cannot be read: {error}",
+            expected=f"a header and rows with as many cells, separated by {separator!r}",
+        ) from None
+    cells = cells.fillna("").apply(lambda column: column.str.strip())
+    table = cells.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(_header([str(name) for name in cells.iloc[0]]))
+    table = table.loc[(table != "").any(axis=1), [bool(name) for name in table.columns]].reset_index(drop=True)
+    if decimal == "," or (decimal is None and separator != ","):
+        table = table.apply(_decimal_points)
+    return pd.DataFrame(table)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        table = table.reset_index()
+    return pd.DataFrame({str(name): [_cell(value) for value in table[name]] for name in table.columns}, dtype=str)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, date) and not isinstance(value, type(pd.NaT)):
+        return value.isoformat().removesuffix("T00:00:00")
+    return normalise(value)
+
+
+def _decode(path: Path, encoding: str | None) -> str:
+    data = path.read_bytes()
+    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    guesses = [name for mark, name in marks.items() if data.startswith(mark)]
+    head = data[:400]
+    if head[1::2].count(0) > len(head) // 4:
+        guesses.append("utf-16-le")
+    if head[0::2].count(0) > len(head) // 4:
+        guesses.append("utf-16-be")
+    for guess in [encoding] if encoding else [*guesses, "utf-8", "cp1252", "latin-1"]:
+        try:
+            return data.decode(guess)
+        except UnicodeDecodeError:
+            continue
+        except LookupError:
+            raise DataError(
+                f"Unknown encoding {guess!r} for {path.name}", expected="utf-8, cp1252, utf-16, ..."
+            ) from None
+    raise DataError(
+        f"The table {path.name} is not encoded in {encoding}", do="Leave `encoding` out to have it detected"
+    )
+
+
+def _separator(text: str) -> str:
+    """The separator under which most of the first rows have as many cells as the header, and the header most cells."""
+    best, score = ",", (0.0, 1)
+    for candidate in ",;\t|":
+        rows = [row for row in csv.reader(io.StringIO(text[:60_000]), delimiter=candidate) if row]
+        rows = rows[:-1] if len(text) > 60_000 else rows  # the last one is cut off
+        cells = len(rows[0]) if rows else 0
+        fit = sum(len(row) == cells for row in rows) / max(len(rows), 1)
+        if cells > 1 and (fit, cells) > score:
+            best, score = candidate, (fit, cells)
+    return best
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    """Column names: nameless columns stay "" (and are dropped), a repeated name gets a number."""
+    seen: dict[str, int] = {}
+    header = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        header.append(name if seen[name] == 1 or not name else f"{name}.{seen[name]}")
+    return header
+
+
+def _decimal_points(column: "pd.Series[str]") -> "pd.Series[str]":
+    filled = column[column != ""]
+    numbers = filled.str.fullmatch(_COMMA_NUMBER).all()
+    if not numbers or not filled.str.contains(",").any():
+        return column
+    return column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+
+
+def join(
+    items: pd.DataFrame, table: pd.DataFrame, left: Sequence["pd.Series[str]"], right: Sequence[str], name: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add the columns of ``table`` to the rows of ``items`` whose keys ``left`` equal its columns ``right``.
+
+    :param left: one Series per key, aligned with ``items``.
+    :param name: the table's file name; a column that ``items`` already has with other values comes as ``stem.column``.
+    :returns: the wider frame and notices on what met nothing.
+    :raises DataError: when no key joins, or when rows with one key differ.
+    """
+    ours, theirs = _keys(left), _keys([table[column] for column in right])
+    rows = table.drop(columns=list(right)).assign(**{_GLUE: theirs})
+    rows = rows[theirs.isin(set(ours) - {""}).to_numpy()].drop_duplicates()
+    if rows.empty:
+        raise DataError(
+            f"No item has a row in {name}: " + _sides(ours, theirs, right), do="Check `on` and the spelling of the keys"
+        )
+    repeated = rows[rows[_GLUE].duplicated(keep=False)]
+    if not repeated.empty:
+        key = repeated[_GLUE].iloc[0]
+        same = repeated[repeated[_GLUE] == key]
+        differ = {column: same[column].unique().tolist() for column in same.columns if len(set(same[column])) > 1}
+        raise DataError(
+            f"{name} has {len(same)} rows for {_show(key)} that differ in {_some(differ)}",
+            do="Join by a further key, or keep one row per key",
+        )
+    joined = rows.set_index(_GLUE).reindex(ours.to_numpy()).set_axis(items.index).fillna("")
+    return _beside(items, joined, name, _loose(ours, theirs, name))
+
+
+def _keys(parts: Sequence["pd.Series[str]"]) -> "pd.Series[str]":
+    """Composite keys as text; "" where a part is blank."""
+    columns = [part.map(normalise) for part in parts]
+    blank = np.logical_or.reduce([(column == "").to_numpy() for column in columns])
+    glued = columns[0].str.cat(pd.concat(columns[1:], axis=1), sep=_GLUE) if len(columns) > 1 else columns[0]
+    return glued.mask(blank, "")
+
+
+def _beside(items: pd.DataFrame, joined: pd.DataFrame, name: str, notices: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    new: dict[str, Any] = {}
+    for column in joined.columns:
+        values = joined[column]
+        if column in ("item", "files", "group", "view"):  # what sidelight itself calls so
+            new[f"{Path(name).stem}.{column}"] = values
+        elif column not in items:
+            new[column] = values
+        elif ((items[column] == values) | (items[column] == "") | (values == "")).all():
+            items = items.assign(**{column: items[column].mask(items[column] == "", values)})
+        else:
+            new[f"{Path(name).stem}.{column}"] = values
+            notices.append(
+                f"{name}: column {column!r} is there already with other values; it is {Path(name).stem}.{column}"
+            )
+    return pd.concat([items, pd.DataFrame(new, index=items.index)], axis=1), notices
+
+
+def _loose(ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str) -> list[str]:
+    notices = []
+    rowless = ours[~ours.isin(set(theirs) - {""})]
+    itemless = theirs[~theirs.isin(set(ours)) & (theirs != "")]
+    if len(rowless):
+        notices.append(
+            f"{len(rowless)} of {len(ours)} items have no row in {name}, for example {_show(rowless.iloc[0])}"
+        )
+    if len(itemless):
+        notices.append(f"{len(itemless)} rows of {name} belong to no item, for example {_show(itemless.iloc[0])}")
+    return notices
+
+
+def _sides(ours: "pd.Series[str]", theirs: "pd.Series[str]", right: Sequence[str]) -> str:
+    mine = f"the items say for example {_show(ours.iloc[0])}"
+    return f"{mine}, its column{'s' * (len(right) > 1)} {', '.join(right)} " + (
+        f"{_show(theirs.iloc[0])}" if len(theirs) else "nothing"
+    )
+
+
+def _show(key: str) -> str:
+    return repr(key.replace(_GLUE, " / ")) if key else "a blank key"
+
+
+def _some(differ: dict[str, list[str]]) -> str:
+    shown = [f"{column} ({', '.join(map(repr, values[:3]))})" for column, values in list(differ.items())[:3]]
+    return ", ".join(shown) + (f" and {len(differ) - 3} more columns" if len(differ) > 3 else "")

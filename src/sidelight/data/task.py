@@ -1,0 +1,196 @@
+"""A task: what is predicted, for which unit, from which values, and what is left out.
+
+Blank labels and values under ``ignore`` are left out. ``positive`` makes a task binary: what is neither positive nor
+left out is negative. ``classes`` gives the order of classes, or maps values to classes; without it every value is a
+class. Several label columns make a multi-label task, each positive where its cell is in ``positive`` (1, true, yes).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.columns import find_column, select, unit_keys, when
+from sidelight.data.pattern import natural
+from sidelight.data.spec import TaskSpec
+from sidelight.data.tables import normalise
+from sidelight.errors import ConfigError, DataError, nearest
+
+LEFT_OUT = -1
+YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, its columns resolved and its values coded."""
+
+    name: str
+    label: tuple[str, ...]
+    """The label's column, or columns of a multi-label task."""
+    unit: str
+    """What is scored: the name of a level, or "item"."""
+    classes: tuple[str, ...]
+    """In order; binary: negative, positive; multi-label: the label columns."""
+    kind: str
+    """"binary", "multiclass" or "multilabel"."""
+    codes: Mapping[str, int] = field(default_factory=dict)
+    """Every value of the label columns -> its class's place, -1 where it is left out."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    conflict: str = "error"
+    """How labels that differ within a unit are settled: "error", "first" or "latest"."""
+    date: str | None = None
+
+
+class Labelled(Protocol):
+    """What a task needs of a cohort."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """One row per item."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Outermost first."""
+
+
+def units(cohort: Labelled, task: Task) -> pd.DataFrame:
+    """The labelled units of a task, in the order of their first items.
+
+    :returns: columns ``unit`` (str), ``group`` (str, the outermost level), ``label`` (int64; of a multi-label task a
+        tuple with 0, 1 or -1 for unknown per class) and ``items`` (list of int: positions in ``cohort.items``).
+    :raises DataError: when labels differ within a unit and the rule is "error".
+    """
+    chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
+    items = cohort.items.iloc[chosen].reset_index(drop=True)
+    keys = unit_keys(items, cohort.levels, task.unit)
+    order = when(items[task.date]).argsort(kind="stable") if task.date else np.arange(len(items))
+    coded = pd.DataFrame({str(place): _codes(items[name], task) for place, name in enumerate(task.label)})
+    labels = _settle(coded.iloc[order], keys.iloc[order], task)
+    frame = pd.DataFrame({"unit": keys, "group": items["group"], "items": chosen})
+    whole = frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
+    values = labels.reindex(whole["unit"])
+    known = (values.to_numpy() != LEFT_OUT).any(axis=1)
+    several = task.kind == "multilabel"
+    whole["label"] = [tuple(row) for row in values.to_numpy().tolist()] if several else values["0"].to_numpy()
+    return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
+
+
+def _codes(column: "pd.Series[Any]", task: Task) -> "pd.Series[int]":
+    return column.map(normalise).map(task.codes).fillna(LEFT_OUT).astype(np.int64)
+
+
+def _settle(coded: pd.DataFrame, keys: "pd.Series[str]", task: Task) -> pd.DataFrame:
+    """One code per unit and label; rows that are left out never contradict."""
+    known = coded.mask(coded == LEFT_OUT)
+    groups = known.groupby(keys)
+    torn = groups.nunique().gt(1).any(axis=1)
+    if torn.any() and task.conflict == "error":
+        key = torn.index[torn][0]
+        names = [task.classes[int(code)] for code in known.loc[(keys == key).to_numpy()].iloc[:, 0].dropna().unique()]
+        found = f"for example {names}" if len(task.label) == 1 else "in one of its columns"
+        raise DataError(
+            f"Task {task.name!r}: the label differs within {int(torn.sum())} {task.unit} units, {found} in {key!r}",
+            expected=f"one label per {task.unit}",
+            do='Choose a finer `unit`, mend the table, or state conflict = "first" or "latest" in the task',
+        )
+    one = groups.last() if task.conflict == "latest" else groups.first()
+    return pd.DataFrame(one.fillna(LEFT_OUT).astype(np.int64))
+
+
+def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[str], date: str | None = None) -> Task:
+    """Resolve one ``[task.NAME]`` on the items.
+
+    :raises DataError: for a missing column, or a value that is no class.
+    :raises ConfigError: for keys that contradict each other.
+    """
+    place = f"[task.{name}]"
+    if spec.unit != "item" and spec.unit not in levels:
+        raise ConfigError(f"{place} unit = {spec.unit!r} is no level", do=nearest(spec.unit, [*levels, "item"]))
+    if spec.conflict == "mean":
+        raise ConfigError(f"{place} conflict = 'mean': classes have no mean", expected="error, first or latest")
+    columns = tuple(find_column(items, column, f"{place} label") for column in spec.label)
+    where = {find_column(items, column, f"{place} where"): wanted for column, wanted in spec.where.items()}
+    rows = items[select(items, where, f"{place} where")]
+    values = sorted({value for column in columns for value in rows[column].map(normalise)}, key=natural)
+    task = Task(name, columns, spec.unit, (), "", where=where, conflict=spec.conflict or "error", date=date)
+    if len(columns) > 1:
+        return _multilabel(task, spec, values, place)
+    return _binary(task, spec, values, place) if spec.positive is not None else _multiclass(task, spec, values, place)
+
+
+def _out(spec: TaskSpec, *named: Sequence[str]) -> set[str]:
+    """Values that are left out: the ignored ones, and blank unless it is named as a class."""
+    return {normalise(one) for one in spec.ignore} | ({""} - {normalise(one) for many in named for one in many})
+
+
+def _multilabel(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+    if spec.classes is not None:
+        raise ConfigError(f"{place} has several label columns and `classes`", do="The columns are the classes")
+    positive = {normalise(one) for one in (YES if spec.positive is None else spec.positive)}
+    out = _out(spec, list(positive))
+    codes = {value: LEFT_OUT if value in out else int(value in positive) for value in values}
+    return replace(task, classes=spec.label, kind="multilabel", codes=codes)
+
+
+def _binary(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+    positive = [normalise(one) for one in spec.positive or ()]
+    out = _out(spec, positive)
+    codes = {value: LEFT_OUT if value in out else int(value in positive) for value in values}
+    rest = [value for value, code in codes.items() if code == 0]
+    classes = (rest[0] if len(rest) == 1 else "negative", positive[0] if len(positive) == 1 else "positive")
+    if spec.classes is not None:
+        if isinstance(spec.classes, dict) or len(spec.classes) != 2:
+            raise ConfigError(
+                f"{place} has `positive` and `classes`", expected="classes = [NEGATIVE, POSITIVE] beside it"
+            )
+        classes = (spec.classes[0], spec.classes[1])
+    return replace(task, classes=classes, kind="binary", codes=codes)
+
+
+def _multiclass(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+    given = spec.classes
+    named = given if isinstance(given, dict) else {one: one for one in given or ()}
+    named = {normalise(value): name for value, name in named.items()}
+    out = _out(spec, list(named))
+    named = named or {value: value for value in values if value not in out}
+    classes = tuple(dict.fromkeys(named.values()))
+    strange = [value for value in values if value not in named and value not in out]
+    if strange:
+        raise DataError(
+            f"{place}: the value {strange[0]!r} of column {task.label[0]!r} is no class",
+            do="Name it in `classes` or `ignore`",
+        )
+    codes = {value: LEFT_OUT if value in out else classes.index(named[value]) for value in values}
+    return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass", codes=codes)
+
+
+def fit_classes(cohort: Labelled, task: Task, optional: bool) -> tuple[Task | None, list[str]]:
+    """Check that every class has a unit; an optional task loses those that have none, and goes below two.
+
+    :raises DataError: naming the absent class.
+    """
+    table = units(cohort, task)
+    if task.kind == "multilabel":
+        present = [any(row[place] == 1 for row in table["label"]) for place in range(len(task.classes))]
+        absent = [name for name, there in zip(task.classes, present, strict=True) if not there]
+        return task, [f"Task {task.name!r}: no unit has {', '.join(absent)}"] if absent else []
+    counts = np.bincount(table["label"].astype(np.int64), minlength=len(task.classes))
+    absent = [name for name, count in zip(task.classes, counts, strict=True) if not count]
+    left = [name for name in task.classes if name not in absent]
+    if not absent and len(left) > 1:
+        return task, []
+    if not optional:
+        what = f"no unit of class {absent[0]!r}" if absent else f"only the class {left[0]!r}"
+        raise DataError(
+            f"Task {task.name!r} has {what}; its column {task.label[0]!r} holds {sorted(task.codes)[:8]}",
+            do="Mend `classes`, `positive` or `where`, or take the task out",
+        )
+    if len(left) < 2:
+        return None, [f"Task {task.name!r} is left out: fewer than two of its classes are here"]
+    places = {place: left.index(name) if name in left else LEFT_OUT for place, name in enumerate(task.classes)}
+    codes = {value: places.get(code, LEFT_OUT) for value, code in task.codes.items()}
+    kind = "binary" if len(left) == 2 else "multiclass"
+    notice = f"Task {task.name!r} goes without the classes that are not here: {', '.join(absent)}"
+    return replace(task, classes=tuple(left), codes=codes, kind=kind), [notice]

@@ -1,0 +1,69 @@
+"""One tree of errors; each message says what was given, what was expected and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SidelightError(Exception):
+    """Base of every error that sidelight raises on purpose.
+
+    Parts that are empty are left out of the message: ``given``; ``expected`` after "Expected:"; ``do`` as the last sentence.
+    ``exit_code`` is what the command line exits with.
+    """
+
+    exit_code = 2
+
+    def __init__(self, given: str, *, expected: str = "", do: str = "") -> None:
+        self.given, self.expected, self.do = given, expected, do
+        parts = [given.rstrip("."), f"Expected: {expected.rstrip('.')}" if expected else "", do.rstrip(".")]
+        message = ". ".join(part for part in parts if part)
+        super().__init__(message if message.endswith(("?", "!")) else message + ".")
+
+
+class ConfigError(SidelightError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class DataError(SidelightError):
+    """A cohort file, table or folder that does not say what it should."""
+
+
+class ReadError(DataError):
+    """One file that cannot be decoded; the item goes to quarantine and the run goes on."""
+
+
+class TooManyBadItems(DataError):
+    """More than ``max_bad_fraction`` of the items could not be read."""
+
+
+class SplitError(DataError):
+    """A split that cannot be made, or a given one that leaks."""
+
+
+class EncoderError(SidelightError):
+    """Weights or an encoder name that cannot be loaded."""
+
+
+class RunError(SidelightError):
+    """A run folder that does not fit what was asked of it."""
+
+
+class TrainingError(SidelightError):
+    """Training that cannot go on: a loss that is not finite, too few pairs."""
+
+
+class MissingExtra(SidelightError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed",
+            do=f"Install it with: pip install 'sidelight[{extra}]'",
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint that names the nearest known spelling, or lists what is known: ``"did you mean 'lr'?"``."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -1,0 +1,60 @@
+"""A frozen encoder reads each image once; heads, folds and label counts train on the stored vectors (DESIGN 9)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors.numpy import load_file, save_file
+
+from sidelight.config import digest
+from sidelight.data.cache import Pixels
+from sidelight.models.image import Encoder, weights_hash
+
+
+def spaced(length: int, count: int) -> list[int]:
+    """At most ``count`` evenly spaced positions in ``range(length)``, first and last included; one is the middle."""
+    if count == 1 or length == 1:
+        return [length // 2]
+    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length)).round()})
+
+
+def embed_items(
+    encoder: Encoder,
+    pixels: Pixels,
+    *,
+    frames: int = 8,
+    batch: int = 128,
+    folder: Path | None = None,
+    quiet: bool = True,
+) -> np.ndarray:
+    """Mean vector of each item over at most ``frames`` of its frames.
+
+    :param folder: where vectors are kept, under a name of (weights, pre-processing, data, frames); read back if there.
+    :return: float32 ``[len(pixels), encoder.dim]``, in the order of ``pixels.index``.
+    """
+    key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, frames])
+    stored = folder / f"{key}.safetensors" if folder is not None else None
+    if stored is not None and stored.is_file():
+        return load_file(stored)["vectors"]
+    rows = [(row, at) for row in range(len(pixels)) for at in spaced(pixels.frames_of(row), frames)]
+    sums = np.zeros((len(pixels), encoder.dim), dtype=np.float64)
+    counts = np.zeros(len(pixels), dtype=np.int64)
+    for start in track(range(0, len(rows), batch), description="embedding", disable=quiet, transient=True):
+        part = rows[start : start + batch]
+        owners = [row for row, _ in part]
+        vectors = encoder.embed(torch.from_numpy(pixels.batch(owners, [at for _, at in part]))).cpu().numpy()
+        np.add.at(sums, owners, vectors)
+        np.add.at(counts, owners, 1)
+    vectors = (sums / counts[:, None]).astype(np.float32)
+    if stored is not None:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        partial = stored.with_suffix(".tmp")
+        save_file({"vectors": vectors}, partial)
+        partial.replace(stored)
+    return vectors
+
+
+def pool_units(vectors: np.ndarray, items: list[list[int]]) -> np.ndarray:
+    """One vector per unit: the mean over its items; ``items`` lists rows of ``vectors`` [R, D]; returns [U, D]."""
+    return np.stack([vectors[rows].mean(axis=0) for rows in items])

@@ -1,0 +1,75 @@
+"""Fine-tune an encoder (or train it from scratch) on the labelled units; predict the unseen ones.
+
+A part of the labelled patients is held back to choose the step, so that the labels it costs are counted. Where the labels
+are too few for that (a class with fewer than four patients), the last step is taken and there is nothing to choose.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedGroupKFold
+
+from sidelight.data.cache import Pixels
+from sidelight.evaluation.supervised import FinetuneSettings, Frames, predict_units, train_classifier
+from sidelight.models.image import Encoder
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """Probabilities ``[M, classes]`` of the test units: of the validation-selected step, and of the last one."""
+
+    selected: np.ndarray
+    last: np.ndarray
+    had_validation: bool
+
+
+def finetune(
+    encoder: Encoder,
+    pixels: Pixels,
+    items: list[list[int]],
+    y: np.ndarray,
+    groups: np.ndarray,
+    test: list[list[int]],
+    classes: int,
+    settings: FinetuneSettings,
+    *,
+    frames: int = 8,
+    seed: int = 0,
+    device: torch.device | None = None,
+    bf16: bool = False,
+) -> Finetuned:
+    """:param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs; ``test`` the rows of test units."""
+    device = device or torch.device("cpu")
+    train, valid = _validation(y, groups, classes, seed)
+    seen = Frames.of(pixels, [items[u] for u in train], frames)
+    watched = Frames.of(pixels, [items[u] for u in valid], frames) if len(valid) else None
+    unseen = Frames.of(pixels, test, frames)
+    best_loss, best_state, model = np.inf, None, None
+    for _, model in train_classifier(
+        encoder, pixels, seen, y[train], classes, settings, seed=seed, device=device, bf16=bf16
+    ):
+        if watched is None:
+            continue
+        scores = predict_units(model, pixels, watched, len(valid), bf16=bf16)[1]
+        loss = float(-np.log(np.clip(scores[np.arange(len(valid)), y[valid]], 1e-6, 1)).mean())
+        if loss < best_loss:
+            best_loss, best_state = loss, copy.deepcopy(model.state_dict())
+    assert model is not None
+    last = predict_units(model, pixels, unseen, len(test), bf16=bf16)[1]
+    if best_state is None:
+        return Finetuned(last, last, False)
+    model.load_state_dict(best_state)
+    return Finetuned(predict_units(model, pixels, unseen, len(test), bf16=bf16)[1], last, True)
+
+
+def _validation(y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """About a fifth of the labelled patients, if every class then keeps two patients on the training side."""
+    everyone, nobody = np.arange(len(y)), np.arange(0)
+    if min(len(np.unique(groups[y == c])) for c in range(classes)) < 4:
+        return everyone, nobody
+    for train, valid in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(y, y, groups):
+        if len(np.unique(y[valid])) == classes and len(np.unique(y[train])) == classes:
+            return train, valid
+    return everyone, nobody

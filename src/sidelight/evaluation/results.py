@@ -1,0 +1,65 @@
+"""What an evaluation returns and keeps: scores of unseen units, and the tables made from them."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+TABLES = ("scores", "results", "differences", "efficiency")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Numbers with their intervals.
+
+    :ivar results: one row per (encoder, task, protocol, labels, metric); see :mod:`sidelight.evaluation.summary`.
+    :ivar differences: paired differences between encoders on the same units.
+    :ivar efficiency: how many times more labels the rival needs.
+    :ivar scores: one row per (encoder, task, protocol, labels, seed, unit) with the label and the class probabilities.
+    :ivar confusion: pooled confusion matrices.
+    :ivar notes: what was left out and why, in sentences.
+    """
+
+    results: pd.DataFrame
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    efficiency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confusion: list[dict[str, Any]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> Path:
+        """Write the tables as Parquet and the matrices as JSON; each file appears whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TABLES:
+            partial = folder / f"{name}.parquet.tmp"
+            getattr(self, name).to_parquet(partial, index=False)
+            partial.replace(folder / f"{name}.parquet")
+        write_json(folder / "confusion.json", self.confusion)
+        write_json(folder / "notes.json", list(self.notes))
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> "Results":
+        """Read what :meth:`save` wrote."""
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        confusion = json.loads((folder / "confusion.json").read_text(encoding="utf-8"))
+        notes = tuple(json.loads((folder / "notes.json").read_text(encoding="utf-8")))
+        return cls(**tables, confusion=confusion, notes=notes)
+
+    def headline(self, metric: str = "auroc") -> pd.DataFrame:
+        """The rows that may be compared: one metric, nothing selected on test."""
+        table = self.results
+        return table[(table["metric"] == metric) & (table["selected_on"] != "test")]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomic: a temporary file beside it, fsync, rename."""
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,33 @@
+"""Settings of an evaluation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from sidelight.config import Settings
+from sidelight.evaluation.supervised import FinetuneSettings
+
+PROTOCOLS = ("knn", "linear", "finetune", "finetune_last", "published")
+
+
+class EvaluateSettings(Settings):
+    """How units are split, how many are labelled, and how numbers are made."""
+
+    profile: Literal["default", "paper"] = "default"
+    folds: int | Literal["one_group_out"] = Field(5, description="folds over patients, or leave one patient out")
+    labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
+    seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
+    first_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, description="the folds; the same for every encoder")
+    frames: int = Field(8, ge=1, description="frames of a clip that are embedded and averaged")
+    k: int = Field(5, ge=1, description="neighbours of the kNN protocol")
+    resamples: int = Field(1000, ge=100)
+    metric: Literal["auroc", "accuracy", "balanced_accuracy", "f1"] = "auroc"
+    merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
+    finetune: FinetuneSettings = FinetuneSettings()
+    image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    cache: str | None = None
+    max_frames: int = Field(64, ge=1)
+    max_bad_fraction: float = Field(0.1, ge=0, le=1)

@@ -1,0 +1,173 @@
+"""Fine-tuning and training from scratch: the encoder learns with its head, on frames; units are scored by the mean over frames.
+
+Equal budget means the same number of optimiser steps at the same batch and image size, whatever the encoder started from.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidelight.config import Settings
+from sidelight.data.cache import Pixels
+from sidelight.errors import EncoderError
+from sidelight.evaluation.features import spaced
+from sidelight.models.image import Encoder
+from sidelight.views.augment import NUMBERS, Augment, augment, resize
+
+
+class FinetuneSettings(Settings):
+    """Budget and optimiser of supervised training."""
+
+    steps: int = 200
+    batch_size: int = 32
+    lr: float = 1e-3
+    head_lr: float = 1e-2
+    weight_decay: float = 1e-4
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    layers: Literal["all", "last_block"] = "all"
+    crop: float = 0.6
+    jitter: float = 0.3
+    checks: int = 10
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of labelled units: ``rows`` and ``at`` int64 [F] locate a frame in the cache, ``unit`` int64 [F] its unit."""
+
+    rows: np.ndarray
+    at: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: Pixels, items: list[list[int]], per_item: int) -> "Frames":
+        """Evenly spaced frames of every item of every unit; ``items[u]`` lists the cache rows of unit u."""
+        table = [
+            (row, at, unit)
+            for unit, rows in enumerate(items)
+            for row in rows
+            for at in spaced(pixels.frames_of(row), per_item)
+        ]
+        rows, at, unit = np.array(table, dtype=np.int64).T
+        return cls(rows, at, unit)
+
+    def balanced(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` frames: units drawn evenly, then one frame of each, so that a long clip weighs no more than a short one."""
+        units = np.unique(self.unit)
+        order = np.concatenate([rng.permutation(units) for _ in range(-(-count // len(units)))])[:count]
+        return np.array([rng.choice(np.flatnonzero(self.unit == unit)) for unit in order])
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear head; logits ``[N, classes]`` of images ``[N, C, S, S]`` in [0, 1]."""
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = deepcopy(encoder)
+        self.head = nn.Linear(encoder.dim, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[N, classes]``."""
+        return self.head(self.encoder(images))  # type: ignore[no-any-return]
+
+
+def last_block(encoder: nn.Module) -> nn.Module:
+    """The last residual or transformer block of a timm model; :raises EncoderError: when it has none we know."""
+    backbone = getattr(encoder, "backbone", encoder)
+    for name in ("layer4", "blocks", "stages", "features"):
+        stages = getattr(backbone, name, None)
+        if isinstance(stages, nn.Module) and len(list(stages.children())):
+            return list(stages.children())[-1]
+    raise EncoderError(
+        "This encoder has no block that could be fine-tuned alone",
+        expected="layer4, blocks, stages or features",
+        do="Use finetune.layers='all'",
+    )
+
+
+def train_classifier(
+    encoder: Encoder,
+    pixels: Pixels,
+    frames: Frames,
+    labels: np.ndarray,
+    classes: int,
+    settings: FinetuneSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    bf16: bool = False,
+) -> Iterator[tuple[int, Classifier]]:
+    """Train on ``frames`` (``labels`` int [U] per unit) and hand out the model, in training, after each of ``checks`` parts.
+
+    Draws depend on ``seed`` and the step only. :yields: (steps done, model).
+    """
+    torch.manual_seed(seed)
+    model = Classifier(encoder, classes).to(device)
+    trained = _trained_parameters(model, settings)
+    optimizer = _optimizer(model, trained, settings)
+    recipe = Augment(
+        size=encoder.image_size, scale=(settings.crop, 1.0), brightness=settings.jitter, contrast=settings.jitter
+    )
+    rng = np.random.default_rng([seed, 1])
+    every = max(1, settings.steps // settings.checks)
+    for step in range(1, settings.steps + 1):
+        model.train()
+        chosen = frames.balanced(settings.batch_size, rng)
+        raw = torch.from_numpy(pixels.batch(frames.rows[chosen].tolist(), frames.at[chosen].tolist())).to(device)
+        draws = torch.from_numpy(rng.random((len(chosen), NUMBERS))).to(device)
+        target = torch.from_numpy(labels[frames.unit[chosen]]).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits = model(augment(raw, recipe, draws))
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
+        optimizer.zero_grad()
+        functional.cross_entropy(logits.float(), target).backward()
+        optimizer.step()
+        if step % every == 0 or step == settings.steps:
+            yield step, model
+
+
+def predict_units(
+    model: Classifier, pixels: Pixels, frames: Frames, units: int, *, batch: int = 256, bf16: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of each frame ``[F, classes]`` and their mean per unit ``[units, classes]``, in eval mode."""
+    device = model.head.weight.device
+    model.eval()
+    parts = []
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        for start in range(0, len(frames.rows), batch):
+            take = slice(start, start + batch)
+            raw = torch.from_numpy(pixels.batch(frames.rows[take].tolist(), frames.at[take].tolist())).to(device)
+            parts.append(model(resize(raw, model.encoder.image_size)).float().softmax(dim=1).cpu().numpy())
+    each = np.concatenate(parts)
+    sums, counts = np.zeros((units, each.shape[1])), np.zeros(units)
+    np.add.at(sums, frames.unit, each)
+    np.add.at(counts, frames.unit, 1)
+    return each, sums / counts[:, None]
+
+
+def _trained_parameters(model: Classifier, settings: FinetuneSettings) -> list[nn.Parameter]:
+    if settings.layers == "all":
+        return list(model.encoder.parameters())
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(False)
+    block = list(last_block(model.encoder).parameters())
+    for parameter in block:
+        parameter.requires_grad_(True)
+    return block
+
+
+def _optimizer(
+    model: Classifier, trained: list[nn.Parameter], settings: FinetuneSettings
+) -> torch.optim.Optimizer:
+    groups = [
+        {"params": trained, "lr": settings.lr, "peak": settings.lr},
+        {"params": list(model.head.parameters()), "lr": settings.head_lr, "peak": settings.head_lr},
+    ]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, weight_decay=settings.weight_decay)

@@ -1,0 +1,113 @@
+"""Log-sum-exp over rows of a similarity matrix that is never whole in memory.
+
+A contrast of N anchors with M keys needs one number per row of the N x M matrix of similarities. The rows are computed
+a few at a time and, in the backward pass, once more (non-reentrant checkpointing), so that memory is O(rows x M), not
+O(N x M). It is ordinary autograd throughout: double backward passes through the recomputation.
+
+Limits: inside ``torch.func`` transforms and forward-mode levels nothing is recomputed, because checkpointing's hooks
+are refused there (``torch.func.grad``) or would recompute without the tangents (``jvp``, ``dual_level``). A pure
+forward-mode pass keeps no matrix anyhow; reverse mode inside such a transform takes the memory of the plain form. The
+first recomputed block of a process imports torch's compiler, as any checkpointing does: a second or two, 150 MB.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+from sidelight.errors import ConfigError
+
+Chunk = int | Literal["auto"] | None
+Block = tuple[slice, slice]
+
+PLAIN_BELOW = 512  # pairs; under this the whole matrix is small and as fast
+ROWS = 256  # of 128 to 512, the fastest on CPU caches at 4,096 pairs, and 33 MB a block at 16,384
+EVERYTHING: Block = (slice(None), slice(None))
+
+
+def rows_at_a_time(chunk: Chunk, pairs: int) -> int | None:
+    """Rows per block that ``chunk`` asks for, ``None`` for the plain form; :raises ConfigError: if it is neither."""
+    if chunk is None:
+        return None
+    if isinstance(chunk, int) and not isinstance(chunk, bool) and chunk > 0:
+        return chunk
+    if chunk == "auto":
+        return None if pairs < PLAIN_BELOW else ROWS
+    raise ConfigError(f"chunk={chunk!r}", expected='"auto", None (plain), or a positive number of rows')
+
+
+def floor(dtype: torch.dtype) -> float:
+    """What an excluded similarity is set to: finite, so that a row without any key has gradient 0 and not NaN."""
+    return torch.finfo(dtype).min / 4
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """The keys that stay out of each row's sum: any of the three kinds, together.
+
+    ``own`` int64 [L, N, k] names k columns per row; ``groups`` [L, N] and ``key_groups`` [L, M] exclude keys of the
+    row's own group; ``allowed`` bool [L, N, M] excludes where it is False. The first two never make an N x M mask.
+    """
+
+    own: Tensor | None = None
+    groups: Tensor | None = None
+    key_groups: Tensor | None = None
+    allowed: Tensor | None = None
+
+    def fill(self, logits: Tensor, block: Block) -> Tensor:
+        """Set the excluded entries of ``logits`` [l, n, M], the rows ``block`` of the whole, in place."""
+        low = floor(logits.dtype)
+        if self.groups is not None and self.key_groups is not None:
+            same = self.groups[block].unsqueeze(-1) == self.key_groups[block[0]].unsqueeze(-2)
+            logits = logits.masked_fill_(same, low)
+        if self.allowed is not None:
+            logits = logits.masked_fill_(~self.allowed[block], low)
+        return logits if self.own is None else logits.scatter_(-1, self.own[block], low)
+
+
+def log_sum_exp(queries: Tensor, keys: Tensor, excluded: Excluded, rows: int | None) -> Tensor:
+    """``log sum_j exp(q_i . k_j)`` over the keys j that are not excluded for i.
+
+    :param queries: float [L, N, D], already divided by the temperature. ``keys``: float [L, M, D].
+    :param rows: rows of the L*N computed at a time; ``None`` computes all at once and keeps them for backward.
+    :return: float [L, N]; below ``floor(dtype) / 2`` exactly where every key is excluded.
+    """
+    if rows is None:
+        return _row_sums(queries, keys, excluded, EVERYTHING)
+    if not torch.is_grad_enabled() or _transformed():
+        parts = [_row_sums(some, theirs, excluded, block) for some, theirs, block in _blocks(queries, keys, rows)]
+    else:
+        parts = [
+            checkpoint(_row_sums, some, theirs, excluded, block, use_reentrant=False, preserve_rng_state=False)
+            for some, theirs, block in _blocks(queries, keys, rows)
+        ]
+    return torch.cat([part.flatten() for part in parts]).reshape(queries.shape[:-1])
+
+
+def _row_sums(queries: Tensor, keys: Tensor, excluded: Excluded, block: Block) -> Tensor:
+    # One contrast as a plain matrix product: a batch of one is slower on CPUs.
+    transposed = keys.mT if len(keys) > 1 else keys[0].mT
+    logits = excluded.fill(queries @ transposed, block)
+    # In place, so that a block keeps one matrix. The maximum may be a constant: the sum does not depend on it.
+    top = logits.detach().amax(-1, keepdim=True)
+    return logits.sub_(top).exp_().sum(-1).log() + top.squeeze(-1)
+
+
+def _blocks(queries: Tensor, keys: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Block]]:
+    """Blocks of about ``rows`` rows in row-major order: several small contrasts, or a part of a large one."""
+    contrasts = max(1, rows // max(1, queries.shape[1]))
+    # split and not slices: its backward writes each gradient once, a slice's fills the whole with zeros.
+    for number, (some, theirs) in enumerate(
+        zip(torch.split(queries, contrasts), torch.split(keys, contrasts), strict=True)
+    ):
+        which = slice(number * contrasts, (number + 1) * contrasts)
+        for part, few in enumerate(torch.split(some, rows, dim=1)):
+            yield few, theirs, (which, slice(part * rows, (part + 1) * rows))
+
+
+def _transformed() -> bool:
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -1,0 +1,23 @@
+"""One file per published method; a further method is one file and one line here."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sidelight.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from sidelight.methods.base import MethodBase
+
+METHODS = {
+    "simclr": "sidelight.methods.simclr:SimCLR",
+    "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
+}
+
+
+def load_method(name: str) -> "type[MethodBase]":
+    """The class of a method by its name; :raises ConfigError: for an unknown name, with the nearest known one."""
+    if name not in METHODS:
+        raise ConfigError(f"Unknown method {name!r}", do=nearest(name, METHODS))
+    module, _, attribute = METHODS[name].partition(":")
+    method: type[MethodBase] = getattr(import_module(module), attribute)
+    return method

@@ -1,0 +1,173 @@
+"""What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from sidelight.config import PretrainSettings, Settings
+from sidelight.data.cache import Pixels
+from sidelight.errors import ConfigError
+from sidelight.methods.base import Integers, MethodBase
+from sidelight.methods.pictures import save_pictures
+from sidelight.views.augment import Augment
+from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, finish
+
+ROLES = ("train", "valid", "extra")
+
+
+class AugmentSettings(Settings):
+    """How each view is changed; fields and defaults of :class:`sidelight.views.augment.Augment`."""
+
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (0.8, 1.25)
+    flip: float = 0.5
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.0
+    hue: float = 0.0
+    blur: float = 0.8
+    noise: float = 0.04
+    grayscale: float = 0.0
+
+
+class ClipSettings(PretrainSettings):
+    """What every method on clips understands beside :class:`PretrainSettings`."""
+
+    pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
+        "standard",
+        description="standard: the outer ones of three frames, each mixed with the middle one; inner: two random mixtures; "
+        "uscl: one shared mixing weight; two: two frames; single: one frame twice",
+    )
+    max_gap: float | None = Field(None, gt=0, description="largest distance between a pair's frames; none is unrestricted")
+    gap_unit: Literal["frames", "seconds"] = "frames"
+    inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
+    aug_first: bool = Field(False, description="augment frames before mixing them, not after")
+    truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
+    pairs_per_clip: int = Field(4, ge=1, description="pairs of each clip in an epoch")
+    channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
+    mean: float | None = Field(None, description="normalisation of all channels; none is the architecture's or the weights' own")
+    std: float | None = Field(None, gt=0)
+    temperature: float = Field(0.5, gt=0)
+    projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
+    augment: AugmentSettings = AugmentSettings()
+
+
+class ClipMethod(MethodBase):
+    """A method whose batches are pairs of frames."""
+
+    Settings = ClipSettings
+
+    def weigh(self, left: Tensor, right: Tensor, gap: Tensor, max_gap: Tensor) -> Tensor | None:
+        """Weights [N] of pairs by their features [N,D] and distances [N]; None where all pairs count the same."""
+        return None
+
+    def recipe(self, role: str) -> PairRecipe:
+        """How the pairs of ``role`` ("train", "valid" or "extra") are made."""
+        names = ("max_gap", "gap_unit", "aug_first", "inner_frames", "truncate")
+        return PairRecipe(mode=self.settings.pairs, **{name: getattr(self.settings, name) for name in names})
+
+    def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
+        """Which of ``rows`` train, which give the validation loss ("valid"), which come beside the batch ("extra")."""
+        s = self.settings
+        return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=2 if s.repel == "other_patient" else 1)
+
+    def feed(self, pixels: Pixels, rows: Integers | None = None) -> "ClipFeed":
+        """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all)."""
+        s = self.settings
+        rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
+        roles = self.roles(rows, pixels.index["group"].to_numpy()[rows])
+        augment = Augment(size=s.image_size, **s.augment.model_dump())
+        return ClipFeed(
+            train_rows=roles["train"],
+            valid_rows=roles.get("valid", rows[:0]),
+            extra_rows=roles.get("extra", rows[:0]),
+            draws=s.pairs_per_clip,
+            pixels=pixels,
+            sources={
+                role: PairSource(pixels, self.recipe(role), augment, s.seed, broken=s.shuffle_pairs and role != "extra")
+                for role in ROLES
+            },
+            augment=augment,
+            seed=s.seed,
+        )
+
+    def illustrate(self, feed: "ClipFeed", folder: Path) -> None:
+        """Store example pairs, pair weights and one clip's strip of weights in the run folder."""
+        save_pictures(self, feed, folder)
+
+
+@dataclass
+class ClipFeed:
+    """Which rows of the pixels play which role, and pure functions that make batches of them."""
+
+    train_rows: Integers
+    valid_rows: Integers
+    extra_rows: Integers
+    draws: int
+    pixels: Pixels
+    sources: dict[str, PairSource]
+    augment: Augment
+    seed: int
+
+    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> tuple[int, Any]:
+        """The frames of a batch on the host, with the epoch that their augmentation needs."""
+        return epoch, self.sources[role].raw(epoch, rows, draws)
+
+    def finish(self, raw: tuple[int, Any], device: torch.device) -> ClipPairs:
+        """The batch on ``device``, mixed and augmented."""
+        epoch, pairs = raw
+        return finish(pairs, self.augment, seed=self.seed, epoch=epoch, device=device)
+
+    def names(self, rows: Integers) -> list[str]:
+        """Hashes of the rows' items, 16 hex digits."""
+        return [hashlib.sha256(str(item).encode()).hexdigest()[:16] for item in self.pixels.index["item"].iloc[rows]]
+
+
+def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
+    """The groups of a contrast: int64 [N] by clip ("other_item") or by patient ("other_patient"), or None ("all")."""
+    return {"all": None, "other_item": batch.item, "other_patient": batch.group}[repel]
+
+
+def deal(
+    rows: Integers, groups: NDArray[Any], shares: Mapping[str, float], *, seed: int, least: int = 1
+) -> dict[str, Integers]:
+    """Deal whole groups, in an order drawn from ``seed``, to roles until each has its share of the rows; the rest is "train".
+
+    :param groups: [N] the group of each of ``rows`` [N].
+    :param shares: role to fraction of the rows; 0 gives none, anything else at least two rows of at least ``least`` groups.
+    :return: disjoint rows by role, in the order of ``rows``.
+    :raises ConfigError: when nothing is left to train on.
+    """
+    names, of_row, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    queue = np.random.default_rng(seed).permutation(len(names)).tolist()
+    dealt: dict[str, Integers] = {}
+    for role, share in shares.items():
+        chosen = _draw(queue, sizes, max(share * len(rows), 2), least) if share else []
+        queue = [group for group in queue if group not in chosen]
+        dealt[role] = rows[np.isin(of_row, chosen)]
+    if not queue:
+        raise ConfigError(
+            f"{len(names)} patients or recording groups are too few for training and {' and '.join(shares)}",
+            do="Add some, or set the fractions that are kept back to 0",
+        )
+    return {"train": rows[np.isin(of_row, queue)], **dealt}
+
+
+def _draw(queue: list[int], sizes: Integers, rows: float, least: int) -> list[int]:
+    """Groups until ``rows`` are reached; a group larger than that is taken only when the small ones are used up."""
+    small = [group for group in queue if sizes[group] <= rows]
+    large = sorted((group for group in queue if sizes[group] > rows), key=lambda group: int(sizes[group]))
+    chosen: list[int] = []
+    for group in small + large:
+        if len(chosen) >= least and sizes[chosen].sum() >= rows:
+            break
+        chosen.append(group)
+    return chosen

@@ -1,0 +1,300 @@
+r"""Meta-USCL: mixed frames of one ultrasound clip attract, and a small network learns how much each pair counts.
+
+Chen et al.: Generating and Weighting Semantically Consistent Sample Pairs for Ultrasound Contrastive Learning (Meta-USCL,
+IEEE TMI), which builds on USCL (MICCAI 2021); the fixed weights by distance are from IVPP (Frontiers in Imaging, 2024).
+
+A *positive pair interpolator* makes two views of one clip by mixing frames (``pairs``; :mod:`sidelight.views.clips`). Encoder f
+gives h = f(x), projector g (Linear-ReLU-Linear, no batch normalisation) gives z = g(h). With tau = 0.5 and l_i the mean of both
+anchors' NT-Xent losses of pair i, theta minimises the weighted contrast
+
+    L(theta, alpha) = sum_i w_i l_i / sum_j w_j,            w_i = W_alpha(h_i^left, h_i^right),                              (1)
+
+where W, the contrastive meta weight net, is Linear(2D, 10)-ReLU-Linear(10, 1)-sigmoid. Before each step, alpha is moved by Adam
+so that the encoder's next SGD step would lower the unweighted loss of clean *meta pairs*, two augmentations of one frame:
+
+    alpha* = argmin_alpha L_meta(theta*(alpha)),            theta*(alpha) = argmin_theta L(theta, alpha),                      (2)
+    theta^ = theta - eta (mu v + grad_theta L(theta, alpha) + lambda theta),    alpha <- Adam(grad_alpha L_meta(theta^)).      (3)
+
+``weights`` chooses ``meta`` (1-3), ``distance``, w = (max_gap - gap + 1) / (max_gap + 1), or ``uniform``. ``meta_step`` chooses how
+(3) is differentiated: ``jvp`` exactly, by one forward-mode pass; ``exact`` by differentiating twice, its oracle; ``head`` by
+looking ahead with the projector alone on features that are computed once, which is cheap and ignores the encoder's part.
+
+Deviations of ``default`` from the paper
+    Training, validation and meta clips are disjoint by patient or recording group; meta pairs use any frame of their clip.
+    W's inputs are detached in (3), as Meta-Weight-Net does and as the paper's own last step does. W reads (abs(h_l - h_r),
+    h_l * h_r), since on the concatenation it sees kinds of images but hardly whether a pair matches. Images keep the data's
+    channels. Several pairs of a clip make an epoch. Views of one clip never repel each other. Learning rates are ours.
+``paper`` keeps, by name
+    The meta set is a random fifth of all clips, training clips among them, and clips, not patients, are split
+    (``meta_set = "published"``); meta pairs show frame 0 only (``meta_frame = "first"``); gradients also flow through W's inputs in the
+    look-ahead (``attached``); mixtures are cut to whole grey values; three equal channels are normalised by .18 / .24; the kept
+    checkpoint has the lowest validation loss, on clips that may be meta clips too; views of one clip repel like any other.
+    Not kept: failed steps are errors here, and ``--lr_meta`` of the published code, which had no effect, does not exist.
+    The two views go through f in separate passes, so that each has its own batch statistics, under both profiles.
+Limits
+    (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the precision of
+    the main step, ignores ``clip_norm``, and over several processes it is computed by each on the gathered batch.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sidelight.errors import ConfigError, TrainingError
+from sidelight.losses import nt_xent
+from sidelight.methods.base import Gather, Integers, identity
+from sidelight.methods.clips import ClipMethod, ClipSettings, deal, repel_groups
+from sidelight.methods.pair_weights import (
+    BiLevel,
+    CMWNet,
+    LookAhead,
+    MetaGradient,
+    Tensors,
+    distance_weights,
+    meta_gradient_exact,
+    meta_gradient_jvp,
+)
+from sidelight.models.heads import mlp
+from sidelight.views.clips import ClipPairs, PairRecipe
+
+
+class MetaUSCLSettings(ClipSettings):
+    """Settings of :class:`MetaUSCL`."""
+
+    optimizer: Literal["adamw", "sgd"] = "sgd"
+    lr: float = Field(0.05, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    weights: Literal["uniform", "distance", "meta"] = Field("meta", description="how much each pair counts")
+    meta_step: Literal["jvp", "exact", "head"] = Field("jvp", description="how the look-ahead is differentiated")
+    attached: bool = Field(False, description="look ahead through the weight net's inputs too; exact only")
+    weight_inputs: Literal["concat", "symmetric"] = "symmetric"
+    lr_meta: float = Field(1e-3, gt=0, description="learning rate of the weight net's Adam")
+    meta_fraction: float = Field(0.1, gt=0, lt=1, description="share of clips that give the meta pairs")
+    meta_batch_size: int | None = Field(None, ge=2, description="meta pairs of a step; none is batch_size, which is the most")
+    meta_set: Literal["disjoint", "published"] = Field(
+        "disjoint", description="published: any clips, training ones too, and clips are split, not patients"
+    )
+    meta_frame: Literal["any", "first"] = "any"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.weights == "meta" and self.optimizer != "sgd":
+            raise ConfigError(
+                f"weights=meta looks ahead one step of SGD and cannot do so through {self.optimizer}",
+                do="Set optimizer=sgd, or weights=uniform or distance",
+            )
+        if self.weights == "meta" and self.accumulate > 1:
+            raise ConfigError(f"weights=meta cannot accumulate {self.accumulate} batches", do="Set accumulate=1")
+        if self.attached and self.meta_step != "exact":
+            raise ConfigError(f"attached weights need the second derivative, not meta_step={self.meta_step}", do="Set meta_step=exact")
+        return self
+
+
+class MetaUSCL(ClipMethod):
+    """Mixed frames of one clip against those of other clips, each pair with a weight that is learned."""
+
+    Settings = MetaUSCLSettings
+    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {},
+        "paper": {
+            "image_size": 224,
+            "channels": 3,
+            "mean": 0.18,
+            "std": 0.24,
+            "epochs": 300,
+            "batch_size": 32,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "schedule": "ramp_cosine",
+            "warmup": 10.0,
+            "precision": "float32",
+            "repel": "all",
+            "valid_fraction": 0.2,
+            "keep": "best",
+            "pairs": "standard",
+            "max_gap": 999.0,
+            "truncate": True,
+            "pairs_per_clip": 1,
+            "temperature": 0.5,
+            "meta_step": "exact",
+            "attached": True,
+            "weight_inputs": "concat",
+            "lr_meta": 6e-5,
+            "meta_fraction": 0.2,
+            "meta_set": "published",
+            "meta_frame": "first",
+            "augment": {
+                "scale": (0.7, 1.0),
+                "brightness": 0.64,
+                "contrast": 0.64,
+                "saturation": 0.64,
+                "hue": 0.16,
+                "blur": 0.0,
+                "noise": 0.0,
+            },
+        },
+    }
+    NOT_FROM_PAPER = ("max_frames", "working_size", "max_bad_fraction")
+
+    def build_heads(self) -> None:
+        """Projector g, weight net W with its own Adam, and the empty copy of f and g that the look-ahead runs through."""
+        dim = self.encoder.dim
+        self.projector = mlp(dim, dim, self.settings.projection)
+        if self.settings.weights == "meta":
+            self.weight_net = CMWNet(dim, self.settings.weight_inputs)
+            self.meta_adam = torch.optim.Adam(self.weight_net.parameters(), lr=self.settings.lr_meta)
+            # Structure without storage, in a tuple so that it is no submodule. Batch normalisation that synchronises processes has
+            # no forward mode; the loop may put it into the method itself, but the meta part sees the gathered batch anyway.
+            self._structure = (copy.deepcopy(_Branch(self.encoder, self.projector)).to("meta").train(),)
+
+    def parameters_to_train(self) -> list[nn.Parameter]:
+        """Those of f and g; W has its own optimiser."""
+        return [*self.encoder.parameters(), *self.projector.parameters()]
+
+    def weigh(self, left: Tensor, right: Tensor, gap: Tensor, max_gap: Tensor) -> Tensor | None:
+        """w_i of pairs by features [N,D] or distances [N]; None for uniform weights."""
+        if self.settings.weights == "meta":
+            weights: Tensor = self.weight_net(left, right)
+            return weights
+        return distance_weights(gap, max_gap) if self.settings.weights == "distance" else None
+
+    def loss(self, batch: ClipPairs, *, gather: Gather = identity) -> Tensor:
+        """The weighted contrast (1) over the pairs of all processes; no gradient reaches W."""
+        left, right = self.encoder(batch.left), self.encoder(batch.right)
+        with torch.no_grad():
+            weights = self.weigh(left, right, batch.gap, batch.max_gap)
+        weights = None if weights is None else gather(weights)
+        return self._contrast(self.projector(left), self.projector(right), batch, weights, gather)
+
+    def valid_loss(self, batch: ClipPairs) -> Tensor:
+        """The unweighted contrast."""
+        left, right = (self.projector(self.encoder(view)) for view in (batch.left, batch.right))
+        return self._contrast(left, right, batch, None, identity)
+
+    def before_step(
+        self, batch: ClipPairs, extra: ClipPairs | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """The meta step (3): changes alpha and W's Adam, nothing else.
+
+        :param extra: the meta pairs.
+        :raises TrainingError: when there are none.
+        """
+        if self.settings.weights != "meta":
+            return {}
+        if extra is None:
+            raise TrainingError("weights=meta has no meta clips", do="Raise meta_fraction, or set weights=uniform or distance")
+        batch, extra = batch.map(gather), extra.map(gather)
+        extra = extra.map(lambda tensor: tensor[: self.settings.meta_batch_size])
+        with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+            found = self.meta_gradient(batch, extra, optimizer)
+        for parameter, gradient in zip(self.weight_net.parameters(), found.gradients, strict=True):
+            parameter.grad = gradient
+        self.meta_adam.step()
+        self.meta_adam.zero_grad(set_to_none=True)
+        spread = torch.stack([found.loss, *(f(found.weights) for f in (torch.mean, torch.std, torch.min, torch.max))])
+        names = ("meta_loss", "weight_mean", "weight_sd", "weight_min", "weight_max")
+        return dict(zip(names, spread.tolist(), strict=True))
+
+    def meta_gradient(self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer) -> MetaGradient:
+        """grad_alpha L_meta(theta^) in the way that ``meta_step`` says."""
+        head = self.settings.meta_step == "head"
+        named = {name: p for name, p in self.named_parameters() if name.startswith(("encoder.", "projector."))}
+        theta = {name: p for name, p in named.items() if p.requires_grad and not (head and name.startswith("encoder."))}
+        fixed = {name: p.detach() for name, p in named.items() if name not in theta}
+        views = [batch.left, batch.right, extra.left, extra.right]
+        if head:
+            with torch.no_grad():
+                views = [self._run(named, view)[0] for view in views]
+
+        def contrast(parameters: Tensors, two: list[Tensor], pairs: ClipPairs, reduction: str) -> tuple[Tensor, ...]:
+            (h_left, z_left), (h_right, z_right) = (self._run(fixed | parameters, view, from_features=head) for view in two)
+            return self._contrast(z_left, z_right, pairs, None, identity, reduction), h_left, h_right
+
+        problem = BiLevel(
+            parameters=theta,
+            pairs=lambda parameters: contrast(parameters, views[:2], batch, "none"),  # type: ignore[arg-type,return-value]
+            meta=lambda parameters: contrast(parameters, views[2:], extra, "mean")[0],
+            weigh=self.weight_net,
+            alpha=tuple(self.weight_net.parameters()),
+            ahead=LookAhead.of(theta, optimizer),
+        )
+        if self.settings.meta_step == "exact":
+            return meta_gradient_exact(problem, attached=self.settings.attached)
+        return meta_gradient_jvp(problem)
+
+    def _run(self, parameters: Tensors, view: Tensor, from_features: bool = False) -> tuple[Tensor, Tensor]:
+        """h and z of images in train mode at other parameters; batch statistics are written into copies."""
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers() if name.startswith("encoder.")}
+        features, projections = functional_call(self._structure[0], parameters | buffers, (view, from_features))
+        return features, projections
+
+    def _contrast(
+        self, left: Tensor, right: Tensor, batch: ClipPairs, weights: Tensor | None, gather: Gather, reduction: str = "mean"
+    ) -> Tensor:
+        groups = repel_groups(batch, self.settings.repel)
+        return nt_xent(
+            gather(left),
+            gather(right),
+            temperature=self.settings.temperature,
+            weights=weights,
+            groups=None if groups is None else gather(groups),
+            reduction=reduction,  # type: ignore[arg-type]
+        )
+
+    def recipe(self, role: str) -> PairRecipe:
+        """Pairs as the settings say; meta pairs are one frame twice."""
+        if role != "extra":
+            return super().recipe(role)
+        return PairRecipe(mode="single", max_gap=None, gap_unit="frames")
+
+    def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
+        """Training, validation and meta clips; the last only where weights are learned."""
+        s = self.settings
+        if s.weights != "meta":
+            return super().roles(rows, groups)
+        if s.meta_set == "disjoint":
+            shares = {"valid": s.valid_fraction, "extra": s.meta_fraction}
+            return deal(rows, groups, shares, seed=s.seed, least=2 if s.repel == "other_patient" else 1)
+        count = max(round(s.meta_fraction * len(rows)), 2)
+        extra = np.sort(np.random.default_rng([s.seed, len(rows)]).permutation(rows)[:count])
+        return {**deal(rows, rows, {"valid": s.valid_fraction}, seed=s.seed), "extra": extra}
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """W's Adam: ``adam.<index>.<slot>``."""
+        if self.settings.weights != "meta":
+            return {}
+        states = self.meta_adam.state_dict()["state"]
+        return {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put W's Adam back, bit for bit; nothing of it, if it had not stepped."""
+        if self.settings.weights != "meta":
+            return
+        parameters = list(self.weight_net.parameters())
+        self.meta_adam.state.clear()
+        for name, value in tensors.items():
+            _, index, slot = name.split(".")
+            parameter = parameters[int(index)]
+            device = "cpu" if slot == "step" else parameter.device
+            self.meta_adam.state[parameter][slot] = value.to(device, copy=True)
+
+
+class _Branch(nn.Module):
+    """f and g under the names that they have in the method."""
+
+    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.projector = encoder, projector
+
+    def forward(self, view: Tensor, from_features: bool) -> tuple[Tensor, Tensor]:
+        features = view if from_features else self.encoder(view)
+        return features, self.projector(features)

@@ -1,0 +1,163 @@
+r"""How much each pair counts: a fixed weight by distance, or a small network trained by one-step look-ahead.
+
+Any contrast over N pairs can use it. With per-pair losses l_i, weights w_i = W_alpha(h_i^left, h_i^right) and their shares
+w^_i = w_i / sum_j w_j, the encoder minimises L(theta, alpha) = sum_i w^_i l_i(theta), while alpha minimises the loss of clean
+"meta" pairs after one step of the encoder's own SGD:
+
+    theta^(alpha) = theta - eta (mu v + grad L(theta, alpha) + lambda theta),        alpha <- Adam(alpha, grad_alpha L_meta(theta^)).
+
+theta^ is linear in the shares, so no second-order graph is needed: with g = grad L_meta at theta^ and s_i = <g, grad l_i(theta)>,
+
+    grad_alpha L_meta = -eta sum_i s_i grad_alpha w^_i,        dL_meta/dw_i = -(eta / sum_j w_j) (s_i - sum_j w^_j s_j),
+
+and s is one forward-mode derivative of theta -> (l_1, ..., l_N) in direction g (:func:`meta_gradient_jvp`). A pair gains weight if
+and only if its gradient agrees with the meta gradient more than the weighted average pair's does.
+
+Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Meta-USCL, for pairs; IVPP (2024) for distances.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sidelight.errors import ConfigError
+from sidelight.models.tangents import Tape, jvp
+
+Tensors = dict[str, Tensor]
+
+
+class CMWNet(nn.Module):
+    """Contrastive meta weight net: the features of a pair to its weight in (0, 1).
+
+    :param dim: length D of a feature vector.
+    :param inputs: "concat" reads (left, right), as published: 2D -> 10 -> 1, 10,261 parameters at D = 512; it sees what kind of
+        image a pair is and hardly whether its views match. "symmetric" reads (abs(left - right), left * right).
+    """
+
+    def __init__(self, dim: int, inputs: Literal["concat", "symmetric"] = "concat") -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.hidden, self.out = nn.Linear(2 * dim, 10), nn.Linear(10, 1)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """[N,D], [N,D] -> weights [N]."""
+        parts = (left, right) if self.inputs == "concat" else ((left - right).abs(), left * right)
+        hidden = torch.relu(self.hidden(torch.cat(parts, dim=1)))
+        return torch.sigmoid(self.out(hidden)).squeeze(1)
+
+
+def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
+    """(max_gap - gap + 1) / (max_gap + 1): 1 at distance 0, falling linearly, positive up to ``max_gap`` (IVPP, 2024).
+
+    :param gap: [N] distance between the two views of a pair; ``max_gap`` [N] or scalar: the largest possible, same unit.
+    """
+    return (max_gap - gap.clamp(max=max_gap) + 1) / (max_gap + 1)
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """One step of SGD as the linear function of the gradient that it is: theta^ = still - rate * G."""
+
+    still: Tensors
+    rate: float
+
+    @classmethod
+    def of(cls, parameters: Tensors, optimizer: torch.optim.Optimizer) -> "LookAhead":
+        """The next step of ``optimizer`` over ``parameters``, with its current rate, momentum buffers and weight decay.
+
+        :raises ConfigError: unless it is SGD, without dampening and Nesterov's form, with one learning rate.
+        """
+        groups = optimizer.param_groups
+        plain = isinstance(optimizer, torch.optim.SGD) and not any(
+            group["dampening"] or group["nesterov"] or group["maximize"] or group["lr"] != groups[0]["lr"] for group in groups
+        )
+        if not plain:
+            raise ConfigError(
+                f"Learned pair weights cannot look ahead through {type(optimizer).__name__}",
+                expected="SGD with plain momentum and one learning rate",
+                do="Set optimizer=sgd, or weights=uniform or distance",
+            )
+        rate, still = float(groups[0]["lr"]), {}
+        hyper = {id(parameter): group for group in groups for parameter in group["params"]}
+        for name, parameter in parameters.items():
+            group = hyper[id(parameter)]
+            step = group["weight_decay"] * parameter.detach()
+            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                step = step + group["momentum"] * buffer
+            still[name] = parameter.detach() - rate * step
+        return cls(still, rate)
+
+    def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
+        """The parameters after a step along ``gradients``, which come in the order of the parameters."""
+        return {name: start - self.rate * g for (name, start), g in zip(self.still.items(), gradients, strict=True)}
+
+
+@dataclass(frozen=True)
+class BiLevel:
+    """The two levels at one step; the functions take the trained parameters by name and change nothing.
+
+    :param parameters: theta, as the leaf tensors that the optimiser holds.
+    :param pairs: theta -> (losses [N], left features [N,D], right features [N,D]) of the training pairs.
+    :param weigh: features -> weights [N] > 0, through ``alpha``.
+    :param meta: theta -> unweighted scalar loss of the meta pairs.
+    :param alpha: parameters of ``weigh``.
+    :param ahead: the encoder's next step.
+    """
+
+    parameters: Tensors
+    pairs: Callable[[Tensors], tuple[Tensor, Tensor, Tensor]]
+    weigh: Callable[[Tensor, Tensor], Tensor]
+    meta: Callable[[Tensors], Tensor]
+    alpha: Sequence[Tensor]
+    ahead: LookAhead
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What a meta step finds: ``gradients`` of alpha, ``weights`` [N] before the step, ``loss`` of the meta pairs after the look-ahead."""
+
+    gradients: tuple[Tensor, ...]
+    weights: Tensor
+    loss: Tensor
+
+
+def meta_gradient_jvp(problem: BiLevel) -> MetaGradient:
+    """The exact gradient without a second-order graph; the net's inputs are detached, as in Meta-Weight-Net."""
+    theta, tape = _leaves(problem.parameters), Tape()
+    with torch.enable_grad(), tape:
+        losses, left, right = problem.pairs(theta)
+    with torch.enable_grad():
+        weights = problem.weigh(left.detach(), right.detach())
+        shares = weights / weights.sum()
+    step = torch.autograd.grad(shares.detach() @ losses, list(theta.values()))
+    del losses, left, right  # frees the graph before the next one is built
+    hat = _leaves(problem.ahead(step))
+    with torch.enable_grad():
+        loss = problem.meta(hat)
+    pull = dict(zip(hat, torch.autograd.grad(loss, list(hat.values())), strict=True))
+    agreement = jvp(lambda p: problem.pairs(dict(p))[0], problem.parameters, pull, tape)
+    gradients = torch.autograd.grad(-problem.ahead.rate * (agreement @ shares), list(problem.alpha))
+    return MetaGradient(gradients, weights.detach(), loss.detach())
+
+
+def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGradient:
+    """The gradient by differentiating twice; the oracle of :func:`meta_gradient_jvp`, and slower.
+
+    :param attached: also through theta -> features -> weights in the look-ahead, as the published code does.
+    """
+    theta = _leaves(problem.parameters)
+    with torch.enable_grad():
+        losses, left, right = problem.pairs(theta)
+        weights = problem.weigh(left, right) if attached else problem.weigh(left.detach(), right.detach())
+        step = torch.autograd.grad((weights / weights.sum()) @ losses, list(theta.values()), create_graph=True)
+        loss = problem.meta(problem.ahead(step))
+    gradients = torch.autograd.grad(loss, list(problem.alpha))
+    return MetaGradient(gradients, weights.detach(), loss.detach())
+
+
+def _leaves(tensors: Tensors) -> Tensors:
+    return {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}

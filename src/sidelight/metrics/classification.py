@@ -1,0 +1,169 @@
+"""Classification metrics: pure numpy, weighted, and vectorised over resamples.
+
+Every metric is called as ``metric(labels, scores, weights=None)``:
+
+- ``labels`` int [N], classes 0 .. C-1;
+- ``scores`` float [N, C], one probability (or any score) per class, or [N]: the score of class 1 of a binary task;
+- ``weights`` non-negative [N] -> a float, or [R, N] -> values [R]: how often each unit counts in each of R resamples.
+  A resample with repeated units and integer weights are the same thing, so a bootstrap is one call.
+
+Two conventions, stated once:
+
+- *Ranking and recall averages need every class.* ``auroc``, ``average_precision`` and ``balanced_accuracy`` are NaN where a
+  class 0 .. C-1 has no (weighted) unit: a mean over the classes that happen to be there is another quantity.
+- *0/0 counts as 0* in ``precision``, ``recall`` and ``f1``, as in scikit-learn with ``zero_division=0``.
+
+With no unit at all everything is NaN, except 0/0 as said.
+The predicted class is the arg max, the first one of equals; with [N] scores class 1 is predicted above 0.5.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Metric = Callable[[Array, Array, Floats | None], Any]
+
+
+def _columns(scores: ArrayLike) -> Floats:
+    """Scores as [N, C]; a vector is the score of class 1 of two."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
+
+
+def _rows(weights: Floats | None, count: int) -> Floats:
+    """Weights as [R, N]."""
+    return np.ones((1, count)) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
+
+
+def _shaped(values: Floats, weights: Floats | None) -> Any:
+    """[R, ...] -> without the first axis where the caller gave no resamples; a scalar becomes a float."""
+    if weights is not None and np.ndim(weights) == 2:
+        return values
+    return float(values[0]) if values.ndim == 1 else values[0]
+
+
+def _ratio(above: Floats, below: Floats, empty: float) -> Floats:
+    """Element-wise ``above / below``, ``empty`` where ``below`` is 0."""
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, empty), where=below != 0)
+
+
+def _one_against_rest(
+    labels: Array, scores: Array, curve: Callable[[Array, Array, Floats], Floats], rows: Floats
+) -> Floats:
+    """``curve(is_positive [N], score [N], rows)`` of the positive class of two, else its mean over all classes: [R]."""
+    if np.ndim(scores) == 1:
+        return curve(labels == 1, np.asarray(scores, dtype=np.float64), rows)
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape[1] == 2:
+        return curve(labels == 1, scores[:, 1], rows)
+    return np.mean([curve(labels == index, scores[:, index], rows) for index in range(scores.shape[1])], axis=0)
+
+
+def auroc(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """Area under the ROC curve: the chance that a positive unit ranks above a negative one, ties counting one half.
+
+    Binary from the score of class 1; with three or more classes the macro mean of one against the rest.
+    NaN where a class is absent. Cost O(R N) after one sort.
+
+    >>> auroc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
+    0.875
+    """
+    labels = np.asarray(labels)
+    return _shaped(_one_against_rest(labels, scores, _binary_auroc, _rows(weights, len(labels))), weights)
+
+
+def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
+    """Sum over the positives of the weight of negatives below (midrank at ties), as a share of all pairs: [R]."""
+    negatives = np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(score[negatives], kind="stable")]
+    below = np.zeros((len(rows), len(negatives) + 1))
+    np.cumsum(rows[:, negatives], axis=1, out=below[:, 1:])
+    ranked, own = score[negatives], score[positive]
+    first, last = np.searchsorted(ranked, own, "left"), np.searchsorted(ranked, own, "right")
+    gains = rows[:, positive]
+    wins = np.einsum("rn,rn->r", gains, below[:, first] + below[:, last]) / 2
+    return _ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
+
+
+def average_precision(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """Average precision: sum over thresholds of (recall gained) x (precision there), tied scores being one threshold.
+
+    Binary of class 1; with three or more classes the macro mean of one against the rest. NaN where a class is absent.
+
+    >>> average_precision(np.array([0, 1, 0, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
+    0.8333333333333333
+    """
+    labels = np.asarray(labels)
+    return _shaped(_one_against_rest(labels, scores, _binary_precision, _rows(weights, len(labels))), weights)
+
+
+def _binary_precision(positive: Array, score: Floats, rows: Floats) -> Floats:
+    order = np.argsort(-score, kind="stable")
+    hits = rows[:, order] * positive[order]
+    # a threshold takes all of its ties: each unit reads the totals where its block of equal scores ends
+    end = np.searchsorted(-score[order], -score[order], "right") - 1
+    precision = _ratio(hits.cumsum(axis=1)[:, end], rows[:, order].cumsum(axis=1)[:, end], 0.0)
+    missing = (rows * ~positive).sum(axis=1) == 0
+    value = _ratio((hits * precision).sum(axis=1), hits.sum(axis=1), np.nan)
+    return np.where(missing, np.nan, value)
+
+
+def confusion_matrix(labels: Array, scores: Array, weights: Floats | None = None) -> Floats:
+    """Weight of units by true class (rows) and predicted class (columns): [C, C], or [R, C, C] for R resamples.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0.2, 0.9, 0.3])).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    matrix: Floats = _shaped(_confusion(labels, scores, weights), weights)
+    return matrix
+
+
+def _confusion(labels: Array, scores: Array, weights: Floats | None) -> Floats:
+    columns = _columns(scores)
+    classes = columns.shape[1]
+    cell = np.asarray(labels) * classes + columns.argmax(axis=1)
+    member = np.zeros((len(cell), classes * classes))
+    member[np.arange(len(cell)), cell] = 1.0
+    return (_rows(weights, len(cell)) @ member).reshape(-1, classes, classes)
+
+
+def accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """Share of units whose arg max is their class; in [0, 1]."""
+    matrix = _confusion(labels, scores, weights)
+    return _shaped(_ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)), np.nan), weights)
+
+
+def balanced_accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """Mean recall over all classes; NaN where a class is absent."""
+    matrix = _confusion(labels, scores, weights)
+    return _shaped(_ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), np.nan).mean(axis=1), weights)
+
+
+def precision(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
+    """Correct among those predicted as a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
+    matrix = _confusion(labels, scores, weights)
+    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=1), 0.0)
+    return _shaped(values if of is None else values[:, of], weights)
+
+
+def recall(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
+    """Found among those that are of a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
+    matrix = _confusion(labels, scores, weights)
+    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), 0.0)
+    return _shaped(values if of is None else values[:, of], weights)
+
+
+def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """Harmonic mean of precision and recall: of class 1 if there are two classes, else the macro mean; 0/0 = 0.
+
+    >>> f1(np.array([0, 1, 1, 1]), np.array([0.9, 0.9, 0.9, 0.1]))
+    0.6666666666666666
+    """
+    matrix = _confusion(labels, scores, weights)
+    hits = np.diagonal(matrix, axis1=1, axis2=2)
+    values = _ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
+    return _shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)

@@ -1,0 +1,375 @@
+"""Clustered intervals, paired differences and Holm's correction: what a handful of patients can and cannot say.
+
+The unit of resampling is the group (patient, recording group), never the row: ten frames of one patient are one patient.
+
+========================  ==========================================================================================
+groups                    interval
+========================  ==========================================================================================
+fewer than 10             none: NaN, "too few groups"
+10 to 39                  ``t``: delete-one-group jackknife on the probit scale, t quantile; "few groups" below 20
+40 and more               ``bootstrap``: whole groups redrawn, BCa with quantiles expanded to those of t
+value exactly 0 or 1      ``bound``: exact binomial bound with the groups as trials
+========================  ==========================================================================================
+
+Why so (coverage of each is printed by ``benchmarks/intervals.py``): a percentile bootstrap over few groups is too narrow, and for
+a score of groups whose label is constant the sample that counts is the smaller class, not all groups. Hence the degrees of freedom
+are Welch-Satterthwaite's over the class strata, as in the clustered DeLong variance (Obuchowski 1997), the jackknife is stratified
+for metrics that are conditional on the class, and the transformed scale keeps limits inside [0, 1].
+Near 0 and 1 the variance seen in few groups is often far too small, so a small constant variance (``FLOOR_UNITS``) is added. And no
+t interval is wider than the exact binomial one whose trials are the (effective) groups of the rarest class: an AUROC's variance
+never exceeds value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. All metrics must lie in [0, 1].
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+
+from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
+LEAST_CLASS_GROUPS = 2
+FLOOR_UNITS = 1000
+"""The t interval adds the variance that a share measured on so many independent units would have."""
+CELLS = 2_000_000
+"""Weights [resamples, units] held at once; with the metric's own arrays this stays below 200 MB."""
+JACKKNIFE_GROUPS = 500
+"""Above so many groups the bootstrap goes without acceleration, which is then negligible."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric with its interval. ``low`` and ``high`` are NaN where ``method`` is "none"; ``note`` says what to know."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+    groups: int
+    redrawn: int
+    few_groups: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second encoder on the same units; ``p`` is the two-sided permutation p-value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    groups: int
+    method: str = "none"
+    redrawn: int = 0
+    few_groups: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Units of one test set: labels [N], group index [N] in 0 .. G-1, and units by group and class [G, C]."""
+
+    labels: Array
+    index: Array
+    counts: Floats
+
+    @property
+    def groups(self) -> int:
+        return len(self.counts)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which classes each group holds [G, C]."""
+        return self.counts > 0
+
+    @property
+    def least(self) -> int:
+        """Groups of the class that fewest groups hold."""
+        return int(self.present.sum(axis=0).min())
+
+    @property
+    def strata(self) -> Array:
+        """Groups [G] numbered by the set of classes that they hold."""
+        return np.unique(self.present, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _sample(labels: ArrayLike, groups: ArrayLike) -> _Sample:
+    labels = np.asarray(labels)
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    classes, kind = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)))
+    np.add.at(counts, (index, kind), 1)
+    return _Sample(labels, index, counts)
+
+
+def _trials(sample: _Sample, metric: Metric) -> float:
+    """How many independent trials the groups are worth at most: Kish's (sum m)^2 / sum(m^2) over group sizes m, of the rarest class.
+
+    Accuracy counts every unit alike, so all groups together are its trials.
+    """
+    sizes = sample.counts.sum(axis=1, keepdims=True) if metric is accuracy else sample.counts
+    return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
+
+
+def _seeds(scores: ArrayLike, units: int) -> Array:
+    """Scores with a leading axis of seeds: [S, N] or [S, N, C]."""
+    scores = np.asarray(scores)
+    seeded = scores.ndim == 3 or (scores.ndim == 2 and scores.shape[0] != units)
+    scores = scores if seeded else scores[None]
+    if scores.shape[1] != units:
+        raise ValueError(
+            f"Scores of shape {scores.shape} do not fit {units} labels; expected [N], [N, C], [S, N] or [S, N, C]"
+        )
+    return scores
+
+
+def _parts(weights: Floats, units: int) -> Iterator[Floats]:
+    step = max(1, CELLS // max(units, 1))
+    return (weights[start : start + step] for start in range(0, len(weights), step))
+
+
+def _values(metric: Metric, sample: _Sample, scores: Array, weights: Floats) -> Floats:
+    """Mean over seeds of the metric under group weights [R, G]: [R]."""
+    return np.concatenate(
+        [
+            np.mean([metric(sample.labels, seed, part[:, sample.index]) for seed in scores], axis=0)
+            for part in _parts(weights, len(sample.index))
+        ]
+    )
+
+
+def _resamples(sample: _Sample, count: int, rng: np.random.Generator) -> tuple[Floats, int]:
+    """How often each group is drawn [R, G], every class in each resample, and how many draws were thrown away for that."""
+    share = np.full(sample.groups, 1 / sample.groups)
+    weights, redrawn = np.empty((0, sample.groups)), 0
+    while len(weights) < count:
+        drawn = rng.multinomial(sample.groups, share, size=count - len(weights)).astype(np.float64)
+        whole = (drawn @ sample.present > 0).all(axis=1)
+        redrawn += int((~whole).sum())
+        weights = np.concatenate([weights, drawn[whole]])
+    return weights, redrawn
+
+
+def _by_class(metric: Metric) -> bool:
+    """True of metrics that condition on the class, so that how many groups each class has is fixed, not sampled."""
+    return getattr(metric, "func", metric) in (auroc, balanced_accuracy, recall)
+
+
+def _jackknife(left_out: Floats, strata: Array, fixed: bool) -> tuple[float, float]:
+    """Variance and degrees of freedom from the values with one group left out each [G].
+
+    :param fixed: the sizes of the strata are given, so variance is taken within them (stratified jackknife).
+    Degrees of freedom: Welch-Satterthwaite, (sum Q_c)^2 / sum(Q_c^2 / (n_c - 1)), of the strata's shares Q_c of the variance.
+    """
+    groups = len(left_out)
+    sizes = np.bincount(strata)
+    # a class pattern that only one group shows has no spread of its own: it is measured against all
+    own_mean = fixed & (sizes > 1)
+    centre = np.where(own_mean, np.bincount(strata, left_out) / sizes, left_out.mean())
+    factor = np.where(own_mean, (sizes - 1) / sizes, (groups - 1) / groups)
+    shares = factor * np.bincount(strata, (left_out - centre[strata]) ** 2)
+    variance = float(shares.sum())
+    if variance < 1e-20:
+        return 0.0, float(max(sizes.min() - 1, 1))
+    df = variance**2 / float((shares**2 / np.maximum(sizes - 1, 1)).sum())
+    return variance, float(np.clip(df, 1, groups - 1))
+
+
+def _binomial_limits(value: float, trials: float, tail: float) -> tuple[float, float]:
+    """Clopper-Pearson limits of a share measured in ``trials`` trials, also between whole numbers of successes."""
+    right, wrong = value * trials, (1 - value) * trials
+    low = 0.0 if right <= 0 else float(betaincinv(right, wrong + 1, tail))
+    return low, 1.0 if wrong <= 0 else float(betaincinv(right + 1, wrong, 1 - tail))
+
+
+def _t_limits(value: float, variance: float, df: float, trials: float, tail: float) -> tuple[float, float]:
+    """t interval on the probit scale, nowhere beyond the binomial one."""
+    shrunk = (trials * value + 0.5) / (trials + 1)
+    variance += shrunk * (1 - shrunk) / FLOOR_UNITS
+    middle = float(ndtri(value))
+    half = float(stdtrit(df, 1 - tail)) * np.sqrt(variance) * np.sqrt(2 * np.pi) * np.exp(middle**2 / 2)
+    least, most = _binomial_limits(value, trials, tail)
+    return max(float(ndtr(middle - half)), least), min(float(ndtr(middle + half)), most)
+
+
+def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float, tail: float) -> tuple[float, float]:
+    """BCa limits (Efron 1987) of resampled values, at normal quantiles expanded to t and by sqrt(G / (G - 1)) (Hesterberg 2015)."""
+    count = len(drawn)
+    below = ((drawn < value).sum() + (drawn == value).sum() / 2) / count
+    bias = float(ndtri(np.clip(below, 1 / count, 1 - 1 / count)))
+    acceleration, groups = 0.0, df + 1
+    if left_out is not None:
+        pull, groups = left_out.mean() - left_out, len(left_out)
+        acceleration = float((pull**3).sum() / (6 * max((pull**2).sum(), 1e-30) ** 1.5))
+    reach = float(stdtrit(df, 1 - tail)) * np.sqrt(groups / (groups - 1))
+    shifted = bias + np.array([-reach, reach])
+    low, high = np.quantile(drawn, ndtr(bias + shifted / np.maximum(1 - acceleration * shifted, 0.05)))
+    return float(low), float(high)
+
+
+def _obstacle(sample: _Sample, value: float) -> str:
+    """Why no interval can be given; empty if one can."""
+    if sample.groups < LEAST_GROUPS:
+        return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
+    if sample.least < LEAST_CLASS_GROUPS:
+        return (
+            f"too few groups: a class comes from {sample.least} group, an interval needs {LEAST_CLASS_GROUPS} of each"
+        )
+    return "the metric is undefined: a class is absent from the labels" if np.isnan(value) else ""
+
+
+def _few_note(sample: _Sample) -> str:
+    return f"few groups: {sample.groups}" if sample.groups < FEW_GROUPS else ""
+
+
+def clustered_interval(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    metric: Metric,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Metric on N units with an interval that treats whole groups as the sample.
+
+    :param labels: int [N].
+    :param scores: [N] or [N, C], or [S, N] or [S, N, C] for S seeds: the value, and that of each resample, is the mean of the
+        metric over the seeds, so the interval is about patients; the spread over seeds is another number.
+    :param groups: group of each unit [N], of any sortable type. Rows may come in any order.
+    :param metric: a function of :mod:`sidelight.metrics.classification`, or ``functools.partial(recall, of=1)``; in [0, 1].
+    :param resamples: group bootstraps drawn from 40 groups on; those that lack a class are redrawn and counted.
+    :raises ValueError: when the shapes do not fit.
+    """
+    sample, tail = _sample(labels, groups), (1 - level) / 2
+    stack = _seeds(scores, len(sample.index))
+    value = float(_values(metric, sample, stack, np.ones((1, sample.groups)))[0])
+    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value)
+    if obstacle:
+        return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
+    trials = _trials(sample, metric)
+    if not 1e-12 < value < 1 - 1e-12:
+        note = f"nothing varies at a value of {value:.0f}: binomial bound with {trials:.3g} groups as trials"
+        low, high = _binomial_limits(float(round(value)), trials, tail)
+        return Interval(value, low, high, "bound", sample.groups, 0, few, note)
+    return _interval(
+        value, lambda weights: _values(metric, sample, stack, weights), sample, metric, trials, tail, resamples, seed
+    )
+
+
+def _interval(
+    value: float,
+    values: Callable[[Floats], Floats],
+    sample: _Sample,
+    metric: Metric,
+    trials: float | None,
+    tail: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """t or bootstrap interval of ``values(group weights [R, G])``; ``trials=None`` for a difference, which has no bounds."""
+    left_out, variance, df = None, 0.0, float(sample.groups - 1)
+    if sample.groups <= JACKKNIFE_GROUPS:
+        left_out = values(1 - np.eye(sample.groups))
+        variance, df = _jackknife(left_out, sample.strata, _by_class(metric))
+    few, note = sample.groups < FEW_GROUPS, _few_note(sample)
+    if sample.groups >= MANY_GROUPS:
+        weights, redrawn = _resamples(sample, resamples, np.random.default_rng([seed, 1]))
+        low, high = _bca_limits(value, values(weights), left_out, df, tail)
+        return Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note)
+    if trials is None:
+        half = float(stdtrit(df, 1 - tail)) * float(np.sqrt(variance))
+        low, high = value - half, value + half
+    else:
+        low, high = _t_limits(value, variance, df, trials, tail)
+    return Interval(value, low, high, "t", sample.groups, 0, few, note)
+
+
+def paired_difference(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: ArrayLike,
+    metric: Metric,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Metric of a minus metric of b on the same units, its clustered interval and a permutation p-value.
+
+    Both encoders see the same resampled groups. For p whole groups swap their two scores at random, all seeds of a group
+    together: p = (b + 1) / (n + 1) with b of n permutations at least as far from 0 as the data. Ranking metrics are compared on
+    ranks, so encoders may score on different scales. One of the two may have a single seed.
+    The interval is the jackknife's with t on the plain scale below 40 groups, else the bootstrap of :func:`clustered_interval`.
+    Two encoders that agree on every unit have the interval (0, 0) and p = 1.
+    """
+    sample, tail = _sample(labels, groups), (1 - level) / 2
+    pair = [_seeds(scores, len(sample.index)) for scores in (scores_a, scores_b)]
+    if metric in (auroc, average_precision):
+        pair = [_ranks(scores) for scores in pair]
+    first, second = np.broadcast_arrays(*pair)
+
+    def differences(weights: Floats) -> Floats:
+        return _values(metric, sample, first, weights) - _values(metric, sample, second, weights)
+
+    value = float(differences(np.ones((1, sample.groups)))[0])
+    if np.isnan(value):
+        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=_obstacle(sample, value))
+    p = _swap_p(metric, sample, first, second, value, permutations, np.random.default_rng([seed, 2]))
+    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value)
+    if obstacle:
+        return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
+    found = _interval(value, differences, sample, metric, None, tail, resamples, seed)
+    return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
+
+
+def _ranks(scores: Array) -> Floats:
+    """Scores [S, N, ...] -> their rank among the N units, equal ones alike."""
+    flat = scores.reshape(*scores.shape[:2], -1)
+    ranks = np.empty(flat.shape)
+    for seed, column in np.ndindex(flat.shape[0], flat.shape[2]):
+        ranks[seed, :, column] = np.searchsorted(np.sort(flat[seed, :, column]), flat[seed, :, column])
+    return ranks.reshape(scores.shape) / scores.shape[1]
+
+
+def _swap_p(
+    metric: Metric, sample: _Sample, first: Array, second: Array, value: float, count: int, rng: np.random.Generator
+) -> float:
+    """Two-sided p-value of swapping the encoders group by group.
+
+    Both encoders' rows are stacked once; which of the two rows of a unit counts for the first encoder is a 0/1 weight.
+    """
+    stacked, labels = np.concatenate([first, second], axis=1), np.concatenate([sample.labels, sample.labels])
+    swaps = rng.integers(0, 2, size=(count, sample.groups)).astype(np.float64)
+    extreme = 0
+    for part in _parts(swaps, 2 * len(sample.index)):
+        swapped = part[:, sample.index]
+        ours = np.concatenate([1 - swapped, swapped], axis=1)
+        gap = np.mean([metric(labels, seed, ours) - metric(labels, seed, 1 - ours) for seed in stacked], axis=0)
+        extreme += int((np.abs(gap) >= abs(value) - 1e-12).sum())
+    return (extreme + 1) / (count + 1)
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values, in the order given; NaN stays NaN and does not count as a comparison.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(values.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted

@@ -1,0 +1,1 @@
+"""Views to vectors: image encoders and heads."""

@@ -1,0 +1,328 @@
+"""The image encoder: a timm network with its normalisation inside, saved as one file that says what it needs to be rebuilt.
+
+Example::
+
+    encoder = create_encoder("resnet18", channels=1, image_size=112)
+    save_tower(encoder, "run/towers")
+    load_encoder("run").embed(images)  # uint8 [N,H,W] -> float32 [N,512]
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from sidelight.errors import EncoderError, nearest
+from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors, read_weights
+
+VERSION = 1
+HUB = "hf-hub:"
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Encoder(nn.Module):
+    """Images to vectors; normalises inside, so that whoever holds the file holds the pre-processing too.
+
+    Attributes: ``name`` (timm's), ``channels`` (1 or 3), ``image_size`` (side S in pixels), ``dim`` (D, length of a vector),
+    buffers ``mean`` and ``std`` [1,C,1,1] in units of [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, *, name: str, channels: int, image_size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.name, self.channels, self.image_size = name, channels, image_size
+        self.dim = int(network.num_features)  # type: ignore[arg-type]
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, channels, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, channels, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images [N,C,S,S] in [0, 1] to features [N,D]; N may be 0."""
+        if images.shape[0] == 0:
+            return images.new_zeros(0, self.dim)
+        features: Tensor = self.network((images - self.mean) / self.std)
+        return features
+
+    def preprocess(self, images: Tensor | np.ndarray[Any, Any]) -> Tensor:
+        """Any images to what :meth:`forward` takes: float32 [N,C,S,S] in [0, 1], resized bilinearly with antialiasing.
+
+        :param images: [N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3; uint8, uint16 (int32 is read as 16 bit), or float in [0, 1].
+        :raises EncoderError: for another shape or type.
+        """
+        pixels = _scaled(_channels_first(torch.as_tensor(images)))
+        if pixels.shape[1] == 3 and self.channels == 1:
+            pixels = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        pixels = pixels.expand(-1, self.channels, -1, -1)
+        size = (self.image_size, self.image_size)
+        if len(pixels) == 0:
+            return pixels.new_zeros(0, self.channels, *size)
+        if pixels.shape[2:] != size:
+            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True).clamp(0, 1)
+        return pixels
+
+    @torch.no_grad()
+    def embed(self, images: Tensor | np.ndarray[Any, Any], batch_size: int = 256) -> Tensor:
+        """Features of any images (see :meth:`preprocess`) in eval mode: float32 [N,D] on the CPU; the mode is restored."""
+        with _evaluating(self):
+            parts = [
+                self(self.preprocess(images[start : start + batch_size]).to(self.mean.device, self.mean.dtype)).float().cpu()
+                for start in range(0, len(images), batch_size)
+            ]
+        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Maps [N,C_k,H_k,W_k] after each stage (each block of a transformer), finest first; ``images`` as for forward."""
+        maps: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
+            (images - self.mean) / self.std, intermediates_only=True
+        )
+        return maps
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`load_encoder` needs beside the weights, as JSON."""
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "channels": self.channels,
+            "image_size": self.image_size,
+            "dim": self.dim,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+        }
+
+
+def create_encoder(
+    name: str,
+    *,
+    channels: int,
+    image_size: int,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    initial: str | Path | None = None,
+) -> Encoder:
+    """An encoder of timm's architecture ``name``; random from torch's global generator unless weights are given.
+
+    :param name: an architecture (``resnet18``), or ``hf-hub:owner/model``, which downloads that model with its weights.
+    :param channels: 1 or 3. First-convolution weights made for the other number are adapted: a grey image keeps its response.
+    :param image_size: side of the square input in pixels.
+    :param mean, std: normalisation in units of [0, 1], one number or one per channel. None: those that came with the weights,
+        else the architecture's (averaged for one channel).
+    :param initial: weights to start from: a weights file, a tower or run folder of sidelight, or ``hf-hub:owner/model``.
+        Only an ``hf-hub:`` name opens a network connection.
+    :raises EncoderError: unknown name, or weights that do not fit (see :func:`sidelight.models.weights.fit_weights`).
+    """
+    if channels not in (1, 3):
+        raise EncoderError(f"channels = {channels}", expected="1 or 3")
+    network = _network(name, channels, image_size)
+    own = getattr(network, "pretrained_cfg", None) or {}
+    if initial is not None:
+        found, given = _initial(str(initial))
+        own = {**own, **given}
+        adapted = fit_weights(found, network.state_dict(), source=str(initial), name=name, adapt=_adaptations(network, channels))
+        network.load_state_dict(adapted, strict=False)
+    return Encoder(
+        network,
+        name=own["architecture"] if name.startswith(HUB) else name,
+        channels=channels,
+        image_size=image_size,
+        mean=_per_channel(own.get("mean", IMAGENET[0]) if mean is None else mean, channels),
+        std=_per_channel(own.get("std", IMAGENET[1]) if std is None else std, channels),
+    )
+
+
+def save_tower(encoder: Encoder, folder: str | Path, role: str = "image") -> Path:
+    """Write ``folder/<role>.safetensors``, tensors and description in one file, whole or not at all; returns its path."""
+    path = Path(folder) / f"{role}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    partial_file = path.with_suffix(".tmp")
+    with partial_file.open("wb") as file:
+        file.write(save(tensors, {"sidelight": json.dumps({**encoder.describe(), "role": role}, sort_keys=True)}))
+        file.flush()
+        os.fsync(file.fileno())
+    partial_file.replace(path)
+    return path
+
+
+def load_encoder(
+    path_or_name: str | Path,
+    role: str = "image",
+    *,
+    random: bool = False,
+    channels: int = 3,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> Encoder:
+    """The encoder of a run, in eval mode.
+
+    :param path_or_name: a run folder, a tower's safetensors file, ``hf-hub:owner/model`` (the only form that opens a network
+        connection), or with ``random=True`` a timm name.
+    :param role: which tower of a run.
+    :param channels, image_size: of a named model; a run knows its own. ``image_size`` None: as the architecture was trained.
+    :param seed: of random weights; torch's global generator is left alone.
+    :raises EncoderError: nothing there, not a tower, an unknown name, or a bare timm name without ``random=True``.
+    """
+    path, name = Path(path_or_name), str(path_or_name)
+    if name.startswith(HUB):
+        return create_encoder(name, channels=channels, image_size=image_size or _native_size(name)).eval()
+    if path.is_dir():
+        return _read_tower(_tower_file(path, role)).eval()
+    if path.is_file():
+        return _read_tower(path).eval()
+    if path.suffix in (".safetensors", ".pt", ".pth") or "/" in name or os.sep in name:
+        raise EncoderError(f"There is no run or tower at {name}", do="Check the path")
+    _known(name)
+    if not random:
+        raise EncoderError(
+            f"{name!r} names an architecture without weights",
+            do="Give a run, a weights file or an hf-hub: name, or ask for random weights with --random (random=True)",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_encoder(name, channels=channels, image_size=image_size or _native_size(name)).eval()
+
+
+def weights_hash(encoder: nn.Module) -> str:
+    """SHA-256 (64 hex digits) of the encoder's tensors: two encoders with one hash compute the same."""
+    return hash_tensors(encoder.state_dict())
+
+
+def _network(name: str, channels: int, image_size: int) -> Any:
+    hub = name.startswith(HUB)
+    if not hub:
+        _known(name)
+    options = {"num_classes": 0, "in_chans": channels, "pretrained": hub}
+    try:
+        return timm.create_model(name, img_size=image_size, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):  # convolutional networks take any size and know no such option
+            raise
+        return timm.create_model(name, **options)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise EncoderError(f"{name} at {image_size} px cannot be made: {error}", do="Check the name and image_size") from error
+
+
+def _known(name: str) -> None:
+    if not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(f"Unknown architecture {name!r}", do=nearest(name, timm.list_models()))
+
+
+def _native_size(name: str) -> int:
+    config = timm.get_pretrained_cfg(name) if not name.startswith(HUB) else timm.create_model(name).pretrained_cfg
+    return int(config.input_size[-1]) if hasattr(config, "input_size") else int((config or {}).get("input_size", (3, 224, 224))[-1])
+
+
+def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of ``source`` and, where it says so, the normalisation they were trained with."""
+    if source.startswith(HUB):
+        donor: Any = timm.create_model(source, pretrained=True, num_classes=0)
+        return donor.state_dict(), {key: donor.pretrained_cfg[key] for key in ("mean", "std")}
+    path = Path(source)
+    path = _tower_file(path, "image") if path.is_dir() else path
+    header = _header(path) if path.suffix == ".safetensors" and path.is_file() else None
+    return read_weights(path), {key: header[key] for key in ("mean", "std")} if header else {}
+
+
+def _adaptations(network: Any, channels: int) -> dict[str, Any]:
+    first = (getattr(network, "pretrained_cfg", None) or {}).get("first_conv") or ()
+    names = (first,) if isinstance(first, str) else tuple(first)
+    adapt: dict[str, Any] = {f"{name}.weight": partial(adapt_channels, channels=channels) for name in names}
+    if getattr(network, "pos_embed", None) is not None and hasattr(network, "patch_embed"):
+        grid, prefix = list(network.patch_embed.grid_size), getattr(network, "num_prefix_tokens", 1)
+        adapt["pos_embed"] = partial(resample_abs_pos_embed, new_size=grid, num_prefix_tokens=prefix)
+    return adapt
+
+
+def _tower_file(folder: Path, role: str) -> Path:
+    candidates = [folder / "towers" / f"{role}.safetensors", folder / f"{role}.safetensors"]
+    for path in candidates:
+        if path.is_file():
+            return path
+    there = sorted(path.stem for path in candidates[0].parent.glob("*.safetensors"))
+    has = f"it has {', '.join(there)}" if there else "no encoder has been saved in it yet"
+    raise EncoderError(f"{folder} has no tower {role!r}: {has}", do="Name a finished run, or another role")
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The description inside a tower's file, or None in a safetensors file that sidelight did not write."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("sidelight")
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(f"{path} is not a readable safetensors file: {error}", do="Write it again from its run") from None
+    return json.loads(text) if text else None
+
+
+def _read_tower(path: Path) -> Encoder:
+    header = _header(path) if path.suffix == ".safetensors" else None
+    if header is None or "dim" not in header:
+        raise EncoderError(
+            f"{path} does not say which architecture its weights belong to",
+            expected="a tower that sidelight saved",
+            do="Load a plain weights file with create_encoder(name, initial=file), or --set encoder=NAME --set initial=FILE",
+        )
+    if header["version"] > VERSION:
+        raise EncoderError(f"{path} was written by a newer sidelight (format {header['version']})", do="Update sidelight")
+    encoder = create_encoder(
+        header["name"],
+        channels=header["channels"],
+        image_size=header["image_size"],
+        mean=header["mean"],
+        std=header["std"],
+    )
+    encoder.load_state_dict(read_weights(path))
+    return encoder
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    if images.ndim == 3:
+        return images.unsqueeze(1)
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return images
+    if images.ndim == 4 and images.shape[3] == 3:
+        return images.permute(0, 3, 1, 2)
+    raise EncoderError(f"Images of shape {tuple(images.shape)}", expected="[N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3")
+
+
+def _scaled(images: Tensor) -> Tensor:
+    if images.is_floating_point():
+        return images.float()
+    largest = {torch.uint8: 255, torch.uint16: 65535, torch.int32: 65535}.get(images.dtype)
+    if largest is None:
+        raise EncoderError(f"Images of type {images.dtype}", expected="uint8, uint16 or float in [0, 1]")
+    return images.float() / largest
+
+
+def _per_channel(value: float | Sequence[float], channels: int) -> list[float]:
+    values = [float(value)] if isinstance(value, int | float) else [float(part) for part in value]
+    if len(values) == channels:
+        return values
+    if len(values) == 1 or channels == 1:
+        return [sum(values) / len(values)] * channels
+    raise EncoderError(f"{len(values)} values of normalisation for {channels} channels", expected=f"1 or {channels}")
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

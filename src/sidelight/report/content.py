@@ -1,0 +1,265 @@
+"""A study folder read into memory, and the fixed rules by which a report chooses what to show first.
+
+The choice never looks at which encoder won: the headline encoder is the one that ``study.json`` names under
+``headline`` or else the last of its ``encoders`` that is not a baseline; the label count is the one named there or else
+the smallest. Named are ``encoder``, ``metric``, ``protocol`` and ``labels``; ``baselines`` lists what is drawn grey;
+``tasks`` may give each task a ``title`` and a ``unit``.
+Rows that were selected on the test split are refused by headlines, figures and comparisons.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sidelight.errors import RunError
+from sidelight.report.numbers import metric_name
+
+RESULTS = (
+    *("encoder", "task", "protocol", "labels", "all_labels", "metric", "value", "low", "high"),
+    *("interval", "groups", "units", "few_groups", "seeds", "seed_sd", "selected_on"),
+    *("transductive", "split_hash", "data_hash", "encoder_hash", "command", "seconds"),
+)
+DIFFERENCES = (
+    *("task", "protocol", "labels", "metric", "encoder", "rival", "difference"),
+    *("low", "high", "p", "p_holm", "groups"),
+)
+EFFICIENCY = ("task", "protocol", "metric", "encoder", "rival", "labels", "factor", "low", "high")
+_BASELINE = re.compile(r"\b(random|scratch|imagenet|given|no weights|(?<!self-)supervised)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What is said first about one task. ``rows`` are the curves: one row per (encoder, labels), sorted by labels."""
+
+    task: str
+    title: str
+    unit: str
+    metric: str
+    protocol: str
+    rows: pd.DataFrame
+    encoder: str
+    labels: int
+
+    def at(self, encoder: str, labels: int) -> "pd.Series[Any] | None":
+        """The row of ``encoder`` at ``labels``, or None."""
+        return first(self.rows[(self.rows["encoder"] == encoder) & (self.rows["labels"] == labels)])
+
+    def rivals(self, labels: int) -> list[str]:
+        """Every other encoder that was measured at ``labels``, best first."""
+        rows = self.rows[(self.rows["labels"] == labels) & (self.rows["encoder"] != self.encoder)]
+        return list(rows.dropna(subset=["value"]).sort_values("value", ascending=False, kind="stable")["encoder"])
+
+    @property
+    def most(self) -> int:
+        """The largest label count at which the headline encoder was measured."""
+        return int(self.rows.loc[self.rows["encoder"] == self.encoder, "labels"].max())
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns."""
+
+    folder: Path
+    results: pd.DataFrame
+    differences: pd.DataFrame
+    efficiency: pd.DataFrame
+    confusion: list[dict[str, Any]]
+    study: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The study's title; its folder's name where it has none."""
+        return str(self.study.get("title") or self.folder.name)
+
+    @property
+    def question(self) -> str:
+        """What the study asks, in words."""
+        return str(self.study.get("question") or self.study.get("text") or "")
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        """Run folders by label; those that are not there are left out."""
+        found = {str(label): self.folder / path for label, path in (self.study.get("runs") or {}).items() if path}
+        return {label: path for label, path in found.items() if (path / "config.json").is_file()}
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What ``study.json`` says of each encoder."""
+        return {str(label): str(text) for label, text in (self.study.get("encoders") or {}).items()}
+
+    @cached_property
+    def encoders(self) -> list[str]:
+        """All encoders that have a number, in the order of ``study.json``."""
+        measured = list(dict.fromkeys(self.results["encoder"]))
+        named = [label for label in self.descriptions if label in measured]
+        return named + [label for label in measured if label not in named]
+
+    @property
+    def tasks(self) -> list[str]:
+        """All tasks that have a number."""
+        return list(dict.fromkeys(self.results["task"]))
+
+    def unit(self, task: str) -> str:
+        """What one label is given to: ``"clip"``; ``"unit"`` where the study does not say."""
+        return str(self._about(task).get("unit") or "unit")
+
+    def task_title(self, task: str) -> str:
+        """What the task is called on the page."""
+        return str(self._about(task).get("title") or task.replace("_", " "))
+
+    def _about(self, task: str) -> dict[str, Any]:
+        about = (self.study.get("tasks") or {}).get(task) if isinstance(self.study.get("tasks"), dict) else None
+        return about if isinstance(about, dict) else {}
+
+    def is_baseline(self, encoder: str) -> bool:
+        """Whether it is drawn grey: listed under ``baselines``, or by its name (random, scratch, given, ...)."""
+        listed = self.study.get("baselines")
+        return encoder in listed if isinstance(listed, list) else bool(_BASELINE.search(encoder))
+
+    @cached_property
+    def lead(self) -> str:
+        """The encoder that the study is about ("" where there is none), chosen without looking at the numbers."""
+        named = str((self.study.get("headline") or {}).get("encoder") or "")
+        if named in self.encoders:
+            return named
+        methods = [label for label in self.encoders if not self.is_baseline(label)]
+        return (methods or self.encoders or [""])[-1]
+
+    @property
+    def honest(self) -> pd.DataFrame:
+        """Results that were not selected on the test split."""
+        return self.results[self.results["selected_on"] != "test"]
+
+    def headline(self, task: str) -> Headline | None:
+        """What is said first about ``task``; None where nothing may be said (only test-selected or empty rows)."""
+        wish = self.study.get("headline") or {}
+        rows = self.honest[self.honest["task"] == task].dropna(subset=["value"])
+        if rows.empty:
+            return None
+        metric = _prefer(rows["metric"], wish.get("metric"), "auroc")
+        rows = rows[rows["metric"] == metric]
+        protocol = _prefer(rows["protocol"], wish.get("protocol"), "linear")
+        curves = []
+        for encoder in self.encoders:
+            own = rows[rows["encoder"] == encoder]
+            if not own.empty:  # supervised from scratch has no frozen protocol: it keeps its own
+                own = own[own["protocol"] == _prefer(own["protocol"], protocol)]
+                curves.append(own.drop_duplicates("labels").sort_values("labels"))
+        table = pd.concat(curves, ignore_index=True)
+        lead = self.lead if self.lead in set(table["encoder"]) else str(table["encoder"].iloc[-1])
+        counts = sorted(table.loc[table["encoder"] == lead, "labels"])
+        shared = [n for n in counts if ((table["labels"] == n) & (table["encoder"] != lead)).any()] or counts
+        labels = int(wish["labels"] if wish.get("labels") in counts else shared[0])
+        return Headline(task, self.task_title(task), self.unit(task), metric, protocol, table, lead, labels)
+
+    def difference(self, headline: Headline, rival: str, labels: int) -> "pd.Series[Any] | None":
+        """The paired difference of the headline encoder minus ``rival``, turned round if the table has it so."""
+        table = self.differences
+        table = table[
+            (table["task"] == headline.task) & (table["metric"] == headline.metric) & (table["labels"] == labels)
+        ]
+        table = table.sort_values("protocol", key=lambda column: column != headline.protocol, kind="stable")
+        forward = first(table[(table["encoder"] == headline.encoder) & (table["rival"] == rival)])
+        if forward is not None:
+            return forward
+        turned = first(table[(table["encoder"] == rival) & (table["rival"] == headline.encoder)])
+        if turned is None:
+            return None
+        turned = turned.copy()
+        turned["encoder"], turned["rival"] = headline.encoder, rival
+        turned["difference"], turned["low"], turned["high"] = -turned["difference"], -turned["high"], -turned["low"]
+        return turned
+
+    def factor(self, headline: Headline) -> "pd.Series[Any] | None":
+        """The label factor at the headline's count; of several rivals the smallest, which belongs to the best."""
+        table = self.efficiency
+        table = table[
+            (table["task"] == headline.task)
+            & (table["metric"] == headline.metric)
+            & (table["encoder"] == headline.encoder)
+            & (table["protocol"] == headline.protocol)
+            & (table["labels"] == headline.labels)
+        ].dropna(subset=["factor"])
+        return first(table.sort_values("factor", kind="stable"))
+
+
+def load(folder: Path) -> Content:
+    """Read a study folder. :raises RunError: when it holds no results table, or one that is not readable."""
+    folder = Path(folder)
+    if not (folder / "results.parquet").is_file():
+        raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
+    return Content(
+        folder=folder,
+        results=_table(folder / "results.parquet", RESULTS),
+        differences=_table(folder / "differences.parquet", DIFFERENCES),
+        efficiency=_table(folder / "efficiency.parquet", EFFICIENCY),
+        confusion=_json(folder / "confusion.json", []),
+        study=_json(folder / "study.json", {}),
+    )
+
+
+def facts(content: Content) -> list[str]:
+    """Short facts for the line under the title: size, cells, label units and groups of the largest task."""
+    found = [f"size {content.study['size']}"] if content.study.get("size") else []
+    cells = content.study.get("cells")
+    if isinstance(cells, dict) and {"done", "total"} <= cells.keys():
+        found.append(f"{cells['done']} of {cells['total']} cells done")
+    elif isinstance(cells, int | list):
+        found.append(f"{cells if isinstance(cells, int) else len(cells)} cells")
+    if not content.results.empty:
+        found.append(f"{len(content.encoders)} encoders")
+        found.append(f"{len(content.tasks)} task" + ("s" if len(content.tasks) > 1 else ""))
+        found.append(f"up to {int(content.results['seeds'].max())} seeds")
+    return found
+
+
+def curve_name(headline: Headline, encoder: str) -> str:
+    """The encoder's label, with its protocol where that is not the one of the figure."""
+    protocol = headline.rows.loc[headline.rows["encoder"] == encoder, "protocol"]
+    other = (
+        not protocol.empty and protocol.iloc[0] != headline.protocol and protocol.iloc[0].lower() not in encoder.lower()
+    )
+    return f"{encoder} ({protocol.iloc[0]})" if other else encoder
+
+
+def axis_name(headline: Headline) -> str:
+    """The figure's y axis: ``"AUROC"``."""
+    name = metric_name(headline.metric)
+    return name[0].upper() + name[1:]
+
+
+def first(table: pd.DataFrame) -> "pd.Series[Any] | None":
+    """The first row, or None."""
+    return None if table.empty else table.iloc[0]
+
+
+def _prefer(column: "pd.Series[str]", *wishes: str | None) -> str:
+    values = list(dict.fromkeys(column))
+    return next((wish for wish in wishes if wish in values), values[0])
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns))
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}", do="Run the study again, done cells are kept") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing and not table.empty:
+        raise RunError(f"{path} lacks the columns {', '.join(missing)}", expected=f"{', '.join(columns)}")
+    return table if not missing else table.reindex(columns=list(columns))
+
+
+def _json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} is not valid JSON: {error}", do="Run the study again, done cells are kept") from None

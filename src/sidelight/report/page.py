@@ -1,0 +1,100 @@
+"""A result page for the documentation: Markdown and PNG figures, rendered from a study's tables by command.
+
+Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` travels further than a report.
+"""
+
+from pathlib import Path
+
+from sidelight.report import html, tables
+from sidelight.report.answer import answer, not_shown
+from sidelight.report.content import Content, facts, load
+from sidelight.report.figures import Line, efficiency_png, looks, training_png
+from sidelight.report.run_report import load_run, series
+from sidelight.report.study_report import panels
+
+
+def render_page(folder: str | Path, out_md: str | Path) -> Path:
+    """Write a study as a Markdown page, its figure under ``figures/`` beside it; returns the page's path.
+
+    The same tables give the same bytes. :raises RunError: when the folder holds no results.
+    """
+    content, out = load(Path(folder)), Path(out_md)
+    parts = [
+        f"# {tables.plain(content.title)}",
+        tables.plain(content.question),
+        tables.plain(" · ".join(facts(content))),
+    ]
+    parts += _opening(content, out)
+    parts += _tables(content)
+    parts += _training(content, out)
+    parts += [part for entry in content.study.get("published") or [] for part in _published(entry)]
+    parts += _section("Warnings", content.study.get("warnings") or [])
+    parts += _section("Notes", content.study.get("notes") or [])
+    parts += _section("What we could not show", not_shown(content))
+    if not content.results.empty:
+        parts += ["## Hashes and commands", tables.hashes(content).markdown()]
+    parts.append("*This page is rendered from the study's tables by `sidelight study`; do not edit it by hand.*")
+    return html.write(out, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _opening(content: Content, out: Path) -> list[str]:
+    found = panels(content)
+    if not found:
+        return ["No headline can be made: no cell is done, or all were selected on the test split."]
+    figure = efficiency_png(found, out.parent / "figures" / f"{html.slug(out.stem)}-efficiency.png")
+    heads = [head for task in content.tasks if (head := content.headline(task)) is not None]
+    words = [f"**{tables.plain(head.title)}.** " + tables.plain(" ".join(answer(content, head))) for head in heads]
+    alt = "Label efficiency: score against the number of labels, one curve per encoder with its 95 % band"
+    return [*words, f"![{alt}](figures/{figure.name})"]
+
+
+def _tables(content: Content) -> list[str]:
+    parts = ["## Scores"]
+    for task in content.tasks:
+        head, confusion = content.headline(task), [entry for entry in content.confusion if entry.get("task") == task]
+        if head is None:
+            continue
+        parts += [f"### {tables.plain(head.title)}", tables.scores(head).markdown()]
+        parts.append(tables.against(content, head).markdown())
+        rows = content.differences[content.differences["task"] == task]
+        parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))
+        parts += [tables.confusion_table(entry).markdown() for entry in confusion]
+    parts.append("## All numbers")
+    for task in content.tasks:
+        parts.append(_folded(content.task_title(task), tables.results(content.honest[content.honest["task"] == task])))
+    chosen = content.results[content.results["selected_on"] == "test"]
+    if not chosen.empty:
+        parts += [
+            "## Published protocol",
+            "Selected on the test split: too optimistic, in no headline and no comparison.",
+        ]
+        parts.append(tables.results(chosen).markdown())
+    return parts
+
+
+def _training(content: Content, out: Path) -> list[str]:
+    """Loss, effective rank and kNN of all runs in one figure; nothing where there is no run."""
+    runs = {label: load_run(path) for label, path in content.runs.items()}
+    palette = looks(list(dict.fromkeys([*content.encoders, *runs])), content.lead, content.is_baseline)
+    found = []
+    for title, key in (("Validation loss", "valid_loss"), ("Effective rank", "effective_rank"), ("kNN monitor", "knn")):
+        lines = {label: series(run.epochs, "epoch", key) for label, run in runs.items()}
+        drawn = [(Line(label, line.x, line.y), palette[label]) for label, line in lines.items() if line is not None]
+        found += [(title, drawn)] if drawn else []
+    if not found:
+        return []
+    figure = training_png(found, out.parent / "figures" / f"{html.slug(out.stem)}-training.png")
+    return ["## Training", f"![Training curves of the runs](figures/{figure.name})"]
+
+
+def _folded(title: str, table: tables.Table) -> str:
+    text = table.markdown()
+    return f"<details><summary>{html.escape(title)}</summary>\n\n{text}\n\n</details>" if text else ""
+
+
+def _published(entry: dict[str, object]) -> list[str]:
+    return ["## Published", tables.published(entry).markdown()]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "\n".join(f"- {tables.plain(str(line))}" for line in lines)] if lines else []

@@ -1,0 +1,294 @@
+"""Studies: encoders x label counts x seeds x tasks from one TOML file, cell by cell, resumable, into one table and one report.
+
+A cell is one pre-training (encoder, part, seed) or one scoring (encoder, part, protocol, seed). A finished cell is a file named
+after everything that it depends on; a study that is started again computes only what is missing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+from rich.console import Console
+
+from sidelight import api
+from sidelight.config import Settings, build, digest, load_toml, merge
+from sidelight.data.cohort import Cohort
+from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.results import Results, write_json
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.summary import confusions, differences, efficiency, summarise
+
+
+class EncoderRow(Settings):
+    """One encoder of the study: a method to pre-train, given weights, or random initialisation."""
+
+    method: str | None = Field(None, description="pre-train with this method")
+    weights: str | None = Field(None, description="weights the user gives: a file or an hf-hub: name; empty: not given")
+    description: str = ""
+    protocols: list[str] = Field([], description="instead of the study's")
+    settings: dict[str, Any] = Field({}, description="settings of the method, over the study's")
+    evaluate: dict[str, Any] = Field({}, description="settings of the evaluation, over the study's")
+
+
+class Part(Settings):
+    """One question of the study: a task, and what the encoders may have learnt from."""
+
+    task: str
+    title: str = ""
+    where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
+    transductive: bool = Field(False, description="pre-training sees the unlabelled test items")
+    warning: str = ""
+    evaluate: dict[str, Any] = {}
+    reference: list[str] = []
+
+
+class Published(Settings):
+    """A published table, as data beside ours, with its selection rule."""
+
+    table: str
+    columns: list[str]
+    rows: list[list[str | float]]
+    note: str
+
+
+class Size(Settings):
+    """What changes between the sizes of a study."""
+
+    seeds: int | None = None
+    pretrain: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
+
+
+class StudyFile(Settings):
+    """A study file; see ``studies/`` for examples."""
+
+    title: str
+    question: str = ""
+    data: str = Field("", description="phantom:NAME; else the folder is given with --data")
+    preset: str | None = None
+    seeds: int = Field(3, ge=1)
+    protocols: list[str] = ["linear"]
+    pretrain: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
+    encoders: dict[str, EncoderRow]
+    parts: dict[str, Part]
+    sizes: dict[str, Size] = {}
+    published: list[Published] = []
+    limits: list[str] = Field([], description="what the study cannot show, in sentences")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to compute."""
+
+    encoder: str
+    row: EncoderRow
+    part_name: str
+    part: Part
+    protocol: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyResults(Results):
+    """Results of a study, and the folder that holds them with the report."""
+
+    folder: Path = Path()
+
+
+def study(
+    file: str | Path,
+    size: str = "cpu",
+    out: str | Path | None = None,
+    *,
+    data: str | None = None,
+    preset: str | None = None,
+    cache: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> StudyResults:
+    """Run (or go on with) the study in ``file`` and write its tables and ``report.html`` to ``out``.
+
+    :param size: one of the file's sizes.
+    :param data: the folder of the data set, where the study names none.
+    :param settings: anything of the study file, over it, e.g. ``seeds=1`` or ``pretrain={"epochs": 2}``.
+    """
+    plan = build(StudyFile, merge(load_toml(file), settings))
+    plan = _sized(plan, size)
+    source = data or plan.data
+    if not source:
+        raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
+    cohort = Cohort.open(source, preset=preset or plan.preset)
+    folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
+    work = _Work(plan, cohort, folder, cache, quiet, command=f"sidelight study {file} --data DATA --size {size}")
+    return work.run(size)
+
+
+def demo(
+    data: str | None = None,
+    *,
+    out: str | Path = "demo",
+    preset: str | None = None,
+    task: str | None = None,
+    every: bool = False,
+    cache: str | None = None,
+) -> str:
+    """The demo study on synthetic clips, or on one's own cohort; returns a sentence that says where the report lies."""
+    values = load_toml(str(files("sidelight") / "demo.toml"))
+    if not every:
+        for name in values.pop("only_with_all"):
+            del values["encoders"][name]
+    values.pop("only_with_all", None)
+    cohort = Cohort.open(data or values["data"], preset=preset)
+    if data:
+        chosen = task or next(iter(cohort.tasks), None)
+        if chosen is None:
+            raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
+        values["parts"] = {chosen: {"task": chosen, "transductive": True}}
+        values["title"] = f"What {cohort.name} taught an encoder"
+        values["limits"] = []
+    plan = build(StudyFile, values)
+    work = _Work(plan, cohort, Path(out), cache, quiet=False, command="sidelight demo")
+    results = work.run("cpu")
+    return f"The report lies in {results.folder / 'report.html'}"
+
+
+def _sized(plan: StudyFile, size: str) -> StudyFile:
+    if plan.sizes and size not in plan.sizes:
+        raise ConfigError(f"The study has no size {size!r}", do=nearest(size, plan.sizes))
+    change = plan.sizes.get(size, Size())
+    values = plan.model_dump()
+    values["seeds"] = change.seeds or plan.seeds
+    values["pretrain"] = merge(plan.pretrain, change.pretrain)
+    values["evaluate"] = merge(plan.evaluate, change.evaluate)
+    return build(StudyFile, values)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A study on its way: what to compute, and where finished cells lie."""
+
+    plan: StudyFile
+    cohort: Cohort
+    folder: Path
+    cache: str | None
+    quiet: bool
+    command: str
+
+    def cells(self) -> Iterator[Cell]:
+        """Every scoring cell, seeds outermost, so that a study that is stopped early has whole seeds."""
+        for seed in range(self.plan.seeds):
+            for part_name, part in self.plan.parts.items():
+                for name, row in self.plan.encoders.items():
+                    for protocol in row.protocols or self.plan.protocols:
+                        yield Cell(name, row, part_name, part, protocol, seed)
+
+    def run(self, size: str) -> StudyResults:
+        console = Console(stderr=True, quiet=self.quiet)
+        cells = [cell for cell in self.cells() if cell.row.weights is None or cell.row.weights]
+        tables, notes = [], [f"{name}: no weights given" for name, row in self.plan.encoders.items() if row.weights == ""]
+        for number, cell in enumerate(cells, 1):
+            label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
+            console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
+            table, more = self.score(cell)
+            tables.append(table)
+            notes += [f"{cell.part_name}: {note}" for note in more]
+        return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+
+    def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
+        """The scores of one cell, read back if they are there."""
+        settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
+        settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
+        encoder, name = self.encoder(cell)
+        identity = [name, self.cohort.hash, cell.part.task, cell.protocol, {**settings, "cache": None}]
+        path = self.folder / "cells" / f"{digest(identity)}.parquet"
+        if not path.is_file():
+            scored = api.score(encoder, self.cohort, cell.part.task, cell.protocol, build(EvaluateSettings, settings))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
+            scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
+            path.with_suffix(".tmp").replace(path)
+        facts = load_json(path.with_suffix(".json"))
+        table = pd.read_parquet(path).assign(
+            encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
+            transductive=cell.part.transductive and cell.row.method is not None,
+            **{key: facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
+        )  # fmt: skip
+        return table, list(facts["notes"])
+
+    def encoder(self, cell: Cell) -> tuple[Any, str]:
+        """Encoder of a cell (pre-trained now if it is not yet) and the name of all that it depends on."""
+        settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
+        if cell.row.method is None:
+            fresh = api.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed)
+            return fresh, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
+        settings |= {"where": cell.part.where}
+        name = digest([cell.row.method, settings, self.cohort.hash])
+        run = self.folder / "runs" / name
+        api.pretrain(cell.row.method, self.cohort, run, **settings, cache=self.cache)
+        return run, name
+
+    def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
+        """Tables, study.json and the report."""
+        names = {name: list(self.cohort.tasks[part.task].classes) for name, part in self.plan.parts.items()}
+        resamples = build(EvaluateSettings, self.plan.evaluate).resamples
+        Console(stderr=True, quiet=self.quiet).print("intervals ...")
+        provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
+            ["transductive", "split_hash", "data_hash", "encoder_hash", "seconds"]
+        ].first()
+        table = summarise(scores, names, resamples=resamples)
+        table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
+        table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
+        table["selected_on"] = "validation"
+        table.loc[table["protocol"].str.endswith("last step"), "selected_on"] = "none"
+        table["command"] = self.command
+        results = StudyResults(
+            table.drop(columns="base"),
+            differences(scores, resamples=resamples),
+            efficiency(scores, resamples=min(resamples, 500)),
+            scores,
+            confusions(scores, names),
+            tuple(notes),
+            self.folder,
+        )
+        results.save(self.folder)
+        write_json(self.folder / "study.json", self.description(notes, size))
+        api.report(self.folder, self.folder / "report.html")
+        return results
+
+    def description(self, notes: list[str], size: str) -> dict[str, Any]:
+        """What the report says beside the numbers."""
+        runs = {}
+        for cell in self.cells():
+            if cell.row.method is not None and cell.seed == 0:
+                runs.setdefault(cell.encoder, str(Path("runs") / self.encoder(cell)[1]))
+        return {
+            "title": self.plan.title,
+            "question": self.plan.question,
+            "size": size,
+            "data": {"name": self.cohort.name, "hash": self.cohort.hash, "items": len(self.cohort.items)},
+            "encoders": {name: row.description for name, row in self.plan.encoders.items()},
+            "parts": {name: part.title or part.task for name, part in self.plan.parts.items()},
+            "published": [table.model_dump() for table in self.plan.published],
+            "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
+            "limits": self.plan.limits,
+            "notes": [*notes, *self.cohort.notices],
+            "runs": runs,
+            "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},
+            "command": self.command,
+        }
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    import json
+
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+Profile = Literal["default", "paper"]

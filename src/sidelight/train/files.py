@@ -1,0 +1,69 @@
+"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from sidelight.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; what is written there takes the place of ``path`` in one move.
+
+    If the block fails, the old ``path`` stays as it was and the temporary file is removed.
+
+    :raises RunError: when the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with explained(path):
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put ``text`` (UTF-8) at ``path``, whole or not at all; :raises RunError: when the disk is full."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk itself."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into a RunError that says what is still whole."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not _is_full(error):
+            raise
+        raise RunError(
+            f"The disk is full: {path} could not be written",
+            expected="room for it; what stood there before is still whole",
+            do="Free some space and run the same command again: it goes on from the last checkpoint",
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    numbers = {errno.ENOSPC, errno.EDQUOT}
+    if isinstance(error, OSError):
+        return error.errno in numbers
+    return any(f"os error {number})" in str(error) for number in numbers)  # the Rust writer has only words for it

@@ -1,0 +1,271 @@
+"""The training loop, a plain one.
+
+What happens at a step is a function of the settings, the data and the step's number: pairs are planned by (seed,
+epoch), torch's own numbers start anew from (seed, step, rank), the learning rate is computed, not remembered. So a
+run that is killed and resumed from its last checkpoint ends with the same weights, bit for bit, on the same versions,
+device kind and thread count, with any number of loader workers. Timing is measured and logged, and enters nothing.
+"""
+
+import json
+import signal
+from collections import deque
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from sidelight.config import PretrainSettings
+from sidelight.train import guards, log, validation
+from sidelight.train.checkpoint import weights_hash
+from sidelight.train.device import autocast, reproducible
+from sidelight.train.distributed import gather, joined, mean_over_processes
+from sidelight.train.files import explained, write_text
+from sidelight.train.loader import Feed, Work, stream
+from sidelight.train.optimizer import set_learning_rate
+from sidelight.train.progress import Reporter
+from sidelight.train.run import Run, begin
+from sidelight.train.schedule import learning_rate
+from sidelight.train.signals import Interrupted, stop_requests
+from sidelight.train.trainer import Monitor, State, Trainer, prepare
+
+if TYPE_CHECKING:
+    from sidelight.methods.base import MethodBase
+
+STEP_LINES = 2000
+"""About so many step lines are logged per run, evenly spaced; shorter runs log every step."""
+
+
+class Outcome(NamedTuple):
+    """Numbers of one step, the same in all processes."""
+
+    loss: float
+    norm: float
+    stop: bool
+    notes: dict[str, float]
+
+
+def fit(
+    method: "MethodBase",
+    feed: Feed,
+    settings: PretrainSettings,
+    folder: str | Path,
+    *,
+    header: Mapping[str, object],
+    monitor: Monitor | None = None,
+    quiet: bool | None = None,
+) -> Run:
+    """Train ``method`` on ``feed`` into ``folder``; go on where an earlier call stopped, or say that it is finished.
+
+    ``batch_size`` counts pairs over all processes. Started by ``torchrun``, each process calls this with the same
+    arguments.
+
+    :param header: what identifies the run (method, resolved settings, hashes of data and split); kept in config.json.
+    :param monitor: read every ``monitor_every`` epochs and at the end, in the process that leads.
+    :param quiet: no progress bar; by default that is so when the standard error stream is no terminal.
+    :returns: the finished run; ``method`` then holds the weights that its towers were written from.
+    :raises RunError: when the folder holds a run of other settings, or the disk is full.
+    :raises TrainingError: at a loss or gradient that is not finite; ``bad_batch.json`` says where.
+    :raises Interrupted: after Ctrl-C or SIGTERM, when the checkpoint is written.
+    """
+    with joined(settings.device) as world:
+        run = begin(Path(folder), header, write=world.leads)
+        if run.finished:
+            Reporter(0, leads=world.leads).notice(f"The run {run.folder} is finished; nothing is left to do")
+            return run
+        trainer = prepare(method, feed, settings, run, world, monitor)
+        state = trainer.load_last()
+        with Reporter(trainer.total, state.step, quiet=quiet, leads=world.leads) as reporter:
+            _announce(trainer, state, reporter)
+            with reproducible(trainer.device):
+                _train(trainer, state, reporter)
+            if world.leads:
+                _finish(trainer, state)
+    return run
+
+
+def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
+    """Take the steps that ``state`` still lacks."""
+    settings, table, method = trainer.settings, trainer.timetable, trainer.method
+    losses: deque[float] = deque(maxlen=20)
+    work = stream(table, state.step, trainer.total, workers=settings.workers, device=trainer.device)
+    with stop_requests() as request, closing(work):
+        method.train()
+        began = perf_counter()
+        for item in work:
+            epoch, place = divmod(item.step, table.per_epoch)
+            torch.manual_seed(_mix(settings.seed, item.step, trainer.world.rank))
+            if place == 0:
+                method.on_epoch(epoch)
+            lr = learning_rate(settings, item.step, total=trainer.total, per_epoch=table.per_epoch)
+            set_learning_rate(trainer.optimizer, lr)
+            outcome = _gradients(trainer, item, stop=bool(request.number))
+            _check(trainer, item.step, lr, outcome, losses)
+            trainer.optimizer.step()
+            state.step += 1
+
+            seconds = perf_counter() - began
+            state.seconds += seconds
+            reporter.step(2 * table.contrast * table.per_step, seconds, item.waited, outcome.loss, lr)
+            _log_step(trainer, epoch, lr, outcome, state, reporter)
+            began = perf_counter()
+
+            is_last = state.step == trainer.total
+            ends_epoch = is_last or place + 1 == table.per_epoch
+            stop = outcome.stop and not is_last
+            if ends_epoch and trainer.world.leads:
+                _end_epoch(trainer, epoch, state, reporter)
+            if ends_epoch or stop or (settings.checkpoint_every and state.step % settings.checkpoint_every == 0):
+                trainer.save_last(state)
+            if stop:
+                raise Interrupted(trainer.run.folder, state.step, request.number or signal.SIGTERM)
+            state.seconds += perf_counter() - began
+            began = perf_counter()
+
+
+def _gradients(trainer: Trainer, work: Work, *, stop: bool) -> Outcome:
+    """Gradients of one step, averaged over micro-batches and processes, and clipped; no weight moves here."""
+    method, device = trainer.method, trainer.device
+    notes: dict[str, float] = {}
+    total = torch.zeros((), device=device)
+    trainer.optimizer.zero_grad(set_to_none=True)
+    for piece in work.pieces:
+        batch = trainer.feed.finish(piece.pairs, device)
+        extra = None if piece.extra is None else trainer.feed.finish(piece.extra, device)
+        notes |= method.before_step(batch, extra, trainer.optimizer, gather)
+        with autocast(device, trainer.dtype):
+            loss = method.loss(batch, gather=gather) / len(work.pieces)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    means = mean_over_processes(trainer.parameters, [total, float(stop)], trainer.world)
+    norm = nn.utils.get_total_norm([p.grad for p in trainer.parameters if p.grad is not None])
+    if trainer.settings.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(trainer.parameters, trainer.settings.clip_norm, norm)
+    mean_loss, wishes, length = torch.stack([*means, norm.to(means)]).tolist()
+    return Outcome(mean_loss, length, wishes > 0, {name: float(value) for name, value in notes.items()})
+
+
+def _check(trainer: Trainer, step: int, lr: float, outcome: Outcome, losses: deque[float]) -> None:
+    """Stop before a step that would ruin the weights."""
+    if guards.is_finite(outcome.loss, outcome.norm):
+        losses.append(outcome.loss)
+        return
+    raise guards.bad_batch(
+        trainer.run.folder / "bad_batch.json",
+        {"step": step, "epoch": step // trainer.timetable.per_epoch, "lr": lr},
+        loss=outcome.loss,
+        norm=outcome.norm,
+        items=trainer.timetable.names(step),
+        losses=losses,
+        write=trainer.world.leads,
+    )
+
+
+def _end_epoch(trainer: Trainer, epoch: int, state: State, reporter: Reporter) -> None:
+    """Measure, warn of a collapse, keep the best, log; the work of the process that leads."""
+    settings, method = trainer.settings, trainer.method
+    reading = validation.read(
+        method,
+        trainer.feed,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        device=trainer.device,
+        dtype=trainer.dtype,
+    )
+    readings: dict[str, float] = {}
+    if trainer.monitor and ((epoch + 1) % settings.monitor_every == 0 or state.step == trainer.total):
+        readings = trainer.monitor(method.encoder, epoch)
+    method.train()
+    warning = guards.collapse(reading.std, reading.effective_rank, reading.count, reading.dim)
+    if warning and not state.warned:
+        reporter.notice(warning)
+        state.warned = True
+    is_best = state.best is None or reading.score > state.best
+    if is_best:
+        state.best, state.best_epoch = reading.score, epoch
+        trainer.save_best(state)
+    values = {
+        "epoch": epoch,
+        "valid_loss": reading.valid_loss,
+        "effective_rank": reading.effective_rank,
+        "embedding_std": reading.std,
+        **readings,
+        "best": is_best,
+        "collapsed": warning is not None,
+        "seconds": round(state.seconds, 3),
+    }
+    log.append(trainer.run.folder / "metrics.jsonl", "epoch", state.step, values)
+
+
+def _finish(trainer: Trainer, state: State) -> None:
+    """Write the towers, from the last or the best weights as ``keep`` says, and then done.json."""
+    method, folder = trainer.method, trainer.run.folder
+    if trainer.settings.keep == "best":
+        trainer.load_best()
+    towers = method.towers()
+    if towers:
+        from sidelight.models.image import save_tower  # here, because it takes seconds to import
+
+        with explained(folder / "towers"):
+            for role, tower in towers.items():
+                save_tower(tower, folder / "towers", role=role)
+    summary = {
+        "steps": state.step,
+        "seconds": round(state.seconds, 3),
+        "keep": trainer.settings.keep,
+        "best_epoch": state.best_epoch,
+        "weights": weights_hash(method.state_dict()),
+        "platform": state.platform,
+    }
+    write_text(folder / "done.json", json.dumps(summary, indent=1))
+
+
+def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
+    """Say and log how this run, or this part of it, is run."""
+    table, platform = trainer.timetable, trainer.platform
+    if state.step and platform != state.platform:
+        reporter.notice(f"Begun on {state.platform}, resumed on {platform}: the end may differ in the last bits")
+    state.platform = platform
+    if table.per_step > 1:
+        reporter.notice(
+            f"A step adds up {table.per_step} batches; the contrast runs inside each: {table.contrast} pairs"
+        )
+    if not trainer.world.leads:
+        return
+    path = trainer.run.folder / "metrics.jsonl"
+    log.cut(path, state.step)
+    values = {
+        "steps": trainer.total,
+        "steps_per_epoch": table.per_epoch,
+        "contrast_pairs": table.contrast,
+        "accumulate": table.per_step,
+        "precision": str(trainer.dtype).removeprefix("torch."),
+        "trained_parameters": sum(parameter.numel() for parameter in trainer.parameters),
+        **platform,
+    }
+    log.append(path, "resume" if state.step else "start", state.step, values)
+
+
+def _log_step(trainer: Trainer, epoch: int, lr: float, outcome: Outcome, state: State, reporter: Reporter) -> None:
+    every = -(-trainer.total // STEP_LINES)
+    if not trainer.world.leads or (state.step % every and state.step != trainer.total):
+        return
+    values = {
+        "epoch": epoch,
+        "loss": outcome.loss,
+        "lr": lr,
+        "gradient_norm": outcome.norm,
+        **outcome.notes,
+        "images_per_second": round(reporter.images_per_second, 1),
+        "data_wait": round(reporter.wait_share, 4),
+    }
+    log.append(trainer.run.folder / "metrics.jsonl", "step", state.step, values)
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -1,0 +1,55 @@
+"""What a person sees while it trains: a bar on a terminal, notices everywhere."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SMOOTHING = 0.9
+
+
+class Reporter:
+    """Speed and waiting time of the steps, smoothed, and the bar that shows them, on the standard error stream."""
+
+    def __init__(self, total: int, done: int = 0, *, quiet: bool | None = None, leads: bool = True) -> None:
+        """``quiet`` (default: when there is no terminal) leaves only notices; one that does not lead is silent."""
+        self.images_per_second, self.wait_share = 0.0, 0.0
+        self._console = Console(stderr=True, quiet=not leads)
+        quiet = not sys.stderr.isatty() if quiet is None else quiet
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.2e}"),
+            TextColumn("{task.fields[speed]:.0f} images/s, {task.fields[wait]:.0%} waiting for data"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet or not leads,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total, completed=done, loss=float("nan"), lr=0.0, speed=0.0, wait=0.0)
+        self._fresh = True
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, images: int, seconds: float, waited: float, loss: float, lr: float) -> None:
+        """Count one step over ``images`` images that took ``seconds``, of which ``waited`` for data."""
+        speed, share = images / max(seconds, 1e-9), min(waited / max(seconds, 1e-9), 1.0)
+        keep = 0.0 if self._fresh else _SMOOTHING
+        self._fresh = False
+        self.images_per_second = keep * self.images_per_second + (1 - keep) * speed
+        self.wait_share = keep * self.wait_share + (1 - keep) * share
+        self._bar.update(self._task, advance=1, loss=loss, lr=lr, speed=self.images_per_second, wait=self.wait_share)
+
+    def notice(self, text: str) -> None:
+        """Say one thing, above the bar if there is one."""
+        self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,104 @@
+"""A run is a folder: what was asked, what was measured, the weights; and it knows whether it is finished."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+
+from sidelight.config import differences
+from sidelight.errors import RunError
+from sidelight.train import log
+from sidelight.train.files import write_text
+
+if TYPE_CHECKING:
+    from sidelight.models.image import Encoder
+
+FREE = frozenset({"workers", "checkpoint_every"})
+"""Settings that may change when a run is resumed: the result does not depend on them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one pre-training; :meth:`open` checks that it is one."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run at ``path``, finished or not; :raises RunError: when it is none, naming what is missing."""
+        folder = Path(path)
+        if not folder.is_dir():
+            raise RunError(f"{folder} is not a folder", expected="the folder that pretrain wrote", do="Check the path")
+        if not (folder / "config.json").is_file():
+            raise RunError(f"{folder} is not a run: config.json is missing", expected="the folder that pretrain wrote")
+        return cls(folder)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What identifies the run: method, resolved settings, hashes of data and split."""
+        values: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return values
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done and the towers written."""
+        return (self.folder / "done.json").is_file()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """done.json: steps, seconds, the best epoch, hash of the weights; :raises RunError: while unfinished."""
+        self._require("done.json")
+        values: dict[str, Any] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
+        return values
+
+    def metrics(self) -> pd.DataFrame:
+        """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
+        return pd.DataFrame(log.read(self.folder / "metrics.jsonl"))
+
+    def encoder(self, role: str = "image") -> "Encoder":
+        """The trained tower ``role``; :raises RunError: while the run is unfinished."""
+        from sidelight.models.image import load_encoder  # here, because it takes seconds to import
+
+        self._require("done.json")
+        return load_encoder(self.folder, role)
+
+    def checkpoint(self, name: str) -> Path:
+        """Where the checkpoint ``name`` ("last" or "best") lies."""
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def _require(self, name: str) -> None:
+        if not (self.folder / name).is_file():
+            raise RunError(
+                f"The run {self.folder} is not finished: {name} is missing",
+                do="Run the pretrain command again: it goes on from the last checkpoint",
+            )
+
+
+def begin(folder: Path, header: Mapping[str, Any], *, write: bool) -> Run:
+    """The run at ``folder`` for ``header``; it is created, if ``write``, where there is none.
+
+    :raises RunError: when the folder holds a run of other settings (says which differ) or remains of one without
+    config.json.
+    """
+    run, asked = Run(folder), json.loads(json.dumps(header, default=str))
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file", expected="a folder for the run", do="Choose another name with --out")
+    if (folder / "config.json").is_file():
+        differing = [line for line in differences(run.config, asked) if _name(line) not in FREE]
+        if differing:
+            raise RunError(
+                f"The run {folder} was written by other settings: {'; '.join(differing)}",
+                do="Choose another folder with --out, or the settings it was written by",
+            )
+    elif (folder / "checkpoints").exists():
+        raise RunError(f"{folder} holds checkpoints, but config.json is missing", do="Choose another folder with --out")
+    elif write:
+        write_text(folder / "config.json", json.dumps(asked, indent=1))
+    return run
+
+
+def _name(difference: str) -> str:
+    return difference.partition(":")[0].rpartition(".")[2]

@@ -1,0 +1,39 @@
+"""The learning rate as a pure function of the step, so that a resumed run needs no memory of it."""
+
+from math import cos, exp, pi
+
+from sidelight.config import PretrainSettings
+
+RAMP_EPOCHS = 10
+"""Length of Meta-USCL's ramp (published code); at most half of a shorter run."""
+
+
+def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoch: int) -> float:
+    """Learning rate of the optimiser step ``step`` (from 0) of ``total``, with ``per_epoch`` steps in an epoch.
+
+    ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over ``warmup`` epochs (at most half of the run) and
+    falls to zero; ``ramp_cosine`` changes once per epoch, as published.
+    """
+    if settings.schedule == "constant":
+        return settings.lr
+    if settings.schedule == "cosine":
+        return settings.lr * cosine(step, total, min(round(settings.warmup * per_epoch), total // 2))
+    return settings.lr * ramp_cosine(step // per_epoch, -(-total // per_epoch))
+
+
+def cosine(step: int, total: int, warmup: int = 0) -> float:
+    """Factor: ``(step + 1) / warmup`` while it warms up, then half a cosine from 1 at ``warmup`` to 0 at ``total``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + cos(pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def ramp_cosine(epoch: float, epochs: int) -> float:
+    """Meta-USCL's factor: ``.1 + .9 exp(-5 (1 - e/10)^2)`` to epoch 10, then half a cosine from 1 to 0 at ``epochs``.
+
+    For ``epochs = 300`` and lr .1 the epochs 0, 5, 10, 155, 300 give .01061, .03579, .1, .05, 0.
+    """
+    ramp = min(RAMP_EPOCHS, epochs / 2)
+    if epoch < ramp:
+        return 0.1 + 0.9 * exp(-5 * (1 - epoch / ramp) ** 2)
+    return 0.5 * (1 + cos(pi * (epoch - ramp) / (epochs - ramp)))

@@ -1,0 +1,70 @@
+"""What is measured after an epoch, on views that never change: the validation loss and the spread of the embeddings."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sidelight.metrics.representation import effective_rank, embedding_std
+from sidelight.train.device import autocast
+from sidelight.train.loader import Feed, Integers
+
+if TYPE_CHECKING:
+    from sidelight.methods.base import MethodBase
+
+EMBEDDED = 256
+"""At most so many images go into the effective rank; it cannot exceed their number."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading: ``valid_loss`` is None without validation rows."""
+
+    valid_loss: float | None
+    effective_rank: float
+    std: float
+    count: int
+    dim: int
+
+    @property
+    def score(self) -> float:
+        """Higher is better: minus the validation loss, or the effective rank where there is none."""
+        return self.effective_rank if self.valid_loss is None else -self.valid_loss
+
+
+@torch.no_grad()
+def read(
+    method: "MethodBase", feed: Feed, *, seed: int, batch_size: int, device: torch.device, dtype: torch.dtype
+) -> Reading:
+    """Put ``method`` into eval mode and measure it on the validation rows; without them only embeddings, of other rows.
+
+    Views are those of epoch 0, draw 0, in a fixed random order (a batch of one patient has nothing to contrast), in
+    parts of at least ``batch_size`` pairs. The embeddings, of the left views, are read in float32: rounding would
+    pass for rank.
+    """
+    has_valid = len(feed.valid_rows) > 1
+    rows = np.random.default_rng(seed).permutation(feed.valid_rows if has_valid else feed.train_rows)
+    rows = rows if has_valid else rows[:EMBEDDED]
+    losses, embeddings, taken = 0.0, [], 0
+    method.eval()
+    torch.manual_seed(seed)
+    for part in np.array_split(rows, max(len(rows) // batch_size, 1)):
+        batch = _views(feed, part, "valid" if has_valid else "train", device)
+        if has_valid:
+            with autocast(device, dtype):
+                losses += float(method.valid_loss(batch)) * len(part)
+        if taken < EMBEDDED:
+            embeddings.append(method.encoder(batch.left).float().cpu())
+            taken += len(part)
+    vectors = torch.cat(embeddings)[:EMBEDDED].numpy()
+    return Reading(
+        losses / len(rows) if has_valid else None,
+        float(effective_rank(vectors)),
+        float(embedding_std(vectors)),
+        *vectors.shape,
+    )
+
+
+def _views(feed: Feed, rows: Integers, role: str, device: torch.device) -> Any:
+    return feed.finish(feed.raw(0, rows, np.zeros(len(rows), dtype=np.int64), role), device)

@@ -1,0 +1,360 @@
+import sys
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sidelight.data.cohort import Cohort
+from sidelight.data.task import units
+from sidelight.errors import ConfigError, DataError
+
+CLINIC = """
+files  = "photos/{patient}/{lesion}/{view:[A-Z]}{n:[0-9]+}.*"
+tables = [
+  {file = "lesions.csv", on = ["patient=pid", "lesion=lesion_nr"]},
+  {file = "patients.csv", on = ["patient=pid"]},
+]
+levels = ["patient", "lesion"]
+views  = {D = "dermoscopic", K = "clinical"}
+[metadata]
+patient = ["age", "sex"]
+lesion  = ["region"]
+unknown = ["unbekannt"]
+[task.malignant]
+label    = "histology"
+unit     = "lesion"
+positive = ["MEL", "BCC", "SCC"]
+ignore   = [""]
+"""
+PHOTOS = ["01/1/D1.jpg", "01/1/K2.jpg", "01/2/D1.jpg", "02/1/D1.jpg"]
+
+
+def write(root, files=(), **texts):
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    for name, text in texts.items():
+        (root / name.replace("_", ".")).write_text(text)
+    return root
+
+
+def clinic(root, toml=CLINIC, **texts):
+    tables = {
+        "lesions_csv": "pid;lesion_nr;region;histology\n01;1;arm;MEL\n01;2;leg;NEV\n02;1;arm;\n",
+        "patients_csv": "pid,age,sex\n01,70,unbekannt\n02,60,f\n",
+    }
+    return write(root, [f"photos/{photo}" for photo in PHOTOS], cohort_toml=toml, **{**tables, **texts})
+
+
+def folder(root, toml, *files, **texts):
+    return Cohort.open(write(root, files, cohort_toml=toml, **texts))
+
+
+def test_a_clinic(tmp_path):
+    cohort = Cohort.open(clinic(tmp_path))
+    assert cohort.name == tmp_path.name
+    assert cohort.levels == ("patient", "lesion")
+    assert cohort.items.columns.tolist()[:7] == ["item", "files", "patient", "lesion", "view", "group", "n"]
+    assert cohort.items["item"].tolist() == [f"photos/{photo}" for photo in PHOTOS]
+    assert cohort.items["files"].tolist() == [(f"photos/{photo}",) for photo in PHOTOS]
+    assert cohort.items["view"].tolist() == ["dermoscopic", "clinical", "dermoscopic", "dermoscopic"]
+    assert cohort.items["group"].tolist() == ["01", "01", "01", "02"]
+    assert cohort.items["sex"].tolist() == ["", "", "", "f"]
+    assert cohort.channels is None
+    assert cohort.spec["metadata"]["unknown"] == ["unbekannt"]
+    table = units(cohort, cohort.tasks["malignant"])
+    assert table["unit"].tolist() == ["01/1", "01/2"]  # lesion 1 of patient 02 has no histology
+    assert table["label"].tolist() == [1, 0]
+
+
+def test_the_file_itself_and_options_replace_keys(tmp_path):
+    write(tmp_path, ["a.png", "b.png"], my_toml='files = "{clip}.*"\nname = "theirs"')
+    cohort = Cohort.open(tmp_path / "my.toml", name="mine", images={"channels": 3}, where={"clip": "b"})
+    assert (cohort.name, cohort.channels, cohort.items["item"].tolist()) == ("mine", 3, ["b.png"])
+    with pytest.raises(ConfigError, match=r"'nam'.*did you mean 'name'"):
+        Cohort.open(tmp_path / "my.toml", nam="mine")
+
+
+def test_the_hash_sees_columns_and_files(tmp_path):
+    root = clinic(tmp_path)
+    one = Cohort.open(root).hash
+    assert one == Cohort.open(root).hash
+    (root / "photos" / PHOTOS[0]).write_bytes(b"other")
+    two = Cohort.open(root).hash
+    write(root, patients_csv="pid,age,sex\n01,71,f\n02,60,f\n")
+    assert len({one, two, Cohort.open(root).hash}) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("levels =", "level =", r"Unknown key 'level' in cohort\.toml.*did you mean 'levels'"),
+        ('file = "lesions.csv"', 'fil = "lesions.csv"', r"Unknown key 'fil' in cohort\.toml tables.*'file'"),
+        ("unknown =", "unknwn =", r"Unknown key 'unknwn' in cohort\.toml \[metadata\].*'unknown'"),
+        ("positive =", "positiv =", r"Unknown key 'positiv' in cohort\.toml \[task\.malignant\].*'positive'"),
+        ("files  =", "name =", "items nowhere"),
+        ('unit     = "lesion"', 'unit = "leson"', "did you mean 'lesion'"),
+        ('levels = ["patient", "lesion"]', 'levels = ["patient", "lesion", "group"]', "cannot be called 'group'"),
+        ("[metadata]", '[roles]\npatient = "dicom:PatientID"\n[metadata]', "DICOM is not read yet"),
+        ("[metadata]", '[roles]\npatent = "pid"\n[metadata]', "Unknown role 'patent'.*'patient'"),
+        ("[metadata]", "[images]\nchannels = 2\n[metadata]", r"\[images\].*channels = 2"),
+        ("[metadata]", '[metadata]\nconflict = "latest"', "needs to know what is latest"),
+    ],
+)
+def test_keys_that_are_wrong(tmp_path, old, new, words):
+    assert old in CLINIC
+    with pytest.raises(ConfigError, match=words):
+        Cohort.open(clinic(tmp_path, CLINIC.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("photos/", "fotos/", r"No file in .* matches 'fotos/.*There lies for example 'photos/01/1/D1\.jpg'"),
+        ('patient=pid", "lesion', 'patient=pidd", "lesion', r"lesions\.csv has no column 'pidd'.*'pid'"),
+        ('patient=pid", "lesion', 'patien=pid", "lesion', "column 'patien', which no item has.*'patient'"),
+        ('"age"', '"agee"', r"\[metadata\] patient names the column 'agee'.*'age'"),
+        (
+            'label    = "histology"',
+            'label = "histo"',
+            r"\[task\.malignant\] label names the column 'histo'.*'histology'",
+        ),
+        ('["MEL", "BCC", "SCC"]', '["XXX"]', "no unit of class 'XXX'"),
+        ("[metadata]", '[where]\nage = "> 100"\n[metadata]', "No item of 4 fulfils"),
+        ("[metadata]", "[where]\nagee = 1\n[metadata]", "'agee'.*did you mean 'age'"),
+        (
+            'levels = ["patient", "lesion"]',
+            'levels = ["patient", "lesion", "visit"]',
+            "level visit names the column 'visit'",
+        ),
+    ],
+)
+def test_data_that_does_not_say_what_it_should(tmp_path, old, new, words):
+    assert old in CLINIC
+    with pytest.raises(DataError, match=words):
+        Cohort.open(clinic(tmp_path, CLINIC.replace(old, new)))
+
+
+def test_paths_that_cannot_be_opened(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        Cohort.open(tmp_path / "none")
+    write(tmp_path, ["a/x.png"])
+    with pytest.raises(
+        DataError, match=r"holds no cohort\.toml and no preset.*'a/x\.png'.*busi, covid19_ultrasound, us4"
+    ):
+        Cohort.open(tmp_path)
+    with pytest.raises(DataError, match="is one file"):
+        Cohort.open(tmp_path / "a" / "x.png")
+    with pytest.raises(ConfigError, match="did you mean 'us4'"):
+        Cohort.open(tmp_path, preset="us-4")
+    with pytest.raises(DataError, match="is no folder"):
+        Cohort.open(tmp_path / "none", preset="us4")
+
+
+PATIENTS = 'files = "{patient}_{n}.*"\nlevels = ["patient"]\ntables = [{file = "t.csv", on = ["stem=id"]}]\n'
+VISITS = "id,age,sex,day\nA_1,60,,01.02.2020\nA_2,70,m,01.02.2019\nB_1,50,f,01.01.2020\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "ages"),
+    [("first", ["60", "60", "50"]), ("latest", ["60", "60", "50"]), ("mean", ["65", "65", "50"])],
+)
+def test_conflicts_are_settled_by_a_stated_rule(tmp_path, rule, ages):
+    toml = PATIENTS + f'[metadata]\npatient = ["age", "sex"]\ndate = "day"\nconflict = {{age = "{rule}"}}\n'
+    cohort = folder(tmp_path, toml, "A_1.png", "A_2.png", "B_1.png", t_csv=VISITS)
+    assert cohort.items["age"].tolist() == ages
+    assert cohort.items["sex"].tolist() == ["m", "m", "f"]
+    assert any("'age' differs within 1 of 2" in notice and rule in notice for notice in cohort.notices)
+    assert any("'sex': 1 blank cells filled" in notice for notice in cohort.notices)
+
+
+def test_the_latest_is_by_date_not_by_row(tmp_path):
+    toml = PATIENTS + '[metadata]\npatient = ["age"]\ndate = "day"\nconflict = "latest"\n'
+    later = VISITS.replace("01.02.2019", "01.02.2021")
+    assert folder(tmp_path, toml, "A_1.png", "A_2.png", "B_1.png", t_csv=later).items["age"].tolist() == [
+        "70",
+        "70",
+        "50",
+    ]
+
+
+def test_a_conflict_is_an_error_by_default(tmp_path):
+    toml = PATIENTS + '[metadata]\npatient = ["age"]\n'
+    with pytest.raises(DataError, match=r"'age' is not constant within patient 'A': \['60', '70'\] \(1 such in all\)"):
+        folder(tmp_path, toml, "A_1.png", "A_2.png", "B_1.png", t_csv=VISITS)
+
+
+def test_conflicts_in_a_real_table(tmp_path, real_data):
+    root = real_data / "pad_ufes_20"
+    if not root.is_dir():
+        pytest.skip(f"no pad_ufes_20 in {real_data}")
+    toml = f"""
+levels = ["patient", "lesion"]
+items  = {{table = "{root}/metadata.csv", path = "img_id", base = "{root}/images/imgs_part_1"}}
+roles  = {{patient = "patient_id", lesion = "lesion_id"}}
+task   = {{cancer = {{label = "diagnostic", unit = "lesion", positive = ["BCC", "SCC", "MEL"]}}}}
+metadata = {{patient = "age"}}
+"""
+    with pytest.raises(DataError, match=r"'age' is not constant within patient .* \(21 such in all\)"):
+        folder(tmp_path, toml)
+    cohort = Cohort.open(tmp_path, metadata={"conflict": "first"})
+    table = units(cohort, cohort.tasks["cancer"])
+    lesions = cohort.items.groupby(["patient_id", "lesion_id"]).ngroups
+    assert (len(cohort.items), table["group"].nunique(), len(table)) == (828, 629, lesions)
+
+
+def test_the_rule_holds_for_labels_of_a_level(tmp_path):
+    toml = PATIENTS + '[task.old]\nlabel = "age"\nunit = "patient"\npositive = [60]\n'
+    files = ("A_1.png", "A_2.png", "B_1.png")
+    with pytest.raises(DataError, match=r"differs within 1 patient units"):
+        folder(tmp_path, toml, *files, t_csv=VISITS)
+    cohort = folder(tmp_path, toml + '[metadata]\nconflict = "first"\n', *files, t_csv=VISITS)
+    assert units(cohort, cohort.tasks["old"])["label"].tolist() == [1, 0]
+    assert cohort.items["age"].tolist() == ["60", "70", "50"]  # the column itself is no metadata and stays
+
+
+def test_a_blank_level_makes_its_own_group(tmp_path):
+    tables = 'tables = [{file = "t.csv", on = ["stem=id"]}]\n'
+    toml = 'files = "{clip}.*"\nlevels = ["patient"]\n' + tables + '[roles]\npatient = "column:who"\n'
+    cohort = folder(tmp_path, toml, "a.png", "b.png", "c.png", "d.png", t_csv="id,who\na,7.0\nb,7\nc,\n")
+    assert cohort.items["patient"].tolist() == ["7", "7", "c.png", "d.png"]
+    assert any("2 items have no patient, for example 'c.png'" in notice for notice in cohort.notices)
+
+
+def test_without_levels_each_item_is_its_own_group(tmp_path):
+    cohort = folder(tmp_path, 'files = "{clip}.*"', "a.png", "b.png")
+    assert cohort.items["group"].tolist() == ["a.png", "b.png"]
+    assert cohort.items["view"].tolist() == ["", ""]
+
+
+def test_a_stack_is_one_item_in_numeric_order(tmp_path):
+    toml = 'files = "{clip}/{frame:[0-9]+}.*"\nstack = "frame"\nwhere = {frames = ">= 2"}\n'
+    cohort = folder(tmp_path, toml, "a/10.png", "a/9.png", "a/100.png", "b/1.png")
+    assert cohort.items["item"].tolist() == ["a/*.png"]
+    assert cohort.items["files"].tolist() == [("a/9.png", "a/10.png", "a/100.png")]
+    with pytest.raises(ConfigError, match=r"stack = 'fram'.*did you mean 'frame'"):
+        Cohort.open(tmp_path, stack="fram")
+
+
+def test_a_stack_joins_by_its_folder(tmp_path):
+    toml = 'files = "x/{clip}/{k}.*"\nstack = "k"\ntables = [{file = "t.csv", on = ["file=path"], base = "x"}]\n'
+    cohort = folder(tmp_path, toml, "x/a/1.png", "x/a/2.png", "x/b/1.png", t_csv="path;dx\n.\\a;ill\nb/;well\n")
+    assert cohort.items["dx"].tolist() == ["ill", "well"]
+
+
+def test_a_table_lists_the_items(tmp_path):
+    toml = '[items]\ntable = "list.csv"\npath = "where"\nbase = "img"\n[roles]\nview = "column:view"\n'
+    rows = "where,view,group,dx\na.png,AP,g,x\nclip,PA,h,y\ngone.png,AP,g,x\n,AP,g,x\n"
+    cohort = folder(
+        tmp_path, toml, "img/a.png", "img/clip/2.png", "img/clip/10.png", "img/clip/notes.txt", list_csv=rows
+    )
+    assert cohort.items["item"].tolist() == ["img/a.png", "img/clip"]
+    assert cohort.items["files"].tolist() == [("img/a.png",), ("img/clip/2.png", "img/clip/10.png")]
+    assert cohort.items["view"].tolist() == ["AP", "PA"]
+    assert cohort.items["group"].tolist() == ["img/a.png", "img/clip"]
+    assert cohort.items["list.group"].tolist() == ["g", "h"]
+    assert any("1 of 3 files" in notice and "gone.png" in notice for notice in cohort.notices)
+    tasked = Cohort.open(tmp_path, task={"t": {"label": "group"}})
+    assert tasked.tasks["t"].classes == ("g", "h")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("where,dx\ngone.png,x\n", r"None of the 1 files in column 'where'"),
+        ("whre,dx\na.png,x\n", "no column 'where'.*'whre'"),
+        ("where,dx\na.png,x\na.png,y\n", "several rows for 'a.png'"),
+    ],
+)
+def test_a_list_of_items_that_does_not_hold(tmp_path, rows, words):
+    with pytest.raises(DataError, match=words):
+        folder(tmp_path, '[items]\ntable = "list.csv"\npath = "where"\n', "a.png", list_csv=rows)
+
+
+def test_derived_columns_may_serve_keys_and_come_from_tables(tmp_path):
+    toml = (
+        'files = "{clip}.*"\ntables = [{file = "t.csv", on = ["id=id"]}]\n'
+        '[derive]\nid = {from = "clip", pattern = "^([0-9]+)_"}\ncode = {from = "text", pattern = "^..."}\n'
+    )
+    cohort = folder(tmp_path, toml, "07_a.png", "08_b.png", t_csv="id,text\n07,abcd\n08,xy\n")
+    assert cohort.items["id"].tolist() == ["07", "08"]
+    assert cohort.items["code"].tolist() == ["abc", ""]
+
+
+def test_views_that_are_not_named_stay(tmp_path):
+    cohort = folder(tmp_path, 'files = "{view}_{n}.*"\nviews = {D = "dermoscopic"}', "D_1.png", "X_1.png")
+    assert cohort.items["view"].tolist() == ["dermoscopic", "X"]
+    assert any("'X'" in notice for notice in cohort.notices)
+    with pytest.raises(ConfigError, match="nothing names a view"):
+        Cohort.open(tmp_path, files="{clip}.*")
+
+
+def test_read_hands_the_files_of_an_item_to_the_reader(tmp_path, monkeypatch):
+    reader = ModuleType("sidelight.data.read")
+    reader.read_files = lambda paths, **hints: (paths, hints)
+    monkeypatch.setitem(sys.modules, "sidelight.data.read", reader)
+    cohort = folder(tmp_path, 'files = "{clip}/{k}.*"\nstack = "k"', "a/2.png", "a/1.png")
+    paths, hints = cohort.read(0, max_frames=5, channels=1, target=64)
+    assert paths == [tmp_path / "a/1.png", tmp_path / "a/2.png"]
+    assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path}
+
+
+class Source:
+    levels = ("patient",)
+    channels = 1
+    tasks = {"diagnosis": {"label": "dx", "unit": "patient", "classes": ["well", "ill"], "kind": "binary"}}
+
+    def __init__(self, patients):
+        ids = [str(number) for number in range(patients)]
+        self.items = pd.DataFrame({"item": ids, "files": [()] * patients, "patient": ids})
+        self.items["dx"] = ["well", "ill"] * (patients // 2)
+
+    def read(self, position, max_frames):
+        return np.full((max_frames, 2, 2), position)
+
+
+@pytest.fixture
+def phantom(monkeypatch, tmp_path):
+    import sidelight.data
+
+    package = ModuleType("sidelight.data.phantoms")
+    package.__path__ = [str(tmp_path)]
+    (tmp_path / "ultrasound.py").write_text("")
+    module = ModuleType("sidelight.data.phantoms.ultrasound")
+    module.phantom = lambda patients=4, seed=0: Source(patients)
+    monkeypatch.setattr(sidelight.data, "phantoms", package, raising=False)
+    monkeypatch.setitem(sys.modules, "sidelight.data.phantoms", package)
+    monkeypatch.setitem(sys.modules, "sidelight.data.phantoms.ultrasound", module)
+
+
+@pytest.mark.usefixtures("phantom")
+def test_a_phantom_with_options():
+    cohort = Cohort.open("phantom:ultrasound?patients=6&seed=1", seed=2)
+    assert (cohort.name, len(cohort.items), cohort.channels) == ("phantom:ultrasound", 6, 1)
+    assert cohort.spec["options"] == {"patients": 6, "seed": 2}
+    assert units(cohort, cohort.tasks["diagnosis"])["label"].tolist() == [0, 1] * 3
+    assert cohort.read(3, max_frames=2).tolist() == np.full((2, 2, 2), 3).tolist()
+    assert cohort.items["group"].tolist() == cohort.items["patient"].tolist()
+    assert cohort.hash != Cohort.open("phantom:ultrasound").hash
+
+
+@pytest.mark.usefixtures("phantom")
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("phantom:ultrasond", "did you mean 'ultrasound'"),
+        ("phantom:knee", "known are ultrasound"),
+        ("phantom:ultrasound?patient=3", "did you mean 'patients'"),
+        ("phantom:ultrasound?patients", "has no value"),
+    ],
+)
+def test_phantoms_that_are_not(path, words):
+    with pytest.raises(ConfigError, match=words):
+        Cohort.open(path)
+
+
+def test_a_phantom_takes_no_preset():
+    with pytest.raises(ConfigError, match="takes no preset"):
+        Cohort.open("phantom:ultrasound", preset="us4")

@@ -1,0 +1,72 @@
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sidelight.data.cohort import Cohort
+from sidelight.data.identity import item_hashes
+
+
+def cohort(root, phantom=None):
+    items = pd.DataFrame({"item": ["Jane Doe/1.png", "b.png"], "files": [(), ()]})
+    return Cohort(root=root, name="x", items=items, phantom=phantom)
+
+
+def test_names_are_stable_distinct_and_tell_nothing(tmp_path):
+    names = item_hashes(cohort(tmp_path))
+    assert names == item_hashes(cohort(tmp_path))
+    assert len({*names}) == 2
+    assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
+    assert cohort(tmp_path).item_hash(1) == names[1]
+
+
+def test_another_folder_has_another_key(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert not {*item_hashes(cohort(tmp_path / "a"))} & {*item_hashes(cohort(tmp_path / "b"))}
+
+
+def test_the_key_is_for_its_owner_only(tmp_path):
+    item_hashes(cohort(tmp_path))
+    folder = tmp_path / ".sidelight"
+    assert [path.name for path in folder.iterdir()] == ["key"]
+    assert (folder / "key").stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("failing", ["mkdir", "open"])
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, failing):
+    def refuse(*args, **kwargs):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(*{"mkdir": (Path, "mkdir"), "open": (os, "open")}[failing], refuse)
+    names = item_hashes(cohort(tmp_path))
+    assert names == item_hashes(cohort(tmp_path))
+    assert not (tmp_path / ".sidelight" / "key").exists()
+
+
+def test_a_read_only_folder_stays_untouched_even_by_root(tmp_path):
+    tmp_path.chmod(0o555)
+    try:
+        names = item_hashes(cohort(tmp_path))
+        assert names == item_hashes(cohort(tmp_path))
+        assert not list(tmp_path.iterdir())
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_file_system_without_links(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = item_hashes(cohort(tmp_path))
+    assert (tmp_path / ".sidelight" / "key").exists()
+    assert names == item_hashes(cohort(tmp_path))
+
+
+def test_a_phantom_leaves_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(item_hashes(cohort(Path(), phantom=object()))) == 2
+    assert not list(tmp_path.iterdir())

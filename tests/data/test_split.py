@@ -1,0 +1,242 @@
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sidelight.data.split import Split, find_leaks, group_split, k_folds, leave_one_group_out, nested_counts
+from sidelight.errors import SplitError
+
+
+def _cohort(seed: int, *, mixed: bool = False) -> pd.DataFrame:
+    """Random patients with 1-6 units, 2-4 classes, each class held by at least six patients."""
+    rng = np.random.default_rng(seed)
+    classes, patients = int(rng.integers(2, 5)), int(rng.integers(24, 60))
+    rows = []
+    for patient in range(patients):
+        own = patient % classes if patient < 6 * classes else int(rng.integers(classes))
+        for number in range(int(rng.integers(1, 7))):
+            label = int(rng.integers(classes)) if mixed and rng.random() < 0.3 else own
+            rows.append((f"p{patient}/u{number}", f"p{patient}", label))
+    return pd.DataFrame(rows, columns=["unit", "group", "label"])
+
+
+COHORTS = [(seed, mixed) for seed in range(8) for mixed in (False, True)]
+
+
+def _shuffled(units: pd.DataFrame) -> pd.DataFrame:
+    return units.sample(frac=1, random_state=3).reset_index(drop=True)
+
+
+def _check(split: Split, units: pd.DataFrame) -> None:
+    """Every unit once, no group on two sides."""
+    assert sorted(split.train + split.valid + split.test) == sorted(units["unit"])
+    group = dict(zip(units["unit"], units["group"], strict=True))
+    sides = [{group[unit] for unit in side} for side in (split.train, split.valid, split.test)]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert find_leaks(split) == []
+
+
+def _labels(units: pd.DataFrame, keys) -> pd.Series:
+    return units.set_index("unit")["label"].loc[list(keys)]
+
+
+@pytest.mark.parametrize(("seed", "mixed"), COHORTS)
+def test_group_split_keeps_groups_shares_and_classes(seed, mixed):
+    units = _cohort(seed, mixed=mixed)
+    split = group_split(units, (0.6, 0.2, 0.2), seed)
+    _check(split, units)
+    for side, share in ((split.train, 0.6), (split.valid, 0.2), (split.test, 0.2)):
+        labels = _labels(units, side)
+        assert set(labels) == set(units["label"])
+        assert len(side) / len(units) == pytest.approx(share, abs=0.08)
+        for label in set(units["label"]):
+            assert (labels == label).mean() == pytest.approx((units["label"] == label).mean(), abs=0.16)
+    again = group_split(_shuffled(units), (0.6, 0.2, 0.2), seed)
+    assert again == split
+    assert again.hash == split.hash
+    assert group_split(units, (0.6, 0.2, 0.2), seed + 1).hash != split.hash
+
+
+@pytest.mark.parametrize(("seed", "mixed"), COHORTS)
+def test_k_folds_partition_units_with_every_class_everywhere(seed, mixed):
+    units, k = _cohort(seed, mixed=mixed), 4
+    splits = k_folds(units, k, seed)
+    assert sorted(unit for split in splits for unit in split.test) == sorted(units["unit"])
+    for split in splits:
+        _check(split, units)
+        assert split.valid == ()
+        assert set(_labels(units, split.test)) == set(_labels(units, split.train)) == set(units["label"])
+        assert len(split.test) / len(units) == pytest.approx(1 / k, abs=0.09)
+    assert k_folds(_shuffled(units), k, seed) == splits
+
+
+@pytest.mark.parametrize(("seed", "mixed"), COHORTS)
+def test_nested_counts_are_nested_balanced_and_spread_over_groups(seed, mixed):
+    units = _cohort(seed, mixed=mixed)
+    counts = [2, 4, 8, 16, 32, len(units), 10_000]
+    found = nested_counts(units, counts, seed)
+    assert set(found.subsets) | set(found.left_out) == set(counts)
+    assert 2 in found.left_out  # two units cannot be two patients of each class
+    assert "only" in found.left_out[10_000]
+    group = dict(zip(units["unit"], units["group"], strict=True))
+    classes = units["label"].nunique()
+    smaller: set[str] = set()
+    for count, keys in found.subsets.items():
+        assert len(keys) == len(set(keys)) == count
+        assert smaller <= set(keys)
+        smaller = set(keys)
+        labels = _labels(units, keys)
+        for label in set(units["label"]):
+            assert len({group[unit] for unit in labels.index[labels == label]}) >= 2
+        if count <= 2 * classes + 2 and not mixed:
+            assert labels.value_counts().max() - labels.value_counts().min() <= 1
+            assert len({group[unit] for unit in keys}) == count  # one unit per patient while patients last
+    assert set(found.subsets[len(units)]) == set(units["unit"])
+    assert nested_counts(_shuffled(units), counts, seed) == found
+    assert nested_counts(units, [16], seed + 1).subsets != nested_counts(units, [16], seed).subsets
+
+
+def test_small_counts_are_left_out_by_name():
+    units = pd.DataFrame({"unit": list("abcdef"), "group": list("ppqrst"), "label": [0, 0, 0, 1, 1, 1]})
+    found = nested_counts(units, [3, 4, 6], 0)
+    assert list(found.subsets) == [4, 6]
+    assert found.left_out == {3: "a class would come from fewer than 2 groups"}
+    with pytest.raises(SplitError, match="Class 0 comes from 2 groups"):
+        nested_counts(units, [6], 0, min_groups_per_class=3)
+
+
+def test_nested_counts_avoid_a_patient_who_already_gave_another_class():
+    units = pd.DataFrame({"unit": list("abcdef"), "group": list("xxyzwv"), "label": [0, 1, 0, 1, 0, 1]})
+    for seed in range(10):
+        keys = nested_counts(units, [4], seed).subsets[4]
+        groups = units.set_index("unit")["group"].loc[keys]
+        assert groups.nunique() == 4
+
+
+@pytest.mark.parametrize(("seed", "mixed"), COHORTS[:6])
+def test_leave_one_group_out_leaves_each_out_once(seed, mixed):
+    units = _cohort(seed, mixed=mixed)
+    splits = leave_one_group_out(_shuffled(units))
+    assert len(splits) == units["group"].nunique()
+    for split in splits:
+        _check(split, units)
+        assert len({split.unit_group[unit] for unit in split.test}) == 1
+    assert splits == leave_one_group_out(units)
+
+
+def test_a_rare_class_reaches_the_larger_sides_first():
+    units = pd.DataFrame(
+        {"unit": [f"u{i}" for i in range(40)], "group": [f"g{i}" for i in range(40)], "label": [1] * 2 + [0] * 38}
+    )
+    for seed in range(10):
+        split = group_split(units, (0.7, 0.1, 0.2), seed)
+        assert set(_labels(units, split.train)) == set(_labels(units, split.test)) == {0, 1}
+
+
+def test_a_class_absent_from_a_fold_is_an_error_that_names_it():
+    units = pd.DataFrame(
+        {"unit": [f"u{i}" for i in range(20)], "group": [f"g{i}" for i in range(20)], "label": [1] * 3 + [0] * 17}
+    )
+    with pytest.raises(
+        SplitError, match=r"Class 1 is absent from fold \d of 5: only 3 .* fewer folds \(3\) or leave one group out"
+    ):
+        k_folds(units, 5, 0)
+    assert len(k_folds(units, 3, 0)) == 3
+    splits = k_folds(units, 5, 0, require_classes=False)
+    assert sum(1 in set(_labels(units, split.test)) for split in splits) == 3
+
+
+def test_two_sides_and_empty_sides():
+    units = _cohort(0)
+    assert group_split(units, (0.8, 0.2), 0).valid == ()
+    assert group_split(units, (0.8, 0.2, 0), 0).test == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda u: u.drop(columns="group"), "no column 'group'"),
+        (lambda u: u.iloc[:0], "no units"),
+        (lambda u: pd.concat([u, u.iloc[:1]]), "stands twice"),
+        (lambda u: u.assign(label=u["label"].where(u.index > 0)), "no group or no label"),
+    ],
+)
+def test_bad_tables_are_refused(change, message):
+    for call in (
+        lambda u: group_split(u, (0.5, 0.5), 0),
+        lambda u: k_folds(u, 2, 0),
+        leave_one_group_out,
+        lambda u: nested_counts(u, [8], 0),
+    ):
+        with pytest.raises(SplitError, match=message):
+            call(change(_cohort(1)))
+
+
+def test_impossible_requests_are_refused():
+    units = pd.DataFrame({"unit": ["a", "b", "c"], "group": ["x", "x", "y"], "label": [0, 1, 1]})
+    with pytest.raises(SplitError, match="adding up to 1"):
+        group_split(units, (0.5, 0.2), 0)
+    with pytest.raises(SplitError, match="2 groups cannot fill 3 sides"):
+        group_split(units, (0.4, 0.3, 0.3), 0)
+    with pytest.raises(SplitError, match="3 folds of 2 groups"):
+        k_folds(units, 3, 0)
+    with pytest.raises(SplitError, match="Class 0 comes from group 'x' alone"):
+        leave_one_group_out(units)
+    with pytest.raises(SplitError, match="cannot be left out"):
+        leave_one_group_out(units.iloc[:2])
+    with pytest.raises(SplitError, match="Unit 'z' of the split has no group"):
+        Split(("z",), (), (), unit_group={})
+
+
+def test_file_round_trip_is_exact_and_leaves_no_draft(tmp_path):
+    split = group_split(_cohort(2), (0.6, 0.2, 0.2), 0)
+    path = tmp_path / "split.json"
+    path.write_text("an older file")
+    split.save(path)
+    assert Split.load(path) == split
+    assert Split.load(path).hash == split.hash == json.loads(path.read_text())["hash"]
+    assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
+
+
+def _write(path, **content):
+    path.write_text(json.dumps({"train": ["a"], "test": ["b"], "unit_group": {"a": "p1", "b": "p2"}, **content}))
+    return path
+
+
+def test_a_handwritten_split_needs_no_hash_and_no_valid_side(tmp_path):
+    split = Split.load(_write(tmp_path / "s.json"))
+    assert (split.train, split.valid, split.test, split.leaks) == (("a",), (), ("b",), ())
+
+
+def test_a_leaking_split_is_refused_by_name_or_flagged(tmp_path):
+    path = _write(tmp_path / "s.json", unit_group={"a": "p1", "b": "p1"})
+    with pytest.raises(SplitError, match=r"Group 'p1' is on two sides of the split: train and test\..*--allow-leak"):
+        Split.load(path)
+    flagged = Split.load(path, allow_leak=True)
+    assert flagged.leaks == ("p1",)
+    flagged.save(path)
+    with pytest.raises(SplitError, match="p1"):
+        Split.load(path)
+    assert Split.load(path, allow_leak=True) == flagged
+    unit_twice = _write(tmp_path / "t.json", valid=["a"])
+    with pytest.raises(SplitError, match="train and valid"):
+        Split.load(unit_twice)
+
+
+def test_the_cohorts_groups_overrule_the_files(tmp_path):
+    path = _write(tmp_path / "s.json")
+    with pytest.raises(SplitError, match="Group 'merged'"):
+        Split.load(path, unit_group={"a": "merged", "b": "merged"})
+
+
+def test_missing_malformed_and_edited_files_are_refused(tmp_path):
+    with pytest.raises(SplitError, match="does not exist"):
+        Split.load(tmp_path / "none.json")
+    for text in ("{", "[]", '{"train": ["a"]}', '{"train": 3, "test": [], "unit_group": {}}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(SplitError, match=re.escape("is not a split file")):
+            Split.load(tmp_path / "bad.json")
+    with pytest.raises(SplitError, match="was changed after it was written"):
+        Split.load(_write(tmp_path / "s.json", hash="0123456789abcdef"))

@@ -1,0 +1,308 @@
+"""The meta gradient in every form against central differences, and what it does to corrupted pairs."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sidelight.errors import ConfigError
+from sidelight.losses import nt_xent
+from sidelight.methods.pair_weights import (
+    BiLevel,
+    CMWNet,
+    LookAhead,
+    distance_weights,
+    meta_gradient_exact,
+    meta_gradient_jvp,
+)
+from sidelight.models.heads import mlp
+from sidelight.models.tangents import Tape, jvp
+
+PAIRS, DIM = 6, 5
+
+
+class ConvolutionalNet(nn.Module):
+    """Convolution, batch normalisation, in-place ReLU, projector: what an encoder is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, DIM, 3),
+            nn.Softplus(),
+            nn.Flatten(2),
+        )
+        self.g = mlp(DIM, DIM, 4)
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.f(view).mean(2)
+        return features, self.g(features)
+
+
+class Scene:
+    """A net that has been trained a few steps with momentum, a weight net, and the two levels between them."""
+
+    def __init__(self, inputs: str = "concat", lr: float = 0.3) -> None:
+        torch.manual_seed(0)
+        self.net, self.weigh = ConvolutionalNet().double(), CMWNet(DIM, inputs).double()
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=lr, momentum=0.9, weight_decay=0.01)
+        self.views = [torch.randn(PAIRS, 1, 6, 6, dtype=torch.float64) for _ in range(4)]
+        for _ in range(2):
+            self.optimizer.zero_grad()
+            nt_xent(self.net(self.views[0])[1], self.net(self.views[1])[1], temperature=0.5).backward()
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def run(self, theta: dict[str, Tensor], view: Tensor) -> tuple[Tensor, Tensor]:
+        buffers = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        return functional_call(self.net, theta | buffers, (view,))
+
+    def pairs(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        (h_left, z_left), (h_right, z_right) = (self.run(theta, view) for view in self.views[:2])
+        return nt_xent(z_left, z_right, temperature=0.5, reduction="none"), h_left, h_right
+
+    def meta(self, theta: dict[str, Tensor]) -> Tensor:
+        left, right = (self.run(theta, view)[1] for view in self.views[2:])
+        return nt_xent(left, right, temperature=0.5)
+
+    def problem(self) -> BiLevel:
+        theta = dict(self.net.named_parameters())
+        alpha = tuple(self.weigh.parameters())
+        return BiLevel(theta, self.pairs, self.weigh, self.meta, alpha, LookAhead.of(theta, self.optimizer))
+
+    def meta_loss(self, detached: tuple[Tensor, Tensor] | None) -> float:
+        """L_meta after one real step of a copied net and a copied optimiser; ``detached`` are features held fixed."""
+        net = ConvolutionalNet().double()
+        net.load_state_dict(self.net.state_dict())
+        optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+        optimizer.load_state_dict(self.optimizer.state_dict())
+        optimizer.state.update({
+            p: {"momentum_buffer": self.optimizer.state[q]["momentum_buffer"].clone()}
+            for p, q in zip(net.parameters(), self.net.parameters(), strict=True)
+        })
+        (h_left, z_left), (h_right, z_right) = net(self.views[0]), net(self.views[1])
+        weights = self.weigh(*(detached or (h_left, h_right)))
+        nt_xent(z_left, z_right, temperature=0.5, weights=weights).backward()
+        optimizer.step()
+        return float(nt_xent(net(self.views[2])[1], net(self.views[3])[1], temperature=0.5))
+
+    def difference(self, which: int, place: int, detached: tuple[Tensor, Tensor] | None, eps: float = 1e-5) -> float:
+        parameter = list(self.weigh.parameters())[which]
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter.view(-1)[place] += sign * eps
+            values.append(self.meta_loss(detached))
+            with torch.no_grad():
+                parameter.view(-1)[place] -= sign * eps
+        return (values[0] - values[1]) / (2 * eps)
+
+
+def compare(scene: Scene, gradients: tuple[Tensor, ...], detached: tuple[Tensor, Tensor] | None) -> float:
+    """Relative error over coordinates of every parameter of the weight net."""
+    analytic, numeric = [], []
+    for which, gradient in enumerate(gradients):
+        for place in torch.linspace(0, gradient.numel() - 1, 4).long().unique().tolist():
+            analytic.append(gradient.view(-1)[place].item())
+            numeric.append(scene.difference(which, place, detached))
+    found, expected = torch.tensor(analytic), torch.tensor(numeric)
+    assert expected.norm() > 1e-6
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("inputs", ["concat", "symmetric"])
+@pytest.mark.parametrize("form", ["jvp", "exact", "attached"])
+def test_meta_gradient_against_central_differences(form: str, inputs: str) -> None:
+    scene = Scene(inputs)
+    problem = scene.problem()
+    if form == "jvp":
+        found = meta_gradient_jvp(problem)
+    else:
+        found = meta_gradient_exact(problem, attached=form == "attached")
+    _, left, right = scene.pairs(problem.parameters)
+    detached = None if form == "attached" else (left.detach(), right.detach())
+    assert compare(scene, found.gradients, detached) < 1e-4
+    assert float(found.loss) == pytest.approx(scene.meta_loss(detached), rel=1e-12)
+
+
+def test_jvp_is_exact_with_detached_inputs_and_attached_differs() -> None:
+    scene = Scene()
+    fast, exact, attached = (
+        torch.cat([g.flatten() for g in found.gradients])
+        for found in (
+            meta_gradient_jvp(scene.problem()),
+            meta_gradient_exact(scene.problem()),
+            meta_gradient_exact(scene.problem(), attached=True),
+        )
+    )
+    assert (fast - exact).norm() < 1e-9 * exact.norm()
+    assert (attached - exact).norm() > 1e-3 * exact.norm()
+
+
+def test_look_ahead_is_the_optimizers_own_step() -> None:
+    scene = Scene()
+    theta = dict(scene.net.named_parameters())
+    losses, _, _ = scene.pairs(theta)
+    gradients = torch.autograd.grad(losses.mean(), list(theta.values()))
+    ahead = LookAhead.of(theta, scene.optimizer)(gradients)
+    for parameter, gradient in zip(theta.values(), gradients, strict=True):
+        parameter.grad = gradient
+    scene.optimizer.step()
+    for name, parameter in theta.items():
+        torch.testing.assert_close(ahead[name], parameter.detach(), rtol=0, atol=1e-15)
+
+
+def test_the_meta_part_changes_nothing() -> None:
+    scene = Scene()
+    def everything() -> list[Tensor]:
+        momenta = [state["momentum_buffer"] for state in scene.optimizer.state.values()]
+        return [t.detach().clone() for t in (*scene.net.state_dict().values(), *momenta, *scene.weigh.parameters())]
+
+    before = everything()
+    meta_gradient_jvp(scene.problem())
+    meta_gradient_exact(scene.problem(), attached=True)
+    assert all(torch.equal(old, new) for old, new in zip(before, everything(), strict=True))
+    assert all(p.grad is None for p in (*scene.net.parameters(), *scene.weigh.parameters()))
+
+
+def test_two_pairs_by_hand() -> None:
+    """w = (.5, .5), s = (.3, .1), eta = .1: dL_meta/dw = (-.01, +.01)."""
+    slopes = torch.tensor([0.3, 0.1], dtype=torch.float64)
+    weights = nn.Parameter(torch.tensor([0.5, 0.5], dtype=torch.float64))
+    theta = {"t": nn.Parameter(torch.ones((), dtype=torch.float64))}
+    features = torch.zeros(2, 1, dtype=torch.float64)
+    problem = BiLevel(
+        theta,
+        pairs=lambda p: (slopes * p["t"], features, features),
+        weigh=lambda left, right: weights,
+        meta=lambda p: p["t"],
+        alpha=(weights,),
+        ahead=LookAhead.of(theta, torch.optim.SGD(theta.values(), lr=0.1)),
+    )
+    for found in (meta_gradient_jvp(problem), meta_gradient_exact(problem)):
+        torch.testing.assert_close(found.gradients[0], torch.tensor([-0.01, 0.01], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.AdamW(p),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.SGD([{"params": p[:1]}, {"params": p[1:], "lr": 1.0}], lr=0.1),
+    ],
+)
+def test_another_optimizer_is_refused(make) -> None:
+    theta = {name: nn.Parameter(torch.zeros(2)) for name in "ab"}
+    with pytest.raises(ConfigError, match="SGD with plain momentum"):
+        LookAhead.of(theta, make(list(theta.values())))
+
+
+def test_forward_mode_with_a_tape_is_forward_mode() -> None:
+    """Also where an operation in place has overwritten a convolution's output, and in eval mode."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4)).double()
+    x = torch.randn(5, 1, 8, 8, dtype=torch.float64)
+    theta = {name: p.detach() for name, p in net.named_parameters()}
+    direction = {name: torch.randn_like(p) for name, p in theta.items()}
+
+    def f(p) -> Tensor:
+        return functional_call(net, dict(p) | {n: b.clone() for n, b in net.named_buffers()}, (x,)).square().mean((1, 2, 3))
+
+    for mode in (True, False):
+        net.train(mode)
+        expected = torch.func.jvp(f, (theta,), (direction,))[1]
+        with Tape() as tape:
+            f(theta)
+        torch.testing.assert_close(jvp(f, theta, direction, tape), expected, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(jvp(f, theta, direction), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_weight_net_and_distance() -> None:
+    net = CMWNet(512)
+    assert sum(p.numel() for p in net.parameters()) == 10_261
+    weights = net(torch.randn(7, 512), torch.randn(7, 512))
+    assert weights.shape == (7,)
+    assert ((weights > 0) & (weights < 1)).all()
+    left, right = torch.randn(2, 7, 512)
+    symmetric = CMWNet(512, "symmetric")
+    torch.testing.assert_close(symmetric(left, right), symmetric(right, left))
+    gaps = torch.tensor([0.0, 2.0, 4.0])
+    torch.testing.assert_close(distance_weights(gaps, torch.tensor([4.0, 4.0, 4.0])), torch.tensor([1.0, 0.6, 0.2]))
+
+
+# 64 Gaussian clusters in R^16; 30 % of the right views are noise or another cluster's; the spec's toy recipe.
+
+
+def toy(corruption: str, inputs: str, form: str, seed: int = 0, steps: int = 300) -> tuple[float, float]:
+    """Mean weight of corrupted and of clean pairs after training."""
+    generator = torch.Generator().manual_seed(seed)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    torch.manual_seed(seed)
+    centres = 1.5 * draw(64, 16)
+    net = nn.ModuleDict({"f": mlp(16, 64, 32), "g": mlp(32, 32, 16)})
+    weigh = CMWNet(32, inputs)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    adam = torch.optim.Adam(weigh.parameters(), lr=1e-2)
+    names = [name for name, _ in net.named_parameters() if form != "head" or name.startswith("g.")]
+    bad = torch.arange(32) < 10
+    collected: list[tuple[float, float]] = []
+    for _ in range(steps):
+        clusters, meta_clusters = (torch.randperm(64, generator=generator)[:32] for _ in range(2))
+        left, right = (centres[clusters] + 0.3 * draw(32, 16) for _ in range(2))
+        others = centres[clusters.roll(7)] + 0.3 * draw(32, 16)
+        right = torch.where(bad[:, None], 4 * draw(32, 16) if corruption == "noise" else others, right)
+        views = [left, right, *(centres[meta_clusters] + 0.3 * draw(32, 16) for _ in range(2))]
+        theta = {name: p for name, p in net.named_parameters() if name in names}
+        found = meta_gradient_jvp(toy_problem(net, weigh, theta, views, optimizer, head=form == "head"))
+        for parameter, gradient in zip(weigh.parameters(), found.gradients, strict=True):
+            parameter.grad = gradient
+        adam.step()
+        h_left, h_right = net["f"](left), net["f"](right)
+        weights = weigh(h_left, h_right).detach()
+        optimizer.zero_grad()
+        nt_xent(net["g"](h_left), net["g"](h_right), temperature=0.5, weights=weights).backward()
+        optimizer.step()
+        collected.append((float(weights[bad].mean()), float(weights[~bad].mean())))
+    corrupted, clean = (sum(column[-20:]) / 20 for column in map(list, zip(*collected, strict=True)))
+    return corrupted, clean
+
+
+def toy_problem(net, weigh, theta, views, optimizer, *, head: bool) -> BiLevel:
+    if head:
+        with torch.no_grad():
+            views = [net["f"](view) for view in views]
+
+    def run(parameters: dict[str, Tensor], view: Tensor) -> tuple[Tensor, Tensor]:
+        part = {kind: {n[2:]: t for n, t in parameters.items() if n.startswith(kind)} for kind in "fg"}
+        features = view if head else functional_call(net["f"], part["f"], (view,))
+        return features, functional_call(net["g"], part["g"], (features,))
+
+    def pairs(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        (h_left, z_left), (h_right, z_right) = (run(parameters, view) for view in views[:2])
+        return nt_xent(z_left, z_right, temperature=0.5, reduction="none"), h_left, h_right
+
+    def meta(parameters: dict[str, Tensor]) -> Tensor:
+        return nt_xent(*(run(parameters, view)[1] for view in views[2:]), temperature=0.5)
+
+    return BiLevel(theta, pairs, weigh, meta, tuple(weigh.parameters()), LookAhead.of(theta, optimizer))
+
+
+@pytest.mark.parametrize(("form", "inputs"), list(itertools.product(["jvp", "head"], ["concat", "symmetric"])))
+def test_corrupted_pairs_lose_weight(form: str, inputs: str) -> None:
+    corrupted, clean = toy("noise", inputs, form)
+    assert corrupted < 0.5 * clean
+
+
+@pytest.mark.parametrize("form", ["jvp", "head"])
+def test_mismatched_pairs_lose_weight(form: str) -> None:
+    """On the concatenation only the direction is right; on differences and products the net sees the mismatch."""
+    corrupted, clean = toy("cluster", "concat", form)
+    assert corrupted < clean
+    corrupted, clean = toy("cluster", "symmetric", form)
+    assert corrupted < 0.5 * clean

@@ -1,0 +1,104 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from sidelight.metrics import classification as ours
+
+
+def _case(classes: int, seed: int, ties: bool):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, 60)])
+    scores = rng.dirichlet(np.ones(classes), len(labels)) + 0.3 * np.eye(classes)[labels]
+    return labels, np.round(scores, 1) + 0.01 * np.arange(classes) if ties else scores
+
+
+def _sk_ranking(function, labels, scores, weights):
+    if scores.shape[1] == 2:
+        return function(labels == 1, scores[:, 1], sample_weight=weights)
+    return np.mean([function(labels == c, scores[:, c], sample_weight=weights) for c in range(scores.shape[1])])
+
+
+def _sk_predicted(function, **extra):
+    def call(labels, scores, weights):
+        options = dict(extra)
+        if options.get("average") == "f1":
+            options["average"] = "binary" if scores.shape[1] == 2 else "macro"
+        return function(labels, scores.argmax(axis=1), sample_weight=weights, **options)
+
+    return call
+
+
+HARNESS = {
+    "auroc": (ours.auroc, partial(_sk_ranking, reference.roc_auc_score)),
+    "average_precision": (ours.average_precision, partial(_sk_ranking, reference.average_precision_score)),
+    "accuracy": (ours.accuracy, _sk_predicted(reference.accuracy_score)),
+    "balanced_accuracy": (ours.balanced_accuracy, _sk_predicted(reference.balanced_accuracy_score)),
+    "f1": (ours.f1, _sk_predicted(reference.f1_score, average="f1", zero_division=0)),
+    "precision": (ours.precision, _sk_predicted(reference.precision_score, average=None, zero_division=0)),
+    "recall": (ours.recall, _sk_predicted(reference.recall_score, average=None, zero_division=0)),
+    "confusion": (ours.confusion_matrix, _sk_predicted(reference.confusion_matrix)),
+}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("name", HARNESS)
+def test_agrees_with_scikit_learn_plain_weighted_and_vectorised(name, classes, ties):
+    metric, peer = HARNESS[name]
+    for seed in range(3):
+        labels, scores = _case(classes, seed, ties)
+        weights = np.random.default_rng(seed + 100).integers(0, 3, (4, len(labels))).astype(float)
+        weights[:, :classes] = 1  # every class stays
+        np.testing.assert_allclose(metric(labels, scores), peer(labels, scores, None), atol=1e-12)
+        many = metric(labels, scores, weights)
+        assert len(many) == 4
+        for row, value in zip(weights, many, strict=True):
+            np.testing.assert_allclose(value, peer(labels, scores, row), atol=1e-12)
+            np.testing.assert_allclose(metric(labels, scores, row), value, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", HARNESS)
+def test_integer_weights_are_repeated_units(name):
+    metric = HARNESS[name][0]
+    labels, scores = _case(3, 7, True)
+    weights = np.random.default_rng(1).integers(0, 4, len(labels))
+    repeated = np.repeat(np.arange(len(labels)), weights)
+    np.testing.assert_allclose(metric(labels, scores, weights), metric(labels[repeated], scores[repeated]), atol=1e-12)
+
+
+def test_binary_scores_as_vector_and_as_columns_agree():
+    labels, scores = _case(2, 3, False)
+    scores = scores / scores.sum(axis=1, keepdims=True)
+    for metric in (ours.auroc, ours.average_precision, ours.accuracy, ours.balanced_accuracy, ours.f1, ours.precision):
+        np.testing.assert_allclose(metric(labels, scores[:, 1]), metric(labels, scores), atol=1e-12)
+
+
+def test_auroc_counts_ties_one_half():
+    labels = np.array([0, 0, 1, 1])
+    assert ours.auroc(labels, np.array([0.1, 0.4, 0.4, 0.8])) == 3.5 / 4
+    assert ours.auroc(labels, np.zeros(4)) == 0.5
+    assert ours.auroc(labels, np.array([0.0, 0.1, 0.2, 0.3])) == 1.0
+
+
+def test_an_absent_class_is_nan_where_every_class_is_needed_and_zero_in_ratios():
+    labels, scores = np.array([0, 0, 1, 1]), np.eye(3)[[0, 1, 1, 2]]
+    for metric in (ours.auroc, ours.average_precision, ours.balanced_accuracy):
+        assert np.isnan(metric(labels, scores))
+    assert ours.accuracy(labels, scores) == 0.5
+    assert ours.recall(labels, scores).tolist() == [0.5, 0.5, 0.0]
+    assert ours.precision(labels, scores).tolist() == [1.0, 0.5, 0.0]
+    assert ours.recall(labels, scores, of=1) == 0.5
+    assert ours.f1(labels, scores) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
+    for metric in (ours.auroc, ours.average_precision, ours.balanced_accuracy):
+        assert np.isnan(metric(np.ones(3, int), np.array([0.1, 0.9, 0.4])))
+        assert np.isnan(metric(np.zeros(3, int), np.array([0.1, 0.9, 0.4])))
+
+
+def test_a_resample_without_a_class_is_nan_and_leaves_the_others_alone():
+    labels, scores = np.array([0, 0, 1]), np.array([0.2, 0.6, 0.5])
+    values = ours.auroc(labels, scores, np.array([[1.0, 1, 1], [1, 1, 0], [0, 2, 1]]))
+    assert values[0] == 0.5
+    assert np.isnan(values[1])
+    assert values[2] == 0.0

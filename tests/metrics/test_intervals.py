@@ -1,0 +1,212 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from sidelight.metrics import intervals
+from sidelight.metrics.classification import (
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    f1,
+    precision,
+    recall,
+)
+from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+
+
+def _world(rng, groups, images=10, truth=0.8, icc=0.7, positives=0.5):
+    labels = np.repeat(np.arange(groups) < round(groups * positives), images).astype(int)
+    patient = np.repeat(rng.standard_normal(groups), images)
+    scores = np.sqrt(2) * ndtri(truth) * labels + np.sqrt(icc) * patient
+    return labels, scores + np.sqrt(1 - icc) * rng.standard_normal(len(labels)), np.repeat(np.arange(groups), images)
+
+
+@pytest.mark.parametrize(("groups", "worlds"), [(10, 200), (25, 150), (40, 80)])
+def test_coverage_is_near_95_percent_where_rows_would_give_half(groups, worlds):
+    rng, hits, rows = np.random.default_rng(groups), [], []
+    for index in range(worlds):
+        labels, scores, patients = _world(rng, groups)
+        found = clustered_interval(labels, scores, patients, auroc, resamples=300, seed=index)
+        hits.append(found.low <= 0.8 <= found.high)
+        if index < 40:
+            naive = clustered_interval(labels, scores, np.arange(len(labels)), auroc, resamples=100, seed=index)
+            rows.append(naive.low <= 0.8 <= naive.high)
+    assert 0.90 <= np.mean(hits) <= 0.99
+    assert np.mean(rows) < 0.8
+
+
+def test_intervals_by_number_of_groups():
+    rng, found = np.random.default_rng(0), {}
+    for groups in (8, 12, 25, 60):
+        labels, scores, patients = _world(rng, groups)
+        found[groups] = clustered_interval(labels, scores, patients, auroc)
+        assert found[groups].groups == groups
+        assert found[groups].value == pytest.approx(auroc(labels, scores))
+    assert [found[groups].method for groups in found] == ["none", "t", "t", "bootstrap"]
+    assert [found[groups].few_groups for groups in found] == [True, True, False, False]
+    assert np.isnan(found[8].low)
+    assert np.isnan(found[8].high)
+    assert "too few groups: 8" in found[8].note
+    assert "few groups: 12" in found[12].note
+    for groups in (12, 25, 60):
+        assert 0 <= found[groups].low < found[groups].value < found[groups].high <= 1
+    assert found[12].high - found[12].low > found[60].high - found[60].low
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [auroc, accuracy, balanced_accuracy, f1, average_precision, partial(recall, of=2), partial(precision, of=0)],
+)
+@pytest.mark.parametrize("groups", [15, 45])
+def test_every_metric_gets_an_interval_for_three_classes_and_seeds(metric, groups):
+    rng = np.random.default_rng(3)
+    index = np.repeat(np.arange(groups), 4)
+    labels = index % 3
+    scores = rng.dirichlet(np.ones(3), (2, len(labels))) + 0.3 * np.eye(3)[labels]
+    found = clustered_interval(labels, scores, index, metric, resamples=200)
+    assert found.value == pytest.approx(np.mean([metric(labels, seed) for seed in scores]))
+    assert 0 <= found.low < found.value < found.high <= 1
+
+
+def test_row_order_and_group_names_do_not_matter_and_the_seed_does():
+    labels, scores, patients = _world(np.random.default_rng(1), 50)
+    order = np.random.default_rng(2).permutation(len(labels))
+    first = clustered_interval(labels, scores, patients, auroc, seed=5)
+    names = np.array([f"patient-{number:04d}" for number in patients])
+    again = clustered_interval(labels[order], scores[order], names[order], auroc, seed=5)
+    assert (again.low, again.high) == pytest.approx((first.low, first.high))
+    assert clustered_interval(labels, scores, patients, auroc, seed=6).low != first.low
+
+
+def test_chunks_do_not_change_the_interval(monkeypatch):
+    labels, scores, patients = _world(np.random.default_rng(4), 45)
+    whole = clustered_interval(labels, scores, patients, auroc, resamples=300)
+    monkeypatch.setattr(intervals, "CELLS", 2000)
+    assert clustered_interval(labels, scores, patients, auroc, resamples=300) == whole
+
+
+def test_t_interval_by_hand_for_accuracy():
+    """Twelve groups of one unit, nine right: the jackknife is p (1 - p) / (n - 1), all groups are one stratum of the variance."""
+    labels = np.array([0, 1] * 6)
+    right = np.array([1] * 9 + [0] * 3)
+    scores = np.where(right == 1, labels, 1 - labels).astype(float)
+    found = clustered_interval(labels, scores, np.arange(12), accuracy)
+    variance = 0.75 * 0.25 / 11
+    left_out = np.where(right == 1, 8 / 11, 9 / 11)
+    by_hand = 11 / 12 * ((left_out - left_out.mean()) ** 2).sum()
+    assert by_hand == pytest.approx(variance)
+    measured, df = intervals._jackknife(left_out, labels, fixed=False)
+    assert measured == pytest.approx(variance, rel=0.02)
+    assert 5 <= df <= 11
+    assert found.low < 0.55
+    assert 0.9 < found.high < 1
+
+
+def test_degrees_of_freedom_follow_the_smaller_class_when_it_carries_the_variance():
+    left_out = np.concatenate([np.linspace(-1, 1, 4), np.zeros(16)])
+    strata = np.array([0] * 4 + [1] * 16)
+    variance, df = intervals._jackknife(left_out, strata, fixed=True)
+    assert df == pytest.approx(3)
+    assert variance == pytest.approx(3 / 4 * (left_out**2).sum())
+
+
+def test_a_perfect_score_has_a_wide_interval_and_says_why():
+    for groups in (12, 60):
+        index = np.repeat(np.arange(groups), 5)
+        labels = (index < groups // 2).astype(int)
+        found = clustered_interval(labels, labels.astype(float), index, auroc)
+        assert (found.value, found.high, found.method) == (1.0, 1.0, "bound")
+        assert found.low == pytest.approx(0.025 ** (2 / groups))
+        assert "binomial bound" in found.note
+        assert clustered_interval(labels, 1.0 - labels, index, auroc).high == pytest.approx(1 - 0.025 ** (2 / groups))
+        assert clustered_interval(labels, labels.astype(float), index, accuracy).low == pytest.approx(
+            0.025 ** (1 / groups)
+        )
+
+
+def test_one_huge_patient_is_not_many_trials():
+    index = np.concatenate([np.zeros(91, int), np.arange(1, 10), np.repeat(np.arange(10, 20), 10)])
+    labels = (index < 10).astype(int)
+    found = clustered_interval(labels, labels.astype(float), index, auroc)
+    assert found.low < 0.1
+
+
+def test_constant_scores_do_not_give_a_point():
+    labels, _, patients = _world(np.random.default_rng(0), 20)
+    found = clustered_interval(labels, np.zeros(len(labels)), patients, auroc)
+    assert found.low < 0.5 < found.high
+
+
+def test_resamples_without_a_class_are_redrawn_and_counted():
+    index = np.repeat(np.arange(50), 3)
+    labels = (index < 2).astype(int)
+    scores = np.random.default_rng(0).random(150)
+    found = clustered_interval(labels, scores, index, auroc, resamples=500)
+    expected = 500 * 0.96**50 / (1 - 0.96**50)
+    assert found.redrawn == pytest.approx(expected, rel=0.5)
+    assert np.isfinite([found.low, found.high]).all()
+
+
+def test_a_class_of_one_group_or_an_absent_class_has_no_interval():
+    index = np.arange(30)
+    single = clustered_interval((index == 0).astype(int), np.random.default_rng(0).random(30), index, auroc)
+    assert (single.method, np.isnan(single.low)) == ("none", True)
+    assert "a class comes from 1 group" in single.note
+    absent = clustered_interval(index % 2, np.random.default_rng(0).random((30, 3)), index, auroc)
+    assert np.isnan(absent.value)
+    assert "absent" in absent.note
+
+
+def test_scores_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"do not fit 10 labels"):
+        clustered_interval(np.arange(10) % 2, np.zeros((3, 4, 2)), np.arange(10), auroc)
+
+
+def test_paired_difference_finds_a_better_encoder_and_is_antisymmetric():
+    rng = np.random.default_rng(5)
+    for groups in (24, 60):
+        labels, scores, patients = _world(rng, groups, truth=0.95)
+        worse = scores - 2 * labels + np.repeat(rng.standard_normal(groups), 10)
+        found = paired_difference(labels, scores, worse, patients, auroc, permutations=400)
+        mirrored = paired_difference(labels, worse, scores, patients, auroc, permutations=400)
+        assert found.low < found.value < found.high
+        assert found.value == pytest.approx(auroc(labels, scores) - auroc(labels, worse))
+        assert found.value == pytest.approx(-mirrored.value)
+        assert found.p < 0.05
+        assert found.p == pytest.approx(mirrored.p, abs=0.03)
+
+
+def test_scales_of_the_two_encoders_do_not_matter_for_ranking():
+    rng = np.random.default_rng(6)
+    labels, scores, patients = _world(rng, 30)
+    other = scores + rng.standard_normal(len(scores))
+    plain = paired_difference(labels, scores, other, patients, auroc, permutations=200)
+    assert paired_difference(labels, scores, np.exp(other) + 7, patients, auroc, permutations=200) == plain
+
+
+def test_encoders_that_agree_differ_by_nothing():
+    labels, scores, patients = _world(np.random.default_rng(7), 30)
+    found = paired_difference(labels, scores, scores, patients, auroc, permutations=100)
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_permutation_p_is_uniform_without_a_difference():
+    rng, small = np.random.default_rng(8), 0
+    for index in range(120):
+        labels, scores, patients = _world(rng, 16, images=3)
+        noise = rng.standard_normal((2, 16))[:, patients]
+        found = paired_difference(
+            labels, scores + noise[0], scores + noise[1], patients, auroc, permutations=99, seed=index
+        )
+        small += found.p <= 0.1
+    assert 2 <= small <= 25
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.9]), [0.02, np.nan, 0.9])
+    assert holm([0.6, 0.7]).tolist() == [1, 1]
+    assert holm([]).tolist() == []

@@ -1,0 +1,42 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from sidelight.errors import RunError
+from sidelight.train.files import explained, replacing, write_text
+
+needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+
+
+def test_a_file_appears_whole_and_nothing_is_left_beside_it(tmp_path):
+    write_text(tmp_path / "deep" / "a.json", "{}")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.json"]
+    assert (tmp_path / "deep" / "a.json").read_text() == "{}"
+
+
+def test_the_old_file_stays_while_the_new_one_is_written_and_when_that_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@needs_full
+def test_a_full_disk_is_a_run_error_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    (tmp_path / "a.txt.tmp").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"disk is full.*last checkpoint"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(PermissionError), explained(Path("x")):
+        raise PermissionError(13, "no")

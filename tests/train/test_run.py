@@ -1,0 +1,58 @@
+import pytest
+from training_toys import settings, train
+
+from sidelight.errors import RunError
+from sidelight.train.run import Run, begin
+
+HEADER = {"method": "toy", "settings": {"lr": 0.1, "workers": 0}, "data": "abc"}
+
+
+def test_a_folder_that_is_no_run_is_refused_by_what_is_missing(tmp_path):
+    with pytest.raises(RunError, match="is not a folder"):
+        Run.open(tmp_path / "none")
+    with pytest.raises(RunError, match=r"config\.json is missing"):
+        Run.open(tmp_path)
+    begin(tmp_path, HEADER, write=True)
+    run = Run.open(tmp_path)
+    assert not run.finished
+    with pytest.raises(RunError, match=r"not finished: done\.json is missing.*pretrain command again"):
+        run.encoder()
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    begin(tmp_path, HEADER, write=True)
+    other = {"method": "toy", "settings": {"lr": 0.2, "workers": 0}, "data": "xyz"}
+    with pytest.raises(RunError, match=r"data: 'abc' -> 'xyz'; settings\.lr: 0\.1 -> 0\.2\. Choose another folder"):
+        begin(tmp_path, other, write=True)
+    assert Run(tmp_path).config == HEADER
+
+
+def test_the_number_of_workers_may_change(tmp_path):
+    begin(tmp_path, HEADER, write=True)
+    begin(tmp_path, {**HEADER, "settings": {"lr": 0.1, "workers": 2}}, write=True)
+    assert Run(tmp_path).config == HEADER
+
+
+def test_only_the_process_that_leads_writes(tmp_path):
+    begin(tmp_path / "run", HEADER, write=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_and_remains_of_a_run_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="is a file"):
+        begin(tmp_path / "file", HEADER, write=True)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"holds checkpoints, but config\.json is missing"):
+        begin(tmp_path / "run", HEADER, write=True)
+
+
+def test_a_finished_run_says_so_and_is_left_alone(tmp_path, capsys):
+    run = train(tmp_path / "run")
+    stamp = (run.folder / "metrics.jsonl").stat().st_mtime_ns
+    again = train(tmp_path / "run")
+    assert "is finished" in capsys.readouterr().err
+    assert again == run
+    assert (run.folder / "metrics.jsonl").stat().st_mtime_ns == stamp
+    assert run.config["settings"]["lr"] == settings().lr
+    assert Run.open(run.folder).summary["steps"] == 12

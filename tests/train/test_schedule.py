@@ -1,0 +1,45 @@
+import pytest
+from training_toys import settings
+
+from sidelight.train.schedule import cosine, learning_rate, ramp_cosine
+
+
+@pytest.mark.parametrize(("epoch", "lr"), [(0, 0.01061), (5, 0.03579), (10, 0.1), (155, 0.05), (300, 0.0)])
+def test_the_published_ramp_has_its_published_values(epoch, lr):
+    assert 0.1 * ramp_cosine(epoch, 300) == pytest.approx(lr, abs=5e-6)
+
+
+def test_the_ramp_changes_once_per_epoch():
+    asked = settings(schedule="ramp_cosine", lr=0.1, epochs=300)
+    rates = [learning_rate(asked, step, total=2100, per_epoch=7) for step in range(2100)]
+    assert rates[:7] == [rates[0]] * 7
+    assert rates[35] == pytest.approx(0.03579, abs=5e-6)
+    assert rates[7 * 155] == pytest.approx(0.05)
+    assert len(set(rates)) == 300
+
+
+def test_a_run_shorter_than_the_ramp_still_reaches_the_full_rate_and_comes_down():
+    factors = [ramp_cosine(epoch, 8) for epoch in range(9)]
+    assert factors[4] == 1
+    assert factors[8] == pytest.approx(0)
+    assert factors[:5] == sorted(factors[:5])
+
+
+def test_cosine_warms_up_linearly_and_ends_near_zero():
+    factors = [cosine(step, 100, 10) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
+    assert factors[10] == 1
+    assert factors[55] == pytest.approx(0.5)
+    assert 0 < factors[-1] < 0.001
+
+
+def test_warm_up_is_at_most_half_of_a_short_run():
+    asked = settings(warmup=5, lr=1.0)
+    rates = [learning_rate(asked, step, total=8, per_epoch=4) for step in range(8)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[-1] < rates[4]
+
+
+def test_constant_is_constant():
+    asked = settings(schedule="constant", lr=0.3)
+    assert {learning_rate(asked, step, total=9, per_epoch=3) for step in range(9)} == {0.3}

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+from training_toys import ToyFeed, ToyMethod
+
+from sidelight.losses.contrast import nt_xent
+from sidelight.metrics.representation import effective_rank, embedding_std
+from sidelight.train.validation import Reading, read
+
+CPU = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
+
+
+def test_a_reading_is_what_the_metrics_say_of_the_validation_views():
+    method, feed = ToyMethod(dropout=0.5), ToyFeed()
+    reading = read(method, feed, batch_size=6, **CPU)
+    batch = feed.raw(0, feed.valid_rows, np.zeros(6, dtype=int), "valid")
+    method.eval()
+    with torch.no_grad():
+        vectors = method.encoder(batch.left).numpy()
+        heads = [method.head(method.encoder(view)) for view in (batch.left, batch.right)]
+        assert reading.valid_loss == pytest.approx(nt_xent(*heads, temperature=0.5).item(), rel=1e-5)
+    assert reading.effective_rank == pytest.approx(effective_rank(vectors), rel=1e-5)
+    assert reading.std == pytest.approx(embedding_std(vectors), rel=1e-4)
+    assert (reading.count, reading.dim) == (6, 8)
+
+
+def test_it_repeats_and_leaves_the_weights_and_statistics_alone():
+    method = ToyMethod()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    assert read(method, ToyFeed(), batch_size=3, **CPU) == read(method, ToyFeed(), batch_size=3, **CPU)
+    assert all(torch.equal(before[name], tensor) for name, tensor in method.state_dict().items())
+
+
+def test_without_validation_rows_the_rank_of_training_rows_is_the_score():
+    reading = read(ToyMethod(), ToyFeed(valid_rows=np.arange(0)), batch_size=6, **CPU)
+    assert reading.valid_loss is None
+    assert reading.count == 20
+    assert reading.score == reading.effective_rank
+
+
+def test_a_lower_validation_loss_is_a_higher_score():
+    low, high = (Reading(loss, 1.0, 0.1, 10, 8) for loss in (0.5, 0.7))
+    assert low.score > high.score
