@@ -1,133 +1,149 @@
-"""Coverage of the 95 % clustered interval over simulated worlds whose true AUROC is known.
+"""Coverage of the 95 % clustered interval over simulated worlds whose true AUROC and accuracy are known.
 
-A world has G patients with 10 images each. An image's score is d * label + patient effect + own noise, with intraclass correlation
-0.7 within a patient and d set so that the AUROC of images of different patients is the truth. Labels are constant within a patient
-("constant": the number of positive patients is the prevalence), or drawn image by image ("mixed").
+A world has G patients with 10 images each. An image's score is d * label + patient effect + own noise, with intraclass
+correlation 0.7 within a patient and d set so that the AUROC of images of different patients is the truth. Labels are
+constant within a patient ("constant": the share of positive patients is given), or drawn image by image ("mixed").
 
-    python benchmarks/intervals.py --worlds 4000 --groups 10 25 40 100 [--auroc 0.7 0.8 0.9] [--json FILE]
+    python benchmarks/intervals.py --worlds 4000 --groups 10 25 40 100 --workers 8 --json coverage.json
 
-The bar is 93-97 %. Besides sidelight's interval the table shows the percentile bootstrap over patients and over rows.
+The bar is 93-97 % for AUROC. Beside sidelight's interval stand the percentile bootstraps over patients and over rows.
 """
 
 import argparse
 import json
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import expit, ndtr, ndtri
 
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import accuracy, auroc
 from sidelight.metrics.intervals import clustered_interval
 
 IMAGES, ICC = 10, 0.7
+METRICS = {"auroc": auroc, "accuracy": accuracy}
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Coverage in one kind of world; ``above`` is the share of worlds whose whole interval lies above the truth."""
+    """One kind of world; ``naive`` of the ``worlds`` also run the percentile bootstraps."""
 
+    metric: str
     groups: int
     labels: str
     positives: float
     auroc: float
     worlds: int
-    without: int
+    naive: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of worlds whose interval holds the truth; ``above``: of those whose whole interval lies above it."""
+
     coverage: float
     above: float
     width: float
-    percentile: float
-    rows: float
+    percentile_groups: float
+    percentile_rows: float
     methods: dict[str, int]
     seconds: float
 
 
-def world(
-    rng: np.random.Generator, groups: int, positives: float, truth: float, constant: bool
-) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
-    """Labels, scores and patient of groups x 10 images."""
-    if constant:
-        label = np.repeat(np.arange(groups)[:, None] < round(groups * positives), IMAGES, axis=1)
+def world(cell: Cell, rng: np.random.Generator) -> tuple[Ints, Floats, Ints]:
+    """Labels, probabilities and patient of G x 10 images; with d, accuracy at 0.5 is Phi(d / 2) for either class."""
+    shape = (cell.groups, IMAGES)
+    if cell.labels == "constant":
+        label = np.repeat(np.arange(cell.groups)[:, None] < round(cell.groups * cell.positives), IMAGES, axis=1)
     else:
-        label = rng.random((groups, IMAGES)) < positives
-    patient, own = rng.standard_normal((groups, 1)), rng.standard_normal((groups, IMAGES))
-    score = np.sqrt(2) * ndtri(truth) * label + np.sqrt(ICC) * patient + np.sqrt(1 - ICC) * own
-    return label.ravel().astype(np.int64), score.ravel(), np.repeat(np.arange(groups), IMAGES)
+        label = rng.random(shape) < cell.positives
+    noise = np.sqrt(ICC) * rng.standard_normal((cell.groups, 1)) + np.sqrt(1 - ICC) * rng.standard_normal(shape)
+    score = expit((label - 0.5) * np.sqrt(2) * ndtri(cell.auroc) + noise)
+    return label.ravel().astype(np.int64), score.ravel(), np.repeat(np.arange(cell.groups), IMAGES)
 
 
-def percentile(label: NDArray[np.int64], score: Floats, weights: Floats) -> tuple[float, float]:
-    values = auroc(label, score, weights)
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def percentile_holds(truth: float, cell: Cell, data: tuple[Ints, Floats, Ints], rng: np.random.Generator) -> bool:
+    """Whether the percentile bootstrap (500 resamples of the groups given) holds the truth."""
+    label, score, group = data
+    count = int(group[-1]) + 1
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=500).astype(float)
+    low, high = np.nanquantile(METRICS[cell.metric](label, score, drawn[:, group]), [0.025, 0.975])
+    return bool(low <= truth <= high)
 
 
-def measure(groups: int, positives: float, truth: float, constant: bool, worlds: int, naive: int, seed: int) -> Cell:
-    """Run the worlds of one cell; the two percentile bootstraps only in the first ``naive`` of them."""
-    rng, started = (
-        np.random.default_rng([seed, groups, int(positives * 100), int(truth * 100), constant]),
-        time.perf_counter(),
+def measure(cell: Cell) -> Coverage:
+    """Run all worlds of one cell; each has its own random numbers."""
+    started = time.perf_counter()
+    truth = cell.auroc if cell.metric == "auroc" else float(ndtr(ndtri(cell.auroc) / np.sqrt(2)))
+    found, patients, rows = [], [], []
+    for index in range(cell.worlds):
+        rng = np.random.default_rng([cell.seed, cell.groups, int(cell.positives * 100), int(cell.auroc * 100), index])
+        label, score, patient = world(cell, rng)
+        found.append(clustered_interval(label, score, patient, METRICS[cell.metric], seed=index))
+        if index < cell.naive:
+            patients.append(percentile_holds(truth, cell, (label, score, patient), rng))
+            rows.append(percentile_holds(truth, cell, (label, score, np.arange(len(label))), rng))
+    given = [one for one in found if one.method != "none"]
+    methods = [one.method for one in found]
+    return Coverage(
+        coverage=float(np.mean([one.low <= truth <= one.high for one in given])) if given else float("nan"),
+        above=float(np.mean([truth < one.low for one in given])) if given else float("nan"),
+        width=float(np.mean([one.high - one.low for one in given])) if given else float("nan"),
+        percentile_groups=float(np.mean(patients)) if patients else float("nan"),
+        percentile_rows=float(np.mean(rows)) if rows else float("nan"),
+        methods={name: methods.count(name) for name in sorted(set(methods))},
+        seconds=time.perf_counter() - started,
     )
-    hits, above, width, rivals, methods = 0, 0, [], {"groups": [], "rows": []}, {}
-    for index in range(worlds):
-        label, score, patient = world(rng, groups, positives, truth, constant)
-        found = clustered_interval(label, score, patient, auroc, seed=index)
-        methods[found.method] = methods.get(found.method, 0) + 1
-        if found.method != "none":
-            hits += found.low <= truth <= found.high
-            above += truth < found.low
-            width.append(found.high - found.low)
-        if index < naive:
-            for name, index_of in (("groups", patient), ("rows", np.arange(len(label)))):
-                count = index_of[-1] + 1
-                drawn = rng.multinomial(count, np.full(count, 1 / count), size=500).astype(float)
-                low, high = percentile(label, score, drawn[:, index_of])
-                rivals[name].append(low <= truth <= high)
-    given = max(len(width), 1)
-    return Cell(
-        groups, "constant" if constant else "mixed", positives, truth, worlds, worlds - len(width), hits / given, above / given,
-        float(np.mean(width)), *(float(np.mean(rivals[name])) if naive else float("nan") for name in ("groups", "rows")),
-        methods, time.perf_counter() - started,
-    )  # fmt: skip
+
+
+def line(cell: Cell, got: Coverage) -> str:
+    """One row of the table."""
+    shares = [got.coverage, got.above, got.percentile_groups, got.percentile_rows]
+    values = [
+        cell.metric,
+        cell.groups,
+        cell.labels,
+        cell.positives,
+        cell.auroc,
+        *(f"{share * 100:.1f}" for share in shares),
+    ]
+    methods = ", ".join(f"{name} {count}" for name, count in got.methods.items())
+    return "| " + " | ".join(map(str, [*values, f"{got.width:.2f}", methods, f"{got.seconds:.0f}"])) + " |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--worlds", type=int, default=4000)
     parser.add_argument("--groups", type=int, nargs="+", default=[10, 25, 40, 100])
-    parser.add_argument("--auroc", type=float, nargs="+", default=[0.7, 0.8, 0.9])
+    parser.add_argument("--auroc", type=float, nargs="+", default=[0.7, 0.8, 0.9], help="true AUROC")
     parser.add_argument("--positives", type=float, nargs="+", default=[0.5, 0.3])
     parser.add_argument("--labels", nargs="+", choices=["constant", "mixed"], default=["constant", "mixed"])
+    parser.add_argument("--metric", nargs="+", choices=list(METRICS), default=["auroc"])
     parser.add_argument("--naive", type=int, default=200, help="worlds in which the percentile bootstraps run too")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the cells here")
-    arguments = parser.parse_args()
-    cells = []
-    print(
-        "| groups | labels | positives | AUROC | coverage % | too high % | width | percentile, patients % | rows % | method | s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for groups in arguments.groups:
-        for labels in arguments.labels:
-            for positives in arguments.positives:
-                for truth in arguments.auroc:
-                    cell = measure(
-                        groups, positives, truth, labels == "constant", arguments.worlds,
-                        min(arguments.naive, arguments.worlds), arguments.seed,
-                    )  # fmt: skip
-                    cells.append(asdict(cell))
-                    methods = ", ".join(f"{name} {count}" for name, count in sorted(cell.methods.items()))
-                    print(
-                        f"| {groups} | {labels} | {positives} | {truth} | {cell.coverage:.1%} | {cell.above:.1%} | {cell.width:.2f} "
-                        f"| {cell.percentile:.1%} | {cell.rows:.1%} | {methods} | {cell.seconds:.0f} |".replace(
-                            "%", ""
-                        ),
-                        flush=True,
-                    )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"seed": arguments.seed, "cells": cells}, indent=1))
+    given = parser.parse_args()
+    kinds = product(given.metric, given.groups, given.labels, given.positives, given.auroc)
+    cells = [Cell(*kind, given.worlds, given.naive, given.seed) for kind in kinds]
+    heads = "metric, groups, labels, positives, AUROC, coverage %, too high %, percentile over patients %, over rows %"
+    columns = [*heads.split(", "), "mean width", "methods", "s"]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
+    done = []
+    with ProcessPoolExecutor(given.workers) as pool:
+        for cell, got in zip(cells, pool.map(measure, cells), strict=True):
+            done.append(asdict(cell) | asdict(got))
+            print(line(cell, got), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps({"images": IMAGES, "icc": ICC, "cells": done}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """pretrain, score, evaluate, report: the only place where training meets evaluation."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.config import PretrainSettings, build, digest, working_size
+from sidelight.config import PretrainSettings, build, digest, merge, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
@@ -17,12 +17,13 @@ from sidelight.data.columns import select
 from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.identity import item_hash, key
 from sidelight.data.task import units
-from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.errors import ConfigError, DataError, RunError, nearest
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import Labelled, collect_scores, make_folds
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.summary import confusions, summarise
 from sidelight.methods import METHODS, load_method
+from sidelight.methods.base import MethodBase
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
@@ -44,10 +45,10 @@ def pretrain(
     :param settings: the method's settings; ``profile="paper"`` is the published recipe.
     """
     kind = load_method(method)
-    resolved = kind.configure(settings)
+    resolved = resolve(kind, settings)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
-    net = kind.create(resolved, channels=pixels.channels)
+    net = kind(resolved, channels=pixels.channels)
     feed = net.feed(pixels, _allowed(cohort, pixels, resolved))
     header = {
         "method": method,
@@ -62,6 +63,17 @@ def pretrain(
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
     return run
+
+
+def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSettings:
+    """The method's settings: its profile's values, then the user's.
+
+    :raises ConfigError: for an unknown setting, a wrong value, or settings that exclude each other.
+    """
+    profile = settings.get("profile", "default")
+    if profile not in kind.PROFILES:
+        raise ConfigError(f"Unknown profile {profile!r}", do=nearest(str(profile), kind.PROFILES))
+    return build(kind.Settings, merge(kind.PROFILES[profile], settings))
 
 
 def open_pixels(
@@ -218,9 +230,16 @@ def evaluate(
 
 def report(folder: str | Path, out: str | Path) -> Path:
     """One HTML file from a run or a study folder; a name that ends in ``.md`` makes a Markdown page with figures beside it."""
-    from sidelight.reporting import render
+    from sidelight.reporting.page import render_page
+    from sidelight.reporting.run_report import render_run
+    from sidelight.reporting.study_report import render_study
 
-    return render(Path(folder), Path(out))
+    folder, out = Path(folder), Path(out)
+    if (folder / "config.json").is_file():
+        return render_run(folder, out)
+    if not (folder / "results.parquet").is_file():
+        raise RunError(f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote")
+    return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)
 
 
 def describe_methods() -> str:
@@ -229,7 +248,7 @@ def describe_methods() -> str:
     for name in METHODS:
         kind = load_method(name)
         idea = (kind.__doc__ or "").strip().splitlines()[0]
-        defaults = kind.configure({}).model_dump()
+        defaults = resolve(kind, {}).model_dump()
         changed = {key: value for key, value in defaults.items() if value not in (None, {}, [])}
         parts.append(f"{name}: {idea}\n    " + ", ".join(f"{key}={value}" for key, value in changed.items()))
     return "\n\n".join(parts)
@@ -239,7 +258,7 @@ def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, in
     """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
     from sidelight.metrics.classification import auroc
 
-    settings = EvaluateSettings(seeds=1, frames=4)
+    settings = build(EvaluateSettings, {"seeds": 1, "frames": 4})
     labelled, _ = label_units(cohort, pixels, task, settings)
 
     def read(encoder: Encoder, epoch: int) -> dict[str, float]:

@@ -87,7 +87,7 @@ def evaluate(
 
     settings = _settings(config, flags, cache=cache)
     results = run_evaluate(encoder, data, task, protocol, preset=preset, out=out, random=random, **settings)
-    results_table(results)
+    results_table(results.results, results.notes)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from pydantic import Field
@@ -39,11 +39,11 @@ class Part(Settings):
 
     task: str
     title: str = ""
+    unit: str = Field("", description="what a unit is called on the page, e.g. clip; none is the task's own word")
     where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
     transductive: bool = Field(False, description="pre-training sees the unlabelled test items")
     warning: str = ""
     evaluate: dict[str, Any] = {}
-    reference: list[str] = []
 
 
 class Published(Settings):
@@ -78,6 +78,7 @@ class StudyFile(Settings):
     parts: dict[str, Part]
     sizes: dict[str, Size] = {}
     published: list[Published] = []
+    headline: dict[str, str | int] = Field({}, description="encoder, metric, protocol or labels that the page opens with")
     limits: list[str] = Field([], description="what the study cannot show, in sentences")
 
 
@@ -262,7 +263,7 @@ class _Work:
 
     def description(self, notes: list[str], size: str) -> dict[str, Any]:
         """What the report says beside the numbers."""
-        runs = {}
+        runs: dict[str, str] = {}
         for cell in self.cells():
             if cell.row.method is not None and cell.seed == 0:
                 runs.setdefault(cell.encoder, str(Path("runs") / self.encoder(cell)[1]))
@@ -272,10 +273,14 @@ class _Work:
             "size": size,
             "data": {"name": self.cohort.name, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
-            "parts": {name: part.title or part.task for name, part in self.plan.parts.items()},
+            "tasks": {
+                name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
+                for name, part in self.plan.parts.items()
+            },
+            "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
-            "limits": self.plan.limits,
+            "not_shown": self.plan.limits,
             "notes": [*notes, *self.cohort.notices],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},
@@ -289,6 +294,3 @@ def load_json(path: Path) -> dict[str, Any]:
 
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
-
-
-Profile = Literal["default", "paper"]

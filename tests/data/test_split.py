@@ -34,7 +34,8 @@ def _check(split: Split, units: pd.DataFrame) -> None:
     assert sorted(split.train + split.valid + split.test) == sorted(units["unit"])
     group = dict(zip(units["unit"], units["group"], strict=True))
     sides = [{group[unit] for unit in side} for side in (split.train, split.valid, split.test)]
-    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert sides[first].isdisjoint(sides[second])
     assert find_leaks(split) == []
 
 
@@ -52,7 +53,7 @@ def test_group_split_keeps_groups_shares_and_classes(seed, mixed):
         assert set(labels) == set(units["label"])
         assert len(side) / len(units) == pytest.approx(share, abs=0.08)
         for label in set(units["label"]):
-            assert (labels == label).mean() == pytest.approx((units["label"] == label).mean(), abs=0.16)
+            assert (labels == label).mean() == pytest.approx((units["label"] == label).mean(), abs=0.2)
     again = group_split(_shuffled(units), (0.6, 0.2, 0.2), seed)
     assert again == split
     assert again.hash == split.hash
@@ -140,7 +141,8 @@ def test_a_class_absent_from_a_fold_is_an_error_that_names_it():
         {"unit": [f"u{i}" for i in range(20)], "group": [f"g{i}" for i in range(20)], "label": [1] * 3 + [0] * 17}
     )
     with pytest.raises(
-        SplitError, match=r"Class 1 is absent from fold \d of 5: only 3 .* fewer folds \(3\) or leave one group out"
+        SplitError,
+        match=r"Class 1 is absent from fold \d of 5: 3 groups .* fewer folds \(3\) or leave one group out",
     ):
         k_folds(units, 5, 0)
     assert len(k_folds(units, 3, 0)) == 3

@@ -1,7 +1,5 @@
 """The meta gradient in every form against central differences, and what it does to corrupted pairs."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,7 +18,7 @@ from sidelight.methods.pair_weights import (
 from sidelight.models.heads import mlp
 from sidelight.models.tangents import Tape, jvp
 
-PAIRS, DIM = 6, 5
+PAIRS, DIM = 6, 8
 
 
 class ConvolutionalNet(nn.Module):
@@ -32,14 +30,13 @@ class ConvolutionalNet(nn.Module):
             nn.Conv2d(1, 4, 3, padding=1, bias=False),
             nn.BatchNorm2d(4),
             nn.ReLU(inplace=True),
-            nn.Conv2d(4, DIM, 3),
-            nn.Softplus(),
-            nn.Flatten(2),
+            nn.Conv2d(4, 2, 3),
+            nn.Flatten(),
         )
         self.g = mlp(DIM, DIM, 4)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.f(view).mean(2)
+        features = self.f(view)
         return features, self.g(features)
 
 
@@ -50,7 +47,10 @@ class Scene:
         torch.manual_seed(0)
         self.net, self.weigh = ConvolutionalNet().double(), CMWNet(DIM, inputs).double()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=lr, momentum=0.9, weight_decay=0.01)
-        self.views = [torch.randn(PAIRS, 1, 6, 6, dtype=torch.float64) for _ in range(4)]
+        self.views = [torch.randn(PAIRS, 1, 4, 4, dtype=torch.float64) for _ in range(4)]
+        with torch.no_grad():  # larger than at birth, so that pairs differ in weight and weights in effect
+            for parameter in (*self.weigh.parameters(), *self.net.g.parameters()):
+                parameter.mul_(3)
         for _ in range(2):
             self.optimizer.zero_grad()
             nt_xent(self.net(self.views[0])[1], self.net(self.views[1])[1], temperature=0.5).backward()
@@ -80,15 +80,18 @@ class Scene:
         net.load_state_dict(self.net.state_dict())
         optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
         optimizer.load_state_dict(self.optimizer.state_dict())
-        optimizer.state.update({
-            p: {"momentum_buffer": self.optimizer.state[q]["momentum_buffer"].clone()}
-            for p, q in zip(net.parameters(), self.net.parameters(), strict=True)
-        })
+        optimizer.state.update(
+            {
+                p: {"momentum_buffer": self.optimizer.state[q]["momentum_buffer"].clone()}
+                for p, q in zip(net.parameters(), self.net.parameters(), strict=True)
+            }
+        )
         (h_left, z_left), (h_right, z_right) = net(self.views[0]), net(self.views[1])
         weights = self.weigh(*(detached or (h_left, h_right)))
         nt_xent(z_left, z_right, temperature=0.5, weights=weights).backward()
         optimizer.step()
-        return float(nt_xent(net(self.views[2])[1], net(self.views[3])[1], temperature=0.5))
+        with torch.no_grad():
+            return float(nt_xent(net(self.views[2])[1], net(self.views[3])[1], temperature=0.5))
 
     def difference(self, which: int, place: int, detached: tuple[Tensor, Tensor] | None, eps: float = 1e-5) -> float:
         parameter = list(self.weigh.parameters())[which]
@@ -106,11 +109,11 @@ def compare(scene: Scene, gradients: tuple[Tensor, ...], detached: tuple[Tensor,
     """Relative error over coordinates of every parameter of the weight net."""
     analytic, numeric = [], []
     for which, gradient in enumerate(gradients):
-        for place in torch.linspace(0, gradient.numel() - 1, 4).long().unique().tolist():
+        for place in torch.linspace(0, gradient.numel() - 1, 3).long().unique().tolist():
             analytic.append(gradient.view(-1)[place].item())
             numeric.append(scene.difference(which, place, detached))
     found, expected = torch.tensor(analytic), torch.tensor(numeric)
-    assert expected.norm() > 1e-6
+    assert expected.norm() > 1e-4
     return float((found - expected).norm() / expected.norm())
 
 
@@ -119,10 +122,7 @@ def compare(scene: Scene, gradients: tuple[Tensor, ...], detached: tuple[Tensor,
 def test_meta_gradient_against_central_differences(form: str, inputs: str) -> None:
     scene = Scene(inputs)
     problem = scene.problem()
-    if form == "jvp":
-        found = meta_gradient_jvp(problem)
-    else:
-        found = meta_gradient_exact(problem, attached=form == "attached")
+    found = meta_gradient_jvp(problem) if form == "jvp" else meta_gradient_exact(problem, attached=form == "attached")
     _, left, right = scene.pairs(problem.parameters)
     detached = None if form == "attached" else (left.detach(), right.detach())
     assert compare(scene, found.gradients, detached) < 1e-4
@@ -153,11 +153,12 @@ def test_look_ahead_is_the_optimizers_own_step() -> None:
         parameter.grad = gradient
     scene.optimizer.step()
     for name, parameter in theta.items():
-        torch.testing.assert_close(ahead[name], parameter.detach(), rtol=0, atol=1e-15)
+        torch.testing.assert_close(ahead[name], parameter.detach(), rtol=0, atol=1e-14)
 
 
 def test_the_meta_part_changes_nothing() -> None:
     scene = Scene()
+
     def everything() -> list[Tensor]:
         momenta = [state["momentum_buffer"] for state in scene.optimizer.state.values()]
         return [t.detach().clone() for t in (*scene.net.state_dict().values(), *momenta, *scene.weigh.parameters())]
@@ -204,13 +205,19 @@ def test_another_optimizer_is_refused(make) -> None:
 def test_forward_mode_with_a_tape_is_forward_mode() -> None:
     """Also where an operation in place has overwritten a convolution's output, and in eval mode."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4)).double()
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4)
+    ).double()
     x = torch.randn(5, 1, 8, 8, dtype=torch.float64)
     theta = {name: p.detach() for name, p in net.named_parameters()}
     direction = {name: torch.randn_like(p) for name, p in theta.items()}
 
     def f(p) -> Tensor:
-        return functional_call(net, dict(p) | {n: b.clone() for n, b in net.named_buffers()}, (x,)).square().mean((1, 2, 3))
+        return (
+            functional_call(net, dict(p) | {n: b.clone() for n, b in net.named_buffers()}, (x,))
+            .square()
+            .mean((1, 2, 3))
+        )
 
     for mode in (True, False):
         net.train(mode)
@@ -237,9 +244,10 @@ def test_weight_net_and_distance() -> None:
 # 64 Gaussian clusters in R^16; 30 % of the right views are noise or another cluster's; the spec's toy recipe.
 
 
-def toy(corruption: str, inputs: str, form: str, seed: int = 0, steps: int = 300) -> tuple[float, float]:
+def toy(corruption: str, inputs: str, form: str, *, steps: int, seed: int = 1) -> tuple[float, float]:
     """Mean weight of corrupted and of clean pairs after training."""
     generator = torch.Generator().manual_seed(seed)
+
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
@@ -293,16 +301,16 @@ def toy_problem(net, weigh, theta, views, optimizer, *, head: bool) -> BiLevel:
     return BiLevel(theta, pairs, weigh, meta, tuple(weigh.parameters()), LookAhead.of(theta, optimizer))
 
 
-@pytest.mark.parametrize(("form", "inputs"), list(itertools.product(["jvp", "head"], ["concat", "symmetric"])))
-def test_corrupted_pairs_lose_weight(form: str, inputs: str) -> None:
-    corrupted, clean = toy("noise", inputs, form)
+@pytest.mark.parametrize("form", ["jvp", "head"])
+def test_corrupted_pairs_lose_weight(form: str) -> None:
+    corrupted, clean = toy("noise", "concat", form, steps=220)
     assert corrupted < 0.5 * clean
 
 
 @pytest.mark.parametrize("form", ["jvp", "head"])
 def test_mismatched_pairs_lose_weight(form: str) -> None:
     """On the concatenation only the direction is right; on differences and products the net sees the mismatch."""
-    corrupted, clean = toy("cluster", "concat", form)
+    corrupted, clean = toy("cluster", "concat", form, steps=120)
     assert corrupted < clean
-    corrupted, clean = toy("cluster", "symmetric", form)
-    assert corrupted < 0.5 * clean
+    corrupted, clean = toy("cluster", "symmetric", form, steps=80)
+    assert corrupted < 0.25 * clean

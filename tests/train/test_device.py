@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sidelight.errors import ConfigError
-from sidelight.train.device import autocast, has_fast_bf16, pick_device, pick_dtype, place, reproducible
+from sidelight.train.device import autocast, has_fast_bf16, pick_device, pick_dtype, place, reproducible, seed_torch
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,15 @@ def test_only_convolutional_nets_get_channels_last():
     patch = nn.Sequential(nn.Conv2d(3, 8, 3))
     place(patch, CPU)
     assert patch[0].weight.is_contiguous()
+
+
+def test_seeds_repeat_and_every_number_counts():
+    def draw(*numbers):
+        seed_torch(CPU, *numbers)
+        return torch.rand(3).tolist()
+
+    assert draw(0, 1, 2) == draw(0, 1, 2)
+    assert len({tuple(draw(*numbers)) for numbers in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 1)]}) == 4
 
 
 @pytest.mark.gpu

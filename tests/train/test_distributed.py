@@ -63,7 +63,7 @@ def test_forward_mode_and_double_backward_pass_through(halves):
     whole = VALUES.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(whole), whole, create_graph=True)
     (second,) = torch.autograd.grad((2 * gradient).square().sum(), whole)
-    assert torch.allclose(torch.cat([half["second"] for half in halves]), 2 * second)
+    assert torch.allclose(torch.cat([half["second"] for half in halves]), second)
     tangent = (gradient * VALUES.cos()).sum()
     assert all(torch.allclose(half["tangent"], tangent) for half in halves)
 

@@ -10,6 +10,7 @@ import torch
 from training_toys import ToyFeed, ToyMethod, lines, settings, train
 
 from sidelight.errors import RunError, TrainingError
+from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint, guards, validation
 from sidelight.train.loop import fit
 from sidelight.train.signals import Interrupted
@@ -28,11 +29,12 @@ def test_a_run_learns_and_tells_what_it_did(tmp_path):
     assert steps[0]["lr"] == pytest.approx(0.01 / 16)
     assert all(line["gradient_norm"] > 0 and 0 < line["average"] < 1 for line in steps)
     assert [line["step"] for line in epochs] == [16, 32, 48, 64]
-    assert epochs[-1]["valid_loss"] < epochs[0]["valid_loss"] - 0.05
+    losses = [line["loss"] for line in steps]
+    assert sum(losses[-8:]) / 8 < sum(losses[:8]) / 8 - 0.1
     assert all(1 < line["effective_rank"] < 6 for line in epochs)
     assert method.epochs == [0, 1, 2, 3]
     assert {p.name for p in run.folder.iterdir()} == {"config.json", "metrics.jsonl", "checkpoints", "done.json"}
-    assert weights(run) == checkpoint.weights_hash(method.state_dict())
+    assert weights(run) == hash_tensors(method.state_dict())
 
 
 def test_the_same_settings_give_the_same_weights_with_any_number_of_workers(tmp_path):
@@ -50,7 +52,9 @@ def test_steps_replace_epochs_and_the_unfinished_epoch_is_measured_too(tmp_path)
 def test_accumulated_batches_give_the_mean_of_their_gradients(tmp_path, capsys):
     feed = ToyFeed(extra_rows=np.arange(0))
     method = ToyMethod(norm=False)
-    run = train(tmp_path / "run", method, feed, steps=1, accumulate=4, optimizer="sgd", schedule="constant", weight_decay=0)
+    run = train(
+        tmp_path / "run", method, feed, steps=1, accumulate=4, optimizer="sgd", schedule="constant", weight_decay=0
+    )
     twin = ToyMethod(norm=False)
     table = [rows for rows, _ in plan_of(feed)]
     batches = [feed.raw(0, rows, rows * 0, "train") for rows in table]
@@ -71,10 +75,8 @@ def plan_of(feed):
 def test_gradients_are_clipped_and_their_length_before_it_is_logged(tmp_path):
     before, after = ToyMethod(), ToyMethod()
     run = train(tmp_path, after, steps=1, clip_norm=1e-3, optimizer="sgd", schedule="constant", lr=1.0, weight_decay=0)
-    moved = sum(
-        (a - b).square().sum() for a, b in zip(before.parameters(), after.parameters(), strict=True)
-    ).sqrt()
-    assert moved == pytest.approx(1e-3, rel=1e-2)
+    moved = [a.detach() - b.detach() for a, b in zip(before.parameters(), after.parameters(), strict=True)]
+    assert torch.nn.utils.get_total_norm(moved).item() == pytest.approx(1e-3, rel=1e-2)
     assert lines(run, "step")[0]["gradient_norm"] > 0.01
 
 
@@ -169,7 +171,7 @@ def test_a_signal_finishes_the_step_saves_and_the_same_call_goes_on(tmp_path, nu
         train(tmp_path / "run", method)
     assert caught.value.exit_code == code
     assert signal.getsignal(number) is handler
-    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == caught.value.step <= 7
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")[1]["step"] == caught.value.step == 6
     assert weights(train(tmp_path / "run")) == weights(whole)
 
 

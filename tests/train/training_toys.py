@@ -133,9 +133,15 @@ def lines(run: Run, kind: str) -> list[dict[str, Any]]:
     return kept.to_dict("records")
 
 
+def be_a_child() -> None:
+    """One thread, and loader workers that are forks, as they are by default outside of a forkserver's child."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def train_and_die(folder: Path, call: int, method: dict[str, Any], changes: dict[str, Any]) -> None:
     """Train until the loss is asked for the ``call``-th time, then get SIGKILL."""
-    torch.set_num_threads(1)
+    be_a_child()
     toy = ToyMethod(**method)
 
     def kill(number: int) -> None:
@@ -148,7 +154,7 @@ def train_and_die(folder: Path, call: int, method: dict[str, Any], changes: dict
 
 def train_and_die_writing(folder: Path, write: int, changes: dict[str, Any]) -> None:
     """Train until the ``write``-th checkpoint lies beside its place, whole but not yet moved, then get SIGKILL."""
-    torch.set_num_threads(1)
+    be_a_child()
     replace, seen = os.replace, []
 
     def replace_or_die(source: Path, target: Path) -> None:
@@ -163,15 +169,18 @@ def train_and_die_writing(folder: Path, write: int, changes: dict[str, Any]) -> 
 
 def join(rank: int, port: int, folder: Path, work: Callable[[int, Path], None]) -> None:
     """Be process ``rank`` of two, as torchrun would start it, and do ``work(rank, folder)``."""
-    torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    be_a_child()
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     work(rank, folder)
 
 
 def spawn(target: Callable[..., None], *arguments: Any) -> multiprocessing.Process:
-    """Start ``target`` in a clean process that has torch already (a fork of this one could not train on every machine)."""
+    """Start ``target`` in a clean process that has torch already: after CUDA a fork could not train."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sidelight.train.loop", "sidelight.losses.contrast"])
+    lazily = "torch._dynamo"  # which the first optimiser of a process imports
+    context.set_forkserver_preload(["sidelight.train.loop", "sidelight.losses.contrast", lazily])
     process = context.Process(target=target, args=arguments)
     process.start()
     return process

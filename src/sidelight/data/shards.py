@@ -5,6 +5,7 @@ deleting it deletes that patient's pixels, and the next look at the index notice
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,9 @@ def hashed(salt: str, name: str) -> str:
 def prepare(folder: Path) -> None:
     """Make ``folder`` for its owner's eyes only; :raises DataError: where it cannot be written."""
     try:
+        there = next(part for part in [folder, *folder.parents] if part.exists())
+        if not there.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, "read-only")  # also for root, whom modes do not stop
         for part in [*reversed(folder.parents), folder]:
             if not part.exists():
                 part.mkdir(mode=0o700, exist_ok=True)

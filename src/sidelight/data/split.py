@@ -1,7 +1,8 @@
 """Splits, folds and nested label counts that never cut a group (patient, recording group) in two.
 
-Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and ``label``
-(int class). The order of its rows does not matter: units are sorted by key first, and chance comes from ``seed`` alone.
+Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and
+``label`` (int class). The order of its rows does not matter: units are sorted by key first, and chance comes from
+``seed`` alone.
 """
 
 import heapq
@@ -29,8 +30,8 @@ REPLACEMENTS = 3
 class Split:
     """Unit keys on three sides, each sorted, and the group of every unit.
 
-    ``leaks`` names groups that stand on two sides of a given split which was accepted all the same; it is empty for every split
-    made here. Keys are written as they are given: give hashed ones where a key can identify a person.
+    ``leaks`` names groups that stand on two sides of a given split which was accepted all the same; it is empty for
+    every split made here. Keys are written as they are given: give hashed ones where a key can identify a person.
     :raises SplitError: on a unit without a group.
     """
 
@@ -80,14 +81,15 @@ class Split:
     ) -> "Split":
         """Read and verify a split, sidelight's own or one written by hand (``hash`` and ``leaks`` may then be missing).
 
-        :param unit_group: the groups that count, e.g. a cohort's after near-duplicates were merged; without it the file's own.
+        :param unit_group: the groups that count, e.g. a cohort's with near-duplicates merged; else the file's own.
         :param allow_leak: go on with a split that leaks, its groups named in ``leaks``.
-        :raises SplitError: when the file is missing, malformed or changed since it was hashed, or a group is on two sides.
+        :raises SplitError: when the file is missing, malformed or changed since hashed, or a group is on two sides.
         """
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            sides = [tuple(map(str, content.get(side, []) if side == "valid" else content[side])) for side in SIDES]
+            train, test = (tuple(map(str, content[side])) for side in ("train", "test"))
+            valid = tuple(map(str, content.get("valid", ())))
             groups = {str(unit): str(group) for unit, group in (unit_group or content["unit_group"]).items()}
         except FileNotFoundError:
             raise SplitError(f"The split file {path} does not exist", do="Check the path") from None
@@ -96,16 +98,16 @@ class Split:
                 f"{path} is not a split file ({type(error).__name__}: {error})",
                 expected='JSON with the lists "train", "valid", "test" and the mapping "unit_group"',
             ) from None
-        split = cls(*sides, unit_group=groups)
+        split = cls(train, valid, test, unit_group=groups)
         if content.get("hash", split.hash) != split.hash:
             raise SplitError(
-                f"{path} was changed after it was written: its hash is {content['hash']}, its content says {split.hash}",
+                f"{path} was changed after it was written: it says hash {content['hash']}, its units give {split.hash}",
                 do='Restore the file, or remove its "hash" line if the change is meant',
             )
         leaks = find_leaks(split)
         if leaks and not allow_leak:
             raise _leak_error(split, leaks)
-        return cls(*sides, unit_group=groups, leaks=tuple(leaks))
+        return cls(train, valid, test, unit_group=groups, leaks=tuple(leaks))
 
 
 def split_hash(split: Split) -> str:
@@ -128,13 +130,13 @@ def _leak_error(split: Split, leaks: Sequence[str]) -> SplitError:
     return SplitError(
         f"Group {leaks[0]!r} is on two sides of the split: {' and '.join(where)}{more}",
         expected="all units of a group on one side",
-        do="Move the group's units to one side, or allow it with --allow-leak (allow_leak=True): results are then marked as leaking",
+        do="Move the group's units to one side, or go on with --allow-leak (allow_leak=True): results will say so",
     )
 
 
 @dataclass(frozen=True)
 class _Units:
-    """Units sorted by key: keys and groups as strings, class index [N], group index [N]; units per group and class [G, C]."""
+    """Units sorted by key: keys and groups as strings, class and group index [N]; units by group and class [G, C]."""
 
     keys: Array
     groups: list[str]
@@ -182,9 +184,9 @@ def _prepare(units: pd.DataFrame) -> _Units:
 def _assign(table: Floats, shares: Floats, rng: np.random.Generator) -> Array:
     """Part number of each group [G]: class by class, in groups and in units, every part gets close to its share.
 
-    Greedy: groups of rare classes first, then large ones; a group goes to a part that still lacks its rarest class, among those to
-    the one that leaves the smallest squared distance from the shares. Then every group is placed anew a few times, unless its part
-    would lose a class by it.
+    Greedy: groups of rare classes first, then large ones; a group goes to a part that still lacks its rarest class,
+    among those to the one that leaves the smallest squared distance from the shares. Then every group is placed anew a
+    few times, unless its part would lose a class by it.
     """
     holders = (table > 0).sum(axis=0)
     goals = np.concatenate([table / table.sum(axis=0), (table > 0) / holders], axis=1)
@@ -211,8 +213,8 @@ def _assign(table: Floats, shares: Floats, rng: np.random.Generator) -> Array:
 def group_split(units: pd.DataFrame, fractions: Sequence[float], seed: int) -> Split:
     """Split by group, stratified by class; ``fractions`` = (train, test) or (train, valid, test), adding up to 1.
 
-    Shares hold as closely as whole groups allow; each side gets every class that enough groups hold, train first, then the larger.
-    A side of fraction 0 stays empty.
+    Shares hold as closely as whole groups allow; each side gets every class that enough groups hold, train first, then
+    the larger. A side of fraction 0 stays empty.
     :raises SplitError: when fractions do not add up or there are fewer groups than sides.
     """
     table = _prepare(units)
@@ -234,7 +236,8 @@ def group_split(units: pd.DataFrame, fractions: Sequence[float], seed: int) -> S
 def k_folds(units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = True) -> list[Split]:
     """k splits by group, stratified by class: fold i is the test side of split i, the others its train side.
 
-    :param require_classes: every class must occur in every fold; False accepts folds without, where pooled scores still work.
+    :param require_classes: every class must occur in every fold; False accepts folds without, where pooled scores still
+        work.
     :raises SplitError: when there are fewer groups than folds, or a class is absent from a fold.
     """
     table = _prepare(units)
@@ -254,7 +257,7 @@ def _require_classes(table: _Units, part: Array, k: int) -> None:
         if len(absent):
             holders = int((table.table[:, absent[0]] > 0).sum())
             raise SplitError(
-                f"Class {table.classes[absent[0]]} is absent from fold {fold + 1} of {k}: only {holders} of the groups hold it",
+                f"Class {table.classes[absent[0]]} is absent from fold {fold + 1} of {k}: {holders} groups hold it",
                 do=f"Use fewer folds{f' ({holders})' if holders > 1 else ''} or leave one group out",
             )
 
@@ -273,7 +276,7 @@ def leave_one_group_out(units: pd.DataFrame) -> list[Split]:
     if len(single):
         group = table.groups[int(table.table[:, single[0]].argmax())]
         raise SplitError(
-            f"Class {table.classes[single[0]]} comes from group {group!r} alone: left out, nothing of it remains to learn from",
+            f"Class {table.classes[single[0]]} comes from group {group!r} alone: left out, none of it remains to learn",
             do="Leave the class out of the task, or add patients",
         )
     part = np.arange(count)
@@ -282,18 +285,18 @@ def leave_one_group_out(units: pd.DataFrame) -> list[Split]:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """``subsets``: count -> that many unit keys, each subset a prefix of the larger ones. ``left_out``: count -> why it is not there."""
+    """Label count -> that many unit keys, each subset a prefix of the larger ones; counts left out -> the reason."""
 
     subsets: dict[int, list[str]]
     left_out: dict[int, str]
 
 
 def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_groups_per_class: int = 2) -> LabelCounts:
-    """Nested labelled subsets of ``counts`` units, balanced over classes as far as they last, from as many groups as possible.
+    """Nested labelled subsets of ``counts`` units: balanced over classes while they last, from many groups.
 
-    One order of all units is drawn: classes take turns, and a class takes its next unit from the group that has given the fewest.
-    A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class`` groups, or that exceeds
-    the units there are, is left out with its reason.
+    One order of all units is drawn: classes take turns, and a class takes its next unit from the group that has given
+    the fewest. A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class``
+    groups, or that exceeds the units there are, is left out with its reason.
     :raises SplitError: when a class comes from fewer than ``min_groups_per_class`` groups altogether.
     """
     table = _prepare(units)

@@ -27,21 +27,25 @@ def working(frames: Array, size: int, channels: int) -> Array:
 
     Colour becomes grey by luma; grey becomes three equal channels.
     """
-    if channels == 1 and frames.ndim == 4:
-        frames = grey(frames)
-    planes = frames[:, None] if frames.ndim == 3 else np.moveaxis(frames, -1, 1)
-    small = np.empty((*planes.shape[:2], size, size), frames.dtype)
-    for target, source in zip(small.reshape(-1, size, size), planes.reshape(-1, *planes.shape[2:]), strict=True):
-        target[:] = _squash(source, size)
-    return np.repeat(small, 3, axis=1) if channels == 3 and small.shape[1] == 1 else small
+    squash = _squash_8 if frames.dtype == np.uint8 else _squash_16
+    small = np.stack([squash(frame, size, channels) for frame in frames])
+    if small.ndim == 4:
+        return np.ascontiguousarray(np.moveaxis(small, -1, 1))
+    return np.repeat(small[:, None], channels, axis=1)
 
 
-def _squash(plane: Array, size: int) -> Array:
-    if plane.shape == (size, size):
-        return plane
-    if plane.dtype == np.uint8:
-        image = Image.fromarray(np.ascontiguousarray(plane))
-        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-    deep = Image.fromarray(plane.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+def _squash_8(frame: Array, size: int, channels: int) -> Array:
+    image = Image.fromarray(frame)
+    if channels == 1 and image.mode != "L":
+        image = image.convert("L")
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _squash_16(frame: Array, size: int, channels: int) -> Array:
+    if frame.ndim == 3 and channels == 1:
+        frame = grey(frame)
+    if frame.ndim == 3:
+        return np.stack([_squash_16(frame[..., c], size, 1) for c in range(3)], axis=-1)
+    deep = Image.fromarray(frame.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
     rounded: Array = np.clip(np.rint(np.asarray(deep)), 0, 65535).astype(np.uint16)
     return rounded

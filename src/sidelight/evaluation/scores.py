@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
@@ -125,7 +124,7 @@ def _predictor(
     budget = settings.finetune
     if protocol == "finetune_last":
         budget = budget.model_copy(update={"layers": "last_block"})
-    device = torch.device(encoder.device)
+    device = encoder.mean.device
     bf16 = settings.precision == "bf16"
 
     def predict(a: np.ndarray, b: np.ndarray, fold: int) -> dict[str, np.ndarray]:

@@ -126,7 +126,7 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
         optimizer.zero_grad()
-        functional.cross_entropy(logits.float(), target).backward()
+        functional.cross_entropy(logits.float(), target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % every == 0 or step == settings.steps:
             yield step, model

@@ -58,15 +58,15 @@ class Excluded:
     key_groups: Tensor | None = None
     allowed: Tensor | None = None
 
-    def fill(self, logits: Tensor, block: Block) -> Tensor:
-        """Set the excluded entries of ``logits`` [l, n, M], the rows ``block`` of the whole, in place."""
-        low = floor(logits.dtype)
+    def penalty(self, block: Block, like: Tensor, keys: int) -> Tensor:
+        """``floor`` where a key is excluded and else 0, [l, n, M], for the rows ``block`` of the whole."""
+        penalty, low = like.new_zeros(*like.shape[:2], keys), floor(like.dtype)
         if self.groups is not None and self.key_groups is not None:
             same = self.groups[block].unsqueeze(-1) == self.key_groups[block[0]].unsqueeze(-2)
-            logits = logits.masked_fill_(same, low)
+            penalty = penalty.masked_fill_(same, low)
         if self.allowed is not None:
-            logits = logits.masked_fill_(~self.allowed[block], low)
-        return logits if self.own is None else logits.scatter_(-1, self.own[block], low)
+            penalty = penalty.masked_fill_(~self.allowed[block], low)
+        return penalty if self.own is None else penalty.scatter_(-1, self.own[block], low)
 
 
 def log_sum_exp(queries: Tensor, keys: Tensor, excluded: Excluded, rows: int | None) -> Tensor:
@@ -89,12 +89,19 @@ def log_sum_exp(queries: Tensor, keys: Tensor, excluded: Excluded, rows: int | N
 
 
 def _row_sums(queries: Tensor, keys: Tensor, excluded: Excluded, block: Block) -> Tensor:
-    # One contrast as a plain matrix product: a batch of one is slower on CPUs.
-    transposed = keys.mT if len(keys) > 1 else keys[0].mT
-    logits = excluded.fill(queries @ transposed, block)
+    logits = _add_product(excluded.penalty(block, queries, keys.shape[1]), queries, keys)
     # In place, so that a block keeps one matrix. The maximum may be a constant: the sum does not depend on it.
     top = logits.detach().amax(-1, keepdim=True)
     return logits.sub_(top).exp_().sum(-1).log() + top.squeeze(-1)
+
+
+def _add_product(penalty: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """``penalty + queries keys^T``: as its gradient needs no mask, a block has one matrix less in backward."""
+    if torch._C._are_functorch_transforms_active():
+        return penalty + queries @ keys.mT  # vmap cannot write a batch into the penalty
+    if len(queries) == 1:  # a batch of one is slower than a plain product
+        return penalty[0].detach().addmm_(queries[0], keys[0].mT)
+    return penalty.baddbmm_(queries, keys.mT)
 
 
 def _blocks(queries: Tensor, keys: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Block]]:

@@ -61,7 +61,7 @@ class MethodBase(nn.Module):
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
     def feed(self, pixels: Any, rows: Integers | None = None) -> Any:
-        """What the loop needs of the data (:class:`sidelight.train.loader.Feed`); ``rows`` of the pixel index, None is all."""
+        """What the loop needs of the data (:class:`sidelight.train.loader.Feed`); ``rows`` of the pixel index or all."""
         raise NotImplementedError
 
     def loss(self, batch: Any, *, gather: Gather = identity) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ from sidelight.errors import ConfigError
 from sidelight.methods.base import Integers, MethodBase
 from sidelight.methods.pictures import save_pictures
 from sidelight.views.augment import Augment
-from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, finish
-
-ROLES = ("train", "valid", "extra")
+from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
 
 
 class AugmentSettings(Settings):
@@ -43,17 +41,21 @@ class ClipSettings(PretrainSettings):
 
     pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
         "standard",
-        description="standard: the outer ones of three frames, each mixed with the middle one; inner: two random mixtures; "
-        "uscl: one shared mixing weight; two: two frames; single: one frame twice",
+        description="standard: the outer two of three frames, each mixed with the middle one; inner: two random "
+        "mixtures; uscl: one shared mixing weight; two: two frames; single: one frame twice",
     )
-    max_gap: float | None = Field(None, gt=0, description="largest distance between a pair's frames; none is unrestricted")
+    max_gap: float | None = Field(
+        None, gt=0, description="largest distance between a pair's frames; none is unrestricted"
+    )
     gap_unit: Literal["frames", "seconds"] = "frames"
     inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
     aug_first: bool = Field(False, description="augment frames before mixing them, not after")
     truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
     pairs_per_clip: int = Field(4, ge=1, description="pairs of each clip in an epoch")
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
-    mean: float | None = Field(None, description="normalisation of all channels; none is the architecture's or the weights' own")
+    mean: float | None = Field(
+        None, description="normalisation of all channels; none is the architecture's or the weights' own"
+    )
     std: float | None = Field(None, gt=0)
     temperature: float = Field(0.5, gt=0)
     projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
@@ -63,7 +65,7 @@ class ClipSettings(PretrainSettings):
 class ClipMethod(MethodBase):
     """A method whose batches are pairs of frames."""
 
-    Settings = ClipSettings
+    Settings: ClassVar[type[PretrainSettings]] = ClipSettings
 
     def weigh(self, left: Tensor, right: Tensor, gap: Tensor, max_gap: Tensor) -> Tensor | None:
         """Weights [N] of pairs by their features [N,D] and distances [N]; None where all pairs count the same."""
@@ -77,7 +79,12 @@ class ClipMethod(MethodBase):
     def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
         """Which of ``rows`` train, which give the validation loss ("valid"), which come beside the batch ("extra")."""
         s = self.settings
-        return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=2 if s.repel == "other_patient" else 1)
+        return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups)
+
+    @property
+    def least_groups(self) -> int:
+        """Groups that a role needs so that its pairs have negatives, and partners when they are broken on purpose."""
+        return 2 if self.settings.repel == "other_patient" or self.settings.shuffle_pairs else 1
 
     def feed(self, pixels: Pixels, rows: Integers | None = None) -> "ClipFeed":
         """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all)."""
@@ -85,19 +92,15 @@ class ClipMethod(MethodBase):
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         roles = self.roles(rows, pixels.index["group"].to_numpy()[rows])
         augment = Augment(size=s.image_size, **s.augment.model_dump())
-        return ClipFeed(
-            train_rows=roles["train"],
-            valid_rows=roles.get("valid", rows[:0]),
-            extra_rows=roles.get("extra", rows[:0]),
-            draws=s.pairs_per_clip,
-            pixels=pixels,
-            sources={
-                role: PairSource(pixels, self.recipe(role), augment, s.seed, broken=s.shuffle_pairs and role != "extra")
-                for role in ROLES
-            },
-            augment=augment,
-            seed=s.seed,
-        )
+        sources = {
+            role: PairSource(
+                pixels, self.recipe(role), augment, s.seed, broken=s.shuffle_pairs and role != "extra", pool=chosen
+            )
+            for role, chosen in roles.items()
+            if len(chosen)
+        }
+        train, valid, extra = (roles.get(role, rows[:0]) for role in ("train", "valid", "extra"))
+        return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources)
 
     def illustrate(self, feed: "ClipFeed", folder: Path) -> None:
         """Store example pairs, pair weights and one clip's strip of weights in the run folder."""
@@ -114,17 +117,14 @@ class ClipFeed:
     draws: int
     pixels: Pixels
     sources: dict[str, PairSource]
-    augment: Augment
-    seed: int
 
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> tuple[int, Any]:
-        """The frames of a batch on the host, with the epoch that their augmentation needs."""
-        return epoch, self.sources[role].raw(epoch, rows, draws)
+    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPairs:
+        """Frames and mixing weights of one pair per row, on the host."""
+        return self.sources[role].raw(epoch, rows, draws)
 
-    def finish(self, raw: tuple[int, Any], device: torch.device) -> ClipPairs:
+    def finish(self, raw: RawPairs, device: torch.device) -> ClipPairs:
         """The batch on ``device``, mixed and augmented."""
-        epoch, pairs = raw
-        return finish(pairs, self.augment, seed=self.seed, epoch=epoch, device=device)
+        return self.sources["train"].finish(raw, device)
 
     def names(self, rows: Integers) -> list[str]:
         """Hashes of the rows' items, 16 hex digits."""
@@ -139,10 +139,12 @@ def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
 def deal(
     rows: Integers, groups: NDArray[Any], shares: Mapping[str, float], *, seed: int, least: int = 1
 ) -> dict[str, Integers]:
-    """Deal whole groups, in an order drawn from ``seed``, to roles until each has its share of the rows; the rest is "train".
+    """Deal whole groups, in an order drawn from ``seed``, to roles until each has its share of the rows; the rest is
+    "train".
 
     :param groups: [N] the group of each of ``rows`` [N].
-    :param shares: role to fraction of the rows; 0 gives none, anything else at least two rows of at least ``least`` groups.
+    :param shares: role to fraction of the rows; 0 gives none, anything else at least two rows of at least ``least``
+        groups.
     :return: disjoint rows by role, in the order of ``rows``.
     :raises ConfigError: when nothing is left to train on.
     """

@@ -1,39 +1,47 @@
 r"""Meta-USCL: mixed frames of one ultrasound clip attract, and a small network learns how much each pair counts.
 
-Chen et al.: Generating and Weighting Semantically Consistent Sample Pairs for Ultrasound Contrastive Learning (Meta-USCL,
-IEEE TMI), which builds on USCL (MICCAI 2021); the fixed weights by distance are from IVPP (Frontiers in Imaging, 2024).
+Chen et al.: Generating and Weighting Semantically Consistent Sample Pairs for Ultrasound Contrastive Learning
+(Meta-USCL, IEEE TMI), which builds on USCL (MICCAI 2021); the fixed weights by distance are from IVPP (Frontiers in
+Imaging, 2024).
 
-A *positive pair interpolator* makes two views of one clip by mixing frames (``pairs``; :mod:`sidelight.views.clips`). Encoder f
-gives h = f(x), projector g (Linear-ReLU-Linear, no batch normalisation) gives z = g(h). With tau = 0.5 and l_i the mean of both
-anchors' NT-Xent losses of pair i, theta minimises the weighted contrast
+A *positive pair interpolator* makes two views of one clip by mixing frames (``pairs``; :mod:`sidelight.views.clips`).
+Encoder f gives h = f(x), projector g (Linear-ReLU-Linear, no batch normalisation) gives z = g(h). With tau = 0.5 and
+l_i the mean of both anchors' NT-Xent losses of pair i, theta minimises the weighted contrast
 
-    L(theta, alpha) = sum_i w_i l_i / sum_j w_j,            w_i = W_alpha(h_i^left, h_i^right),                              (1)
+    L(theta, alpha) = sum_i w_i l_i / sum_j w_j,            w_i = W_alpha(h_i^left, h_i^right),                 (1)
 
-where W, the contrastive meta weight net, is Linear(2D, 10)-ReLU-Linear(10, 1)-sigmoid. Before each step, alpha is moved by Adam
-so that the encoder's next SGD step would lower the unweighted loss of clean *meta pairs*, two augmentations of one frame:
+where W, the contrastive meta weight net, is Linear(2D, 10)-ReLU-Linear(10, 1)-sigmoid. Before each step, alpha is moved
+by Adam so that the encoder's next SGD step would lower the unweighted loss of clean *meta pairs*, two augmentations of
+one frame:
 
-    alpha* = argmin_alpha L_meta(theta*(alpha)),            theta*(alpha) = argmin_theta L(theta, alpha),                      (2)
-    theta^ = theta - eta (mu v + grad_theta L(theta, alpha) + lambda theta),    alpha <- Adam(grad_alpha L_meta(theta^)).      (3)
+    alpha* = argmin_alpha L_meta(theta*(alpha)),            theta*(alpha) = argmin_theta L(theta, alpha),       (2)
+    theta^ = theta - eta (mu v + grad_theta L(theta, alpha) + lambda theta),
+    alpha <- Adam(grad_alpha L_meta(theta^)).                                                                   (3)
 
-``weights`` chooses ``meta`` (1-3), ``distance``, w = (max_gap - gap + 1) / (max_gap + 1), or ``uniform``. ``meta_step`` chooses how
-(3) is differentiated: ``jvp`` exactly, by one forward-mode pass; ``exact`` by differentiating twice, its oracle; ``head`` by
-looking ahead with the projector alone on features that are computed once, which is cheap and ignores the encoder's part.
+``weights`` chooses ``meta`` (1-3), ``distance``, w = (max_gap - gap + 1) / (max_gap + 1), or ``uniform``.
+``meta_step`` chooses how (3) is differentiated: ``jvp`` exactly, by one forward-mode pass; ``exact`` by differentiating
+twice, its oracle; ``head`` by looking ahead with the projector alone on features that are computed once, which is cheap
+and ignores the encoder's part.
 
 Deviations of ``default`` from the paper
-    Training, validation and meta clips are disjoint by patient or recording group; meta pairs use any frame of their clip.
-    W's inputs are detached in (3), as Meta-Weight-Net does and as the paper's own last step does. W reads (abs(h_l - h_r),
-    h_l * h_r), since on the concatenation it sees kinds of images but hardly whether a pair matches. Images keep the data's
-    channels. Several pairs of a clip make an epoch. Views of one clip never repel each other. Learning rates are ours.
+    Training, validation and meta clips are disjoint by patient or recording group; meta pairs use any frame of their
+    clip. W's inputs are detached in (3), as Meta-Weight-Net does and as the paper's own last step does. W reads
+    (abs(h_l - h_r), h_l * h_r), since on the concatenation it sees kinds of images but hardly whether a pair matches.
+    Images keep the data's channels. Several pairs of a clip make an epoch. Views of one clip never repel each other.
+    Learning rates are ours.
 ``paper`` keeps, by name
     The meta set is a random fifth of all clips, training clips among them, and clips, not patients, are split
-    (``meta_set = "published"``); meta pairs show frame 0 only (``meta_frame = "first"``); gradients also flow through W's inputs in the
-    look-ahead (``attached``); mixtures are cut to whole grey values; three equal channels are normalised by .18 / .24; the kept
-    checkpoint has the lowest validation loss, on clips that may be meta clips too; views of one clip repel like any other.
-    Not kept: failed steps are errors here, and ``--lr_meta`` of the published code, which had no effect, does not exist.
-    The two views go through f in separate passes, so that each has its own batch statistics, under both profiles.
+    (``meta_set = "published"``); meta pairs show frame 0 only (``meta_frame = "first"``); gradients also flow through
+    W's inputs in the look-ahead (``attached``); mixtures are cut to whole grey values; three equal channels are
+    normalised by .18 / .24; the kept checkpoint has the lowest validation loss, on clips that may be meta clips too;
+    views of one clip repel like any other. Not kept: training does not skip steps that fail. The look-ahead takes the
+    optimiser's scheduled learning rate, as the published code does whatever its own option for it says.
+``both``
+    The two views go through f in separate passes, so that each has its own batch statistics.
 Limits
-    (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the precision of
-    the main step, ignores ``clip_norm``, and over several processes it is computed by each on the gathered batch.
+    (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the
+    precision of the main step, ignores ``clip_norm``, and over several processes it is computed by each on the gathered
+    batch.
 """
 
 import copy
@@ -48,6 +56,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sidelight.config import PretrainSettings
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, Integers, identity
@@ -78,11 +87,13 @@ class MetaUSCLSettings(ClipSettings):
     weight_inputs: Literal["concat", "symmetric"] = "symmetric"
     lr_meta: float = Field(1e-3, gt=0, description="learning rate of the weight net's Adam")
     meta_fraction: float = Field(0.1, gt=0, lt=1, description="share of clips that give the meta pairs")
-    meta_batch_size: int | None = Field(None, ge=2, description="meta pairs of a step; none is batch_size, which is the most")
+    meta_batch_size: int | None = Field(
+        None, ge=2, description="meta pairs of a step; none is batch_size, which is the most"
+    )
     meta_set: Literal["disjoint", "published"] = Field(
         "disjoint", description="published: any clips, training ones too, and clips are split, not patients"
     )
-    meta_frame: Literal["any", "first"] = "any"
+    meta_frame: Literal["random", "first"] = "random"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -94,14 +105,16 @@ class MetaUSCLSettings(ClipSettings):
         if self.weights == "meta" and self.accumulate > 1:
             raise ConfigError(f"weights=meta cannot accumulate {self.accumulate} batches", do="Set accumulate=1")
         if self.attached and self.meta_step != "exact":
-            raise ConfigError(f"attached weights need the second derivative, not meta_step={self.meta_step}", do="Set meta_step=exact")
+            raise ConfigError(
+                f"attached weights need the second derivative, not meta_step={self.meta_step}", do="Set meta_step=exact"
+            )
         return self
 
 
 class MetaUSCL(ClipMethod):
     """Mixed frames of one clip against those of other clips, each pair with a weight that is learned."""
 
-    Settings = MetaUSCLSettings
+    Settings: ClassVar[type[PretrainSettings]] = MetaUSCLSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {},
         "paper": {
@@ -146,14 +159,15 @@ class MetaUSCL(ClipMethod):
     NOT_FROM_PAPER = ("max_frames", "working_size", "max_bad_fraction")
 
     def build_heads(self) -> None:
-        """Projector g, weight net W with its own Adam, and the empty copy of f and g that the look-ahead runs through."""
+        """Projector g, weight net W with its own Adam, and the empty copy of f and g that the look-ahead uses."""
         dim = self.encoder.dim
         self.projector = mlp(dim, dim, self.settings.projection)
         if self.settings.weights == "meta":
             self.weight_net = CMWNet(dim, self.settings.weight_inputs)
             self.meta_adam = torch.optim.Adam(self.weight_net.parameters(), lr=self.settings.lr_meta)
-            # Structure without storage, in a tuple so that it is no submodule. Batch normalisation that synchronises processes has
-            # no forward mode; the loop may put it into the method itself, but the meta part sees the gathered batch anyway.
+            # Structure without storage, in a tuple so that it is no submodule. Batch normalisation that synchronises
+            # processes has no forward mode; the loop may put it into the method itself, but the meta part sees the
+            # gathered batch anyway.
             self._structure = (copy.deepcopy(_Branch(self.encoder, self.projector)).to("meta").train(),)
 
     def parameters_to_train(self) -> list[nn.Parameter]:
@@ -191,7 +205,9 @@ class MetaUSCL(ClipMethod):
         if self.settings.weights != "meta":
             return {}
         if extra is None:
-            raise TrainingError("weights=meta has no meta clips", do="Raise meta_fraction, or set weights=uniform or distance")
+            raise TrainingError(
+                "weights=meta has no meta clips", do="Raise meta_fraction, or set weights=uniform or distance"
+            )
         batch, extra = batch.map(gather), extra.map(gather)
         extra = extra.map(lambda tensor: tensor[: self.settings.meta_batch_size])
         with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
@@ -207,23 +223,29 @@ class MetaUSCL(ClipMethod):
     def meta_gradient(self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer) -> MetaGradient:
         """grad_alpha L_meta(theta^) in the way that ``meta_step`` says."""
         head = self.settings.meta_step == "head"
-        named = {name: p for name, p in self.named_parameters() if name.startswith(("encoder.", "projector."))}
-        theta = {name: p for name, p in named.items() if p.requires_grad and not (head and name.startswith("encoder."))}
+        named: Tensors = {name: p for name, p in self.named_parameters() if name.startswith(("encoder.", "projector."))}
+        theta: Tensors = {
+            name: p for name, p in named.items() if p.requires_grad and not (head and name.startswith("encoder."))
+        }
         fixed = {name: p.detach() for name, p in named.items() if name not in theta}
         views = [batch.left, batch.right, extra.left, extra.right]
         if head:
             with torch.no_grad():
                 views = [self._run(named, view)[0] for view in views]
 
-        def contrast(parameters: Tensors, two: list[Tensor], pairs: ClipPairs, reduction: str) -> tuple[Tensor, ...]:
-            (h_left, z_left), (h_right, z_right) = (self._run(fixed | parameters, view, from_features=head) for view in two)
-            return self._contrast(z_left, z_right, pairs, None, identity, reduction), h_left, h_right
+        def pairs(theta: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+            (h_left, z_left), (h_right, z_right) = (self._run(fixed | theta, view, head) for view in views[:2])
+            return self._contrast(z_left, z_right, batch, None, identity, "none"), h_left, h_right
+
+        def meta(theta: Tensors) -> Tensor:
+            (_, left), (_, right) = (self._run(fixed | theta, view, head) for view in views[2:])
+            return self._contrast(left, right, extra, None, identity)
 
         problem = BiLevel(
             parameters=theta,
-            pairs=lambda parameters: contrast(parameters, views[:2], batch, "none"),  # type: ignore[arg-type,return-value]
-            meta=lambda parameters: contrast(parameters, views[2:], extra, "mean")[0],
+            pairs=pairs,
             weigh=self.weight_net,
+            meta=meta,
             alpha=tuple(self.weight_net.parameters()),
             ahead=LookAhead.of(theta, optimizer),
         )
@@ -238,7 +260,13 @@ class MetaUSCL(ClipMethod):
         return features, projections
 
     def _contrast(
-        self, left: Tensor, right: Tensor, batch: ClipPairs, weights: Tensor | None, gather: Gather, reduction: str = "mean"
+        self,
+        left: Tensor,
+        right: Tensor,
+        batch: ClipPairs,
+        weights: Tensor | None,
+        gather: Gather,
+        reduction: str = "mean",
     ) -> Tensor:
         groups = repel_groups(batch, self.settings.repel)
         return nt_xent(
@@ -254,7 +282,7 @@ class MetaUSCL(ClipMethod):
         """Pairs as the settings say; meta pairs are one frame twice."""
         if role != "extra":
             return super().recipe(role)
-        return PairRecipe(mode="single", max_gap=None, gap_unit="frames")
+        return PairRecipe(mode="single", single_frame=self.settings.meta_frame)
 
     def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
         """Training, validation and meta clips; the last only where weights are learned."""
@@ -263,10 +291,10 @@ class MetaUSCL(ClipMethod):
             return super().roles(rows, groups)
         if s.meta_set == "disjoint":
             shares = {"valid": s.valid_fraction, "extra": s.meta_fraction}
-            return deal(rows, groups, shares, seed=s.seed, least=2 if s.repel == "other_patient" else 1)
+            return deal(rows, groups, shares, seed=s.seed, least=self.least_groups)
         count = max(round(s.meta_fraction * len(rows)), 2)
         extra = np.sort(np.random.default_rng([s.seed, len(rows)]).permutation(rows)[:count])
-        return {**deal(rows, rows, {"valid": s.valid_fraction}, seed=s.seed), "extra": extra}
+        return {**deal(rows, rows, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups), "extra": extra}
 
     def state_tensors(self) -> dict[str, Tensor]:
         """W's Adam: ``adam.<index>.<slot>``."""

@@ -1,19 +1,22 @@
 r"""How much each pair counts: a fixed weight by distance, or a small network trained by one-step look-ahead.
 
-Any contrast over N pairs can use it. With per-pair losses l_i, weights w_i = W_alpha(h_i^left, h_i^right) and their shares
-w^_i = w_i / sum_j w_j, the encoder minimises L(theta, alpha) = sum_i w^_i l_i(theta), while alpha minimises the loss of clean
-"meta" pairs after one step of the encoder's own SGD:
+Any contrast over N pairs can use it. With per-pair losses l_i, weights w_i = W_alpha(h_i^left, h_i^right) and their
+shares w^_i = w_i / sum_j w_j, the encoder minimises L(theta, alpha) = sum_i w^_i l_i(theta), while alpha minimises the
+loss of clean "meta" pairs after one step of the encoder's own SGD:
 
-    theta^(alpha) = theta - eta (mu v + grad L(theta, alpha) + lambda theta),        alpha <- Adam(alpha, grad_alpha L_meta(theta^)).
+    theta^(alpha) = theta - eta (mu v + grad L(theta, alpha) + lambda theta),
+    alpha        <- Adam(alpha, grad_alpha L_meta(theta^)).
 
-theta^ is linear in the shares, so no second-order graph is needed: with g = grad L_meta at theta^ and s_i = <g, grad l_i(theta)>,
+theta^ is linear in the shares, so no second-order graph is needed: with g = grad L_meta at theta^ and
+s_i = <g, grad l_i(theta)>,
 
     grad_alpha L_meta = -eta sum_i s_i grad_alpha w^_i,        dL_meta/dw_i = -(eta / sum_j w_j) (s_i - sum_j w^_j s_j),
 
-and s is one forward-mode derivative of theta -> (l_1, ..., l_N) in direction g (:func:`meta_gradient_jvp`). A pair gains weight if
-and only if its gradient agrees with the meta gradient more than the weighted average pair's does.
+and s is one forward-mode derivative of theta -> (l_1, ..., l_N) in direction g (:func:`meta_gradient_jvp`). A pair
+gains weight if and only if its gradient agrees with the meta gradient more than the weighted average pair's does.
 
-Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Meta-USCL, for pairs; IVPP (2024) for distances.
+Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Meta-USCL, for pairs; IVPP (2024) for
+distances.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +36,8 @@ class CMWNet(nn.Module):
     """Contrastive meta weight net: the features of a pair to its weight in (0, 1).
 
     :param dim: length D of a feature vector.
-    :param inputs: "concat" reads (left, right), as published: 2D -> 10 -> 1, 10,261 parameters at D = 512; it sees what kind of
-        image a pair is and hardly whether its views match. "symmetric" reads (abs(left - right), left * right).
+    :param inputs: "concat" reads (left, right), as published: 2D -> 10 -> 1, 10,261 parameters at D = 512; it sees what
+        kind of image a pair is and hardly whether its views match. "symmetric" reads (abs(left - right), left * right).
     """
 
     def __init__(self, dim: int, inputs: Literal["concat", "symmetric"] = "concat") -> None:
@@ -52,7 +55,8 @@ class CMWNet(nn.Module):
 def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
     """(max_gap - gap + 1) / (max_gap + 1): 1 at distance 0, falling linearly, positive up to ``max_gap`` (IVPP, 2024).
 
-    :param gap: [N] distance between the two views of a pair; ``max_gap`` [N] or scalar: the largest possible, same unit.
+    :param gap: [N] distance between the two views of a pair; ``max_gap`` [N] or scalar: the largest possible, same
+        unit.
     """
     return (max_gap - gap.clamp(max=max_gap) + 1) / (max_gap + 1)
 
@@ -72,7 +76,8 @@ class LookAhead:
         """
         groups = optimizer.param_groups
         plain = isinstance(optimizer, torch.optim.SGD) and not any(
-            group["dampening"] or group["nesterov"] or group["maximize"] or group["lr"] != groups[0]["lr"] for group in groups
+            group["dampening"] or group["nesterov"] or group["maximize"] or group["lr"] != groups[0]["lr"]
+            for group in groups
         )
         if not plain:
             raise ConfigError(
@@ -84,16 +89,15 @@ class LookAhead:
         hyper = {id(parameter): group for group in groups for parameter in group["params"]}
         for name, parameter in parameters.items():
             group = hyper[id(parameter)]
-            step = group["weight_decay"] * parameter.detach()
+            still[name] = parameter.detach() * (1 - rate * group["weight_decay"])
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
-                step = step + group["momentum"] * buffer
-            still[name] = parameter.detach() - rate * step
+                still[name].add_(buffer, alpha=-rate * group["momentum"])
         return cls(still, rate)
 
     def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
         """The parameters after a step along ``gradients``, which come in the order of the parameters."""
-        return {name: start - self.rate * g for (name, start), g in zip(self.still.items(), gradients, strict=True)}
+        return {name: start.add(g, alpha=-self.rate) for (name, start), g in zip(self.still.items(), gradients, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class BiLevel:
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """What a meta step finds: ``gradients`` of alpha, ``weights`` [N] before the step, ``loss`` of the meta pairs after the look-ahead."""
+    """``gradients`` of alpha, ``weights`` [N] before its step, ``loss`` of the meta pairs after the look-ahead."""
 
     gradients: tuple[Tensor, ...]
     weights: Tensor

@@ -1,8 +1,9 @@
 """What a run shows of its pairs: examples, the weights of many pairs, and one clip frame by frame.
 
-Files in the run folder, as the report reads them: ``examples.safetensors`` (left, right uint8 [K,C,S,S]; similarity, weight,
-gap float32 [K]), ``weights.safetensors`` (weight float32 [N]), ``strip.safetensors`` (frames uint8 [F,C,S,S]; similarity,
-weight float32 [F], of the pairs of the first frame with each). Similarity is the cosine of the encoder's features.
+Files in the run folder, as the report reads them: ``examples.safetensors`` (left, right uint8 [K,C,S,S]; similarity,
+weight, gap float32 [K]), ``weights.safetensors`` (weight float32 [N]), ``strip.safetensors`` (frames uint8 [F,C,S,S];
+similarity, weight float32 [F], of the pairs of the first frame with each). Similarity is the cosine of the encoder's
+features.
 """
 
 from pathlib import Path
@@ -22,12 +23,12 @@ EXAMPLES, WEIGHED, FRAMES = 12, 256, 10
 @torch.no_grad()
 def save_pictures(method: "ClipMethod", feed: "ClipFeed", folder: Path) -> None:
     """Write the three files; weights and strip only where the method weighs pairs."""
-    rows = feed.valid_rows if len(feed.valid_rows) >= EXAMPLES else feed.train_rows
+    role, rows = ("valid", feed.valid_rows) if len(feed.valid_rows) >= EXAMPLES else ("train", feed.train_rows)
     repeats = -(-WEIGHED // len(rows))
     every = np.tile(rows, repeats)[:WEIGHED]
     draws = np.repeat(np.arange(repeats), len(rows))[:WEIGHED]
     device = method.encoder.mean.device
-    batch = feed.finish(feed.raw(0, every, draws, "valid"), device)
+    batch = feed.finish(feed.raw(0, every, draws, role), device)
     left, right = _features(method, batch.left), _features(method, batch.right)
     weights = method.weigh(left, right, batch.gap, batch.max_gap)
     shown = slice(0, EXAMPLES)
@@ -50,8 +51,9 @@ def _strip(method: "ClipMethod", feed: "ClipFeed", rows: np.ndarray, path: Path)
     frames = method.encoder.preprocess(feed.pixels.read(row, at.tolist())).to(method.encoder.mean.device)
     features = _features(method, frames)
     first = features[:1].expand_as(features)
-    gap = torch.as_tensor(at, dtype=torch.float32, device=features.device)
-    weights = method.weigh(first, features, gap, torch.full_like(gap, length - 1))
+    numbers = feed.pixels.numbers(row)
+    gap = torch.as_tensor(numbers[at] - numbers[0], dtype=torch.float32, device=features.device)
+    weights = method.weigh(first, features, gap, gap.max())
     if weights is not None:
         similarity = torch.cosine_similarity(first, features)
         _write(path, {"frames": _bytes(frames), "similarity": similarity.float(), "weight": weights.float()})

@@ -2,8 +2,8 @@ r"""SimCLR on the frames of clips: two augmentations of one frame attract, frame
 
 Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations (ICML 2020).
 
-Each clip gives a frame, augmented twice; encoder f and projector g (Linear-ReLU-Linear, as in section 4.2) map both to z, and
-NT-Xent (equation 1), over the 2N views of a batch, is minimised:
+Each clip gives a frame, augmented twice; encoder f and projector g (Linear-ReLU-Linear, as in section 4.2) map both to
+z, and NT-Xent (equation 1), over the 2N views of a batch, is minimised:
 
     l_k = -log( exp(z_k.z_p(k) / tau) / sum_{j != k} exp(z_k.z_j / tau) ).
 
@@ -11,13 +11,13 @@ With ``pairs = "two"`` the views are two frames of one clip, and every other way
 
 Deviations from the paper
     Views of one clip are no negatives of each other unless ``repel = "all"``. Both views go through the encoder in one
-    forward pass, so batch normalisation sees them together; over several processes each has its own statistics on the CPU
-    and global ones on GPUs, as in the paper. Profile ``paper`` is its ImageNet recipe for ResNet-50 at 224 px, batch 4096
-    and 100 epochs, with SGD in place of LARS (which the library does not have) and without a last incomplete batch.
-    Augmentation: blur is a tent filter of random width; the order of colour operations is fixed.
+    forward pass, so batch normalisation sees them together; over several processes each has its own statistics on the
+    CPU and global ones on GPUs, as in the paper. Profile ``paper`` is its ImageNet recipe for ResNet-50 at 224 px,
+    batch 4096 and 100 epochs, with SGD in place of LARS (which the library does not have) and without a last incomplete
+    batch. Augmentation: blur is a tent filter of random width; the order of colour operations is fixed.
 Limits
-    The contrast runs inside a micro-batch: ``accumulate`` adds up gradients, not negatives. With fewer than some dozens of
-    clips in a batch there is little to repel. Colour operations do nothing to one-channel data.
+    The contrast runs inside a micro-batch: ``accumulate`` adds up gradients, not negatives. With fewer than some dozens
+    of clips in a batch there is little to repel. Colour operations do nothing to one-channel data.
 """
 
 from typing import Any, ClassVar, Literal
@@ -26,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from sidelight.config import PretrainSettings
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
@@ -44,7 +45,7 @@ class SimCLRSettings(ClipSettings):
 class SimCLR(ClipMethod):
     """Two augmentations of one frame, or two frames of one clip, against the frames of other clips."""
 
-    Settings = SimCLRSettings
+    Settings: ClassVar[type[PretrainSettings]] = SimCLRSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {},
         "paper": {

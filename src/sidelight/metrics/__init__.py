@@ -1,1 +1,1 @@
-"""Vectors and scores -> numbers: classification, clustered intervals, representation quality, label efficiency. Pure numpy."""
+"""Vectors and scores -> numbers: classification, clustered intervals, representation, label efficiency; pure numpy."""

@@ -9,8 +9,8 @@ Every metric is called as ``metric(labels, scores, weights=None)``:
 
 Two conventions, stated once:
 
-- *Ranking and recall averages need every class.* ``auroc``, ``average_precision`` and ``balanced_accuracy`` are NaN where a
-  class 0 .. C-1 has no (weighted) unit: a mean over the classes that happen to be there is another quantity.
+- *Ranking and recall averages need every class.* ``auroc``, ``average_precision`` and ``balanced_accuracy`` are NaN
+  where a class 0 .. C-1 has no (weighted) unit: a mean over the classes that happen to be there is another quantity.
 - *0/0 counts as 0* in ``precision``, ``recall`` and ``f1``, as in scikit-learn with ``zero_division=0``.
 
 With no unit at all everything is NaN, except 0/0 as said.
@@ -48,7 +48,8 @@ def _shaped(values: Floats, weights: Floats | None) -> Any:
 
 def _ratio(above: Floats, below: Floats, empty: float) -> Floats:
     """Element-wise ``above / below``, ``empty`` where ``below`` is 0."""
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, empty), where=below != 0)
+    ratio: Floats = np.divide(above, below, out=np.full(np.broadcast(above, below).shape, empty), where=below != 0)
+    return ratio
 
 
 def _one_against_rest(
@@ -60,7 +61,8 @@ def _one_against_rest(
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape[1] == 2:
         return curve(labels == 1, scores[:, 1], rows)
-    return np.mean([curve(labels == index, scores[:, index], rows) for index in range(scores.shape[1])], axis=0)
+    each = [curve(labels == index, scores[:, index], rows) for index in range(scores.shape[1])]
+    return np.asarray(np.mean(each, axis=0))
 
 
 def auroc(labels: Array, scores: Array, weights: Floats | None = None) -> Any:

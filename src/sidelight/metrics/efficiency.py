@@ -37,9 +37,10 @@ def monotone(curve: ArrayLike) -> Floats:
 
 
 def labels_needed(counts: ArrayLike, curve: ArrayLike, score: ArrayLike) -> Floats:
-    """Labels at which a never-falling ``curve`` [..., K] over ``counts`` [K] first reaches ``score`` [..., M]; inf if never.
+    """Labels at which a never-falling ``curve`` [..., K] over ``counts`` [K] first reaches ``score`` [..., M], or inf.
 
-    Linear in log(labels) between counts. A score at or below the curve's start needs at most ``counts[0]``, which is returned.
+    Linear in log(labels) between counts. A score at or below the curve's start needs at most ``counts[0]``, which is
+    returned.
     """
     counts, scores, wanted = (
         np.asarray(counts, np.float64),
@@ -57,11 +58,11 @@ def labels_needed(counts: ArrayLike, curve: ArrayLike, score: ArrayLike) -> Floa
 
 
 def label_factor(counts_a: ArrayLike, curve_a: ArrayLike, counts_b: ArrayLike, curve_b: ArrayLike) -> Floats:
-    """How many times more labels b needs for the score that a has at each of its counts: [K_a], or [R, K_a] for R resamples.
+    """How many times more labels b needs for the score that a has at each of its counts: [K_a] or [R, K_a].
 
-    ``counts`` are rising label counts [K]; curves are scores [K] or [R, K] (higher is better), made monotone first; NaN in a
-    curve gives NaN. inf: b never gets there within its counts. Where b is already there at its first count the factor is at most
-    the one returned. Below 1 the rival is the better one.
+    ``counts`` are rising label counts [K]; curves are scores [K] or [R, K] (higher is better), made monotone first; NaN
+    in a curve gives NaN. inf: b never gets there within its counts. Where b is already there at its first count the
+    factor is at most the one returned. Below 1 the rival is the better one.
 
     >>> label_factor([8, 32], [0.7, 0.8], [8, 32, 128], [0.6, 0.7, 0.8]).round(6).tolist()
     [4.0, 4.0]
@@ -84,10 +85,11 @@ def label_factor_interval(
     point_b: ArrayLike | None = None,
     level: float = 0.95,
 ) -> LabelFactor:
-    """:func:`label_factor` with percentile intervals from resampled curves [R, K]; both encoders share each row's resample.
+    """:func:`label_factor` with percentile intervals from resampled curves [R, K].
 
-    The value is that of ``point_a`` and ``point_b`` [K] (else of the mean curves). Quantiles are order statistics, so an inf
-    among the resamples stays "more than all" and never turns into a number. Rows with NaN are left out.
+    Row r of both curves comes from the same resample. The value is that of ``point_a`` and ``point_b`` [K] (else of the
+    mean curves). Quantiles are order statistics, so an inf among the resamples stays "more than all" and never turns
+    into a number. Rows with NaN are left out.
     """
     curves_a, curves_b = np.asarray(curves_a, np.float64), np.asarray(curves_b, np.float64)
     point_a = np.nanmean(curves_a, axis=0) if point_a is None else point_a

@@ -1,4 +1,6 @@
-"""What embeddings are like without labels (rank, spread, alignment, retrieval), and kNN scores with them. Pure numpy."""
+"""What embeddings are like without labels (rank, spread, alignment, retrieval), and kNN scores with them. Pure
+numpy.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +17,8 @@ def _unit(embeddings: ArrayLike) -> Floats:
     """Rows divided by their Euclidean length; a row of zeros stays zero."""
     rows = np.asarray(embeddings, dtype=np.float64)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    units: Floats = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return units
 
 
 def _chunks(rows: int, columns: int) -> Iterator[slice]:
@@ -26,9 +29,10 @@ def _chunks(rows: int, columns: int) -> Iterator[slice]:
 def effective_rank(embeddings: ArrayLike) -> float:
     """Number of dimensions that the embeddings [N, D] use: exp(entropy of the singular values divided by their sum).
 
-    The mean embedding is taken off first, so that a common offset does not count as a dimension: N copies of one vector have
-    rank 0, points on a line 1, an isotropic cloud close to min(N - 1, D). Scale does not matter.
-    Roy & Vetterli, "The effective rank", EUSIPCO 2007 (there without centring); as a label-free score of encoders: RankMe, 2023.
+    The mean embedding is taken off first, so that a common offset does not count as a dimension: N copies of one vector
+    have rank 0, points on a line 1, an isotropic cloud close to min(N - 1, D). Scale does not matter.
+    Roy & Vetterli, "The effective rank", EUSIPCO 2007 (there without centring); as a label-free score of encoders:
+    RankMe, 2023.
     """
     rows = np.asarray(embeddings, dtype=np.float64)
     scale = np.abs(rows).max(initial=0.0)
@@ -82,11 +86,11 @@ def knn_scores(
     *,
     temperature: float | None = 0.07,
 ) -> Floats:
-    """Class probabilities [M, classes] of the rows of ``test`` [M, D] from their ``k`` nearest rows of ``train`` [N, D] by cosine.
+    """Class probabilities [M, classes] of ``test`` [M, D] from the ``k`` nearest rows of ``train`` [N, D] by cosine.
 
     Neighbours vote with weight exp(cosine / temperature) (Wu et al. 2018), ``temperature=None`` gives one vote each.
-    ``k`` beyond N means all N. ``labels`` int [N]. Equal similarities: the earlier row of ``train`` wins only by chance of the
-    partition, so give rows in a fixed order for a reproducible answer.
+    ``k`` beyond N means all N. ``labels`` int [N]. Equal similarities: the earlier row of ``train`` wins only by chance
+    of the partition, so give rows in a fixed order for a reproducible answer.
     :raises ValueError: when ``train`` is empty or ``k`` < 1.
     """
     keys, queries, labels = _unit(train), _unit(test), np.asarray(labels)
@@ -114,7 +118,7 @@ def alignment(left: ArrayLike, right: ArrayLike) -> float:
 
 
 def uniformity(embeddings: ArrayLike, *, t: float = 2.0) -> float:
-    """log of the mean over pairs of exp(-t squared distance) of unit vectors [N, D]: 0 if collapsed, lower is more even.
+    """log of the mean over pairs of exp(-t squared distance) of unit vectors [N, D]; 0 if collapsed, lower if even.
 
     Wang & Isola 2020. NaN for fewer than two rows.
     """

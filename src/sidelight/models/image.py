@@ -1,4 +1,5 @@
-"""The image encoder: a timm network with its normalisation inside, saved as one file that says what it needs to be rebuilt.
+"""The image encoder: a timm network with its normalisation inside, saved as one file that says what it needs to be
+rebuilt.
 
 Example::
 
@@ -20,7 +21,7 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from sidelight.errors import EncoderError, nearest
@@ -35,15 +36,22 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Encoder(nn.Module):
     """Images to vectors; normalises inside, so that whoever holds the file holds the pre-processing too.
 
-    Attributes: ``name`` (timm's), ``channels`` (1 or 3), ``image_size`` (side S in pixels), ``dim`` (D, length of a vector),
-    buffers ``mean`` and ``std`` [1,C,1,1] in units of [0, 1].
+    Attributes: ``name`` (timm's), ``channels`` (1 or 3), ``image_size`` (side S in pixels), ``dim`` (D, length of a
+    vector), buffers ``mean`` and ``std`` [1,C,1,1] in units of [0, 1].
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, *, name: str, channels: int, image_size: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        channels: int,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__()
         self.network = network
@@ -62,7 +70,8 @@ class Encoder(nn.Module):
     def preprocess(self, images: Tensor | np.ndarray[Any, Any]) -> Tensor:
         """Any images to what :meth:`forward` takes: float32 [N,C,S,S] in [0, 1], resized bilinearly with antialiasing.
 
-        :param images: [N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3; uint8, uint16 (int32 is read as 16 bit), or float in [0, 1].
+        :param images: [N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3; uint8, uint16 (int32 is read as 16 bit), or float
+            in [0, 1].
         :raises EncoderError: for another shape or type.
         """
         pixels = _scaled(_channels_first(torch.as_tensor(images)))
@@ -78,16 +87,16 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Tensor | np.ndarray[Any, Any], batch_size: int = 256) -> Tensor:
-        """Features of any images (see :meth:`preprocess`) in eval mode: float32 [N,D] on the CPU; the mode is restored."""
+        """Features of any images (see :meth:`preprocess`) in eval mode, float32 [N,D] on the CPU; restores the mode."""
+        parts = [torch.zeros(0, self.dim)]
         with _evaluating(self):
-            parts = [
-                self(self.preprocess(images[start : start + batch_size]).to(self.mean.device, self.mean.dtype)).float().cpu()
-                for start in range(0, len(images), batch_size)
-            ]
-        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
+            for start in range(0, len(images), batch_size):
+                pixels = self.preprocess(images[start : start + batch_size])
+                parts.append(self(pixels.to(self.mean.device, self.mean.dtype)).float().cpu())
+        return torch.cat(parts)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Maps [N,C_k,H_k,W_k] after each stage (each block of a transformer), finest first; ``images`` as for forward."""
+        """Maps [N,C_k,H_k,W_k] after each stage or transformer block, finest first; ``images`` as for forward."""
         maps: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
             (images - self.mean) / self.std, intermediates_only=True
         )
@@ -110,7 +119,7 @@ def create_encoder(
     name: str,
     *,
     channels: int,
-    image_size: int,
+    image_size: int | None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     initial: str | Path | None = None,
@@ -118,12 +127,13 @@ def create_encoder(
     """An encoder of timm's architecture ``name``; random from torch's global generator unless weights are given.
 
     :param name: an architecture (``resnet18``), or ``hf-hub:owner/model``, which downloads that model with its weights.
-    :param channels: 1 or 3. First-convolution weights made for the other number are adapted: a grey image keeps its response.
-    :param image_size: side of the square input in pixels.
-    :param mean, std: normalisation in units of [0, 1], one number or one per channel. None: those that came with the weights,
-        else the architecture's (averaged for one channel).
-    :param initial: weights to start from: a weights file, a tower or run folder of sidelight, or ``hf-hub:owner/model``.
-        Only an ``hf-hub:`` name opens a network connection.
+    :param channels: 1 or 3. First-convolution weights made for the other number are adapted: a grey image keeps its
+        response.
+    :param image_size: side of the square input in pixels; None: what the architecture was trained at.
+    :param mean, std: normalisation in units of [0, 1], one number or one per channel. None: those that came with the
+        weights, else the architecture's (averaged for one channel).
+    :param initial: weights to start from: a weights file, a tower or run folder of sidelight, or
+        ``hf-hub:owner/model``. Only an ``hf-hub:`` name opens a network connection.
     :raises EncoderError: unknown name, or weights that do not fit (see :func:`sidelight.models.weights.fit_weights`).
     """
     if channels not in (1, 3):
@@ -133,20 +143,22 @@ def create_encoder(
     if initial is not None:
         found, given = _initial(str(initial))
         own = {**own, **given}
-        adapted = fit_weights(found, network.state_dict(), source=str(initial), name=name, adapt=_adaptations(network, channels))
+        adapted = fit_weights(
+            found, network.state_dict(), source=str(initial), name=name, adapt=_adaptations(network, channels)
+        )
         network.load_state_dict(adapted, strict=False)
     return Encoder(
         network,
         name=own["architecture"] if name.startswith(HUB) else name,
         channels=channels,
-        image_size=image_size,
+        image_size=image_size or int(own["input_size"][-1]),
         mean=_per_channel(own.get("mean", IMAGENET[0]) if mean is None else mean, channels),
         std=_per_channel(own.get("std", IMAGENET[1]) if std is None else std, channels),
     )
 
 
 def save_tower(encoder: Encoder, folder: str | Path, role: str = "image") -> Path:
-    """Write ``folder/<role>.safetensors``, tensors and description in one file, whole or not at all; returns its path."""
+    """Write ``folder/<role>.safetensors``: tensors and description in one file, whole or not at all."""
     path = Path(folder) / f"{role}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
@@ -170,16 +182,17 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of a run, in eval mode.
 
-    :param path_or_name: a run folder, a tower's safetensors file, ``hf-hub:owner/model`` (the only form that opens a network
-        connection), or with ``random=True`` a timm name.
+    :param path_or_name: a run folder, a tower's safetensors file, ``hf-hub:owner/model`` (the only form that opens a
+        network connection), or with ``random=True`` a timm name.
     :param role: which tower of a run.
-    :param channels, image_size: of a named model; a run knows its own. ``image_size`` None: as the architecture was trained.
+    :param channels, image_size: of a named model; a run knows its own. ``image_size`` None: as the architecture was
+        trained.
     :param seed: of random weights; torch's global generator is left alone.
     :raises EncoderError: nothing there, not a tower, an unknown name, or a bare timm name without ``random=True``.
     """
     path, name = Path(path_or_name), str(path_or_name)
     if name.startswith(HUB):
-        return create_encoder(name, channels=channels, image_size=image_size or _native_size(name)).eval()
+        return create_encoder(name, channels=channels, image_size=image_size).eval()
     if path.is_dir():
         return _read_tower(_tower_file(path, role)).eval()
     if path.is_file():
@@ -194,7 +207,7 @@ def load_encoder(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return create_encoder(name, channels=channels, image_size=image_size or _native_size(name)).eval()
+        return create_encoder(name, channels=channels, image_size=image_size).eval()
 
 
 def weights_hash(encoder: nn.Module) -> str:
@@ -202,29 +215,25 @@ def weights_hash(encoder: nn.Module) -> str:
     return hash_tensors(encoder.state_dict())
 
 
-def _network(name: str, channels: int, image_size: int) -> Any:
+def _network(name: str, channels: int, image_size: int | None) -> Any:
     hub = name.startswith(HUB)
     if not hub:
         _known(name)
-    options = {"num_classes": 0, "in_chans": channels, "pretrained": hub}
+    make = partial(timm.create_model, name, num_classes=0, in_chans=channels, pretrained=hub)
     try:
-        return timm.create_model(name, img_size=image_size, **options)
+        return make() if image_size is None else make(img_size=image_size)
     except TypeError as error:
         if "img_size" not in str(error):  # convolutional networks take any size and know no such option
             raise
-        return timm.create_model(name, **options)
+        return make()
     except (RuntimeError, OSError, ValueError) as error:
-        raise EncoderError(f"{name} at {image_size} px cannot be made: {error}", do="Check the name and image_size") from error
+        size = "" if image_size is None else f" at {image_size} px"
+        raise EncoderError(f"{name}{size} cannot be made: {error}", do="Check the name and image_size") from error
 
 
 def _known(name: str) -> None:
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"Unknown architecture {name!r}", do=nearest(name, timm.list_models()))
-
-
-def _native_size(name: str) -> int:
-    config = timm.get_pretrained_cfg(name) if not name.startswith(HUB) else timm.create_model(name).pretrained_cfg
-    return int(config.input_size[-1]) if hasattr(config, "input_size") else int((config or {}).get("input_size", (3, 224, 224))[-1])
 
 
 def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -264,7 +273,9 @@ def _header(path: Path) -> dict[str, Any] | None:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("sidelight")
     except (SafetensorError, OSError) as error:
-        raise EncoderError(f"{path} is not a readable safetensors file: {error}", do="Write it again from its run") from None
+        raise EncoderError(
+            f"{path} is not a readable safetensors file: {error}", do="Write it again from its run"
+        ) from None
     return json.loads(text) if text else None
 
 
@@ -274,10 +285,12 @@ def _read_tower(path: Path) -> Encoder:
         raise EncoderError(
             f"{path} does not say which architecture its weights belong to",
             expected="a tower that sidelight saved",
-            do="Load a plain weights file with create_encoder(name, initial=file), or --set encoder=NAME --set initial=FILE",
+            do="Use plain weights with --set encoder=NAME --set initial=FILE, or create_encoder(NAME, initial=FILE)",
         )
     if header["version"] > VERSION:
-        raise EncoderError(f"{path} was written by a newer sidelight (format {header['version']})", do="Update sidelight")
+        raise EncoderError(
+            f"{path} was written by a newer sidelight (format {header['version']})", do="Update sidelight"
+        )
     encoder = create_encoder(
         header["name"],
         channels=header["channels"],
@@ -296,7 +309,9 @@ def _channels_first(images: Tensor) -> Tensor:
         return images
     if images.ndim == 4 and images.shape[3] == 3:
         return images.permute(0, 3, 1, 2)
-    raise EncoderError(f"Images of shape {tuple(images.shape)}", expected="[N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3")
+    raise EncoderError(
+        f"Images of shape {tuple(images.shape)}", expected="[N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3"
+    )
 
 
 def _scaled(images: Tensor) -> Tensor:

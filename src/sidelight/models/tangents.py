@@ -1,18 +1,19 @@
 """Forward-mode derivatives of a network for less than a forward and a backward pass.
 
-A plain forward-mode pass repeats the whole primal pass and differentiates batch normalisation through a dozen elementwise
-operations. Two facts save about 40 % of it:
+A plain forward-mode pass repeats the whole primal pass and differentiates batch normalisation through a dozen
+elementwise operations. Two facts save about 40 % of it:
 
-- the primal pass has run before, at the same parameters, so the outputs of its convolutions can be kept (:class:`Tape`);
-- the Jacobian of batch normalisation with respect to its input is symmetric up to the scale, so the fused backward kernel
-  computes the tangent too.
+- the primal pass has run before, at the same parameters, so the outputs of its convolutions can be kept
+  (:class:`Tape`);
+- the Jacobian of batch normalisation with respect to its input is symmetric up to the scale, so the fused backward
+  kernel computes the tangent too.
 
 Everything else goes through ``torch.autograd.forward_ad`` unchanged.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -43,7 +44,9 @@ class Tape(TorchFunctionMode):
         return output if output is not None and output._version == version else None
 
 
-def jvp(function: Callable[[Tensors], Tensor], parameters: Tensors, tangents: Tensors, tape: Tape | None = None) -> Tensor:
+def jvp(
+    function: Callable[[Tensors], Tensor], parameters: Tensors, tangents: Tensors, tape: Tape | None = None
+) -> Tensor:
     """The derivative of ``function`` at ``parameters`` in direction ``tangents``, in the shape of its value.
 
     :param function: of named tensors; buffers that it changes in place must be its own copies.
@@ -51,8 +54,7 @@ def jvp(function: Callable[[Tensors], Tensor], parameters: Tensors, tangents: Te
     """
     faster = _Replay(tape) if tape is not None else nullcontext()
     with torch.no_grad(), forward_ad.dual_level(), faster:
-        value = function({name: forward_ad.make_dual(p, tangents[name]) for name, p in parameters.items()})
-        tangent = forward_ad.unpack_dual(value).tangent
+        value, tangent = _parts(function({name: _dual(p, tangents[name]) for name, p in parameters.items()}))
     return torch.zeros_like(value) if tangent is None else tangent
 
 
@@ -73,14 +75,15 @@ class _Replay(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _convolution(value: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **named: Any) -> Tensor:
+def _convolution(
+    value: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **named: Any
+) -> Tensor:
     """Product rule: conv(x', w) + conv(x, w') + b'."""
-    (x, dx), (weight, dw) = forward_ad.unpack_dual(x), forward_ad.unpack_dual(weight)
-    db = None if bias is None else forward_ad.unpack_dual(bias).tangent
-    parts = [torch.conv2d(x, dw, db, *how, **named)] if dw is not None else []
-    parts += [torch.conv2d(dx, weight, None, *how, **named)] if dx is not None else []
-    tangent = sum(parts[1:], parts[0]) if parts else None
-    return value if tangent is None else forward_ad.make_dual(value, tangent)
+    (x, dx), (weight, dw) = _parts(x), _parts(weight)
+    db = None if bias is None else _parts(bias)[1]
+    terms = [] if dw is None else [torch.conv2d(x, dw, db, *how, **named)]
+    terms += [] if dx is None else [torch.conv2d(dx, weight, None, *how, **named)]
+    return _dual(value, sum(terms[1:], terms[0])) if terms else value
 
 
 def _batch_norm(
@@ -93,19 +96,26 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """With g = weight, s = 1 / sd: tangent = J x' + g' x_hat + b', where J = g s (1 - 1 1^T / n - x_hat x_hat^T / n) = J^T."""
-    (value, dx), duals = forward_ad.unpack_dual(x), [None if p is None else forward_ad.unpack_dual(p) for p in (weight, bias)]
-    if not training or dx is None or duals[0] is None or duals[1] is None:
+    """J x' + w' x_hat + b', where J = (w / sd) (1 - 1 1^T / n - x_hat x_hat^T / n) = J^T: J x' is a backward pass."""
+    value, dx = _parts(x)
+    if not training or dx is None or weight is None or bias is None:
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    (g, dg), (b, db) = duals
-    out, mean, inverse = torch.native_batch_norm(value, g, b, None, None, True, momentum, eps)
-    tangent = torch.ops.aten.native_batch_norm_backward(
-        dx, value, g, None, None, mean, inverse, True, eps, [True, False, False]
+    (weight, dw), (bias, db) = _parts(weight), _parts(bias)
+    out, mean, inverse = torch.native_batch_norm(value, weight, bias, None, None, True, momentum, eps)
+    tangent: Tensor = torch.ops.aten.native_batch_norm_backward(
+        dx, value, weight, None, None, mean, inverse, True, eps, [True, False, False]
     )[0]
-    if dg is not None and db is not None:
-        shape = (1, -1, *[1] * (value.ndim - 2))
-        slope = dg * inverse
-        tangent = tangent.add_((db - slope * mean).view(shape)).addcmul_(slope.view(shape), value)
-    return forward_ad.make_dual(out, tangent)
+    shape = (1, -1, *[1] * (value.ndim - 2))
+    slope = torch.zeros_like(mean) if dw is None else dw * inverse
+    shift = -slope * mean if db is None else db - slope * mean
+    return _dual(out, tangent.add_(shift.view(shape)).addcmul_(slope.view(shape), value))
 
 
+def _parts(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
+    value, tangent = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return value, tangent
+
+
+def _dual(value: Tensor, tangent: Tensor) -> Tensor:
+    dual: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
+    return dual

@@ -21,7 +21,8 @@ MOST_MISSING = 0.1
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, on the CPU; wrappers such as ``state_dict`` are opened.
+    """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, on the CPU; wrappers such as ``state_dict`` are
+    opened.
 
     Files of PyTorch are read with ``weights_only=True``: no code in them runs.
     :raises EncoderError: when the file is missing, is not what its suffix says, or holds no tensors.
@@ -39,7 +40,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)} if isinstance(found, Mapping) else {}
+    tensors = (
+        {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+        if isinstance(found, Mapping)
+        else {}
+    )
     if not tensors:
         raise EncoderError(f"{path} holds no tensors", expected="a state dict: names and tensors")
     return tensors
@@ -63,8 +68,8 @@ def fit_weights(
 ) -> dict[str, Tensor]:
     """Those of ``found`` that belong to the architecture, under its keys and in its shapes.
 
-    Prefixes (``module.``, ``encoder.``, ``backbone.``, ...) are stripped when that makes more keys match. Keys the architecture
-    lacks, such as a classifier's, are ignored.
+    Prefixes (``module.``, ``encoder.``, ``backbone.``, ...) are stripped when that makes more keys match. Keys the
+    architecture lacks, such as a classifier's, are ignored.
 
     :param wanted: state dict of the architecture.
     :param source: what the messages call the weights; ``name`` is the architecture's.
@@ -83,7 +88,8 @@ def fit_weights(
         )
     if len(missing) > MOST_MISSING * len(needed):
         raise EncoderError(
-            f"Only {len(needed) - len(missing)} of the {len(needed)} tensors of {name} are in {source}; missing are {_some(missing)}",
+            f"Only {len(needed) - len(missing)} of the {len(needed)} tensors of {name} are in {source}; "
+            f"missing are {_some(missing)}",
             expected=f"at least {1 - MOST_MISSING:.0%}, in the same shapes",
             do="Name the architecture that these weights were trained with",
         )

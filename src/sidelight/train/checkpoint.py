@@ -1,6 +1,5 @@
 """One safetensors file per checkpoint: weights, optimiser, the method's own state, and JSON notes in the header."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -27,9 +26,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) ->
 
     :raises RunError: when the disk is full; the file that stood there before stays.
     """
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    places = {tensor.data_ptr(): name for name, tensor in on_host.items()}
+    apart = {name: t if places[t.data_ptr()] == name else t.clone() for name, t in on_host.items()}  # tied weights
     with replacing(path) as temporary:
-        save_file(copies, temporary, metadata={NOTES: json.dumps(notes)})
+        temporary.write_bytes(serialize(apart, metadata={NOTES: json.dumps(notes)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -95,13 +96,3 @@ def _restore_optimizer(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> N
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 (64 hex digits) over names, types, shapes and bytes: equal weights, equal hash."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()

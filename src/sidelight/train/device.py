@@ -1,9 +1,11 @@
 """Where the tensors live and how wide they are."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -58,6 +60,14 @@ def place(module: nn.Module, device: torch.device) -> None:
         module.to(memory_format=torch.channels_last)
 
 
+def seed_torch(device: torch.device, *numbers: int) -> None:
+    """Start torch's own random numbers, on the CPU and on ``device``, anew from ``numbers`` (>= 0)."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed costs a stack trace where CUDA sleeps
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
     """Choose kernels that repeat bit for bit, where torch has them.
@@ -69,6 +79,7 @@ def reproducible(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS takes its promise to repeat from here only
     cudnn, before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
     warn_only, flags = torch.is_deterministic_algorithms_warn_only_enabled(), (cudnn.deterministic, cudnn.benchmark)
     torch.use_deterministic_algorithms(True, warn_only=True)

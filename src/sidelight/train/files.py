@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from sidelight.errors import RunError
 
 
@@ -52,18 +50,11 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the system's "no space left" into a RunError that says what is still whole."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        if not _is_full(error):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise RunError(
             f"The disk is full: {path} could not be written",
             expected="room for it; what stood there before is still whole",
             do="Free some space and run the same command again: it goes on from the last checkpoint",
         ) from error
-
-
-def _is_full(error: BaseException) -> bool:
-    numbers = {errno.ENOSPC, errno.EDQUOT}
-    if isinstance(error, OSError):
-        return error.errno in numbers
-    return any(f"os error {number})" in str(error) for number in numbers)  # the Rust writer has only words for it

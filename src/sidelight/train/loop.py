@@ -15,14 +15,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from sidelight.config import PretrainSettings
+from sidelight.models.weights import hash_tensors
 from sidelight.train import guards, log, validation
-from sidelight.train.checkpoint import weights_hash
-from sidelight.train.device import autocast, reproducible
+from sidelight.train.device import autocast, reproducible, seed_torch
 from sidelight.train.distributed import gather, joined, mean_over_processes
 from sidelight.train.files import explained, write_text
 from sidelight.train.loader import Feed, Work, stream
@@ -67,7 +66,7 @@ def fit(
     :param header: what identifies the run (method, resolved settings, hashes of data and split); kept in config.json.
     :param monitor: read every ``monitor_every`` epochs and at the end, in the process that leads.
     :param quiet: no progress bar; by default that is so when the standard error stream is no terminal.
-    :returns: the finished run; ``method`` then holds the weights that its towers were written from.
+    :returns: the finished run; unless it was so before, ``method`` holds the weights that its towers were written from.
     :raises RunError: when the folder holds a run of other settings, or the disk is full.
     :raises TrainingError: at a loss or gradient that is not finite; ``bad_batch.json`` says where.
     :raises Interrupted: after Ctrl-C or SIGTERM, when the checkpoint is written.
@@ -98,7 +97,7 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
         began = perf_counter()
         for item in work:
             epoch, place = divmod(item.step, table.per_epoch)
-            torch.manual_seed(_mix(settings.seed, item.step, trainer.world.rank))
+            seed_torch(trainer.device, settings.seed, item.step, trainer.world.rank)
             if place == 0:
                 method.on_epoch(epoch)
             lr = learning_rate(settings, item.step, total=trainer.total, per_epoch=table.per_epoch)
@@ -116,7 +115,8 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
 
             is_last = state.step == trainer.total
             ends_epoch = is_last or place + 1 == table.per_epoch
-            stop = outcome.stop and not is_last
+            asked = outcome.stop or (request.number and trainer.world.size == 1)  # several processes stop together
+            stop = asked and not is_last
             if ends_epoch and trainer.world.leads:
                 _end_epoch(trainer, epoch, state, reporter)
             if ends_epoch or stop or (settings.checkpoint_every and state.step % settings.checkpoint_every == 0):
@@ -218,7 +218,7 @@ def _finish(trainer: Trainer, state: State) -> None:
         "seconds": round(state.seconds, 3),
         "keep": trainer.settings.keep,
         "best_epoch": state.best_epoch,
-        "weights": weights_hash(method.state_dict()),
+        "weights": hash_tensors(method.state_dict()),
         "platform": state.platform,
     }
     write_text(folder / "done.json", json.dumps(summary, indent=1))
@@ -264,8 +264,3 @@ def _log_step(trainer: Trainer, epoch: int, lr: float, outcome: Outcome, state: 
         "data_wait": round(reporter.wait_share, 4),
     }
     log.append(trainer.run.folder / "metrics.jsonl", "step", state.step, values)
-
-
-def _mix(*numbers: int) -> int:
-    """One seed from several."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

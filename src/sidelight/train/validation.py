@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sidelight.metrics.representation import effective_rank, embedding_std
-from sidelight.train.device import autocast
+from sidelight.train.device import autocast, seed_torch
 from sidelight.train.loader import Feed, Integers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read(
     rows = rows if has_valid else rows[:EMBEDDED]
     losses, embeddings, taken = 0.0, [], 0
     method.eval()
-    torch.manual_seed(seed)
+    seed_torch(device, seed)
     for part in np.array_split(rows, max(len(rows) // batch_size, 1)):
         batch = _views(feed, part, "valid" if has_valid else "train", device)
         if has_valid:

@@ -1,8 +1,9 @@
 """Batched augmentation: a few tensor operations for the whole batch, the same on CPU and GPU.
 
-Crop, resize, flip and blur are one pass: a separable resampling, two batched matrix products ``rows @ image @ columns^T``
-whose weights are an antialiasing tent filter. It costs what ``grid_sample`` costs but does not alias when it shrinks.
-Then, in this fixed order: brightness, contrast, saturation, hue, greyscale, noise. One-channel images skip the colours.
+Crop, resize, flip and blur are one pass: a separable resampling, ``rows @ image @ columns^T``, two batched matrix
+products whose weights are an antialiasing tent filter. It costs what ``grid_sample`` costs but does not alias when it
+shrinks. Then, in this fixed order: brightness, contrast, saturation, hue, greyscale, noise. One-channel images skip
+the colours.
 
 Against torchvision's RandomResizedCrop and ColorJitter (whose semantics and factor ranges are kept): crop boxes are not
 rounded to whole pixels, the order of the colour operations is fixed, and blur is a tent of the same standard deviation
@@ -97,7 +98,7 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
     :returns: float32 [N, C, S, S] in [0, 1].
     """
     u = uniforms.to(images.device, torch.float32)
-    tries, u = u[:, : 2 * ATTEMPTS].unflatten(1, (ATTEMPTS, 2)), u[:, 2 * ATTEMPTS :]
+    tries, u = u[:, : 2 * ATTEMPTS].reshape(-1, ATTEMPTS, 2), u[:, 2 * ATTEMPTS :]
     box = _crop_box(tries, u[:, 0], u[:, 1], images.shape[-2], images.shape[-1], recipe)
     views = _resample(unit_range(images), box, recipe.size, flip=u[:, 2] < recipe.flip, blur=u[:, 3] * recipe.blur)
     views = _jitter(views, recipe, u[:, 4:9])
@@ -109,7 +110,7 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
 
 
 def _crop_box(tries: Tensor, u_top: Tensor, u_left: Tensor, height: int, width: int, recipe: Augment) -> Tensor:
-    """RandomResizedCrop: the first of the tried boxes that fits, else the central one; [N, 4] top, left, height, width."""
+    """RandomResizedCrop: the first box that fits, else the central one; [N, 4]: top, left, height, width."""
     (low, high), ratio = recipe.scale, torch.tensor(recipe.ratio, device=tries.device)
     area = (low + (high - low) * tries[..., 0]) * height * width
     shape = torch.exp(ratio.log()[0] + (ratio.log()[1] - ratio.log()[0]) * tries[..., 1])
@@ -135,7 +136,7 @@ def _resample(images: Tensor, box: Tensor, size: int, *, flip: Tensor, blur: Ten
 
 
 def _filter(start: Tensor, length: Tensor, size: int, source: int, blur: Tensor) -> Tensor:
-    """Weights [N, S, W] of each source pixel in each resampled one: a tent, as wide as step and blur ask, with sum 1."""
+    """Weights [N, S, W] of source pixels in resampled ones: a tent, as wide as step and blur ask, with sum 1."""
     step = length / size
     centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step[:, None] - 0.5
     # A tent of half-width r has variance r^2 / 6, and variances of filters applied in turn add up.
@@ -183,7 +184,9 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     divisor = torch.where(chroma == 0, 1.0, chroma)
     hue = torch.where(
-        value == red, (green - blue) / divisor, torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     hue = hue + 6 * turn[:, None, None]
     position = (torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None] + hue[:, None]) % 6
@@ -192,7 +195,7 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _noise_bank(size: int, device: torch.device) -> Tensor:
-    """All S x S windows of one fixed plane of white noise: a view picks its window, so it needs two numbers, not S * S."""
+    """All S x S windows of one fixed plane of white noise: a view picks one, so it needs two numbers, not S * S."""
     side = size + _NOISE_SHIFTS
     plane = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device)
     return plane.unfold(0, size, 1).unfold(1, size, 1)

@@ -54,8 +54,19 @@ def arcsine(u: Floats) -> Floats:
     return result
 
 
-def dirichlet(u: Floats) -> Floats:
-    """Dirichlet(1, ..., 1) over n parts: spacings of n - 1 sorted uniforms, [..., n - 1] -> [..., n] with sum 1."""
-    edge = np.zeros((*u.shape[:-1], 1))
-    result: Floats = np.diff(np.concatenate([edge, np.sort(u, axis=-1), edge + 1], axis=-1), axis=-1)
+def dirichlet(u: Floats, valid: npt.NDArray[np.bool_]) -> Floats:
+    """Dirichlet(1, ..., 1) over the ``valid`` parts of the last axis, [..., n] -> [..., n], 0 elsewhere, sum 1."""
+    parts = np.where(valid, -np.log1p(-u), 0.0)
+    result: Floats = parts / parts.sum(-1, keepdims=True)
+    return result
+
+
+def distinct(u: Floats, count: Ints, k: int) -> Ints:
+    """Per row ``k`` distinct integers of 0 .. count - 1 in random order, int64 [N, k].
+
+    :param u: [N, M], M >= every count and M >= k; ``count`` [N]. Places beyond a row's count hold -1, last.
+    """
+    place = np.arange(u.shape[1])
+    order = np.argsort(np.where(place < count[:, None], u, 2.0), axis=1, kind="stable")[:, :k]
+    result: Ints = np.where(np.arange(k) < count[:, None], order, -1)
     return result

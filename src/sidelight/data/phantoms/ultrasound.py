@@ -1,12 +1,13 @@
 """Phantom lung ultrasound: speckle clips of a moving chest whose anatomy, class and faults are known.
 
-A convex probe looks between the ribs. Chest wall in layers, then the bright pleural line, below it air: reverberations of
-the pleura at multiples of its depth (A-lines) in the healthy; vertical bright rays that move with the lung (B-lines), an
-uneven pleura and small consolidations in the ill, the more the higher ``latent``. Speckle is a complex Gaussian field
-blurred by the probe's point spread, moving with the tissue and slowly decorrelating (Burckhardt, IEEE T-SU 1978).
+A convex probe looks between the ribs. Chest wall in layers, then the bright pleural line, below it air with
+reverberations of the pleura at multiples of its depth (A-lines). The ill have vertical bright rays that start at the
+pleura and move with the lung (B-lines), an uneven pleura and small consolidations, the more the higher ``latent``.
+Speckle is a complex Gaussian field blurred by the probe's point spread, moving with the tissue and slowly decorrelating
+(Burckhardt, IEEE Trans. Sonics Ultrasonics 1978).
 
-The class is a fact of the anatomy and lasts through a clip; gain, dynamic range, depth compensation, probe drift and
-speckle differ between patients, clips and frames and dominate the pixels.
+The class is a fact of the anatomy and lasts through a clip. Gain, dynamic range, depth compensation, contact shading,
+probe drift and speckle differ between patients, clips and frames and dominate the pixels.
 """
 
 from dataclasses import dataclass, fields
@@ -43,6 +44,8 @@ class Anatomy:
     rib_width: float
     layers: float
     grain: float
+    reverberation: float
+    """Level of the A-lines before they fall off with depth."""
     lines: tuple[float, ...]
     """Lateral places of the B-lines."""
     line_width: float
@@ -93,7 +96,9 @@ class UltrasoundPhantom:
                 frames[chosen] = _render(self.anatomies[source], key, indices[chosen], self.size, self.difficulty)
         kind = self.items["corrupt"].iloc[position]
         for place in np.flatnonzero(self.corrupted(position)[indices]):
-            frames[place] = _fault(kind, np.random.default_rng((self.seed, 5, position, int(indices[place]))), self.size)
+            frames[place] = _fault(
+                kind, np.random.default_rng((self.seed, 5, position, int(indices[place]))), self.size
+            )
         return frames
 
     def corrupted(self, position: int) -> npt.NDArray[np.bool_]:
@@ -191,6 +196,7 @@ def _anatomy(seed: int, patient: int, clip: int, latent: float, difficulty: floa
         rib_width=float(one.uniform(0.12, 0.22)),
         layers=float(one.uniform(1.5, 4.5)),
         grain=float(one.uniform(0.8, 1.6)),
+        reverberation=float(one.uniform(-18, -10)),
         lines=tuple(float(place) for place in places),
         line_width=float(one.uniform(0.05, 0.1)),
         patches=tuple(float(place) for place in here.uniform(-0.7, 0.7, patches)),
@@ -211,18 +217,43 @@ def _render(
     time = (indices / FRAMES_PER_SECOND).astype(np.float32)
     breath = np.sin(2 * np.pi * time / anatomy.breath_period + anatomy.breath_phase).astype(np.float32)
     noise = [np.random.default_rng((*key, int(index))) for index in indices]
-    drift = anatomy.slope * 2 * np.cos(2 * np.pi * time / 5.0 + anatomy.rib)
-    power, below = _echoes(anatomy, breath, drift.astype(np.float32), depths, beams, difficulty)
+    # The hand that holds the probe: drift, contact and depth compensation wander through the clip.
+    hand, nuisance = np.random.default_rng(key), 0.5 + difficulty
+    drift, contact, tilt = _wander(hand, time)
+    drift *= 0.2
+    shade = nuisance * (4 * _profile(hand, time, beams)[:, None, :] + 2.5 * _profile(hand, time, depths)[:, :, None])
+    power, below = _echoes(anatomy, breath, drift, depths, beams, difficulty)
     slide = (anatomy.sliding * breath)[:, None] * below.mean(2) + drift[:, None]
     power *= _speckle(anatomy.grain, key, noise, time, slide.astype(np.float32), depths, beams)
-    gain = np.array([rng.normal(0, 1.5) for rng in noise], np.float32) + anatomy.gain
+    gain = anatomy.gain + 5 * nuisance * contact
+    compensation = anatomy.compensation + 7 * nuisance * tilt
     level = 10 * np.log10(power + 1e-7)
-    level += gain[:, None, None] + (anatomy.compensation * np.linspace(-0.5, 0.5, depths, dtype=np.float32))[:, None]
+    level += (
+        shade
+        + gain[:, None, None]
+        + compensation[:, None, None] * np.linspace(-0.5, 0.5, depths, dtype=np.float32)[:, None]
+    )
     grey = np.clip(0.75 + level / anatomy.dynamic_range, 0, 1) * 255
     corners, weights = _sector(size, depths, beams)
     grey = grey.reshape(len(indices), -1)
     image = sum(grey[:, corner] * weight for corner, weight in zip(corners, weights, strict=True))
     return np.asarray(image).reshape(-1, size, size).round().astype(np.uint8)
+
+
+def _wander(rng: np.random.Generator, time: Floats) -> Floats:
+    """Three smooth random courses in [-1, 1] over the clip, float32 [3, T]."""
+    period, phase = rng.uniform(1.0, 3.0, (3, 1)), rng.uniform(0, 2 * np.pi, (3, 1))
+    return np.sin(2 * np.pi * time / period + phase).astype(np.float32)
+
+
+def _profile(rng: np.random.Generator, time: Floats, count: int) -> Floats:
+    """Shading along one axis [T, count]: smooth noise of deviation 1 that changes within a second, as contact does."""
+    position = np.arange(count)
+    blur = np.exp(-0.5 * ((position[:, None] - position) / (0.05 * count)) ** 2)
+    blur /= np.sqrt((blur**2).sum(1, keepdims=True))
+    angle = 2 * np.pi * time[:, None] / rng.uniform(1.5, 3.0)
+    first, second = rng.standard_normal((2, count)) @ blur.T
+    return np.asarray(np.cos(angle) * first + np.sin(angle) * second, np.float32)
 
 
 def _echoes(
@@ -232,18 +263,18 @@ def _echoes(
     z = np.linspace(0, 1, depths, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, beams, dtype=np.float32) + drift[:, None, None]
     lung_x = x - (anatomy.sliding * breath)[:, None, None]
-    pleura = anatomy.pleura + anatomy.slope * x + 0.02 * x**2 + 0.008 * breath[:, None, None]
+    pleura = anatomy.pleura + anatomy.slope * x + 0.02 * x**2 + 0.015 * breath[:, None, None]
     below_pleura = z - pleura
     below = 1 / (1 + np.exp(np.clip(-below_pleura / 0.008, -30, 30)))
     severity = max(0.0, anatomy.latent - 0.5) * 2
-    visible = 1.6 - 1.2 * difficulty
+    visible = 1.5 - difficulty
 
     wall = _power(-16 + 6 * np.sin(2 * np.pi * anatomy.layers * z / anatomy.pleura)) * np.ones_like(x)
-    uneven = 1 + 0.7 * severity * np.sin(9 * lung_x) * np.sin(23 * lung_x + 1)
-    line = _power(0.0) * uneven * _bump(below_pleura, 0.012 + 0.008 * severity)
+    uneven = 1 + 0.4 * severity * np.sin(9 * lung_x) * np.sin(23 * lung_x + 1)
+    line = _power(0.0) * uneven * _bump(below_pleura, 0.014)
     air = _power(-30 - 8 * below_pleura) * np.ones_like(x)
     for echo in (1, 2, 3):
-        strength = (1 - 0.9 * severity if severity else 1.0) * visible * _power(-12.0 - 4 * echo)
+        strength = (1 - 0.3 * severity) * visible * _power(anatomy.reverberation - 4 * echo)
         air = air + strength * _bump(below_pleura - echo * pleura, 0.014)
     for place in anatomy.lines:
         wobble = 0.75 + 0.25 * np.sin(7 * place + breath)[:, None, None]
@@ -251,6 +282,9 @@ def _echoes(
     for place in anatomy.patches:
         radius = np.hypot((lung_x - place) / 0.22, below_pleura / 0.1)
         air = np.where(radius < 1, _power(-20.0), air) + visible * _power(-10.0) * _bump(radius - 1, 0.12)
+    # Automatic gain: lungs are equally bright, so that brightness alone does not tell the class.
+    brightness = np.exp((np.log(air) * below).sum((1, 2)) / below.sum((1, 2)))
+    air = air * (_power(-27.0) / brightness)[:, None, None]
     power = wall * (1 - below) + line + air * below
 
     offset = (x - anatomy.rib + anatomy.rib_spacing / 2) % anatomy.rib_spacing - anatomy.rib_spacing / 2
@@ -265,7 +299,7 @@ def _power(decibel: Any) -> Any:
     return 10 ** (decibel / 10)
 
 
-def _bump(distance: Floats, width: float) -> Floats:
+def _bump(distance: Any, width: float) -> Any:
     return np.exp(-((distance / width) ** 2))
 
 
@@ -278,7 +312,7 @@ def _speckle(
     depths: int,
     beams: int,
 ) -> Floats:
-    """Speckle power [T, depths, beams] with mean 1: |complex Gaussian field|^2, shifted laterally by ``slide`` [T, depths].
+    """Power of a complex Gaussian field [T, depths, beams] with mean 1, shifted sideways by ``slide`` [T, depths].
 
     Two fields of the whole clip turn into each other over time; a third, new in each frame, is electronic noise.
     """
@@ -306,7 +340,7 @@ def _axial(depths: int, grain: float) -> Floats:
 
 @lru_cache(maxsize=4)
 def _sector(size: int, depths: int, beams: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Scan conversion: for each pixel four neighbours in beam space [4, size^2] and their weights, 0 outside the sector."""
+    """Scan conversion: each pixel's four neighbours in beam space [4, size^2] and their weights, 0 outside."""
     y, x = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5, indexing="ij")
     scale = (_FAR - _NEAR * np.cos(_HALF_ANGLE)) / size
     y, x = y * scale + _NEAR * np.cos(_HALF_ANGLE), (x - size / 2) * scale

@@ -75,8 +75,7 @@ def read_files(
         clip = _read(paths[0], names[0], max_frames, channels, target)
     else:
         clip = _stack(paths, names, max_frames, channels, target)
-    flat = clip.frames.reshape(-1, *clip.frames.shape[3:])
-    if np.array_equal(flat.min(axis=0), flat.max(axis=0)):
+    if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
 from sidelight.errors import ReadError
@@ -43,7 +43,8 @@ def read_image(
     if path.stat().st_size > most_bytes:
         raise unreadable(name, f"{path.stat().st_size:,} bytes, more than the limit of {most_bytes:,}")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # From an open file: given a path, Pillow 13 maps plain TIFFs into memory and scrambles those that are rotated.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > most_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
@@ -58,7 +59,8 @@ def read_image(
     except ReadError:
         raise
     except Exception as error:  # a decoder that is fed broken bytes may raise anything
-        what = str(error).replace(str(path), name) or type(error).__name__
+        unknown = isinstance(error, UnidentifiedImageError)  # its message holds the whole path
+        what = "no image header" if unknown else str(error).replace(str(path), name) or type(error).__name__
         raise unreadable(name, f"is truncated or broken ({what})") from error
 
 

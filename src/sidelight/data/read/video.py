@@ -81,7 +81,7 @@ def _decode(path: Path, name: str, most_pixels: int) -> Iterator["VideoFrame"]:
         raise unreadable(name, f"is not a video that can be opened ({type(error).__name__})") from None
     with container:
         if not container.streams.video:
-            raise unreadable(name, "holds no video stream")
+            raise unreadable(name, "holds no video stream or is cut off")
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # the caller decodes many files at once
         size = f"{stream.width} x {stream.height} pixels"

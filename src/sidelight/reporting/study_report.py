@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.report import html, tables
-from sidelight.report.answer import answer, factor_interval, not_shown
-from sidelight.report.content import Content, Headline, axis_name, curve_name, facts, load
-from sidelight.report.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
-from sidelight.report.numbers import metric_name, plural
-from sidelight.report.run_report import load_run, pairs, training, weights
+from sidelight.reporting import html, tables
+from sidelight.reporting.answer import answer, factor_interval, not_shown
+from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
+from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
+from sidelight.reporting.numbers import metric_name, plural
+from sidelight.reporting.run_report import load_run, pairs, training, weights
 
 
 def render_study(folder: str | Path, out: str | Path) -> Path:

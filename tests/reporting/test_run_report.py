@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.report.run_report import load_run, render_run
+from sidelight.reporting.run_report import load_run, render_run
 
 
 def test_a_run_report_holds_everything(run_folder: Path, tmp_path: Path):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sidelight.report import tables
-from sidelight.report.content import load
+from sidelight.reporting import tables
+from sidelight.reporting.content import load
 
 ENTRY = {
     "encoder": "A<b>",

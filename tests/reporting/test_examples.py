@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.report import examples
+from sidelight.reporting import examples
 
 
 def test_pairs_survive_a_round_trip(tmp_path: Path):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sidelight.report.page import render_page
+from sidelight.reporting.page import render_page
 
 
 def test_the_page_stands_with_its_figures(study_folder: Path, tmp_path: Path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.report.study_report import render_study
+from sidelight.reporting.study_report import render_study
 
 VOID = {"meta", "img", "br", "use", "path", "circle"}
 
@@ -136,5 +136,5 @@ def test_a_folder_without_results_is_refused(tmp_path: Path):
 
 
 def test_reports_are_made_without_torch():
-    code = "import sys, sidelight.report.page, sidelight.report.run_report; sys.exit('torch' in sys.modules)"
+    code = "import sys, sidelight.reporting.page, sidelight.reporting.run_report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.report import examples, html
-from sidelight.report.figures import Line, histogram_svg, lines_svg, scatter_svg
-from sidelight.report.numbers import decimal, plural, share, significant
-from sidelight.report.tables import Table, flatten
+from sidelight.reporting import examples, html
+from sidelight.reporting.figures import Line, histogram_svg, lines_svg, scatter_svg
+from sidelight.reporting.numbers import decimal, plural, share, significant
+from sidelight.reporting.tables import Table, flatten
 
 _HASHES = ("data.hash", "split_hash", "encoder_hash")
 
@@ -208,7 +208,7 @@ def _strip(strip: examples.Strip) -> str:
         bars = _bar(float(similarity), "--c1") + _bar(float(weight) / heaviest if heaviest > 0 else 0.0, "--c0")
         text = f"similarity {decimal(float(similarity))}<br>weight {_short(weight)}"
         cards.append(f"<figure>{_image(frame, 'frame')}{bars}<figcaption>{text}</figcaption></figure>")
-    title = "<h3>Along one clip: each frame paired with the first</h3>"
+    title = "<h3>Along one clip: each frame paired with the first (orange: similarity, blue: weight)</h3>"
     return f'{title}<div class="pictures strip">{"".join(cards)}</div>'
 
 

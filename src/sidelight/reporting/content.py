@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.report.numbers import metric_name
+from sidelight.reporting.numbers import metric_name
 
 RESULTS = (
     *("encoder", "task", "protocol", "labels", "all_labels", "metric", "value", "low", "high"),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.report.content import Content, Headline, curve_name
-from sidelight.report.numbers import bounds, decimal, estimate, metric_name, p_value, plural, times
+from sidelight.reporting.content import Content, Headline, curve_name
+from sidelight.reporting.numbers import bounds, decimal, estimate, metric_name, p_value, plural, times
 
 
 def verdict(row: "Mapping[Any, Any] | pd.Series[Any] | None") -> str:

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from sidelight.report.numbers import significant
+from sidelight.reporting.numbers import significant
 
 INK, SOFT, RULE, CARD = "#1b2733", "#5b6876", "#dfe4ea", "#ffffff"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0508e", "#b07800", "#2f8fc4")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.report.examples import save_examples, save_strip, save_weights
+from sidelight.reporting.examples import save_examples, save_strip, save_weights
 
 ENCODERS = {
     "random initialisation": "ResNet-18, weights drawn at random, frozen",

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.report.answer import answer, not_shown, verdict
-from sidelight.report.content import Content, load
+from sidelight.reporting.answer import answer, not_shown, verdict
+from sidelight.reporting.content import Content, load
 
 
 def row(low: float, high: float, p_holm: float = 0.01) -> "pd.Series[float]":

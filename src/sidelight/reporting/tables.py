@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.report.answer import verdict
-from sidelight.report.content import Content, Headline
-from sidelight.report.html import escape, inline
-from sidelight.report.numbers import bounds, decimal, duration, estimate, metric_name, p_value, plural
+from sidelight.reporting.answer import verdict
+from sidelight.reporting.content import Content, Headline
+from sidelight.reporting.html import escape, inline
+from sidelight.reporting.numbers import bounds, decimal, duration, estimate, metric_name, p_value, plural
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sidelight.report.figures import (
+from sidelight.reporting.figures import (
     COLOURS,
     GREYS,
     Curve,

@@ -5,12 +5,12 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.report import html, tables
-from sidelight.report.answer import answer, not_shown
-from sidelight.report.content import Content, facts, load
-from sidelight.report.figures import Line, efficiency_png, looks, training_png
-from sidelight.report.run_report import load_run, series
-from sidelight.report.study_report import panels
+from sidelight.reporting import html, tables
+from sidelight.reporting.answer import answer, not_shown
+from sidelight.reporting.content import Content, facts, load
+from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
+from sidelight.reporting.run_report import load_run, series
+from sidelight.reporting.study_report import panels
 
 
 def render_page(folder: str | Path, out_md: str | Path) -> Path:

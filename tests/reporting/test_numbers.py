@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sidelight.report.numbers import (
+from sidelight.reporting.numbers import (
     bounds,
     decimal,
     duration,

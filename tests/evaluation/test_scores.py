@@ -1,0 +1,89 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation import scores as module
+from sidelight.evaluation.scores import collect_scores, make_folds
+from sidelight.evaluation.settings import EvaluateSettings
+
+
+def table(patients: int = 12, per: int = 3) -> pd.DataFrame:
+    count = patients * per
+    group = np.repeat(np.arange(patients), per)
+    return pd.DataFrame(
+        {
+            "unit": [f"u{i:03d}" for i in range(count)],
+            "group": [f"g{g:02d}" for g in group],
+            "label": group % 2,
+            "rows": [[i] for i in range(count)],
+        }
+    )
+
+
+@pytest.fixture
+def vectors(monkeypatch):
+    """Stored features in place of an encoder's: the first column is the class, softened."""
+    units = table()
+    rng = np.random.default_rng(0)
+    made = rng.normal(size=(len(units), 8)).astype(np.float32)
+    made[:, 0] += 2 * units["label"]
+    monkeypatch.setattr(module, "embed_items", lambda *a, **k: made)
+    return units
+
+
+PIXELS = SimpleNamespace(folder=__import__("pathlib").Path("/nowhere"))
+SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
+
+
+def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):
+    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    found, notes = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", SETTINGS, seed=0)
+    for _, part in found.groupby("labels"):
+        assert part["unit"].is_unique and len(part) == len(vectors)
+    tested = found[["unit", "fold"]].drop_duplicates().merge(vectors, on="unit")
+    assert tested.groupby("group")["fold"].nunique().max() == 1
+    assert any("500" in note for note in notes)
+    assert set(found["labels"]) == {4, 8, 27}
+    assert found.loc[found["labels"] == 27, "all_labels"].all()
+
+
+def test_folds_do_not_depend_on_the_order_of_rows_nor_on_the_seed(vectors):
+    one = make_folds(vectors, ("no", "yes"), SETTINGS)
+    other = make_folds(vectors.sample(frac=1, random_state=3), ("no", "yes"), SETTINGS)
+    assert one.split_hash == other.split_hash
+    assert one.split_hash != make_folds(vectors, ("no", "yes"), EvaluateSettings(split_seed=1, folds=4)).split_hash
+
+
+def test_a_class_without_units_is_named(vectors):
+    with pytest.raises(SplitError, match="maybe"):
+        make_folds(vectors, ("no", "yes", "maybe"), SETTINGS)
+
+
+def test_an_unknown_protocol_names_the_nearest(vectors):
+    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    with pytest.raises(ConfigError, match="linear"):
+        collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linaer", SETTINGS, seed=0)
+
+
+def test_one_group_out(vectors):
+    task = make_folds(vectors, ("no", "yes"), EvaluateSettings(folds="one_group_out"))
+    assert len(task.folds) == 12
+
+
+def test_labels_of_test_units_cannot_reach_the_probe(vectors):
+    """Turning round the labels of one fold's units leaves their own scores as they were."""
+    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=4), 0)
+    hidden = set(task.folds[0])
+    turned = task.table.copy()
+    turned.loc[turned["unit"].isin(hidden), "label"] ^= 1
+    spoilt = module.Labelled(turned, task.classes, task.folds)
+    after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, spoilt, "linear", EvaluateSettings(folds=4), 0)
+    mine = before["unit"].isin(hidden)
+    np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
+    assert not np.array_equal(before.loc[~mine, "p1"], after.loc[~after["unit"].isin(hidden), "p1"])
+
+

@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from sidelight.errors import EncoderError
+from sidelight.models.image import Encoder, create_encoder, load_encoder, save_tower, weights_hash
+
+SMALL = {"channels": 1, "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return create_encoder("test_resnet", **SMALL)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("test_resnet", 1), ("test_resnet", 3), ("test_vit", 1)])
+def test_shapes(name: str, channels: int) -> None:
+    encoder = create_encoder(name, channels=channels, image_size=32).eval()
+    images = torch.rand(2, channels, 32, 32)
+    assert encoder(images).shape == (2, encoder.dim)
+    assert encoder(images[:0]).shape == (0, encoder.dim)
+    maps = encoder.feature_maps(images)
+    assert all(m.ndim == 4 and len(m) == 2 for m in maps)
+    assert [m.shape[-1] for m in maps] == sorted((m.shape[-1] for m in maps), reverse=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("shape", [(2, 20, 24), (2, 20, 24, 3), (2, 1, 20, 24), (2, 3, 20, 24), (0, 20, 24)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_preprocess(encoder: Encoder, dtype: type, shape: tuple[int, ...], channels: int) -> None:
+    net = encoder if channels == 1 else create_encoder("test_resnet", channels=3, image_size=32)
+    largest = {np.uint8: 255, np.uint16: 65535, np.int32: 65535, np.float32: 1}[dtype]
+    pixels = net.preprocess(np.full(shape, largest, dtype))
+    assert pixels.shape == (shape[0], channels, 32, 32)
+    assert pixels.dtype == torch.float32
+    torch.testing.assert_close(pixels, torch.ones_like(pixels))
+
+
+def test_preprocess_says_what_it_cannot_read(encoder: Encoder) -> None:
+    with pytest.raises(EncoderError, match="shape"):
+        encoder.preprocess(torch.zeros(2, 5, 7, 4))
+    with pytest.raises(EncoderError, match=r"int64"):
+        encoder.preprocess(torch.zeros(2, 5, 7, dtype=torch.int64))
+
+
+def test_embed_is_forward_in_eval_mode_in_parts(encoder: Encoder) -> None:
+    encoder.train()
+    images = torch.randint(0, 256, (5, 32, 32), dtype=torch.uint8)
+    before = weights_hash(encoder)
+    found = encoder.embed(images, batch_size=2)
+    assert encoder.training
+    assert encoder.network.training
+    assert weights_hash(encoder) == before
+    encoder.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(found, encoder(images[:, None] / 255), atol=1e-5, rtol=1e-5)
+    assert found.dtype == torch.float32
+    assert encoder.embed(images[:0]).shape == (0, encoder.dim)
+
+
+def test_normalisation_is_inside() -> None:
+    torch.manual_seed(0)
+    encoder = create_encoder("test_resnet", **SMALL, mean=0.18, std=0.24).eval()
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(encoder(images), encoder.network((images - 0.18) / 0.24))
+    assert create_encoder("test_resnet", channels=3, image_size=32, mean=0.18).mean.flatten().tolist() == pytest.approx(
+        [0.18] * 3
+    )
+    with pytest.raises(EncoderError, match="2 values"):
+        create_encoder("test_resnet", channels=3, image_size=32, mean=[0.1, 0.2])
+
+
+@pytest.mark.parametrize(("name", "channels"), [("test_resnet", 1), ("test_vit", 3)])
+def test_a_tower_comes_back_bit_for_bit(tmp_path: Path, name: str, channels: int) -> None:
+    encoder = create_encoder(name, channels=channels, image_size=32, mean=0.3).eval()
+    path = save_tower(encoder, tmp_path / "towers")
+    assert path == tmp_path / "towers" / "image.safetensors"
+    assert [p.name for p in path.parent.iterdir()] == ["image.safetensors"]
+    images = torch.rand(3, channels, 32, 32)
+    for source in (tmp_path, path, str(path)):
+        loaded = load_encoder(source)
+        assert weights_hash(loaded) == weights_hash(encoder)
+        assert loaded.describe() == encoder.describe()
+        assert not loaded.training
+        assert torch.equal(loaded(images), encoder(images))
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["sidelight"])
+    assert header.keys() == {"version", "name", "channels", "image_size", "dim", "mean", "std", "role"}
+
+
+def test_initial_weights_from_anything(tmp_path: Path, encoder: Encoder) -> None:
+    save_tower(encoder, tmp_path / "towers")
+    foreign = {f"module.backbone.{key}": value for key, value in encoder.network.state_dict().items()}
+    torch.save({"state_dict": foreign | {"module.fc.weight": torch.zeros(9, 96)}}, tmp_path / "w.pth")
+    for source in (tmp_path, tmp_path / "towers/image.safetensors", tmp_path / "w.pth"):
+        fresh = create_encoder("test_resnet", **SMALL, initial=source)
+        assert weights_hash(fresh.network) == weights_hash(encoder.network)
+    colour = create_encoder("test_resnet", channels=3, image_size=32, initial=tmp_path / "w.pth")
+    key = "conv1.0.weight"
+    torch.testing.assert_close(colour.network.state_dict()[key].sum(1, keepdim=True), encoder.network.state_dict()[key])
+
+
+def test_a_towers_normalisation_comes_with_its_weights(tmp_path: Path) -> None:
+    save_tower(create_encoder("test_resnet", **SMALL, mean=0.18, std=0.24), tmp_path)
+    fresh = create_encoder("test_resnet", **SMALL, initial=tmp_path)
+    assert [fresh.mean.item(), fresh.std.item()] == pytest.approx([0.18, 0.24])
+
+
+def test_positions_of_a_transformer_are_resampled(tmp_path: Path) -> None:
+    donor = create_encoder("test_vit", channels=1, image_size=64)
+    save_file(donor.network.state_dict(), tmp_path / "vit.safetensors")
+    fresh = create_encoder("test_vit", **SMALL, initial=tmp_path / "vit.safetensors")
+    assert fresh.network.pos_embed.shape != donor.network.pos_embed.shape
+    torch.testing.assert_close(fresh.network.pos_embed[:, 0], donor.network.pos_embed[:, 0])
+
+
+def test_weights_that_match_nothing_are_refused(tmp_path: Path) -> None:
+    save_file({"features.conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(EncoderError, match="None of the 1 tensors"):
+        create_encoder("test_resnet", **SMALL, initial=tmp_path / "other.safetensors")
+    with pytest.raises(EncoderError, match="does not say which architecture"):
+        load_encoder(tmp_path / "other.safetensors")
+
+
+def test_a_bare_name_has_no_weights() -> None:
+    with pytest.raises(EncoderError, match="--random"):
+        load_encoder("test_resnet")
+    state = torch.random.get_rng_state()
+    first, again, other = (load_encoder("test_resnet", random=True, **SMALL, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert weights_hash(first) == weights_hash(again) != weights_hash(other)
+    assert load_encoder("test_resnet", random=True).image_size == 160
+
+
+def test_names_and_paths_that_lead_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="did you mean 'resnet18'"):
+        load_encoder("resnett18", random=True)
+    with pytest.raises(EncoderError, match="Unknown architecture"):
+        create_encoder("resnett18", **SMALL)
+    with pytest.raises(EncoderError, match="no run or tower"):
+        load_encoder(tmp_path / "nothing")
+    with pytest.raises(EncoderError, match="no encoder has been saved"):
+        load_encoder(tmp_path)
+    with pytest.raises(EncoderError, match="1 or 3"):
+        create_encoder("test_resnet", channels=2, image_size=32)
+    with pytest.raises(EncoderError, match="cannot be made"):
+        create_encoder("test_resnet.no_such_tag", **SMALL)
