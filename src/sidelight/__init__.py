@@ -20,7 +20,7 @@ _PUBLIC = {
     "report": "sidelight.api",
     "study": "sidelight.studies",
 }
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sidelight.config import PretrainSettings, build, digest, merge, working_size
 from sidelight.data.cache import Pixels
@@ -25,6 +26,7 @@ from sidelight.evaluation.summary import confusions, summarise
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
+from sidelight.train.device import pick_device, pick_dtype
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 
@@ -59,7 +61,7 @@ def pretrain(
     }
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
     run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
-    pixels.quarantine.to_csv(run.folder / "quarantine.csv", index=False)
+    _hashed(pixels.quarantine, key(cohort)).to_csv(run.folder / "quarantine.csv", index=False)
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
     return run
@@ -89,6 +91,16 @@ def open_pixels(
         max_bad_fraction=settings.max_bad_fraction,
         progress=not quiet,
     )
+
+
+def _hashed(quarantine: pd.DataFrame, secret: bytes) -> pd.DataFrame:
+    """Broken items by hash: a run names nobody. Names stand in what the terminal says and nowhere else."""
+    names = [item_hash(item, secret) for item in quarantine["item"]]
+    reasons = [
+        reason.replace(item, name)
+        for item, name, reason in zip(quarantine["item"], names, quarantine["reason"], strict=True)
+    ]
+    return pd.DataFrame({"item": names, "reason": reasons})
 
 
 def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.ndarray:
@@ -123,6 +135,9 @@ def score(
     """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``."""
     started = time.perf_counter()
     net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
+    device = pick_device(settings.device)
+    net.to(device)
+    settings = settings.model_copy(update={"precision": _precision(settings, device)})
     pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
     labelled, notes = label_units(cohort, pixels, task, settings)
     tables = []
@@ -138,6 +153,10 @@ def score(
         "classes": list(labelled.classes),
     }
     return Scored(pd.concat(tables, ignore_index=True), facts, sorted(set(notes)))
+
+
+def _precision(settings: EvaluateSettings, device: torch.device) -> str:
+    return "bf16" if pick_dtype(settings.precision, device) == torch.bfloat16 else "float32"
 
 
 def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
@@ -173,14 +192,16 @@ def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:
 
 def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -> Encoder:
     return load_encoder(
-        name, random=random, channels=cohort.channels or 3, image_size=settings.image_size or 112, seed=settings.first_seed
+        name,
+        random=random,
+        channels=cohort.channels or 3,
+        image_size=settings.image_size or 112,
+        seed=settings.first_seed,
     )
 
 
 def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | None, seed: int) -> Encoder:
     """A randomly initialised encoder of the architecture in ``settings``, or one with the user's weights."""
-    import torch
-
     known = build(PretrainSettings, {key: settings[key] for key in ("encoder", "image_size") if key in settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -210,6 +231,11 @@ def evaluate(
     if test is not None:
         raise ConfigError("An external test set is not supported yet", do="Leave out test")
     resolved = build(EvaluateSettings, settings)
+    if protocol == "published" and resolved.profile != "paper":
+        raise ConfigError(
+            "The protocol 'published' selects on the test set",
+            do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
+        )
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
@@ -217,7 +243,7 @@ def evaluate(
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     classes = {task: scored.facts["classes"]}
     results = summarise(table, classes, resamples=resolved.resamples).assign(
-        selected_on="validation",
+        selected_on="test" if protocol == "published" else "validation",
         transductive=False,
         command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}",
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
@@ -238,7 +264,9 @@ def report(folder: str | Path, out: str | Path) -> Path:
     if (folder / "config.json").is_file():
         return render_run(folder, out)
     if not (folder / "results.parquet").is_file():
-        raise RunError(f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote")
+        raise RunError(
+            f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"
+        )
     return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)
 
 

@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 
 Data = Annotated[str, typer.Option("--data", help="folder, cohort.toml, or phantom:ultrasound")]
-Preset = Annotated[str | None, typer.Option("--preset", help="layout of a public data set: covid19_ultrasound, us4, busi")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="layout of a public data set: covid19_ultrasound, us4, busi")
+]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
 Cache = Annotated[str | None, typer.Option("--cache", help="folder for decoded pixels (default DATA/.sidelight/cache)")]
@@ -70,10 +72,14 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    encoder: Annotated[str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")],
+    encoder: Annotated[
+        str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")
+    ],
     data: Data,
     task: Annotated[str, typer.Option("--task", help="a task of the cohort")],
-    protocol: Annotated[str, typer.Option("--protocol", help="knn, linear, finetune, finetune_last, published")] = "linear",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="knn, linear, finetune, finetune_last, published")
+    ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
     random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
     preset: Preset = None,
@@ -135,7 +141,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     pass
 

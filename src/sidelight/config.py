@@ -23,7 +23,9 @@ class PretrainSettings(Settings):
 
     profile: Literal["default", "paper"] = "default"
     encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
-    initial: str | None = Field(None, description="weights to start from: a file or an explicit hf-hub: name; none is random")
+    initial: str | None = Field(
+        None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
+    )
     image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
     epochs: int = Field(60, ge=1)
     steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")

@@ -43,7 +43,7 @@ class Part(Settings):
     where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
     transductive: bool = Field(False, description="pre-training sees the unlabelled test items")
     warning: str = ""
-    evaluate: dict[str, Any] = {}
+    evaluate: dict[str, Any] = Field({})
 
 
 class Published(Settings):
@@ -59,8 +59,8 @@ class Size(Settings):
     """What changes between the sizes of a study."""
 
     seeds: int | None = None
-    pretrain: dict[str, Any] = {}
-    evaluate: dict[str, Any] = {}
+    pretrain: dict[str, Any] = Field({})
+    evaluate: dict[str, Any] = Field({})
 
 
 class StudyFile(Settings):
@@ -71,14 +71,16 @@ class StudyFile(Settings):
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
     preset: str | None = None
     seeds: int = Field(3, ge=1)
-    protocols: list[str] = ["linear"]
-    pretrain: dict[str, Any] = {}
-    evaluate: dict[str, Any] = {}
+    protocols: list[str] = Field(["linear"])
+    pretrain: dict[str, Any] = Field({})
+    evaluate: dict[str, Any] = Field({})
     encoders: dict[str, EncoderRow]
     parts: dict[str, Part]
-    sizes: dict[str, Size] = {}
-    published: list[Published] = []
-    headline: dict[str, str | int] = Field({}, description="encoder, metric, protocol or labels that the page opens with")
+    sizes: dict[str, Size] = Field({})
+    published: list[Published] = Field([])
+    headline: dict[str, str | int] = Field(
+        {}, description="encoder, metric, protocol or labels that the page opens with"
+    )
     limits: list[str] = Field([], description="what the study cannot show, in sentences")
 
 
@@ -191,7 +193,10 @@ class _Work:
     def run(self, size: str) -> StudyResults:
         console = Console(stderr=True, quiet=self.quiet)
         cells = [cell for cell in self.cells() if cell.row.weights is None or cell.row.weights]
-        tables, notes = [], [f"{name}: no weights given" for name, row in self.plan.encoders.items() if row.weights == ""]
+        tables, notes = (
+            [],
+            [f"{name}: no weights given" for name, row in self.plan.encoders.items() if row.weights == ""],
+        )
         for number, cell in enumerate(cells, 1):
             label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)

@@ -85,5 +85,3 @@ def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
     assert not np.array_equal(before.loc[~mine, "p1"], after.loc[~after["unit"].isin(hidden), "p1"])
-
-

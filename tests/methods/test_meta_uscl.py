@@ -119,6 +119,56 @@ def test_head_looks_ahead_with_the_projector_alone() -> None:
     assert found.item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
 
 
+@pytest.mark.parametrize("form", ["jvp", "exact", "head"])
+def test_the_main_step_reuses_the_meta_steps_forward_pass(form: str) -> None:
+    """Same loss, gradient and batch statistics as a forward pass of its own, and only for the same batch."""
+    found = []
+    for reuse in (True, False):
+        method, optimizer = make(meta_step=form)
+        pairs = batch()
+        method.before_step(pairs, batch(1), optimizer)
+        calls = []
+        method.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        loss = method.loss(pairs if reuse else batch())
+        loss.backward()
+        assert len(calls) == (0 if reuse else 2)
+        found.append([loss.detach(), *(p.grad for p in method.parameters_to_train()), *method.buffers()])
+    for shared, own in zip(*found, strict=True):
+        torch.testing.assert_close(shared, own, rtol=1e-9, atol=1e-12)
+
+
+def test_every_process_takes_the_meta_step_of_the_whole_batch() -> None:
+    whole, meta = batch(), batch(1)
+    parts = [tensor for pairs in (whole, meta) for tensor in vars(pairs).values()]
+
+    def gather(tensor: Tensor) -> Tensor:
+        return next(part for part in parts if torch.equal(part[: len(tensor)], tensor))
+
+    found = []
+    for count in (4, 2):  # one process; the first of two
+        method, optimizer = make()
+        shares = (pairs.map(lambda tensor, count=count: tensor[:count]) for pairs in (whole, meta))
+        method.before_step(*shares, optimizer, gather)
+        found.append([parameter.detach() for parameter in method.weight_net.parameters()])
+    for alone, shared in zip(*found, strict=True):
+        assert torch.equal(alone, shared)
+
+
+def test_under_autocast_the_main_step_has_its_own_forward_pass() -> None:
+    method, optimizer = make()
+    method.float()
+    optimizer = torch.optim.SGD(method.parameters_to_train(), lr=0.1)
+    pairs = batch().map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+    for expected in (2, 2):
+        method.before_step(pairs, pairs, optimizer)
+        calls = []
+        hook = method.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            method.loss(pairs).backward()
+        hook.remove()
+        assert len(calls) == expected
+
+
 def test_equal_weights_give_the_unweighted_gradient_and_alpha_none() -> None:
     gradients = {}
     start = make(weights="uniform")[0].state_dict()

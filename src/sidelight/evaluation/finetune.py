@@ -40,7 +40,10 @@ def finetune(
     device: torch.device | None = None,
     bf16: bool = False,
 ) -> Finetuned:
-    """:param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs; ``test`` the rows of test units."""
+    """Train on the labelled units, choose the step on some of them, predict ``test``.
+
+    :param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs; ``test`` the rows of test units.
+    """
     device = device or torch.device("cpu")
     train, valid = _validation(y, groups, classes, seed)
     seen = Frames.of(pixels, [items[u] for u in train], frames)
@@ -67,9 +70,10 @@ def finetune(
 def _validation(y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """About a fifth of the labelled patients, if every class then keeps two patients on the training side."""
     everyone, nobody = np.arange(len(y)), np.arange(0)
-    if min(len(np.unique(groups[y == c])) for c in range(classes)) < 4:
+    fewest = min(len(np.unique(groups[y == c])) for c in range(classes))
+    if fewest < 4:
         return everyone, nobody
-    for train, valid in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(y, y, groups):
+    for train, valid in StratifiedGroupKFold(min(5, fewest), shuffle=True, random_state=seed).split(y, y, groups):
         if len(np.unique(y[valid])) == classes and len(np.unique(y[train])) == classes:
             return train, valid
     return everyone, nobody

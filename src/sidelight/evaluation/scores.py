@@ -18,6 +18,7 @@ from sidelight.evaluation.features import embed_items, pool_units
 from sidelight.evaluation.finetune import finetune
 from sidelight.evaluation.knn import predict_knn
 from sidelight.evaluation.linear import predict_linear
+from sidelight.evaluation.published import published_scores
 from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
 from sidelight.models.image import Encoder
 
@@ -49,7 +50,9 @@ def make_folds(table: pd.DataFrame, classes: tuple[str, ...], settings: Evaluate
     present = table["label"].nunique()
     if present < len(classes):
         missing = [name for i, name in enumerate(classes) if not (table["label"] == i).any()]
-        raise SplitError(f"No unit has the class {', '.join(missing)}", do="Leave the class out of the task, or add data")
+        raise SplitError(
+            f"No unit has the class {', '.join(missing)}", do="Leave the class out of the task, or add data"
+        )
     if settings.folds == "one_group_out":
         splits = leave_one_group_out(table)
     else:
@@ -65,6 +68,9 @@ def collect_scores(
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"), seed, fold, unit, group, label, p0, p1, ...;
         and sentences on label counts that were left out.
     """
+    if protocol == "published":
+        table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
+        return _complete(table, int((table["step"] == "last").sum()), _most(task), set())
     predict = _predictor(encoder, pixels, task, protocol, settings, seed)
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
@@ -86,8 +92,12 @@ def collect_scores(
                 full = count == len(everything)
                 frames.append(part.assign(labels=-1 if full else count, fold=number, step=step, seed=seed))
     table = pd.concat(frames, ignore_index=True)
-    sizes = [len(units) - len(fold) for fold in task.folds]
-    return _complete(table, len(units), round(float(np.mean(sizes))), left_out)
+    return _complete(table, len(units), _most(task), left_out)
+
+
+def _most(task: Labelled) -> int:
+    """Labelled units when all of them train: the mean over folds."""
+    return round(float(np.mean([len(task.table) - len(fold) for fold in task.folds])))
 
 
 def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[int]) -> tuple[pd.DataFrame, list[str]]:

@@ -92,7 +92,7 @@ def _shared(block: Block) -> dict[str, Any]:
 def _value(block: Block, metric: str, resamples: int) -> dict[str, Any]:
     function = METRICS[metric]
     found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
-    each = [float(function(block.labels, one)) for one in block.scores]
+    each = [float(function(block.labels, one, None)) for one in block.scores]
     return {
         "metric": metric,
         "value": found.value,
@@ -178,9 +178,7 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
         if one[0] == other[0] or one[1] != other[1] or len(curves[one]) < 2 or len(curves[other]) < 2:
             continue
         a, b = (np.stack(list(curves[key].values()), axis=1) for key in (one, other))
-        found = label_factor_interval(
-            list(curves[one]), a[1:], list(curves[other]), b[1:], point_a=a[0], point_b=b[0]
-        )
+        found = label_factor_interval(list(curves[one]), a[1:], list(curves[other]), b[1:], point_a=a[0], point_b=b[0])
         columns = (found.counts, found.value, found.low, found.high)
         for labels, factor, low, high in zip(*(column.tolist() for column in columns), strict=True):
             rows.append(

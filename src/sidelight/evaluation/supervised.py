@@ -162,9 +162,7 @@ def _trained_parameters(model: Classifier, settings: FinetuneSettings) -> list[n
     return block
 
 
-def _optimizer(
-    model: Classifier, trained: list[nn.Parameter], settings: FinetuneSettings
-) -> torch.optim.Optimizer:
+def _optimizer(model: Classifier, trained: list[nn.Parameter], settings: FinetuneSettings) -> torch.optim.Optimizer:
     groups = [
         {"params": trained, "lr": settings.lr, "peak": settings.lr},
         {"params": list(model.head.parameters()), "lr": settings.head_lr, "peak": settings.head_lr},

@@ -39,6 +39,7 @@ Deviations of ``default`` from the paper
 ``both``
     The two views go through f in separate passes, so that each has its own batch statistics.
 Limits
+    In float32 and one process the forward pass of the look-ahead serves the main step too; otherwise it is done again.
     (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the
     precision of the main step, ignores ``clip_norm``, and over several processes it is computed by each on the gathered
     batch.
@@ -46,6 +47,7 @@ Limits
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -169,6 +171,8 @@ class MetaUSCL(ClipMethod):
             # processes has no forward mode; the loop may put it into the method itself, but the meta part sees the
             # gathered batch anyway.
             self._structure = (copy.deepcopy(_Branch(self.encoder, self.projector)).to("meta").train(),)
+        self._shared: _Shared | None = None
+        self._may_share = True
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """Those of f and g; W has its own optimiser."""
@@ -183,7 +187,7 @@ class MetaUSCL(ClipMethod):
 
     def loss(self, batch: ClipPairs, *, gather: Gather = identity) -> Tensor:
         """The weighted contrast (1) over the pairs of all processes; no gradient reaches W."""
-        left, right = self.encoder(batch.left), self.encoder(batch.right)
+        left, right = self._features(batch)
         with torch.no_grad():
             weights = self.weigh(left, right, batch.gap, batch.max_gap)
         weights = None if weights is None else gather(weights)
@@ -208,10 +212,11 @@ class MetaUSCL(ClipMethod):
             raise TrainingError(
                 "weights=meta has no meta clips", do="Raise meta_fraction, or set weights=uniform or distance"
             )
-        batch, extra = batch.map(gather), extra.map(gather)
+        whole, extra = batch.map(gather), extra.map(gather)
         extra = extra.map(lambda tensor: tensor[: self.settings.meta_batch_size])
-        with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-            found = self.meta_gradient(batch, extra, optimizer)
+        share = self._may_share and whole.left is batch.left
+        with torch.autocast(whole.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+            found = self.meta_gradient(batch if share else whole, extra, optimizer, share=share)
         for parameter, gradient in zip(self.weight_net.parameters(), found.gradients, strict=True):
             parameter.grad = gradient
         self.meta_adam.step()
@@ -220,44 +225,62 @@ class MetaUSCL(ClipMethod):
         names = ("meta_loss", "weight_mean", "weight_sd", "weight_min", "weight_max")
         return dict(zip(names, spread.tolist(), strict=True))
 
-    def meta_gradient(self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer) -> MetaGradient:
-        """grad_alpha L_meta(theta^) in the way that ``meta_step`` says."""
-        head = self.settings.meta_step == "head"
-        named: Tensors = {name: p for name, p in self.named_parameters() if name.startswith(("encoder.", "projector."))}
-        theta: Tensors = {
-            name: p for name, p in named.items() if p.requires_grad and not (head and name.startswith("encoder."))
-        }
-        fixed = {name: p.detach() for name, p in named.items() if name not in theta}
-        views = [batch.left, batch.right, extra.left, extra.right]
-        if head:
-            with torch.no_grad():
-                views = [self._run(named, view)[0] for view in views]
+    def meta_gradient(
+        self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer, *, share: bool = False
+    ) -> MetaGradient:
+        """grad_alpha L_meta(theta^) in the way that ``meta_step`` says.
 
-        def pairs(theta: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-            (h_left, z_left), (h_right, z_right) = (self._run(fixed | theta, view, head) for view in views[:2])
+        :param share: keep the features of ``batch``, with their graph, for the :meth:`loss` that follows.
+        """
+        head, views = self.settings.meta_step == "head", [batch.left, batch.right, extra.left, extra.right]
+        named: Tensors = {name: p for name, p in self.named_parameters() if name.startswith(("encoder.", "projector."))}
+        trained = (name for name, p in named.items() if p.requires_grad)
+        theta: Tensors = {name: named[name] for name in trained if not (head and name.startswith("encoder."))}
+        self._shared = None
+
+        def run(two: list[Tensor], parameters: Tensors, given: bool = head) -> list[tuple[Tensor, Tensor]]:
+            buffers = self._copied_buffers()
+            seen = [functional_call(self._structure[0], named | parameters | buffers, (view, given)) for view in two]
+            if share and self._shared is None and not given:
+                self._shared = _Shared(batch, seen[0][0], seen[1][0], buffers)
+            return seen
+
+        if head:
+            with torch.set_grad_enabled(share):
+                features = [h for h, _ in run(views[:2], {}, False)]
+            with torch.no_grad():
+                views = [h.detach() for h in features] + [h for h, _ in run(views[2:], {}, False)]
+
+        def pairs(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+            (h_left, z_left), (h_right, z_right) = run(views[:2], parameters)
             return self._contrast(z_left, z_right, batch, None, identity, "none"), h_left, h_right
 
-        def meta(theta: Tensors) -> Tensor:
-            (_, left), (_, right) = (self._run(fixed | theta, view, head) for view in views[2:])
+        def meta(parameters: Tensors) -> Tensor:
+            (_, left), (_, right) = run(views[2:], parameters)
             return self._contrast(left, right, extra, None, identity)
 
-        problem = BiLevel(
-            parameters=theta,
-            pairs=pairs,
-            weigh=self.weight_net,
-            meta=meta,
-            alpha=tuple(self.weight_net.parameters()),
-            ahead=LookAhead.of(theta, optimizer),
-        )
+        alpha, ahead = tuple(self.weight_net.parameters()), LookAhead.of(theta, optimizer)
+        problem = BiLevel(theta, pairs, self.weight_net, meta, alpha, ahead)
         if self.settings.meta_step == "exact":
             return meta_gradient_exact(problem, attached=self.settings.attached)
-        return meta_gradient_jvp(problem)
+        return meta_gradient_jvp(problem, keep=share and not head)
 
-    def _run(self, parameters: Tensors, view: Tensor, from_features: bool = False) -> tuple[Tensor, Tensor]:
-        """h and z of images in train mode at other parameters; batch statistics are written into copies."""
-        buffers = {name: buffer.clone() for name, buffer in self.named_buffers() if name.startswith("encoder.")}
-        features, projections = functional_call(self._structure[0], parameters | buffers, (view, from_features))
-        return features, projections
+    def _features(self, batch: ClipPairs) -> tuple[Tensor, Tensor]:
+        """h of both views: those that the meta step has computed for this batch, at the same theta, or computed now.
+
+        Only now are the batch statistics written into the method's own buffers.
+        """
+        shared, self._shared = self._shared, None
+        if torch.is_autocast_enabled(batch.left.device.type):
+            self._may_share, shared = False, None
+        if shared is None or shared.batch is not batch:
+            return self.encoder(batch.left), self.encoder(batch.right)
+        for name, buffer in self.named_buffers():
+            buffer.copy_(shared.buffers[name])
+        return shared.left, shared.right
+
+    def _copied_buffers(self) -> Tensors:
+        return {name: buffer.clone() for name, buffer in self.named_buffers()}
 
     def _contrast(
         self,
@@ -314,6 +337,16 @@ class MetaUSCL(ClipMethod):
             parameter = parameters[int(index)]
             device = "cpu" if slot == "step" else parameter.device
             self.meta_adam.state[parameter][slot] = value.to(device, copy=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What the meta step has computed that the main step needs: features with their graph, and the buffers after them."""
+
+    batch: ClipPairs
+    left: Tensor
+    right: Tensor
+    buffers: Tensors
 
 
 class _Branch(nn.Module):

@@ -97,7 +97,9 @@ class LookAhead:
 
     def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
         """The parameters after a step along ``gradients``, which come in the order of the parameters."""
-        return {name: start.add(g, alpha=-self.rate) for (name, start), g in zip(self.still.items(), gradients, strict=True)}
+        return {
+            name: start.add(g, alpha=-self.rate) for (name, start), g in zip(self.still.items(), gradients, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class BiLevel:
     """The two levels at one step; the functions take the trained parameters by name and change nothing.
 
     :param parameters: theta, as the leaf tensors that the optimiser holds.
-    :param pairs: theta -> (losses [N], left features [N,D], right features [N,D]) of the training pairs.
+    :param pairs: theta -> (losses [N], left features [N,D], right features [N,D]) of the training pairs; its first call
+        is at ``parameters``, with their graph.
     :param weigh: features -> weights [N] > 0, through ``alpha``.
     :param meta: theta -> unweighted scalar loss of the meta pairs.
     :param alpha: parameters of ``weigh``.
@@ -129,17 +132,21 @@ class MetaGradient:
     loss: Tensor
 
 
-def meta_gradient_jvp(problem: BiLevel) -> MetaGradient:
-    """The exact gradient without a second-order graph; the net's inputs are detached, as in Meta-Weight-Net."""
-    theta, tape = _leaves(problem.parameters), Tape()
+def meta_gradient_jvp(problem: BiLevel, *, keep: bool = False) -> MetaGradient:
+    """The exact gradient without a second-order graph; the net's inputs are detached, as in Meta-Weight-Net.
+
+    :param keep: the graph of the first call of ``problem.pairs`` will be used again.
+    """
+    theta, tape = problem.parameters, Tape()
     with torch.enable_grad(), tape:
         losses, left, right = problem.pairs(theta)
     with torch.enable_grad():
         weights = problem.weigh(left.detach(), right.detach())
         shares = weights / weights.sum()
-    step = torch.autograd.grad(shares.detach() @ losses, list(theta.values()))
+    step = torch.autograd.grad(shares.detach() @ losses, list(theta.values()), retain_graph=keep)
     del losses, left, right  # frees the graph before the next one is built
-    hat = _leaves(problem.ahead(step))
+    hat = {name: tensor.detach().requires_grad_() for name, tensor in problem.ahead(step).items()}
+    del step
     with torch.enable_grad():
         loss = problem.meta(hat)
     pull = dict(zip(hat, torch.autograd.grad(loss, list(hat.values())), strict=True))
@@ -153,7 +160,7 @@ def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGrad
 
     :param attached: also through theta -> features -> weights in the look-ahead, as the published code does.
     """
-    theta = _leaves(problem.parameters)
+    theta = problem.parameters
     with torch.enable_grad():
         losses, left, right = problem.pairs(theta)
         weights = problem.weigh(left, right) if attached else problem.weigh(left.detach(), right.detach())
@@ -161,7 +168,3 @@ def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGrad
         loss = problem.meta(problem.ahead(step))
     gradients = torch.autograd.grad(loss, list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())
-
-
-def _leaves(tensors: Tensors) -> Tensors:
-    return {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}

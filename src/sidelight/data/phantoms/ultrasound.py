@@ -44,8 +44,6 @@ class Anatomy:
     rib_width: float
     layers: float
     grain: float
-    reverberation: float
-    """Level of the A-lines before they fall off with depth."""
     lines: tuple[float, ...]
     """Lateral places of the B-lines."""
     line_width: float
@@ -97,7 +95,7 @@ class UltrasoundPhantom:
         kind = self.items["corrupt"].iloc[position]
         for place in np.flatnonzero(self.corrupted(position)[indices]):
             frames[place] = _fault(
-                kind, np.random.default_rng((self.seed, 5, position, int(indices[place]))), self.size
+                kind, np.random.default_rng((self.seed, 5, position, int(indices[place]) + 1)), self.size
             )
         return frames
 
@@ -189,14 +187,13 @@ def _anatomy(seed: int, patient: int, clip: int, latent: float, difficulty: floa
     nuisance = 0.5 + difficulty
     return Anatomy(
         latent=float(latent),
-        pleura=float(one.uniform(0.2, 0.34) + here.uniform(-0.03, 0.03)),
+        pleura=float(one.uniform(0.2, 0.34) + here.uniform(-0.02, 0.02)),
         slope=float(here.uniform(-0.06, 0.06)),
         rib=float(here.uniform(-1, 1)),
         rib_spacing=float(one.uniform(1.2, 1.8)),
         rib_width=float(one.uniform(0.12, 0.22)),
-        layers=float(one.uniform(1.5, 4.5)),
-        grain=float(one.uniform(0.8, 1.6)),
-        reverberation=float(one.uniform(-18, -10)),
+        layers=float(one.uniform(2.0, 4.0)),
+        grain=float(one.uniform(0.85, 1.45)),
         lines=tuple(float(place) for place in places),
         line_width=float(one.uniform(0.05, 0.1)),
         patches=tuple(float(place) for place in here.uniform(-0.7, 0.7, patches)),
@@ -216,23 +213,21 @@ def _render(
     depths, beams = size, 2 * size // 3
     time = (indices / FRAMES_PER_SECOND).astype(np.float32)
     breath = np.sin(2 * np.pi * time / anatomy.breath_period + anatomy.breath_phase).astype(np.float32)
-    noise = [np.random.default_rng((*key, int(index))) for index in indices]
+    # Seeds that differ only in trailing zeros are the same seed, hence the 1s.
+    noise = [np.random.default_rng((*key, 1, int(index) + 1)) for index in indices]
     # The hand that holds the probe: drift, contact and depth compensation wander through the clip.
-    hand, nuisance = np.random.default_rng(key), 0.5 + difficulty
+    hand, nuisance = np.random.default_rng((*key, 2)), 0.5 + difficulty
     drift, contact, tilt = _wander(hand, time)
     drift *= 0.2
-    shade = nuisance * (4 * _profile(hand, time, beams)[:, None, :] + 2.5 * _profile(hand, time, depths)[:, :, None])
+    shade = nuisance * (1.5 * _profile(hand, time, beams)[:, None, :] + _profile(hand, time, depths)[:, :, None])
     power, below = _echoes(anatomy, breath, drift, depths, beams, difficulty)
     slide = (anatomy.sliding * breath)[:, None] * below.mean(2) + drift[:, None]
     power *= _speckle(anatomy.grain, key, noise, time, slide.astype(np.float32), depths, beams)
-    gain = anatomy.gain + 5 * nuisance * contact
-    compensation = anatomy.compensation + 7 * nuisance * tilt
+    gain = anatomy.gain + 2 * nuisance * contact
+    compensation = anatomy.compensation + 3 * nuisance * tilt
     level = 10 * np.log10(power + 1e-7)
-    level += (
-        shade
-        + gain[:, None, None]
-        + compensation[:, None, None] * np.linspace(-0.5, 0.5, depths, dtype=np.float32)[:, None]
-    )
+    depth = np.linspace(-0.5, 0.5, depths, dtype=np.float32)[:, None]
+    level += shade + gain[:, None, None] + compensation[:, None, None] * depth
     grey = np.clip(0.75 + level / anatomy.dynamic_range, 0, 1) * 255
     corners, weights = _sector(size, depths, beams)
     grey = grey.reshape(len(indices), -1)
@@ -267,14 +262,14 @@ def _echoes(
     below_pleura = z - pleura
     below = 1 / (1 + np.exp(np.clip(-below_pleura / 0.008, -30, 30)))
     severity = max(0.0, anatomy.latent - 0.5) * 2
-    visible = 1.5 - difficulty
+    visible = 1.15 - difficulty
 
     wall = _power(-16 + 6 * np.sin(2 * np.pi * anatomy.layers * z / anatomy.pleura)) * np.ones_like(x)
-    uneven = 1 + 0.4 * severity * np.sin(9 * lung_x) * np.sin(23 * lung_x + 1)
-    line = _power(0.0) * uneven * _bump(below_pleura, 0.014)
+    uneven = 1 + 0.7 * severity * np.sin(9 * lung_x) * np.sin(23 * lung_x + 1)
+    line = _power(0.0) * uneven * _bump(below_pleura, 0.012 + 0.008 * severity)
     air = _power(-30 - 8 * below_pleura) * np.ones_like(x)
     for echo in (1, 2, 3):
-        strength = (1 - 0.3 * severity) * visible * _power(anatomy.reverberation - 4 * echo)
+        strength = (1 - 0.9 * severity) * visible * _power(-12.0 - 4 * echo)
         air = air + strength * _bump(below_pleura - echo * pleura, 0.014)
     for place in anatomy.lines:
         wobble = 0.75 + 0.25 * np.sin(7 * place + breath)[:, None, None]
@@ -317,7 +312,7 @@ def _speckle(
     Two fields of the whole clip turn into each other over time; a third, new in each frame, is electronic noise.
     """
     shape = (2, depths, beams)
-    still = np.random.default_rng(key).standard_normal((2, *shape), np.float32)
+    still = np.random.default_rng((*key, 3)).standard_normal((2, *shape), np.float32)
     angle = (2 * np.pi * time / 8)[:, None, None]
     tissue = np.cos(angle) * (still[0, 0] + 1j * still[0, 1]) + np.sin(angle) * (still[1, 0] + 1j * still[1, 1])
     fresh = np.stack([rng.standard_normal(shape, np.float32) for rng in noise])
