@@ -287,11 +287,13 @@ class TestLonelyAnchors:
         torch.testing.assert_close(mean, each.sum() / 3)
 
     def test_with_distributions(self):
-        targets = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]])
-        mask = torch.tensor([[True] * 3, [False] * 3, [False] * 3])
-        each = info_nce(noise(3, 4), noise(3, 4), temperature=0.1, targets=targets, mask=mask, reduction="none")
-        assert each[1] == 0
-        assert each[2] >= math.log(2)  # two positives compete with each other
+        targets = torch.eye(64)
+        targets[0, :2] = 0.5
+        mask = torch.zeros(64, 64, dtype=torch.bool)
+        queries, keys = torch.randn(64, 16), torch.randn(64, 16)
+        each = info_nce(queries, keys, temperature=0.03, targets=targets, mask=mask, reduction="none")
+        assert (each[1:] == 0).all()
+        assert each[0] >= math.log(2)  # two positives compete with each other
 
     @pytest.mark.parametrize("chunk", [None, 2])
     def test_a_batch_of_nothing_else_is_an_error(self, chunk):
@@ -434,14 +436,18 @@ class TestTypes:
         assert left.grad.dtype == dtype
 
     @pytest.mark.parametrize("chunk", [None, 4])
-    def test_autocast_changes_nothing(self, chunk):
-        left, right = torch.randn(6, 8, requires_grad=True), torch.randn(6, 8)
-        plain = nt_xent(left, right, temperature=0.05, chunk=chunk)
+    @pytest.mark.parametrize("loss", [nt_xent, info_nce, partial(info_nce, targets=torch.rand(3, 3))])
+    def test_autocast_changes_nothing(self, loss, chunk):
+        left, right = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8)
+        if loss is nt_xent:
+            left, right = torch.randn(6, 8, requires_grad=True), torch.randn(6, 8)
+        plain = loss(left, right, temperature=0.05, chunk=chunk)
         (gradient,) = torch.autograd.grad(plain, left)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = nt_xent(left, right, temperature=0.05, chunk=chunk)
+            value = loss(left, right, temperature=0.05, chunk=chunk)
         assert torch.equal(value, plain)
         assert torch.equal(torch.autograd.grad(value, left)[0], gradient)
+        assert value.item() == pytest.approx(loss(left.double(), right.double(), temperature=0.05).item(), rel=1e-6)
 
     def test_temperature_tensor(self):
         temperature = torch.tensor(0.2, requires_grad=True)

@@ -78,7 +78,7 @@ class Classifier(nn.Module):
 
 def last_block(encoder: nn.Module) -> nn.Module:
     """The last residual or transformer block of a timm model; :raises EncoderError: when it has none we know."""
-    backbone = getattr(encoder, "backbone", encoder)
+    backbone = getattr(encoder, "network", encoder)
     for name in ("layer4", "blocks", "stages", "features"):
         stages = getattr(backbone, name, None)
         if isinstance(stages, nn.Module) and len(list(stages.children())):
