@@ -199,7 +199,7 @@ def _anatomy(seed: int, patient: int, clip: int, latent: float, difficulty: floa
         patches=tuple(float(place) for place in here.uniform(-0.7, 0.7, patches)),
         breath_period=float(one.uniform(2.0, 4.5)),
         breath_phase=float(here.uniform(0, 2 * np.pi)),
-        sliding=float(one.uniform(0.08, 0.25)),
+        sliding=float(one.uniform(0.05, 0.15)),
         gain=float(nuisance * (one.normal(0, 5) + here.normal(0, 3))),
         dynamic_range=float(one.uniform(45, 45 + 30 * nuisance)),
         compensation=float(nuisance * one.uniform(-14, 14)),
@@ -218,13 +218,13 @@ def _render(
     # The hand that holds the probe: drift, contact and depth compensation wander through the clip.
     hand, nuisance = np.random.default_rng((*key, 2)), 0.5 + difficulty
     drift, contact, tilt = _wander(hand, time)
-    drift *= 0.2
-    shade = nuisance * (1.5 * _profile(hand, time, beams)[:, None, :] + _profile(hand, time, depths)[:, :, None])
+    drift *= 0.08
+    shade = nuisance * (0.6 * _profile(hand, time, beams)[:, None, :] + 0.4 * _profile(hand, time, depths)[:, :, None])
     power, below = _echoes(anatomy, breath, drift, depths, beams, difficulty)
     slide = (anatomy.sliding * breath)[:, None] * below.mean(2) + drift[:, None]
     power *= _speckle(anatomy.grain, key, noise, time, slide.astype(np.float32), depths, beams)
-    gain = anatomy.gain + 2 * nuisance * contact
-    compensation = anatomy.compensation + 3 * nuisance * tilt
+    gain = anatomy.gain + 0.8 * nuisance * contact
+    compensation = anatomy.compensation + 1.2 * nuisance * tilt
     level = 10 * np.log10(power + 1e-7)
     depth = np.linspace(-0.5, 0.5, depths, dtype=np.float32)[:, None]
     level += shade + gain[:, None, None] + compensation[:, None, None] * depth
@@ -262,7 +262,7 @@ def _echoes(
     below_pleura = z - pleura
     below = 1 / (1 + np.exp(np.clip(-below_pleura / 0.008, -30, 30)))
     severity = max(0.0, anatomy.latent - 0.5) * 2
-    visible = 1.15 - difficulty
+    visible = 1.05 - difficulty
 
     wall = _power(-16 + 6 * np.sin(2 * np.pi * anatomy.layers * z / anatomy.pleura)) * np.ones_like(x)
     uneven = 1 + 0.7 * severity * np.sin(9 * lung_x) * np.sin(23 * lung_x + 1)
@@ -277,9 +277,6 @@ def _echoes(
     for place in anatomy.patches:
         radius = np.hypot((lung_x - place) / 0.22, below_pleura / 0.1)
         air = np.where(radius < 1, _power(-20.0), air) + visible * _power(-10.0) * _bump(radius - 1, 0.12)
-    # Automatic gain: lungs are equally bright, so that brightness alone does not tell the class.
-    brightness = np.exp((np.log(air) * below).sum((1, 2)) / below.sum((1, 2)))
-    air = air * (_power(-27.0) / brightness)[:, None, None]
     power = wall * (1 - below) + line + air * below
 
     offset = (x - anatomy.rib + anatomy.rib_spacing / 2) % anatomy.rib_spacing - anatomy.rib_spacing / 2

@@ -1,0 +1,90 @@
+"""The command line: help, errors, and a trajectory of 30 steps that is pinned."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMMAND = Path(sys.executable).with_name("sidelight")
+PHANTOM = "phantom:ultrasound?patients=16&clips=2&frames=6&size=40"
+
+
+def sidelight(*words: str, **kwargs) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([COMMAND, *words], capture_output=True, text=True, env=environment, **kwargs)
+
+
+def test_help_lists_only_what_works():
+    shown = sidelight("--help").stdout
+    for name in ("demo", "pretrain", "evaluate", "study", "report", "methods"):
+        assert f"  {name} " in shown
+    for name in ("predict", "embed", "explain", "export", "init", "check"):
+        assert f"  {name} " not in shown
+
+
+def test_importing_sidelight_loads_no_torch():
+    code = "import sys, sidelight; dir(sidelight); assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_error_is_one_sentence_without_a_traceback(tmp_path):
+    done = sidelight("pretrain", "simclr", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def settings(tmp_path: Path, **more) -> list[str]:
+    values = {
+        **{"encoder": "resnet10t", "image_size": 32, "batch_size": 8, "max_frames": 6, "steps": 30},
+        **{"device": "cpu", "precision": "float32", "pairs_per_clip": 2, "valid_fraction": 0.1},
+        **more,
+    }
+    flags = [part for key, value in values.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return ["--data", PHANTOM, "--cache", str(tmp_path / "cache"), *flags]
+
+
+@pytest.mark.slow
+def test_trajectory_of_meta_uscl(tmp_path):
+    """30 steps through the command line; a change of sign, order or randomness moves these numbers."""
+    done = sidelight("pretrain", "meta_uscl", "--out", str(tmp_path / "run"), *settings(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(1, 31))
+    losses = np.array([line["loss"] for line in steps])
+    norms = np.array([line["gradient_norm"] for line in steps])
+    np.testing.assert_allclose(losses[0], FIRST_LOSS, rtol=2e-3)
+    np.testing.assert_allclose(norms[0], FIRST_NORM, rtol=2e-2)
+    np.testing.assert_allclose(losses[-10:].mean(), LAST_LOSS, rtol=5e-2)
+    assert losses[-10:].mean() < losses[:5].mean()
+    assert {"meta_loss", "weight_mean", "weight_sd"} <= steps[0].keys()
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+FIRST_LOSS, FIRST_NORM, LAST_LOSS = 2.7, 1.0, 2.6
+
+
+@pytest.mark.slow
+def test_ctrl_c_checkpoints_and_says_how_to_go_on(tmp_path):
+    words = [COMMAND, "pretrain", "simclr", "--out", str(tmp_path / "run"), *settings(tmp_path, steps=4000)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (metrics.is_file() and '"step"' in metrics.read_text()):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "To go on: sidelight pretrain simclr" in said
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
+
+
+def test_a_run_makes_a_report_from_the_command_line(tmp_path):
+    assert sidelight("report", str(tmp_path), "--out", str(tmp_path / "r.html")).returncode == 2
