@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers in a
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,12 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: errors become one sentence and exit code 2; an interrupted command says how to go on (exit code 130)."""
+    """Run the command line.
+
+    Errors become one sentence and exit code 2; an interrupted command says how to go on (exit code 130).
+    """
+    # timm and torchvision still use torch.jit.script; nobody who trains an encoder can do anything about it.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     try:
         app()
     except SidelightError as error:

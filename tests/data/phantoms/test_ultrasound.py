@@ -27,7 +27,11 @@ def probe(features: np.ndarray, source: UltrasoundPhantom) -> float:
 
 
 def test_difficulty_is_that_of_a_useful_phantom() -> None:
-    """Fixed before any training: seeds 0-3 gave RANDOM for a random ResNet-18 at 64 px, and 1.0 for the truth."""
+    """A random encoder sees the class a little, the truth sees it whole.
+
+    Measured before any training with other random encoders: 0.69, 0.64, 0.83, 0.69, 0.77 for the seeds 0-4 of the
+    phantom (0.60-0.76 for linear models of the pixels), 1.0 for the truth.
+    """
     source = phantom()
     torch.manual_seed(0)
     encoder = timm.create_model("resnet18", in_chans=1, num_classes=0).eval()

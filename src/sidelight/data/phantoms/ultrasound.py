@@ -133,7 +133,8 @@ def phantom(
     :param frames: frames per clip, 10 per second; ``size``: side of a frame in pixels.
     :param corrupt: share of clips some of whose frames are noise, black or a test pattern.
     :param mismatch: share of clips whose second half comes from another patient.
-    :param difficulty: 0 (class obvious) to 1 (class faint, nuisance strong).
+    :param difficulty: 0 (class obvious) to 1 (class faint, nuisance strong). At 0.5 a logistic regression on a random
+        ResNet-18 reaches an AUROC near 0.7 (0.64-0.83 by seed, 60 patients), on ``latent`` 1.0.
     :raises ConfigError: when a number is out of range.
     """
     for name, value, low in (("patients", patients, 2), ("clips", clips, 1), ("frames", frames, 0), ("size", size, 16)):
