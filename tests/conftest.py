@@ -1,8 +1,12 @@
 """What all tests share: the folder of real data, where there is one."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Small tensors: threads only wait for each other, for minutes where two suites share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -228,15 +228,21 @@ class _Work:
 
     def encoder(self, cell: Cell) -> tuple[Any, str]:
         """Encoder of a cell (pre-trained now if it is not yet) and the name of all that it depends on."""
+        settings, name = self.recipe(cell)
+        if cell.row.method is None:
+            return api.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed), name
+        run = self.folder / "runs" / name
+        if not (run / "done.json").is_file():
+            api.pretrain(cell.row.method, self.cohort, run, **settings, cache=self.cache)
+        return run, name
+
+    def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
+        """Settings of a cell's encoder, and a hash of all that its weights depend on."""
         settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
         if cell.row.method is None:
-            fresh = api.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed)
-            return fresh, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
+            return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": cell.part.where}
-        name = digest([cell.row.method, settings, self.cohort.hash])
-        run = self.folder / "runs" / name
-        api.pretrain(cell.row.method, self.cohort, run, **settings, cache=self.cache)
-        return run, name
+        return settings, digest([cell.row.method, settings, self.cohort.hash])
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""
@@ -271,7 +277,7 @@ class _Work:
         runs: dict[str, str] = {}
         for cell in self.cells():
             if cell.row.method is not None and cell.seed == 0:
-                runs.setdefault(cell.encoder, str(Path("runs") / self.encoder(cell)[1]))
+                runs.setdefault(cell.encoder, str(Path("runs") / self.recipe(cell)[1]))
         return {
             "title": self.plan.title,
             "question": self.plan.question,

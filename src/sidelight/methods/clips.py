@@ -57,7 +57,7 @@ class ClipSettings(PretrainSettings):
         None, description="normalisation of all channels; none is the architecture's or the weights' own"
     )
     std: float | None = Field(None, gt=0)
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.2, gt=0)
     projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
     augment: AugmentSettings = AugmentSettings()
 

@@ -1,6 +1,6 @@
 """Two processes that gather their negatives compute the loss and the gradients of one process with the whole batch.
 
-Run as a program, this file is one of the two processes: ``test_distributed.py RANK FOLDER``.
+Run as a program, this file is one of the two processes: ``test_two_processes.py RANK FOLDER``.
 """
 
 import os
