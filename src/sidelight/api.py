@@ -51,7 +51,7 @@ def pretrain(
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
     net = kind(resolved, channels=pixels.channels)
-    feed = net.feed(pixels, _allowed(cohort, pixels, resolved))
+    feed = net.feed(pixels, _allowed(cohort, pixels, resolved), key(cohort))
     header = {
         "method": method,
         "settings": resolved.model_dump(exclude={"workers", "device", "cache"}),

@@ -101,13 +101,18 @@ def test_head_looks_ahead_with_the_projector_alone() -> None:
             h = [copied.encoder(view) for view in (batch().left, batch().right, batch(1).left, batch(1).right)]
         real.zero_grad()
         nt_xent(
-            copied.projector(h[0]), copied.projector(h[1]), temperature=0.5, weights=copied.weight_net(*h[:2])
+            copied.projector(h[0]),
+            copied.projector(h[1]),
+            temperature=copied.settings.temperature,
+            weights=copied.weight_net(*h[:2]),
         ).backward()
         for parameter in copied.encoder.parameters():
             parameter.grad = None
         real.step()
         with torch.no_grad():
-            return float(nt_xent(copied.projector(h[2]), copied.projector(h[3]), temperature=0.5))
+            return float(
+                nt_xent(copied.projector(h[2]), copied.projector(h[3]), temperature=copied.settings.temperature)
+            )
 
     bias, values = method.weight_net.out.bias, []
     for sign in (1, -1):
@@ -191,9 +196,9 @@ def test_distance_weights_reach_the_loss() -> None:
     method.eval()
     pairs = batch()
     z = [method.projector(method.encoder(view)) for view in (pairs.left, pairs.right)]
-    expected = nt_xent(*z, temperature=0.5, weights=torch.tensor([5.0, 4, 3, 2]) / 5)
+    expected = nt_xent(*z, temperature=0.2, weights=torch.tensor([5.0, 4, 3, 2]) / 5)
     torch.testing.assert_close(method.loss(pairs), expected)
-    torch.testing.assert_close(method.valid_loss(pairs), nt_xent(*z, temperature=0.5))
+    torch.testing.assert_close(method.valid_loss(pairs), nt_xent(*z, temperature=0.2))
     assert method.before_step(pairs, None, torch.optim.AdamW(method.parameters())) == {}
 
 

@@ -60,8 +60,12 @@ class MethodBase(nn.Module):
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
-    def feed(self, pixels: Any, rows: Integers | None = None) -> Any:
-        """What the loop needs of the data (:class:`sidelight.train.loader.Feed`); ``rows`` of the pixel index or all."""
+    def feed(self, pixels: Any, rows: Integers | None = None, secret: bytes = b"") -> Any:
+        """What the loop needs of the data (:class:`sidelight.train.loader.Feed`).
+
+        :param rows: of the pixel index that may be used; None is all.
+        :param secret: the cohort's key, under which items are named in logs.
+        """
         raise NotImplementedError
 
     def loss(self, batch: Any, *, gather: Gather = identity) -> Tensor:

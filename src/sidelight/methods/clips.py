@@ -1,6 +1,5 @@
 """What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from sidelight.config import PretrainSettings, Settings
 from sidelight.data.cache import Pixels
+from sidelight.data.identity import item_hash
 from sidelight.errors import ConfigError
 from sidelight.methods.base import Integers, MethodBase
 from sidelight.methods.pictures import save_pictures
@@ -86,8 +86,11 @@ class ClipMethod(MethodBase):
         """Groups that a role needs so that its pairs have negatives, and partners when they are broken on purpose."""
         return 2 if self.settings.repel == "other_patient" or self.settings.shuffle_pairs else 1
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None) -> "ClipFeed":
-        """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all)."""
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "ClipFeed":
+        """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all).
+
+        :param secret: the cohort's key, under which items are named in logs.
+        """
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         roles = self.roles(rows, pixels.index["group"].to_numpy()[rows])
@@ -100,7 +103,7 @@ class ClipMethod(MethodBase):
             if len(chosen)
         }
         train, valid, extra = (roles.get(role, rows[:0]) for role in ("train", "valid", "extra"))
-        return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources)
+        return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources, secret=secret)
 
     def illustrate(self, feed: "ClipFeed", folder: Path) -> None:
         """Store example pairs, pair weights and one clip's strip of weights in the run folder."""
@@ -117,6 +120,7 @@ class ClipFeed:
     draws: int
     pixels: Pixels
     sources: dict[str, PairSource]
+    secret: bytes = b""
 
     def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPairs:
         """Frames and mixing weights of one pair per row, on the host."""
@@ -127,8 +131,8 @@ class ClipFeed:
         return self.sources["train"].finish(raw, device)
 
     def names(self, rows: Integers) -> list[str]:
-        """Hashes of the rows' items, 16 hex digits."""
-        return [hashlib.sha256(str(item).encode()).hexdigest()[:16] for item in self.pixels.index["item"].iloc[rows]]
+        """Keyed hashes of the rows' items, 16 hex digits."""
+        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
 
 
 def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
