@@ -163,6 +163,10 @@ def main() -> None:
         if error.exit_code > 128:
             _how_to_go_on()
         sys.exit(error.exit_code)
+    except SystemExit as left:
+        if left.code == 130:  # Ctrl-C outside training: finished cells and stored features are kept
+            _how_to_go_on()
+        raise
 
 
 def _how_to_go_on() -> None:

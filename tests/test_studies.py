@@ -1,0 +1,144 @@
+"""A study runs cell by cell, goes on where it stopped, and says what it could not do."""
+
+import pandas as pd
+import pytest
+
+import sidelight
+from sidelight import api, studies
+from sidelight.errors import ConfigError
+
+FILE = """
+title = "A small study"
+data = "phantom:ultrasound?patients=16&clips=2&frames=6&size=40"
+seeds = 2
+limits = ["It is synthetic."]
+[pretrain]
+encoder = "resnet10t"
+image_size = 32
+steps = 3
+pairs_per_clip = 1
+batch_size = 8
+max_frames = 6
+device = "cpu"
+[evaluate]
+labels = [8]
+folds = 2
+frames = 2
+max_frames = 6
+resamples = 100
+device = "cpu"
+finetune = {steps = 3, batch_size = 8, checks = 1}
+[sizes.cpu]
+seeds = 1
+[sizes.gpu]
+seeds = 5
+[parts.diagnosis]
+task = "diagnosis"
+unit = "clip"
+transductive = true
+[encoders.random]
+[encoders."from scratch"]
+protocols = ["finetune"]
+[encoders.simclr]
+method = "simclr"
+[encoders."given weights"]
+weights = ""
+[[published]]
+table = "As published"
+columns = ["method", "accuracy"]
+rows = [["theirs", 94.6]]
+note = "selected on test"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    (root / "small.toml").write_text(FILE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(place):
+    return run(place)
+
+
+def run(place, **settings):
+    return sidelight.study(place / "small.toml", out=place / "out", cache=str(place / "cache"), quiet=True, **settings)
+
+
+def test_every_encoder_is_in_the_table_with_its_provenance(found):
+    table = found.results[found.results["metric"] == "auroc"]
+    assert set(table["encoder"]) == {"random", "from scratch", "simclr"}
+    assert set(table["protocol"]) == {"linear", "finetune", "finetune, last step"}
+    assert table["seeds"].eq(1).all()
+    assert table.loc[table["encoder"] == "simclr", "transductive"].all()
+    assert not table.loc[table["encoder"] == "random", "transductive"].any()
+    assert table[["split_hash", "data_hash", "encoder_hash"]].notna().all().all()
+    assert len(set(table["split_hash"])) == 1
+    assert any("no weights given" in note for note in found.notes)
+    assert {"difference", "p_holm"} <= set(found.differences.columns)
+
+
+def test_the_report_shows_what_was_found_and_what_not(found):
+    page = (found.folder / "report.html").read_text()
+    for text in ("A small study", "It is synthetic.", "no weights given", "94.6", "selected on test"):
+        assert text in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_done_cells_are_kept_and_a_missing_one_is_made_again(place, found):
+    cells = {path: path.stat().st_mtime_ns for path in (found.folder / "cells").glob("*.parquet")}
+    assert len(cells) == 3
+    victim = sorted(cells)[0]
+    before = pd.read_parquet(victim)
+    victim.unlink()
+    again = run(place)
+    pd.testing.assert_frame_equal(pd.read_parquet(victim), before)
+    kept = {path: path.stat().st_mtime_ns for path in cells if path != victim}
+    assert all(kept[path] == cells[path] for path in kept)
+    pd.testing.assert_frame_equal(
+        again.results.drop(columns="seconds"), found.results.drop(columns="seconds"), check_like=True
+    )
+
+
+def test_a_study_killed_in_a_cell_goes_on(place, found, monkeypatch):
+    """Two seeds; the second seed's second cell dies, and the next call computes only what is missing."""
+    calls: list[str] = []
+    real = api.score
+
+    def dying(encoder, cohort, task, protocol, settings, **more):
+        calls.append(protocol)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(encoder, cohort, task, protocol, settings, **more)
+
+    monkeypatch.setattr(studies.api, "score", dying)
+    more = {"sizes": {"cpu": {"seeds": 2}}}
+    with pytest.raises(KeyboardInterrupt):
+        run(place, **more)
+    assert len(calls) == 2  # the first seed's three cells were there
+    assert run(place, **more).results["seeds"].max() == 2
+    assert len(calls) == 4
+
+
+def test_weights_that_the_user_gives_join_as_a_rival(place, found):
+    tower = next((found.folder / "runs").glob("*/towers/image.safetensors"))
+    results = run(place, encoders={"given weights": {"weights": str(tower)}})
+    table = results.results[(results.results["metric"] == "auroc") & (results.results["protocol"] == "linear")]
+    values = table.set_index(["encoder", "labels"])["value"]
+    for labels in (8, 16):
+        assert values["given weights", labels] == values["simclr", labels]
+
+
+def test_a_page_is_rendered_from_the_table(found, tmp_path):
+    page = sidelight.report(found.folder, tmp_path / "small.md").read_text()
+    assert "A small study" in page
+    assert (tmp_path / "figures").is_dir()
+
+
+def test_an_unknown_size_and_an_unknown_key_are_refused(place, found):
+    with pytest.raises(ConfigError, match="gpu"):
+        run(place, size="gup")
+    with pytest.raises(ConfigError, match="protocols"):
+        run(place, protocol=["knn"])
