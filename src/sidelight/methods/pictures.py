@@ -7,21 +7,18 @@ features.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sidelight.methods.clips import ClipFeed, ClipMethod
-
 EXAMPLES, WEIGHED, FRAMES = 12, 256, 10
 
 
 @torch.no_grad()
-def save_pictures(method: "ClipMethod", feed: "ClipFeed", folder: Path) -> None:
+def save_pictures(method: Any, feed: Any, folder: Path) -> None:
     """Write the three files; weights and strip only where the method weighs pairs."""
     role, rows = ("valid", feed.valid_rows) if len(feed.valid_rows) >= EXAMPLES else ("train", feed.train_rows)
     repeats = -(-WEIGHED // len(rows))
@@ -41,7 +38,7 @@ def save_pictures(method: "ClipMethod", feed: "ClipFeed", folder: Path) -> None:
         _strip(method, feed, rows, folder / "strip.safetensors")
 
 
-def _strip(method: "ClipMethod", feed: "ClipFeed", rows: np.ndarray, path: Path) -> None:
+def _strip(method: Any, feed: Any, rows: np.ndarray, path: Path) -> None:
     """The longest of the clips: its first frame paired with up to ``FRAMES`` frames."""
     row = max(rows.tolist(), key=feed.pixels.frames_of)
     length = feed.pixels.frames_of(row)
@@ -59,9 +56,10 @@ def _strip(method: "ClipMethod", feed: "ClipFeed", rows: np.ndarray, path: Path)
         _write(path, {"frames": _bytes(frames), "similarity": similarity.float(), "weight": weights.float()})
 
 
-def _features(method: "ClipMethod", images: Tensor) -> Tensor:
+def _features(method: Any, images: Tensor) -> Tensor:
     """Float images in [0, 1] to features in eval mode, on the encoder's device."""
-    return method.encoder.embed(images).to(images.device)
+    features: Tensor = method.encoder.embed(images).to(images.device)
+    return features
 
 
 def _bytes(images: Tensor) -> Tensor:
