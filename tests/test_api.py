@@ -1,5 +1,6 @@
 """The whole way on a small phantom: pretrain, resume, evaluate, report; and bad input."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_evaluate_gives_values_with_intervals_and_provenance(run, cohort, cache,
     assert row["groups"] == 16
     assert {"split_hash", "data_hash", "encoder_hash", "command"} <= set(results.results.columns)
     assert (tmp_path / "results.parquet").is_file()
+
+
+def test_pre_training_that_saw_the_test_items_is_named(run, cohort, cache, tmp_path):
+    found = sidelight.evaluate(run, cohort, "diagnosis", cache=cache, **EVALUATE)
+    assert found.results["transductive"].all()
+    other = Cohort.open("phantom:ultrasound?patients=16&clips=2&frames=6&size=40&seed=5")
+    elsewhere = dataclasses.replace(other, name="another hospital")
+    assert not sidelight.evaluate(run, elsewhere, "diagnosis", cache=cache, **EVALUATE).results["transductive"].any()
 
 
 def test_no_file_of_a_run_or_result_names_an_item(run, cohort, cache, tmp_path):

@@ -244,7 +244,7 @@ def evaluate(
     classes = {task: scored.facts["classes"]}
     results = summarise(table, classes, resamples=resolved.resamples).assign(
         selected_on="test" if protocol == "published" else "validation",
-        transductive=False,
+        transductive=_saw_test_items(given, cohort, task),
         command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}",
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
     )
@@ -252,6 +252,17 @@ def evaluate(
     if out is not None:
         found.save(Path(out))
     return found
+
+
+def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str) -> bool:
+    """Whether the encoder's pre-training saw (unlabelled) items of the units it is tested on: then it is transductive."""
+    if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file():
+        return False
+    config = Run.open(encoder).config
+    if config["data"]["name"] != cohort.name:
+        return False
+    seen = select(cohort.items, config["settings"]["where"], "where")
+    return any(seen[items].any() for items in units(cohort, cohort.tasks[task])["items"])
 
 
 def report(folder: str | Path, out: str | Path) -> Path:
