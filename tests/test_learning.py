@@ -32,7 +32,7 @@ SETTINGS = {
 METHODS = {
     "simclr": ("simclr", {}),
     "uniform": ("meta_uscl", {"weights": "uniform", "optimizer": "adamw", "lr": 1e-3}),
-    "meta": ("meta_uscl", {"weights": "meta", "meta_step": "head"}),
+    "meta": ("meta_uscl", {"weights": "meta", "meta_step": "head", "lr": 0.05}),
     "shuffled": ("meta_uscl", {"weights": "uniform", "optimizer": "adamw", "lr": 1e-3, "shuffle_pairs": True}),
 }
 LABELS = 16

@@ -81,7 +81,7 @@ class MetaUSCLSettings(ClipSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
-    lr: float = Field(0.05, gt=0)
+    lr: float = Field(0.1, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     weights: Literal["uniform", "distance", "meta"] = Field("meta", description="how much each pair counts")
     meta_step: Literal["jvp", "exact", "head"] = Field("jvp", description="how the look-ahead is differentiated")
