@@ -21,7 +21,7 @@ value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all ther
 
 Coverage measured by ``benchmarks/intervals.py`` (10 images a patient, ICC 0.7, 30 or 50 % positives, labels constant in
 the patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 groups 94.5-96.7 % (4,000 worlds each);
-40 groups 93.2-96.0 % (1,500 to 3,000 worlds); 100 groups 94.5-96.0 % (0.8 and 0.9, 800 to 1,000 worlds).
+40 groups 93.2-96.0 % (1,000 to 3,000 worlds); 100 groups 94.5-96.0 % (0.8 and 0.9, 800 to 1,000 worlds).
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
