@@ -136,7 +136,7 @@ def score(
     started = time.perf_counter()
     net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
     device = pick_device(settings.device)
-    net.to(device)
+    net.to(device)  # a module that was handed in stays there
     settings = settings.model_copy(update={"precision": _precision(settings, device)})
     pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
     labelled, notes = label_units(cohort, pixels, task, settings)
@@ -243,11 +243,12 @@ def evaluate(
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     classes = {task: scored.facts["classes"]}
     results = summarise(table, classes, resamples=resolved.resamples).assign(
-        selected_on="test" if protocol == "published" else "validation",
         transductive=_saw_test_items(given, cohort, task),
         command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}",
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
     )
+    if protocol == "published":
+        results["selected_on"] = "test"
     found = Results(results, scores=table, confusion=confusions(table, classes), notes=tuple(scored.notes))
     if out is not None:
         found.save(Path(out))

@@ -4,6 +4,7 @@ A cell is one pre-training (encoder, part, seed) or one scoring (encoder, part, 
 after everything that it depends on; a study that is started again computes only what is missing.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -218,7 +219,7 @@ class _Work:
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
             scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
             path.with_suffix(".tmp").replace(path)
-        facts = load_json(path.with_suffix(".json"))
+        facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
             transductive=cell.part.transductive and cell.row.method is not None,
@@ -255,8 +256,6 @@ class _Work:
         table = summarise(scores, names, resamples=resamples)
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
-        table["selected_on"] = "validation"
-        table.loc[table["protocol"].str.endswith("last step"), "selected_on"] = "none"
         table["command"] = self.command
         results = StudyResults(
             table.drop(columns="base"),
@@ -299,9 +298,7 @@ class _Work:
         }
 
 
-def load_json(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     """A JSON object."""
-    import json
-
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value

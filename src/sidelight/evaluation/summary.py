@@ -70,6 +70,7 @@ def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples:
     for step in scores["step"].unique():
         for key, block in blocks(scores, step):
             named = dict(zip(KEYS, key, strict=True))
+            named["selected_on"] = "validation" if step == "selected" else "none"
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
             for metric in METRICS:
