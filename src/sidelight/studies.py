@@ -271,6 +271,26 @@ class _Work:
         api.report(self.folder, self.folder / "report.html")
         return results
 
+    def unequal_budgets(self) -> list[str]:
+        """A sentence for each encoder trained on the labels alone, without the steps that pre-training had."""
+        sentences = []
+        for part_name, part in self.plan.parts.items():
+            cells = [cell for cell in self.cells() if cell.part_name == part_name and cell.seed == 0]
+            steps = [self.steps(cell) for cell in cells if cell.row.method is not None]
+            for cell in cells:
+                settings = merge(self.plan.evaluate, part.evaluate, cell.row.evaluate)
+                budget = build(EvaluateSettings, settings).finetune.steps
+                if cell.row.method is None and cell.protocol == "finetune" and steps and set(steps) != {budget}:
+                    sentences.append(
+                        f"{cell.encoder} had {budget} steps at each label count on {part_name}, pre-training "
+                        f"{min(steps)} to {max(steps)}: not an equal budget."
+                    )
+        return sentences
+
+    def steps(self, cell: Cell) -> int:
+        """Optimiser steps that the pre-training of a cell took."""
+        return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
+
     def description(self, notes: list[str], size: str) -> dict[str, Any]:
         """What the report says beside the numbers."""
         runs: dict[str, str] = {}
@@ -290,7 +310,7 @@ class _Work:
             "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
-            "not_shown": self.plan.limits,
+            "not_shown": [*self.plan.limits, *self.unequal_budgets()],
             "notes": [*notes, *self.cohort.notices],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},
