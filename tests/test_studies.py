@@ -90,7 +90,9 @@ def test_the_report_shows_what_was_found_and_what_not(found):
 def test_an_unequal_budget_is_said_and_an_equal_one_is_not(place, found, tmp_path):
     assert "not an equal budget" not in (found.folder / "report.html").read_text()
     budget = {"finetune": {"steps": 2}}
-    shorter = sidelight.study(place / "small.toml", out=tmp_path, cache=str(place / "cache"), quiet=True, evaluate=budget)
+    shorter = sidelight.study(
+        place / "small.toml", out=tmp_path, cache=str(place / "cache"), quiet=True, evaluate=budget
+    )
     sentence = "from scratch had 2 steps at each label count on diagnosis, pre-training 3 to 3: not an equal budget."
     assert sentence in (shorter.folder / "report.html").read_text()
 

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-
-from sidelight.reporting.examples import save_examples, save_strip, save_weights
+from safetensors.numpy import save_file
 
 ENCODERS = {
     "random initialisation": "ResNet-18, weights drawn at random, frozen",
@@ -205,14 +204,10 @@ def write_run(folder: Path, method: str, *, pictures: bool = True, epochs: int =
     )
     (folder / "done.json").write_text("{}", encoding="utf-8")
     similarity = rng.uniform(0.2, 0.98, 14)
-    save_weights(
-        folder / "weights.safetensors",
-        weight=np.r_[rng.beta(8, 3, 300), rng.beta(2, 7, 60)],
-        corrupt=np.arange(360) >= 300,
-    )
+    store_arrays(folder / "weights.safetensors", weight=np.r_[rng.beta(8, 3, 300), rng.beta(2, 7, 60)])
     if pictures:
         frames = clip(rng, 14)
-        save_examples(
+        store_arrays(
             folder / "examples.safetensors",
             left=frames,
             right=clip(rng, 14),
@@ -220,13 +215,24 @@ def write_run(folder: Path, method: str, *, pictures: bool = True, epochs: int =
             weight=similarity**2,
             gap=np.arange(14.0),
         )
-        save_strip(
+        store_arrays(
             folder / "strip.safetensors",
             frames=clip(rng, 10),
             similarity=np.linspace(1, 0.3, 10),
             weight=np.linspace(1, 0.1, 10),
         )
     return folder
+
+
+def store_arrays(path: Path, **arrays: object) -> None:
+    """Pictures as they are and numbers as float32, as methods write them."""
+    tensors = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    save_file({name: array if array.ndim == 4 else array.astype(np.float32) for name, array in tensors.items()}, path)
+
+
+@pytest.fixture
+def store():
+    return store_arrays
 
 
 def write_study(folder: Path, *, groups: int = 18, runs: bool = True) -> Path:

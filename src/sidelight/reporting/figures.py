@@ -294,26 +294,17 @@ def lines_svg(
     return svg(draw, size=(3.9, 2.5), label=label)
 
 
-def histogram_svg(weight: np.ndarray, corrupt: np.ndarray | None, *, label: str) -> str:
-    """Pair weights [N] as shares per bin; spoilt pairs, if known, beside the intact ones."""
+def histogram_svg(weight: np.ndarray, *, label: str) -> str:
+    """Pair weights [N] as shares per bin, with their median."""
 
     def draw(axes: Axes) -> None:
         low, high = float(weight.min()), float(weight.max())
         bins = np.linspace(low, high, 31) if high > low else np.linspace(low - 0.5, low + 0.5, 31)
-        parts = (
-            [("pairs", weight)]
-            if corrupt is None
-            else [("intact", weight[~corrupt]), ("spoilt on purpose", weight[corrupt])]
-        )
-        for index, (name, values) in enumerate(parts):
-            if len(values):
-                share = np.full(len(values), 100 / len(values))
-                axes.hist(values, bins=bins, weights=share, color=COLOURS[index], alpha=0.55, label=name)  # type: ignore[arg-type]
-                axes.axvline(float(np.median(values)), color=COLOURS[index], linewidth=1.6)
+        share = np.full(len(weight), 100 / len(weight))
+        axes.hist(weight, bins=bins, weights=share, color=COLOURS[0], alpha=0.55)  # type: ignore[arg-type]
+        axes.axvline(float(np.median(weight)), color=COLOURS[0], linewidth=1.6)
         axes.set_xlabel("pair weight (line: median)")
         axes.set_ylabel("% of pairs")
-        if len(parts) > 1:
-            axes.legend(frameon=False)
 
     return svg(draw, size=(5.2, 3.0), label=label)
 

@@ -182,9 +182,9 @@ def weights(run: RunContent) -> str:
     try:
         if (run.folder / examples.WEIGHTS).is_file():
             stored = examples.load_weights(run.folder / examples.WEIGHTS)
-            if len(stored.weight):
-                drawing = histogram_svg(stored.weight, stored.corrupt, label=f"{run.folder.name}: pair weights")
-                figures.append(f"<figure><h3>Weights of {len(stored.weight):,} pairs</h3>{drawing}</figure>")
+            if len(stored):
+                drawing = histogram_svg(stored, label=f"{run.folder.name}: pair weights")
+                figures.append(f"<figure><h3>Weights of {len(stored):,} pairs</h3>{drawing}</figure>")
         if (run.folder / examples.EXAMPLES).is_file():
             shown = examples.load_examples(run.folder / examples.EXAMPLES)
             if len(shown.weight) > 2 and np.ptp(shown.weight) > 0:
