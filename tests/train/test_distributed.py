@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_toys import ToyFeed, ToyMethod, as_two_processes, train
 
+import sidelight
 from sidelight.train import checkpoint
 from sidelight.train.distributed import World, gather, joined, mean_over_processes
 
@@ -98,6 +99,30 @@ def test_a_run_of_two_processes_is_the_run_of_one(tmp_path):
     ]
     assert np.allclose(*steps, atol=1e-5)
     assert one.finished
+
+
+METHODS = {"simclr": {"optimizer": "sgd", "lr": 0.1}, "meta_uscl": {"weights": "meta"}}
+SMALL = {
+    "encoder": "vit_tiny_patch16_224", "image_size": 32, "steps": 3, "batch_size": 8, "precision": "float32",
+    "pairs_per_clip": 1, "max_frames": 4, "device": "cpu",
+}  # fmt: skip
+
+
+def pretrain_each(_rank, folder):
+    data = "phantom:ultrasound?patients=16&clips=1&frames=4&size=40"
+    for method, changes in METHODS.items():
+        sidelight.pretrain(method, data, folder / method, cache=str(folder.parent / "cache"), **SMALL, **changes)
+
+
+def test_each_method_in_two_processes_is_the_method_in_one(tmp_path):
+    pretrain_each(0, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    as_two_processes(tmp_path / "two", pretrain_each)
+    for method in METHODS:
+        alone, together = (load_file(tmp_path / name / method / "towers/image.safetensors") for name in ("one", "two"))
+        assert all(torch.allclose(alone[name], together[name], atol=1e-5) for name in alone), method
+        losses = [line["loss"] for line in json_lines(tmp_path / "two" / method) if line["kind"] == "step"]
+        assert losses[-1] != losses[0]
 
 
 def json_lines(folder):
