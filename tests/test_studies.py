@@ -87,6 +87,11 @@ def test_the_report_shows_what_was_found_and_what_not(found):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_published_protocol_needs_the_paper_profile(place, found):
+    with pytest.raises(ConfigError, match="selects on the test set"):
+        run(place, encoders={"random": {"protocols": ["published"]}})
+
+
 def test_an_unequal_budget_is_said_and_an_equal_one_is_not(place, found, tmp_path):
     assert "not an equal budget" not in (found.folder / "report.html").read_text()
     budget = {"finetune": {"steps": 2}}

@@ -132,7 +132,15 @@ def score(
     *,
     random: bool = False,
 ) -> Scored:
-    """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``."""
+    """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
+
+    :raises ConfigError: for the protocol ``published`` without profile ``paper``.
+    """
+    if protocol == "published" and settings.profile != "paper":
+        raise ConfigError(
+            "The protocol 'published' selects on the test set",
+            do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
+        )
     started = time.perf_counter()
     net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
     device = pick_device(settings.device)
@@ -231,11 +239,6 @@ def evaluate(
     if test is not None:
         raise ConfigError("An external test set is not supported yet", do="Leave out test")
     resolved = build(EvaluateSettings, settings)
-    if protocol == "published" and resolved.profile != "paper":
-        raise ConfigError(
-            "The protocol 'published' selects on the test set",
-            do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
-        )
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
@@ -247,8 +250,6 @@ def evaluate(
         command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}",
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
     )
-    if protocol == "published":
-        results["selected_on"] = "test"
     found = Results(results, scores=table, confusion=confusions(table, classes), notes=tuple(scored.notes))
     if out is not None:
         found.save(Path(out))

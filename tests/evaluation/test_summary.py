@@ -71,3 +71,13 @@ def test_confusion_is_pooled_over_units_and_seeds():
     found = confusions(TABLE, CLASSES)
     assert {entry["encoder"] for entry in found} == {"good one", "poor"}
     assert all(np.sum(entry["matrix"]) == 120 and entry["labels"] == 32 for entry in found)
+
+
+def test_the_published_protocol_is_marked_and_compared_with_nothing():
+    chosen = TABLE[TABLE["encoder"] == "good one"].assign(encoder="as published", protocol="published")
+    both = pd.concat([TABLE, chosen, chosen.assign(step="last")])
+    table = summarise(both, CLASSES, resamples=100)
+    assert set(table.loc[table["encoder"] == "as published", "selected_on"]) == {"test"}
+    assert set(table.loc[table["encoder"] != "as published", "selected_on"]) == {"validation"}
+    for compared in (differences(both, resamples=100), efficiency(both, resamples=20)):
+        assert "as published" not in {*compared["encoder"], *compared["rival"]}

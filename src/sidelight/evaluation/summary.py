@@ -28,6 +28,8 @@ from sidelight.metrics.intervals import clustered_interval, holm, paired_differe
 KEYS = ["encoder", "task", "protocol", "labels"]
 METRICS: dict[str, Metric] = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
 COMPARED = ("auroc", "balanced_accuracy")
+TEST_SELECTED = "published"
+"""The protocol whose epoch is chosen on the test set and which scores frames: its rows say so, and nothing compares them."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples:
         for key, block in blocks(scores, step):
             named = dict(zip(KEYS, key, strict=True))
             named["selected_on"] = "validation" if step == "selected" else "none"
+            if named["protocol"] == TEST_SELECTED:
+                named["selected_on"] = "test"
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
             for metric in METRICS:
@@ -141,7 +145,7 @@ def confusions(scores: pd.DataFrame, classes: dict[str, list[str]]) -> list[dict
 
 def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric)."""
-    every = dict(blocks(scores))
+    every = dict(blocks(_comparable(scores)))
     rows: list[dict[str, Any]] = []
     # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
     for task, labels in sorted({(key[1], key[3]) for key in every}):
@@ -172,7 +176,7 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
     Every encoder sees the same resampled patients, so that the factor is paired.
     """
     curves: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
-    for (encoder, task, protocol, labels), block in blocks(scores):
+    for (encoder, task, protocol, labels), block in blocks(_comparable(scores)):
         curves.setdefault((encoder, task, protocol), {})[labels] = _resampled(block, METRICS[metric], resamples)
     rows = []
     for one, other in permutations(curves, 2):
@@ -187,6 +191,10 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
                  "rival_protocol": other[2], "labels": labels, "factor": factor, "low": low, "high": high}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _comparable(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["protocol"] != TEST_SELECTED]
 
 
 def _resampled(block: Block, metric: Metric, resamples: int) -> np.ndarray:

@@ -94,8 +94,8 @@ class Content:
 
     @cached_property
     def encoders(self) -> list[str]:
-        """All encoders that have a number, in the order of ``study.json``."""
-        measured = list(dict.fromkeys(self.results["encoder"]))
+        """All encoders that have a number not selected on test, in the order of ``study.json``."""
+        measured = list(dict.fromkeys(self.honest["encoder"]))
         named = [label for label in self.descriptions if label in measured]
         return named + [label for label in measured if label not in named]
 
