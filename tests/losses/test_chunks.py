@@ -111,6 +111,20 @@ def test_other_transforms():
     torch.testing.assert_close(torch.vmap(value)(batch), each)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.0249, 0.0251, 5.0])
+def test_views_that_agree_and_oppose_in_float32(temperature):
+    corners = torch.eye(3).repeat(3, 1)
+    left, right = torch.cat([corners, -corners]), torch.cat([corners, corners])
+
+    def run(dtype, chunk):
+        leaf = left.to(dtype).requires_grad_()
+        value = nt_xent(leaf, right.to(dtype), temperature=temperature, reduction="none", chunk=chunk)
+        return value.detach().double(), torch.autograd.grad(value.sum(), leaf)[0].double()
+
+    for ours, exact in zip(run(torch.float32, 4), run(torch.float64, None), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-5, atol=2e-5)
+
+
 def test_auto_is_plain_below_512_pairs():
     assert chunks.rows_at_a_time("auto", 511) is None
     assert chunks.rows_at_a_time("auto", 512) == chunks.ROWS

@@ -2,7 +2,8 @@
 
 A contrast of N anchors with M keys needs one number per row of the N x M matrix of similarities. The rows are computed
 a few at a time and, in the backward pass, once more (non-reentrant checkpointing), so that memory is O(rows x M), not
-O(N x M). It is ordinary autograd throughout: double backward passes through the recomputation.
+O(N x M). Among the views of one contrast (:func:`log_sum_exp_of_views`) the matrix is symmetric and half of it will do,
+which makes up for computing it twice. It is ordinary autograd throughout: double backward passes through the recomputation.
 
 Limits: inside ``torch.func`` transforms and forward-mode levels nothing is recomputed, because checkpointing's hooks
 are refused there (``torch.func.grad``) or would recompute without the tangents (``jvp``, ``dual_level``). A pure
@@ -17,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from sidelight.errors import ConfigError
@@ -26,6 +28,7 @@ Block = tuple[slice, slice]
 
 PLAIN_BELOW = 512  # pairs; under this the whole matrix is small and as fast
 ROWS = 256  # at 4,096 pairs the fastest on a CPU; 512 is as fast and takes more memory, 64 loses time on every block
+WIDEST = 40.0  # exp(x - 40) is a normal float32 for every similarity x in [-40, 40]: temperatures from 0.025
 EVERYTHING: Block = (slice(None), slice(None))
 
 
@@ -78,7 +81,7 @@ def log_sum_exp(queries: Tensor, keys: Tensor, excluded: Excluded, rows: int | N
     """
     if rows is None:
         return _row_sums(queries, keys, excluded, EVERYTHING).reshape(queries.shape[:-1])
-    if not torch.is_grad_enabled() or _transformed():
+    if not torch.is_grad_enabled() or transformed():
         parts = [_row_sums(some, theirs, excluded, block) for some, theirs, block in _blocks(queries, keys, rows)]
     else:
         parts = [
@@ -86,6 +89,38 @@ def log_sum_exp(queries: Tensor, keys: Tensor, excluded: Excluded, rows: int | N
             for some, theirs, block in _blocks(queries, keys, rows)
         ]
     return torch.cat(parts).reshape(queries.shape[:-1])
+
+
+def log_sum_exp_of_views(anchors: Tensor, views: Tensor, groups: Tensor | None, bound: float, rows: int) -> Tensor:
+    """``log sum_j exp(a_i . v_j)`` over the views j of other pairs: half the work where a_i . v_j = a_j . v_i.
+
+    Strip by strip, only similarities on and above the diagonal are computed; each counts in its row and in its column.
+    All of them share one constant, so that ``bound`` may be ``WIDEST`` at most. Not inside transforms.
+
+    :param anchors: float [2N, D], the views over the temperature; ``views`` float [2N, D]; view i and i + N are a pair.
+    :param groups: integers [2N], whose members are left out, or ``None``: the pair itself.
+    :param bound: no similarity is larger. :return: as :func:`log_sum_exp`, [2N].
+    """
+    total = anchors.new_zeros(len(views))
+    for start in range(0, len(views), rows):
+        strip = (anchors[start : start + rows], views[start:], None if groups is None else groups[start:], bound)
+        sums = checkpoint(_strip_sums, *strip, len(views) // 2, use_reentrant=False, preserve_rng_state=False)
+        total = total + functional.pad(sums, (start, 0))
+    log = total.clamp_min(torch.finfo(total.dtype).tiny).log() + bound
+    return torch.where(total == 0, floor(total.dtype), log)  # not <= 0: a NaN stays one
+
+
+def _strip_sums(anchors: Tensor, views: Tensor, groups: Tensor | None, bound: float, pairs: int) -> Tensor:
+    """Sums of exp(a.v - bound) that the strip [n, M] adds to its own rows and, by symmetry, to the columns after them."""
+    count = len(anchors)
+    logits = views.new_full((count, len(views)), -bound)
+    if groups is None:
+        for offset in (0, pairs, -pairs):
+            logits.diagonal(offset).fill_(floor(logits.dtype))
+    else:
+        logits.masked_fill_(groups[:count, None] == groups, floor(logits.dtype))
+    each = logits.addmm_(anchors, views.T).exp_()
+    return torch.cat([each.sum(1), each[:, count:].sum(0)])
 
 
 def _row_sums(queries: Tensor, keys: Tensor, excluded: Excluded, block: Block) -> Tensor:
@@ -122,5 +157,6 @@ def _blocks(queries: Tensor, keys: Tensor, rows: int) -> Iterator[tuple[Tensor, 
             yield some[:, part], theirs, (slice(first, first + step), part)
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
+    """Whether a ``torch.func`` transform or a forward-mode level is at work, where nothing can be recomputed."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -15,7 +15,16 @@ from torch import Tensor
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import checks
 from sidelight.losses.checks import Reduction
-from sidelight.losses.chunks import Chunk, Excluded, floor, log_sum_exp, rows_at_a_time
+from sidelight.losses.chunks import (
+    WIDEST,
+    Chunk,
+    Excluded,
+    floor,
+    log_sum_exp,
+    log_sum_exp_of_views,
+    rows_at_a_time,
+    transformed,
+)
 
 
 def nt_xent(
@@ -65,16 +74,26 @@ def nt_xent(
         views = torch.cat(checks.unit(left, right))
         anchors = views / checks.check_temperature(temperature)
         positive = (anchors * views.roll(pairs, 0)).sum(-1)
-        if groups is None:
-            view = torch.arange(2 * pairs, device=views.device)
-            excluded = Excluded(own=torch.stack([view, view.roll(pairs)], dim=-1)[None])
-        else:  # a view and its partner share their group, so the groups alone exclude both
-            both = checks.check_integers("groups", groups, (pairs,)).repeat(1, 2)
-            excluded = Excluded(groups=both, key_groups=both)
-        others = log_sum_exp(anchors[None], views[None], excluded, rows)[0]
+        # a view and its partner share their group, so the groups alone exclude both
+        both = None if groups is None else checks.check_integers("groups", groups, (pairs,)).flatten().repeat(2)
+        others = _log_sum_exp_of_others(anchors, views, both, temperature, rows)
         if pairs == 1 or groups is not None:
             _refuse_only(_lonely(others))
         return checks.reduce(_against(others, positive).view(2, pairs).mean(0), weights, reduction)
+
+
+def _log_sum_exp_of_others(
+    anchors: Tensor, views: Tensor, groups: Tensor | None, temperature: float | Tensor, rows: int | None
+) -> Tensor:
+    """Per view [2N], over the views of the other pairs, or of other groups [2N]."""
+    if rows is not None and not transformed():
+        bound = 1 / float(torch.as_tensor(temperature).detach())
+        if 0 < bound <= WIDEST:
+            return log_sum_exp_of_views(anchors, views, groups, bound, rows)
+    view = torch.arange(len(views), device=views.device)
+    own = torch.stack([view, view.roll(len(views) // 2)], dim=-1)[None]
+    excluded = Excluded(own=own) if groups is None else Excluded(groups=groups[None], key_groups=groups[None])
+    return log_sum_exp(anchors[None], views[None], excluded, rows)[0]
 
 
 def info_nce(
