@@ -11,6 +11,7 @@ FILE = """
 title = "A small study"
 data = "phantom:ultrasound?patients=16&clips=2&frames=6&size=40"
 seeds = 2
+findings = ["Too short to learn."]
 limits = ["It is synthetic."]
 [pretrain]
 encoder = "resnet10t"
@@ -82,7 +83,14 @@ def test_every_encoder_is_in_the_table_with_its_provenance(found):
 
 def test_the_report_shows_what_was_found_and_what_not(found):
     page = (found.folder / "report.html").read_text()
-    for text in ("A small study", "It is synthetic.", "no weights given", "94.6", "selected on test"):
+    for text in (
+        "A small study",
+        "Too short to learn",
+        "It is synthetic.",
+        "no weights given",
+        "94.6",
+        "selected on test",
+    ):
         assert text in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -148,7 +156,7 @@ def test_weights_that_the_user_gives_join_as_a_rival(place, found):
 
 def test_a_page_is_rendered_from_the_table(found, tmp_path):
     page = sidelight.report(found.folder, tmp_path / "small.md").read_text()
-    assert "A small study" in page
+    assert "A small study" in page and "Too short to learn" in page
     assert (tmp_path / "figures").is_dir()
 
 

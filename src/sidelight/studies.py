@@ -82,6 +82,7 @@ class StudyFile(Settings):
     headline: dict[str, str | int] = Field(
         {}, description="encoder, metric, protocol or labels that the page opens with"
     )
+    findings: list[str] = Field([], description="what its authors read in the numbers, in sentences that name rows")
     limits: list[str] = Field([], description="what the study cannot show, in sentences")
 
 
@@ -310,6 +311,7 @@ class _Work:
             "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
+            "findings": self.plan.findings,
             "not_shown": [*self.plan.limits, *self.unequal_budgets()],
             "notes": [*notes, *self.cohort.notices],
             "runs": runs,

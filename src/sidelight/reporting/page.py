@@ -25,6 +25,7 @@ def render_page(folder: str | Path, out_md: str | Path) -> Path:
         tables.plain(" · ".join(facts(content))),
     ]
     parts += _opening(content, out)
+    parts += _section("What we found", content.study.get("findings") or [])
     parts += _tables(content)
     parts += _training(content, out)
     parts += [part for entry in content.study.get("published") or [] for part in _published(entry)]

@@ -17,6 +17,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
     sections = [
         html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
+        html.section("What we found", html.listing(_texts(content, "findings"))),
         html.section(
             "Confusion matrices", _confusion(content), intro="Pooled over folds; shade and per cent by true class."
         ),
