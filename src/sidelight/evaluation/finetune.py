@@ -1,7 +1,8 @@
 """Fine-tune an encoder (or train it from scratch) on the labelled units; predict the unseen ones.
 
-A part of the labelled patients is held back to choose the step, so that the labels it costs are counted. Where the labels
-are too few for that (a class with fewer than four patients), the last step is taken and there is nothing to choose.
+A fifth of the labelled patients is held back to choose the step, so that the labels it costs are counted. Where that would
+be fewer than four patients of a class, all labels train and the last step is taken: a step chosen on two or three recordings
+is noise, and from scratch on real clips it was much worse than the last one.
 """
 
 import copy
@@ -14,6 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sidelight.data.cache import Pixels
 from sidelight.evaluation.supervised import FinetuneSettings, Frames, predict_units, train_classifier
 from sidelight.models.image import Encoder
+
+PARTS, LEAST_HELD_BACK = 5, 4
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ def finetune(
 
 
 def _validation(y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """About a fifth of the labelled patients, if every class then keeps two patients on the training side."""
+    """A fifth of the labelled patients, if that holds ``LEAST_HELD_BACK`` of every class."""
     everyone, nobody = np.arange(len(y)), np.arange(0)
     fewest = min(len(np.unique(groups[y == c])) for c in range(classes))
-    if fewest < 4:
+    if fewest < PARTS * LEAST_HELD_BACK:
         return everyone, nobody
-    for train, valid in StratifiedGroupKFold(min(5, fewest), shuffle=True, random_state=seed).split(y, y, groups):
+    for train, valid in StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed).split(y, y, groups):
         if len(np.unique(y[valid])) == classes and len(np.unique(y[train])) == classes:
             return train, valid
     return everyone, nobody
