@@ -18,15 +18,22 @@ import pandas as pd
 
 from sidelight.data.cohort import Cohort
 
-SHOWN = {"random": ("#8a8f98", "random"), "simclr": ("#0072b2", "SimCLR"), "meta-uscl meta": ("#d55e00", "Meta-USCL")}
+SHOWN = {
+    "random": ("#8a8f98", "random"),
+    "from scratch": ("#444444", "from scratch"),
+    "simclr": ("#0072b2", "SimCLR"),
+    "meta-uscl meta": ("#d55e00", "Meta-USCL"),
+}
 
 
-def clips(cohort: Cohort) -> list[np.ndarray]:
-    """Three grey frames of each of three clips from three recordings, CC BY only."""
+def clips(cohort: Cohort) -> tuple[list[np.ndarray], list[str]]:
+    """Three grey frames of each of three clips from three recordings, CC BY only; and the DOIs of their sources."""
     items = cohort.items
-    free = items[items["license"].isin(["CC BY 4.0", "CC BY 2.0"]) & (items["type"] == "video")]
+    free = items[items["license"].isin(["CC BY 4.0"]) & (items["type"] == "video")]
     chosen = free.drop_duplicates("group").head(3).index
-    return [cohort.read(int(position), max_frames=9, channels=1).frames[[0, 4, 8]] for position in chosen]
+    sources = free.loc[chosen, "DOI"].str.removeprefix("https://doi.org/").unique().tolist()
+    frames = [cohort.read(int(position), max_frames=9, channels=1).frames[[0, 4, 8]] for position in chosen]
+    return frames, sources
 
 
 def square(frame: np.ndarray) -> np.ndarray:
@@ -36,15 +43,12 @@ def square(frame: np.ndarray) -> np.ndarray:
     return grey[top : top + side, left : left + side]
 
 
-def draw(found: list[np.ndarray], table: pd.DataFrame, out: Path) -> None:
+def draw(found: list[np.ndarray], sources: list[str], table: pd.DataFrame, out: Path) -> None:
     figure = plt.figure(figsize=(11, 3.4), dpi=160)
     titles = (
         (0.135, "1  recordings: a patient's clips"),
         (0.4, "2  pairs: mixed frames of one clip"),
-        (
-            0.575,
-            "3  encoder",
-        ),
+        (0.575, "3  encoder"),
         (0.83, "4  evidence: labels saved, by patient"),
     )
     for x, title in titles:
@@ -78,7 +82,7 @@ def draw(found: list[np.ndarray], table: pd.DataFrame, out: Path) -> None:
     figure.text(
         0.01,
         0.005,
-        "Clips: POCUS lung ultrasound (Born et al. 2021), items under CC BY only.",
+        f"Clips: doi {', '.join(sources)}; collected in POCUS (Born et al. 2021); CC BY 4.0; cropped, mixed on the right.",
         fontsize=6,
         color="#555",
     )
@@ -99,9 +103,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("overview.png"))
     options = parser.parse_args()
     table = pd.read_parquet(options.study / "results.parquet")
-    wanted = (table["task"] == options.part) & (table["metric"] == "auroc") & (table["protocol"] == "linear")
+    wanted = (
+        (table["task"] == options.part) & (table["metric"] == "auroc") & table["protocol"].isin(["linear", "finetune"])
+    )
     cohort = Cohort.open(options.data, preset="covid19_ultrasound")
-    draw(clips(cohort), table[wanted & table["encoder"].isin(SHOWN)], options.out)
+    draw(*clips(cohort), table[wanted & table["encoder"].isin(SHOWN)], options.out)
 
 
 if __name__ == "__main__":

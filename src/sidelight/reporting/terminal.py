@@ -17,7 +17,11 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
         table.add_column(name, justify="left" if name in ("metric", "note") else "right")
     shown = results[~results["metric"].str.contains(":")]
     for row in shown.to_dict("records"):
-        marks = [row.get("interval_note") or "", "selected on test" if row["selected_on"] == "test" else ""]
+        marks = [
+            row.get("interval_note") or "",
+            "selected on test" if row["selected_on"] == "test" else "",
+            "last step" if row["protocol"].endswith("last step") else "",
+        ]
         table.add_row(
             f"{row['labels']}{' (all)' if row['all_labels'] else ''}",
             metric_name(row["metric"]),
