@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from sidelight.evaluation.linear import FEW, STRENGTHS, _logits, _reduce, predict_linear
+from sidelight.evaluation.linear import STRENGTHS, _logits, _reduce, predict_linear
 from sidelight.metrics.classification import auroc
 
 
@@ -35,18 +35,6 @@ def test_rotation_into_the_span_of_few_units_changes_nothing():
     assert few.shape[1] < 60
     found = _logits(few, y, far, 2, STRENGTHS[4])
     np.testing.assert_allclose(found[:, 1] - found[:, 0], expected, atol=2e-3)
-
-
-def test_nothing_is_chosen_with_fewer_than_four_patients_of_a_class():
-    test, _, _ = world(5, 2, 1)
-    for patients, chosen in ((7, False), (8, True)):
-        x, y, groups = world(patients, 3, 0)
-        one, other = (predict_linear(x, y, groups, test, 2, seed=seed) for seed in (0, 1))
-        few, far = _reduce(x, test)
-        logits = _logits(few, y, far, 2, FEW)
-        fixed = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-        assert np.allclose(one[:, 1], fixed) != chosen
-        assert np.array_equal(one, other) != chosen
 
 
 def test_a_constant_feature_and_a_constant_test_set_are_harmless():
