@@ -49,7 +49,7 @@ def draw(found: list[np.ndarray], sources: list[str], table: pd.DataFrame, out: 
         (0.135, "1  recordings: a patient's clips"),
         (0.4, "2  pairs: mixed frames of one clip"),
         (0.575, "3  encoder"),
-        (0.83, "4  evidence: labels saved, by patient"),
+        (0.83, "4  evidence: score by labels, unseen recordings"),
     )
     for x, title in titles:
         figure.text(x, 0.94, title, ha="center", fontsize=9, weight="bold")
@@ -76,7 +76,7 @@ def draw(found: list[np.ndarray], sources: list[str], table: pd.DataFrame, out: 
     axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=7)
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel("labelled clips", fontsize=8)
-    axes.set_ylabel("AUROC, unseen recordings (95 %)", fontsize=8)
+    axes.set_ylabel("AUROC (95 % interval)", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7, loc="lower right")
     figure.text(

@@ -297,7 +297,9 @@ class _Work:
         runs: dict[str, str] = {}
         for cell in self.cells():
             if cell.row.method is not None and cell.seed == 0:
-                runs.setdefault(cell.encoder, str(Path("runs") / self.recipe(cell)[1]))
+                path = str(Path("runs") / self.recipe(cell)[1])
+                if path not in runs.values():  # an encoder judged in two ways is one run
+                    runs.setdefault(cell.encoder, path)
         return {
             "title": self.plan.title,
             "question": self.plan.question,

@@ -136,7 +136,7 @@ def not_shown(content: Content) -> list[str]:
         said.append(
             "Transductive rows: their pre-training saw the unlabelled test items, which a clinic's new items are not."
         )
-    absent = [label for label in content.descriptions if label not in content.encoders]
+    absent = [label for label in content.descriptions if label not in set(results["encoder"])]
     said += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
     return said
 

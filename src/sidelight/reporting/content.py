@@ -101,8 +101,10 @@ class Content:
 
     @property
     def tasks(self) -> list[str]:
-        """All tasks that have a number."""
-        return list(dict.fromkeys(self.results["task"]))
+        """All tasks that have a number, in the order of ``study.json``."""
+        measured, about = list(dict.fromkeys(self.results["task"])), self.study.get("tasks")
+        named = [task for task in about if task in measured] if isinstance(about, dict) else []
+        return named + [task for task in measured if task not in named]
 
     def unit(self, task: str) -> str:
         """What one label is given to: ``"clip"``; ``"unit"`` where the study does not say."""
@@ -193,12 +195,14 @@ def load(folder: Path) -> Content:
     folder = Path(folder)
     if not (folder / "results.parquet").is_file():
         raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
+    results = _table(folder / "results.parquet", RESULTS)
+    chosen = set(results.loc[results["selected_on"] == "test", "protocol"])
     return Content(
         folder=folder,
-        results=_table(folder / "results.parquet", RESULTS),
+        results=results,
         differences=_table(folder / "differences.parquet", DIFFERENCES),
         efficiency=_table(folder / "efficiency.parquet", EFFICIENCY),
-        confusion=_json(folder / "confusion.json", []),
+        confusion=[entry for entry in _json(folder / "confusion.json", []) if entry.get("protocol") not in chosen],
         study=_json(folder / "study.json", {}),
     )
 
