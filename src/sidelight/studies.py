@@ -296,9 +296,10 @@ class _Work:
         """What the report says beside the numbers."""
         runs: dict[str, str] = {}
         for cell in self.cells():
-            if cell.row.method is not None and cell.seed == 0:
+            first = cell.seed == 0 and cell.part_name == next(iter(self.plan.parts))
+            if first and cell.row.method is not None:
                 path = str(Path("runs") / self.recipe(cell)[1])
-                if path not in runs.values():  # an encoder judged in two ways is one run
+                if path not in runs.values():  # an encoder that is judged in two ways is one run
                     runs.setdefault(cell.encoder, path)
         return {
             "title": self.plan.title,

@@ -19,7 +19,9 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
         html.section("What we found", html.listing(_texts(content, "findings"))),
         html.section(
-            "Confusion matrices", _confusion(content), intro="Pooled over folds; shade and per cent by true class."
+            "Confusion matrices",
+            _confusion(content),
+            intro="Pooled over folds, summed over seeds; shade and per cent by true class.",
         ),
         html.section("Published numbers", *_published(content), intro=_PUBLISHED),
         *_runs(content),
@@ -167,11 +169,11 @@ def _differences(content: Content) -> list[str]:
 
 def _confusion(content: Content) -> str:
     parts = []
-    for task in dict.fromkeys(entry.get("task") for entry in content.confusion):
-        found = [tables.confusion_html(entry) for entry in content.confusion if entry.get("task") == task]
-        parts.append(
-            f'<h3>{html.escape(content.task_title(str(task)))}</h3><div class="grid small">{"".join(found)}</div>'
-        )
+    for task in content.tasks:
+        entries = [entry for entry in content.confusion if entry.get("task") == task]
+        wide = "grid" if any(len(entry["classes"]) > 2 for entry in entries) else "grid small"
+        found = "".join(map(tables.confusion_html, entries))
+        parts += [f'<h3>{html.escape(content.task_title(task))}</h3><div class="{wide}">{found}</div>'] if found else []
     return "".join(parts)
 
 
