@@ -22,6 +22,7 @@ from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.summary import confusions, differences, efficiency, summarise
+from sidelight.methods import load_method
 
 
 class EncoderRow(Settings):
@@ -212,10 +213,12 @@ class _Work:
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         encoder, name = self.encoder(cell)
-        identity = [name, self.cohort.hash, cell.part.task, cell.protocol, {**settings, "cache": None}]
+        evaluate = build(EvaluateSettings, settings)
+        used = evaluate.model_dump(mode="json", exclude={"cache"})
+        identity = [name, self.cohort.hash, cell.part.task, cell.protocol, used]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
-            scored = api.score(encoder, self.cohort, cell.part.task, cell.protocol, build(EvaluateSettings, settings))
+            scored = api.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
             scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
@@ -244,7 +247,8 @@ class _Work:
         if cell.row.method is None:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": cell.part.where}
-        return settings, digest([cell.row.method, settings, self.cohort.hash])
+        used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
+        return settings, digest([cell.row.method, used, self.cohort.hash])
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""
