@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sidelight
-from sidelight import api
+from sidelight import api, scoring
 from sidelight.data.cohort import Cohort
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
@@ -49,12 +49,12 @@ class World:
         self.folder, self.cohort, self.scores = folder, Cohort.open("phantom:ultrasound?patients=80&seed=1"), {}
         values = {"labels": [LABELS], "frames": 4, "max_frames": 12, "cache": str(folder / "cache"), "device": "cpu"}
         self.evaluate = EvaluateSettings.model_validate(values)
-        self.pixels = api.open_pixels(self.cohort, 80, self.evaluate, quiet=True)
-        self.task, _ = api.label_units(self.cohort, self.pixels, "diagnosis", self.evaluate)
+        self.pixels = scoring.open_pixels(self.cohort, 80, self.evaluate, quiet=True)
+        self.task, _ = scoring.label_units(self.cohort, self.pixels, "diagnosis", self.evaluate)
 
     def encoder(self, name):
         if name == "random":
-            return api.fresh_encoder(self.cohort, SETTINGS, initial=None, seed=0)
+            return scoring.fresh_encoder(self.cohort, SETTINGS, initial=None, seed=0)
         method, more = METHODS[name]
         settings = {**SETTINGS, **more, "cache": str(self.folder / "cache")}
         return sidelight.pretrain(method, self.cohort, self.folder / name, quiet=True, **settings).encoder()

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import sidelight
-from sidelight import api, studies
+from sidelight import scoring, studies
 from sidelight.errors import ConfigError
 
 FILE = """
@@ -128,7 +128,7 @@ def test_done_cells_are_kept_and_a_missing_one_is_made_again(place, found):
 def test_a_study_killed_in_a_cell_goes_on(place, found, monkeypatch):
     """Two seeds; the second seed's second cell dies, and the next call computes only what is missing."""
     calls: list[str] = []
-    real = api.score
+    real = scoring.score
 
     def dying(encoder, cohort, task, protocol, settings, **more):
         calls.append(protocol)
@@ -136,7 +136,7 @@ def test_a_study_killed_in_a_cell_goes_on(place, found, monkeypatch):
             raise KeyboardInterrupt
         return real(encoder, cohort, task, protocol, settings, **more)
 
-    monkeypatch.setattr(studies.api, "score", dying)
+    monkeypatch.setattr(studies.scoring, "score", dying)
     more = {"sizes": {"cpu": {"seeds": 2}}}
     with pytest.raises(KeyboardInterrupt):
         run(place, **more)

@@ -16,6 +16,7 @@ _PUBLIC = {
     "evaluate": "sidelight.api",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",
+    "predict": "sidelight.prediction",
     "pretrain": "sidelight.api",
     "report": "sidelight.api",
     "study": "sidelight.studies",

@@ -1,32 +1,29 @@
-"""pretrain, score, evaluate, report: the only place where training meets evaluation."""
+"""pretrain, evaluate, report: the only place where training meets evaluation."""
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sidelight.config import PretrainSettings, build, digest, merge, working_size
 from sidelight.data.cache import Pixels
-from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
-from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.identity import item_hash, key
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, DataError, RunError, nearest
+from sidelight.evaluation.card import model_card
+from sidelight.evaluation.model import read_model
 from sidelight.evaluation.results import Results
-from sidelight.evaluation.scores import Labelled, collect_scores, make_folds
+from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.summary import confusions, summarise
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
-from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
-from sidelight.train.device import pick_device, pick_dtype
+from sidelight.models.image import Encoder
+from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
+from sidelight.train.files import write_text
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 
@@ -78,21 +75,6 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSett
     return build(kind.Settings, merge(kind.PROFILES[profile], settings))
 
 
-def open_pixels(
-    cohort: Cohort, size: int, settings: PretrainSettings | EvaluateSettings, *, quiet: bool | None = None
-) -> Pixels:
-    """The cohort's decoded pixels at ``size`` x ``size``, from the cache or decoded now."""
-    return build_cache(
-        cohort,
-        size=size,
-        channels=cohort.channels,
-        max_frames=settings.max_frames,
-        folder=Path(settings.cache) if settings.cache else None,
-        max_bad_fraction=settings.max_bad_fraction,
-        progress=not quiet,
-    )
-
-
 def _hashed(quarantine: pd.DataFrame, secret: bytes) -> pd.DataFrame:
     """Broken items by hash: a run names nobody. Names stand in what the terminal says and nowhere else."""
     names = [item_hash(item, secret) for item in quarantine["item"]]
@@ -114,146 +96,53 @@ def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.n
     return rows
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of one encoder on one task for one seed, and where they come from."""
-
-    table: pd.DataFrame
-    facts: dict[str, Any]
-    notes: list[str]
-
-
-def score(
-    encoder: str | Path | Encoder,
-    cohort: Cohort,
-    task: str,
-    protocol: str,
-    settings: EvaluateSettings,
-    *,
-    random: bool = False,
-) -> Scored:
-    """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
-
-    :raises ConfigError: for the protocol ``published`` without profile ``paper``.
-    """
-    if protocol == "published" and settings.profile != "paper":
-        raise ConfigError(
-            "The protocol 'published' selects on the test set",
-            do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
-        )
-    started = time.perf_counter()
-    net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
-    device = pick_device(settings.device)
-    net.to(device)  # a module that was handed in stays there
-    settings = settings.model_copy(update={"precision": _precision(settings, device)})
-    pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
-    labelled, notes = label_units(cohort, pixels, task, settings)
-    tables = []
-    for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed)
-        tables.append(table)
-        notes += more
-    facts = {
-        "split_hash": labelled.split_hash,
-        "data_hash": pixels.hash,
-        "encoder_hash": weights_hash(net),
-        "seconds": time.perf_counter() - started,
-        "classes": list(labelled.classes),
-    }
-    return Scored(pd.concat(tables, ignore_index=True), facts, sorted(set(notes)))
-
-
-def _precision(settings: EvaluateSettings, device: torch.device) -> str:
-    return "bf16" if pick_dtype(settings.precision, device) == torch.bfloat16 else "float32"
-
-
-def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
-    """Units of a task that can be scored, in folds; near-duplicates share a group. Notes say what was left out or merged."""
-    if task not in cohort.tasks:
-        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    chosen = cohort.tasks[task]
-    table = units(cohort, chosen)
-    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
-    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
-    readable = table["rows"].map(bool)
-    notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
-    table = table[readable].copy()
-    if settings.merge_duplicates:
-        before = table["group"].nunique()
-        table["group"] = _merged(table, pixels)
-        if table["group"].nunique() < before:
-            notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
-    secret = key(cohort)
-    table = table.assign(
-        unit=[item_hash(name, secret) for name in table["unit"]],
-        group=[item_hash(name, secret) for name in table["group"]],
-    )
-    return make_folds(table, chosen.classes, settings), notes
-
-
-def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:
-    """Groups of the units after near-duplicate items are joined."""
-    owner = {row: number for number, rows in enumerate(table["rows"]) for row in rows}
-    pairs = [(owner[a], owner[b]) for a, b in duplicate_items(pixels) if a in owner and b in owner]
-    return merge_groups(table["group"].tolist(), pairs)
-
-
-def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -> Encoder:
-    return load_encoder(
-        name,
-        random=random,
-        channels=cohort.channels or 3,
-        image_size=settings.image_size or 112,
-        seed=settings.first_seed,
-    )
-
-
-def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | None, seed: int) -> Encoder:
-    """A randomly initialised encoder of the architecture in ``settings``, or one with the user's weights."""
-    known = build(PretrainSettings, {key: settings[key] for key in ("encoder", "image_size") if key in settings})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return create_encoder(
-            known.encoder, channels=cohort.channels or 3, image_size=known.image_size, initial=initial
-        )
-
-
 def evaluate(
     encoder: str | Path | Encoder | Run,
     data: str | Path | Cohort,
     task: str,
     protocol: str = "linear",
-    test: str | None = None,
+    test: str | Path | Cohort | None = None,
     preset: str | None = None,
     out: str | Path | None = None,
     *,
     random: bool = False,
+    test_preset: str | None = None,
     **settings: Any,
 ) -> Results:
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
 
     :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
     :param protocol: knn, linear, finetune, finetune_last, published (profile ``paper`` only).
+    :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
+        there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
+    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads.
     :return: tables; written to ``out`` if given.
     """
-    if test is not None:
-        raise ConfigError("An external test set is not supported yet", do="Leave out test")
     resolved = build(EvaluateSettings, settings)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    scored = score(given, cohort, task, protocol, resolved, random=random)
+    scored = score(given, cohort, task, protocol, resolved, random=random, keep=out is not None)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
-    classes = {task: scored.facts["classes"]}
-    results = summarise(table, classes, resamples=resolved.resamples).assign(
+    if test is not None:
+        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
+        outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
+        scored.notes.extend(notes)
+        table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
+    results = tabulate(
+        table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),
         transductive=_saw_test_items(given, cohort, task),
-        command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}",
+        command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}"
+        + (f" --test {other.name}" if test is not None else ""),
+        subgroups=scored.columns,
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
-    )
-    found = Results(results, scores=table, confusion=confusions(table, classes), notes=tuple(scored.notes))
+    )  # fmt: skip
     if out is not None:
-        found.save(Path(out))
-    return found
+        results.save(Path(out))
+        if scored.fitted is not None:
+            model = scored.fitted(results.results).save(Path(out) / "model")
+            write_text(Path(out) / "card.md", model_card(read_model(model), results))
+    return results
 
 
 def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str) -> bool:

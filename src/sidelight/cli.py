@@ -83,18 +83,49 @@ def evaluate(
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
     random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
+    test: Annotated[
+        str | None, typer.Option("--test", help="another cohort with the same task: train here, test there")
+    ] = None,
+    test_preset: Annotated[str | None, typer.Option("--test-preset", help="layout of the data of --test")] = None,
     preset: Preset = None,
     config: Config = None,
     flags: Set = None,
     cache: Cache = None,
 ) -> None:
-    """Numbers with intervals, resampled by patient."""
+    """Numbers with intervals, resampled by patient; with --out also a model that `predict` reads, and its card."""
     from sidelight.api import evaluate as run_evaluate
     from sidelight.reporting.terminal import results_table
 
     settings = _settings(config, flags, cache=cache)
-    results = run_evaluate(encoder, data, task, protocol, preset=preset, out=out, random=random, **settings)
+    results = run_evaluate(
+        encoder, data, task, protocol, test, preset, out, random=random, test_preset=test_preset, **settings
+    )
     results_table(results.results, results.notes)
+    if out is not None and protocol != "published":
+        typer.echo(f"The model lies in {out / 'model'}; next: sidelight predict {out} --data NEW --out scores.csv")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="folder that `evaluate --out` wrote")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="CSV file, one row per unit")],
+    names: Annotated[bool, typer.Option("--names", help="also write each unit's own key: identifies patients")] = False,
+    other_kind: Annotated[
+        bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
+    ] = False,
+    preset: Preset = None,
+    cache: Cache = None,
+) -> None:
+    """Score new patients with a saved model; no labels needed."""
+    from sidelight.prediction import predict as run_predict
+
+    table = run_predict(model, data, out, preset=preset, names=names, other_kind=other_kind, cache=cache)
+    outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
+    typer.echo(
+        f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
+    )
+    typer.echo(table["use"].iloc[0])
 
 
 @app.command()

@@ -15,13 +15,13 @@ import pandas as pd
 from pydantic import Field
 from rich.console import Console
 
-from sidelight import api
+from sidelight import api, scoring
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.summary import confusions, differences, efficiency, summarise
+from sidelight.evaluation.summary import calibrated, confusions, differences, efficiency, reliabilities, summarise
 from sidelight.methods import load_method
 
 
@@ -218,7 +218,7 @@ class _Work:
         identity = [name, self.cohort.hash, cell.part.task, cell.protocol, used]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
-            scored = api.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
+            scored = scoring.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
             scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
@@ -235,7 +235,7 @@ class _Work:
         """Encoder of a cell (pre-trained now if it is not yet) and the name of all that it depends on."""
         settings, name = self.recipe(cell)
         if cell.row.method is None:
-            return api.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed), name
+            return scoring.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed), name
         run = self.folder / "runs" / name
         if not (run / "done.json").is_file():
             api.pretrain(cell.row.method, self.cohort, run, **settings, cache=self.cache)
@@ -269,7 +269,11 @@ class _Work:
             scores,
             confusions(scores, names),
             tuple(notes),
-            self.folder,
+            reliability=[
+                *reliabilities(scores, names, "as predicted"),
+                *reliabilities(calibrated(scores), names, "calibrated"),
+            ],
+            folder=self.folder,
         )
         results.save(self.folder)
         write_json(self.folder / "study.json", self.description(notes, size))

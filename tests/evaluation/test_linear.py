@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from sidelight.evaluation.linear import STRENGTHS, _logits, _reduce, predict_linear
+from sidelight.evaluation.linear import STRENGTHS, _logits, _span, fit_linear
 from sidelight.metrics.classification import auroc
+
+
+def predict_linear(x, y, groups, test, classes):
+    return fit_linear(x, y, groups, classes)(test)
 
 
 def world(patients: int, per: int, seed: int, width: int = 40, gap: float = 1.0):
@@ -31,8 +35,9 @@ def test_rotation_into_the_span_of_few_units_changes_nothing():
     scale = x.std(axis=0)
     plain = LogisticRegression(C=STRENGTHS[4], max_iter=5000, tol=1e-10).fit((x - x.mean(0)) / scale, y)
     expected = plain.decision_function((test - x.mean(0)) / scale)
-    few, far = _reduce(x, test)
-    assert few.shape[1] < 60
+    mean, width, basis = _span(x)
+    assert basis.shape[1] < 60
+    few, far = (((part - mean) / width) @ basis for part in (x, test))
     found = _logits(few, y, far, 2, STRENGTHS[4])
     np.testing.assert_allclose(found[:, 1] - found[:, 0], expected, atol=2e-3)
 

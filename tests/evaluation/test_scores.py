@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation import protocols
 from sidelight.evaluation import scores as module
 from sidelight.evaluation.scores import collect_scores, make_folds
 from sidelight.evaluation.settings import EvaluateSettings
@@ -30,7 +31,7 @@ def vectors(monkeypatch):
     rng = np.random.default_rng(0)
     made = rng.normal(size=(len(units), 8)).astype(np.float32)
     made[:, 0] += 2 * units["label"]
-    monkeypatch.setattr(module, "embed_items", lambda *a, **k: made)
+    monkeypatch.setattr(protocols, "embed_items", lambda *a, **k: made)
     return units
 
 

@@ -64,12 +64,13 @@ class Cohort:
     phantom: Phantom | None = None
 
     @classmethod
-    def open(cls, path: str | Path, preset: str | None = None, **options: Any) -> "Cohort":
+    def open(cls, path: str | Path, preset: str | None = None, *, labels: bool = True, **options: Any) -> "Cohort":
         """Open a cohort.
 
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
         :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
+        :param labels: False for new patients: tasks are passed over, and so is a table that is not there.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
         :raises DataError: for files, tables and columns that do not say what they should.
         :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
@@ -80,7 +81,12 @@ class Cohort:
             return _open_phantom(str(path), options)
         root, values, source = _locate(Path(path), preset)
         spec = parse_spec(merge(values, options), source)
+        missing = [] if labels else [table.file for table in spec.tables if not (root / table.file).exists()]
+        if not labels:
+            tables = tuple(table for table in spec.tables if table.file not in missing)
+            spec = spec.model_copy(update={"task": {}, "tables": tables})
         items, notices = _items(root, spec)
+        notices += [f"The table {name} is not there: goes without its columns" for name in missing]
         if preset is not None and (root / "cohort.toml").exists():
             notices = [f"cohort.toml is not used: the preset {preset} is", *notices]
         items, described = describe(items, spec)

@@ -77,6 +77,16 @@ def units(cohort: Labelled, task: Task) -> pd.DataFrame:
     return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
 
 
+def every_unit(cohort: Labelled, unit: str) -> pd.DataFrame:
+    """All units of a level, labelled or not, in the order of their first items: ``unit``, ``group`` and ``items``.
+
+    :param unit: a level, or "item".
+    """
+    keys = unit_keys(cohort.items, cohort.levels, unit)
+    frame = pd.DataFrame({"unit": keys, "group": cohort.items["group"], "items": np.arange(len(keys))})
+    return frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
+
+
 def _codes(column: "pd.Series[Any]", task: Task) -> "pd.Series[int]":
     return column.map(normalise).map(task.codes).fillna(LEFT_OUT).astype(np.int64)
 

@@ -13,7 +13,7 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sidelight.data.cache import Pixels
-from sidelight.evaluation.supervised import FinetuneSettings, Frames, predict_units, train_classifier
+from sidelight.evaluation.supervised import Classifier, FinetuneSettings, Frames, predict_units, train_classifier
 from sidelight.models.image import Encoder
 
 PARTS, LEAST_HELD_BACK = 5, 4
@@ -21,11 +21,10 @@ PARTS, LEAST_HELD_BACK = 5, 4
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Probabilities ``[M, classes]`` of the test units: of the validation-selected step, and of the last one."""
+    """The model at the validation-selected step and at the last one; without validation they are the same."""
 
-    selected: np.ndarray
-    last: np.ndarray
-    had_validation: bool
+    selected: Classifier
+    last: Classifier
 
 
 def finetune(
@@ -34,7 +33,6 @@ def finetune(
     items: list[list[int]],
     y: np.ndarray,
     groups: np.ndarray,
-    test: list[list[int]],
     classes: int,
     settings: FinetuneSettings,
     *,
@@ -43,16 +41,15 @@ def finetune(
     device: torch.device | None = None,
     bf16: bool = False,
 ) -> Finetuned:
-    """Train on the labelled units, choose the step on some of them, predict ``test``.
+    """Train on the labelled units and choose the step on some of them.
 
-    :param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs; ``test`` the rows of test units.
+    :param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs.
     """
     device = device or torch.device("cpu")
     train, valid = _validation(y, groups, classes, seed)
     seen = Frames.of(pixels, [items[u] for u in train], frames)
     watched = Frames.of(pixels, [items[u] for u in valid], frames) if len(valid) else None
-    unseen = Frames.of(pixels, test, frames)
-    best_loss, best_state, model = np.inf, None, None
+    best_loss, best, model = np.inf, None, None
     for _, model in train_classifier(
         encoder, pixels, seen, y[train], classes, settings, seed=seed, device=device, bf16=bf16
     ):
@@ -61,13 +58,9 @@ def finetune(
         scores = predict_units(model, pixels, watched, len(valid), bf16=bf16)[1]
         loss = float(-np.log(np.clip(scores[np.arange(len(valid)), y[valid]], 1e-6, 1)).mean())
         if loss < best_loss:
-            best_loss, best_state = loss, copy.deepcopy(model.state_dict())
+            best_loss, best = loss, copy.deepcopy(model)
     assert model is not None
-    last = predict_units(model, pixels, unseen, len(test), bf16=bf16)[1]
-    if best_state is None:
-        return Finetuned(last, last, False)
-    model.load_state_dict(best_state)
-    return Finetuned(predict_units(model, pixels, unseen, len(test), bf16=bf16)[1], last, True)
+    return Finetuned(best or model, model)
 
 
 def _validation(y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ Its strength is chosen, and its probabilities are put on one scale, by cross-val
 grouped by patient: a probe that is said to have seen 16 labels has seen 16, the selection included.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
@@ -14,40 +16,53 @@ from threadpoolctl import threadpool_limits
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
 
 
-def predict_linear(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, test: np.ndarray, classes: int, *, seed: int = 0
-) -> np.ndarray:
-    """Calibrated class probabilities ``[M, classes]`` of ``test``.
+@dataclass(frozen=True)
+class LinearHead:
+    """Class probabilities are the softmax of ``vectors @ weight + bias``; float64 ``[D, C]`` and ``[C]``."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Probabilities ``[M, C]`` of vectors ``[M, D]``."""
+        return np.asarray(np.exp(log_softmax(vectors.astype(np.float64) @ self.weight + self.bias, axis=1)))
+
+
+def fit_linear(x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, *, seed: int = 0) -> LinearHead:
+    """The probe with its strength and temperature chosen inside the labelled units.
 
     :param x: float [N, D] vectors of the labelled units; ``y`` int [N] in ``range(classes)``; ``groups`` [N] patients.
-    :param test: float [M, D].
     """
+    x = x.astype(np.float64)
+    mean, scale, basis = _span(x)
+    reduced = ((x - mean) / scale) @ basis
     # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
     with threadpool_limits(1):
-        return _predict(*_reduce(x.astype(np.float64), test.astype(np.float64)), y, groups, classes, seed)
+        strength, temperature = _choose(reduced, y, groups, classes, seed)
+        weight, bias = _fit(reduced, y, classes, strength)
+    weight = (basis @ weight) / scale[:, None]
+    return LinearHead(weight / temperature, (bias - mean @ weight) / temperature)
 
 
-def _predict(x: np.ndarray, test: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> np.ndarray:
+def _choose(x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int) -> tuple[float, float]:
+    """Strength and temperature under which left-out units are most likely."""
     held_out = _out_of_fold(x, y, groups, classes, seed)
     if held_out is None:
-        return np.asarray(np.exp(log_softmax(_logits(x, y, test, classes, STRENGTHS[2]), axis=1)))
+        return STRENGTHS[2], 1.0
     rows, logits = held_out
     losses = [-log_softmax(one, axis=1)[np.arange(len(rows)), y[rows]].mean() for one in logits]
     best = int(np.argmin(losses))
-    temperature = _temperature(logits[best], y[rows])
-    final = _logits(x, y, test, classes, STRENGTHS[best])
-    return np.asarray(np.exp(log_softmax(final / temperature, axis=1)))
+    return STRENGTHS[best], _temperature(logits[best], y[rows])
 
 
-def _reduce(x: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise, then rotate into the span of the labelled units: the same optimum with N instead of D columns."""
+def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and scale of the columns, and a basis of the span of the standardised units: the optimum lies in it, so that
+    the fit has N instead of D columns."""
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > 1e-8, scale, np.inf)
-    x, test = (x - mean) / scale, (test - mean) / scale
     if len(x) >= x.shape[1]:
-        return x, test
-    basis = np.linalg.svd(x, full_matrices=False)[2].T
-    return x @ basis, test @ basis
+        return mean, scale, np.eye(x.shape[1])
+    return mean, scale, np.linalg.svd((x - mean) / scale, full_matrices=False)[2].T
 
 
 def _out_of_fold(
@@ -67,11 +82,19 @@ def _out_of_fold(
 
 
 def _logits(x: np.ndarray, y: np.ndarray, test: np.ndarray, classes: int, strength: float) -> np.ndarray:
+    weight, bias = _fit(x, y, classes, strength)
+    return np.asarray(test @ weight + bias)
+
+
+def _fit(x: np.ndarray, y: np.ndarray, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weight ``[D, C]`` and bias ``[C]``; of two classes the first has none."""
     # Newton's method is three times faster where its Hessian is small.
     solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
     model = LogisticRegression(C=strength, max_iter=300, solver=solver).fit(x, y)
-    scores = np.asarray(model.decision_function(test))
-    return np.stack([np.zeros_like(scores), scores], axis=1) if classes == 2 else scores
+    weight, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
+    if classes > 2:
+        return weight, bias
+    return np.concatenate([np.zeros_like(weight), weight], axis=1), np.concatenate([[0.0], bias])
 
 
 def _temperature(logits: np.ndarray, y: np.ndarray) -> float:

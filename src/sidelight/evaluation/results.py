@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-TABLES = ("scores", "results", "differences", "efficiency")
+TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Results:
     :ivar efficiency: how many times more labels the rival needs.
     :ivar scores: one row per (encoder, task, protocol, labels, seed, unit) with the label and the class probabilities.
     :ivar confusion: pooled confusion matrices.
+    :ivar subgroups: the score of each subgroup with its support.
+    :ivar reliability: reliability curves, before and after calibration.
     :ivar notes: what was left out and why, in sentences.
     """
 
@@ -29,6 +31,8 @@ class Results:
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     confusion: list[dict[str, Any]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reliability: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> Path:
         """Write the tables as Parquet and the matrices as JSON; each file appears whole or not at all."""
@@ -38,6 +42,7 @@ class Results:
             getattr(self, name).to_parquet(partial, index=False)
             partial.replace(folder / f"{name}.parquet")
         write_json(folder / "confusion.json", self.confusion)
+        write_json(folder / "reliability.json", self.reliability)
         write_json(folder / "notes.json", list(self.notes))
         return folder
 
@@ -45,9 +50,11 @@ class Results:
     def load(cls, folder: Path) -> "Results":
         """Read what :meth:`save` wrote."""
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-        confusion = json.loads((folder / "confusion.json").read_text(encoding="utf-8"))
+        confusion, curves = (
+            json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("confusion", "reliability")
+        )
         notes = tuple(json.loads((folder / "notes.json").read_text(encoding="utf-8")))
-        return cls(**tables, confusion=confusion, notes=notes)
+        return cls(**tables, confusion=confusion, reliability=curves, notes=notes)
 
     def headline(self, metric: str = "auroc") -> pd.DataFrame:
         """The rows that may be compared: one metric, nothing selected on test."""

@@ -4,7 +4,6 @@ The folds belong to the task and are the same for every encoder; the labelled su
 every encoder too, so that differences between encoders are paired unit by unit.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +12,11 @@ import pandas as pd
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.split import k_folds, leave_one_group_out, nested_counts
-from sidelight.errors import ConfigError, SplitError, nearest
-from sidelight.evaluation.features import embed_items, pool_units
-from sidelight.evaluation.finetune import finetune
-from sidelight.evaluation.knn import predict_knn
-from sidelight.evaluation.linear import predict_linear
+from sidelight.errors import SplitError
+from sidelight.evaluation.protocols import FROZEN, Units, fit, known_protocol, read_units
 from sidelight.evaluation.published import published_scores
-from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
+from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
-
-Predict = Callable[[np.ndarray, np.ndarray, int], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,8 @@ def collect_scores(
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
         return _complete(table, int((table["step"] == "last").sum()), _most(task), set())
-    predict = _predictor(encoder, pixels, task, protocol, settings, seed)
+    everyone = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings)
+    y, groups = task.table["label"].to_numpy(dtype=np.int64), task.table["group"].to_numpy()
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
     units = task.table
@@ -86,13 +81,55 @@ def collect_scores(
         for count, chosen in counts.items():
             train = np.flatnonzero(units["unit"].isin(chosen).to_numpy())
             test = np.flatnonzero(tested)
-            for step, scores in predict(train, test, number).items():
+            heads = fit(
+                encoder, everyone.take(train), y[train], groups[train], len(task.classes), protocol, settings,
+                seed=seed, draw=seed * 1000 + number,
+            )  # fmt: skip
+            for step, head in heads.items():
                 part = units.loc[test, ["unit", "group", "label"]].copy()
-                part[[f"p{c}" for c in range(len(task.classes))]] = scores
+                part[[f"p{c}" for c in range(len(task.classes))]] = head(everyone.take(test))
                 full = count == len(everything)
                 frames.append(part.assign(labels=-1 if full else count, fold=number, step=step, seed=seed))
     table = pd.concat(frames, ignore_index=True)
     return _complete(table, len(units), _most(task), left_out)
+
+
+def external_scores(
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    other: Pixels,
+    unseen: pd.DataFrame,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+) -> pd.DataFrame:
+    """Class probabilities of another cohort's units by heads that learnt this cohort's; nothing is refitted there.
+
+    :param task: the units that train, at every label count and all of them; their folds are not used.
+    :param unseen: the other cohort's units, as :attr:`Labelled.table`, with labels in the order of ``task.classes``.
+    :return: as :func:`collect_scores`, with fold -1.
+    """
+    units = task.table
+    everyone = units_of(encoder, pixels, units["rows"].tolist(), protocol, settings)
+    there = units_of(encoder, other, unseen["rows"].tolist(), protocol, settings)
+    y, groups = units["label"].to_numpy(dtype=np.int64), units["group"].to_numpy()
+    subsets = nested_counts(units, settings.labels, seed).subsets
+    counts = {count: chosen for count, chosen in subsets.items() if count < len(units)}
+    counts[len(units)] = units["unit"].tolist()
+    frames = []
+    for count, chosen in counts.items():
+        train = np.flatnonzero(units["unit"].isin(chosen).to_numpy())
+        heads = fit(
+            encoder, everyone.take(train), y[train], groups[train], len(task.classes), protocol, settings,
+            seed=seed, draw=seed * 1000 + 999,
+        )  # fmt: skip
+        for step, head in heads.items():
+            part = unseen[["unit", "group", "label"]].copy()
+            part[[f"p{c}" for c in range(len(task.classes))]] = head(there)
+            full = count == len(units)
+            frames.append(part.assign(labels=count, all_labels=full, fold=-1, step=step, seed=seed))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _most(task: Labelled) -> int:
@@ -113,36 +150,9 @@ def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[in
     return table, notes
 
 
-def _predictor(
-    encoder: Encoder, pixels: Pixels, task: Labelled, protocol: str, settings: EvaluateSettings, seed: int
-) -> Predict:
-    """The protocol as a function of (labelled rows, test rows, fold) -> probabilities ``[M, classes]`` per kind of step."""
-    y = task.table["label"].to_numpy(dtype=np.int64)
-    groups = task.table["group"].to_numpy()
-    items = task.table["rows"].tolist()
-    classes = len(task.classes)
-    if protocol in ("knn", "linear"):
-        folder = pixels.folder / "features"
-        vectors = pool_units(embed_items(encoder, pixels, frames=settings.frames, folder=folder), items)
-        if protocol == "knn":
-            return lambda a, b, _: {"selected": predict_knn(vectors[a], y[a], vectors[b], classes, k=settings.k)}
-        return lambda a, b, fold: {
-            "selected": predict_linear(vectors[a], y[a], groups[a], vectors[b], classes, seed=seed)
-        }
-    if protocol not in ("finetune", "finetune_last"):
-        raise ConfigError(f"Unknown protocol {protocol!r}", do=nearest(protocol, PROTOCOLS))
-    budget = settings.finetune
-    if protocol == "finetune_last":
-        budget = budget.model_copy(update={"layers": "last_block"})
-    device = encoder.mean.device
-    bf16 = settings.precision == "bf16"
-
-    def predict(a: np.ndarray, b: np.ndarray, fold: int) -> dict[str, np.ndarray]:
-        labelled, unseen = [items[i] for i in a], [items[i] for i in b]
-        done = finetune(
-            encoder, pixels, labelled, y[a], groups[a], unseen, classes, budget,
-            frames=settings.frames, seed=seed * 1000 + fold, device=device, bf16=bf16,
-        )  # fmt: skip
-        return {"selected": done.selected, "last": done.last}
-
-    return predict
+def units_of(
+    encoder: Encoder, pixels: Pixels, items: list[list[int]], protocol: str, settings: EvaluateSettings
+) -> Units:
+    """Units as ``protocol`` reads them; features of a frozen encoder are stored beside the pixels."""
+    known_protocol(protocol)
+    return read_units(encoder, pixels, items, frames=settings.frames) if protocol in FROZEN else Units(pixels, items)

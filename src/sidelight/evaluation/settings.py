@@ -23,6 +23,9 @@ class EvaluateSettings(Settings):
     k: int = Field(5, ge=1, description="neighbours of the kNN protocol")
     resamples: int = Field(1000, ge=100)
     metric: Literal["auroc", "accuracy", "balanced_accuracy", "f1"] = "auroc"
+    subgroups: list[str] | None = Field(
+        None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"
+    )
     merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
     finetune: FinetuneSettings = FinetuneSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")

@@ -5,13 +5,15 @@ interval resamples patients, each resample averaging the metric over the seeds.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (
     Metric,
     accuracy,
@@ -27,6 +29,7 @@ from sidelight.metrics.intervals import clustered_interval, holm, paired_differe
 
 KEYS = ["encoder", "task", "protocol", "labels"]
 METRICS: dict[str, Metric] = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
+CALIBRATION: dict[str, Metric] = {"ece": ece, "brier": brier}
 COMPARED = ("auroc", "balanced_accuracy")
 TEST_SELECTED = "published"
 """The protocol whose epoch is chosen on the test set and which scores frames: its rows say so, and nothing compares them."""
@@ -78,7 +81,11 @@ def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples:
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
             for metric in METRICS:
-                rows.append({**named, **_value(block, metric, resamples)})
+                rows.append({**named, **_value(block, metric, METRICS[metric], resamples)})
+            if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
+                rows += [
+                    {**named, **_value(block, metric, function, resamples)} for metric, function in CALIBRATION.items()
+                ]
             rows += [{**named, **row} for row in _per_class(block, classes[named["task"]])]
     return pd.DataFrame(rows)
 
@@ -94,8 +101,7 @@ def _shared(block: Block) -> dict[str, Any]:
     }
 
 
-def _value(block: Block, metric: str, resamples: int) -> dict[str, Any]:
-    function = METRICS[metric]
+def _value(block: Block, metric: str, function: Metric, resamples: int) -> dict[str, Any]:
     found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
     each = [float(function(block.labels, one, None)) for one in block.scores]
     return {
@@ -128,6 +134,70 @@ def _per_class(block: Block, names: list[str]) -> Iterator[dict[str, Any]]:
                 "seed_sd": _sd(values[:, c].tolist()),
                 **_shared(block),
             }
+
+
+def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
+    """Out-of-fold scores at all labels, calibrated by a map fitted on the *other* folds' scores, with its threshold.
+
+    So the calibrated numbers are of units that neither the head nor the map had seen, as the saved model's next units are.
+    :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
+        class: above the other folds' threshold where there are two classes, else the most probable).
+    """
+    rows = scores[scores["all_labels"] & (scores["step"] == "selected") & (scores["protocol"] != TEST_SELECTED)]
+    columns = [name for name in rows.columns if name.startswith("p") and name[1:].isdigit()]
+    parts = []
+    for _, part in rows.groupby([*KEYS, "seed"]):
+        used = [name for name in columns if part[name].notna().any()]
+        for fold in part["fold"].unique():
+            own = part["fold"] == fold
+            parts.append(_calibrated(part[own].copy(), part[~own], used))
+    return pd.concat(parts, ignore_index=True) if parts else rows.assign(called=0)
+
+
+def _calibrated(part: pd.DataFrame, rest: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    enough = rest["label"].nunique() == len(columns)
+    given = rest[columns].to_numpy(dtype=np.float64)
+    change = fit_calibration(rest["label"].to_numpy(), given) if enough else Calibration()
+    part[columns] = change(part[columns].to_numpy(dtype=np.float64))
+    if len(columns) > 2:
+        return part.assign(called=part[columns].to_numpy().argmax(axis=1))
+    cut = youden_threshold(rest["label"].to_numpy(), change(given)[:, 1]) if enough else 0.5
+    return part.assign(called=(part[columns[1]] >= cut).astype(int))
+
+
+def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """Sensitivity and specificity at the threshold, and ECE and Brier after calibration: rows as :func:`summarise` makes.
+
+    :param after: what :func:`calibrated` returns.
+    """
+    rows: list[dict[str, Any]] = []
+    for key, block in blocks(after):
+        named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
+        for metric, function in CALIBRATION.items():
+            rows.append({**named, **_value(block, f"{metric}, calibrated", function, resamples)})
+        if block.scores.shape[2] != 2:
+            continue
+        own = after[(after[KEYS] == list(key)).all(axis=1)]
+        called = np.stack([one.sort_values("unit")["called"].to_numpy() for _, one in own.groupby("seed")])
+        decided = replace(block, scores=np.stack([1.0 - called, called * 1.0], axis=2))
+        for metric, of in (("sensitivity", 1), ("specificity", 0)):
+            rows.append({**named, **_value(decided, f"{metric} at threshold", partial(recall, of=of), resamples)})
+    return pd.DataFrame(rows)
+
+
+def reliabilities(scores: pd.DataFrame, classes: dict[str, list[str]], kind: str) -> list[dict[str, Any]]:
+    """Reliability curves at all labels, seeds pooled: of the second of two classes, else of each; ``kind`` names them."""
+    found = []
+    for key, block in blocks(scores[scores["protocol"] != TEST_SELECTED]):
+        if not block.all_labels:
+            continue
+        names = classes[key[1]]
+        truth = np.tile(block.labels, len(block.scores))
+        pooled = block.scores.reshape(-1, block.scores.shape[2])
+        for c in [1] if len(names) == 2 else range(len(names)):
+            curve = asdict(reliability(truth == c, pooled[:, c]))
+            found.append({**dict(zip(KEYS, key, strict=True)), "class": names[c], "kind": kind, **curve})
+    return found
 
 
 def confusions(scores: pd.DataFrame, classes: dict[str, list[str]]) -> list[dict[str, Any]]:

@@ -71,9 +71,18 @@ class Classifier(nn.Module):
         self.encoder = deepcopy(encoder)
         self.head = nn.Linear(encoder.dim, classes)
 
+    @classmethod
+    def of(cls, encoder: Encoder, weight: np.ndarray, bias: np.ndarray) -> "Classifier":
+        """A classifier with a given head: ``weight`` float32 [classes, D], ``bias`` [classes]."""
+        model = cls(encoder, len(bias))
+        with torch.no_grad():
+            model.head.weight.copy_(torch.from_numpy(weight))
+            model.head.bias.copy_(torch.from_numpy(bias))
+        return model
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[N, classes]``."""
-        return self.head(self.encoder(images))  # type: ignore[no-any-return]
+        return self.head(self.encoder(self.encoder.match_channels(images)))  # type: ignore[no-any-return]
 
 
 def last_block(encoder: nn.Module) -> nn.Module:

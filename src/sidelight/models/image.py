@@ -75,15 +75,19 @@ class Encoder(nn.Module):
         :raises EncoderError: for another shape or type.
         """
         pixels = _scaled(_channels_first(torch.as_tensor(images)))
-        if pixels.shape[1] == 3 and self.channels == 1:
-            pixels = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-        pixels = pixels.expand(-1, self.channels, -1, -1)
+        pixels = self.match_channels(pixels)
         size = (self.image_size, self.image_size)
         if len(pixels) == 0:
             return pixels.new_zeros(0, self.channels, *size)
         if pixels.shape[2:] != size:
             pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True).clamp(0, 1)
         return pixels
+
+    def match_channels(self, images: Tensor) -> Tensor:
+        """Float images [N,1,H,W] or [N,3,H,W] with as many channels as the network takes: grey repeated, colour as luma."""
+        if images.shape[1] == 3 and self.channels == 1:
+            images = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        return images.expand(-1, self.channels, -1, -1)
 
     @torch.no_grad()
     def embed(self, images: Tensor | np.ndarray[Any, Any], batch_size: int = 256) -> Tensor:

@@ -1,0 +1,177 @@
+"""The model card: what the model is, what it learnt from, how it was judged, and what it must not be used for.
+
+Items of CLAIM (checklist for AI in medical imaging, 2024 update) and TRIPOD+AI (2024) that a run folder knows are answered;
+those that it cannot know are listed as open, so that nobody takes silence for an answer.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from sidelight.evaluation.model import Facts, Model
+from sidelight.evaluation.results import Results
+
+LEFT_TO_AUTHORS = (
+    "study question, intended use and users, and the setting of care",
+    "source of the data, dates, eligibility, consent and ethics approval",
+    "how the reference standard was made, by whom, and how often readers agreed",
+    "why this sample size",
+    "failure analysis by a clinician",
+    "a test on data of another site, unless one stands under Results",
+)
+
+
+def model_card(model: Model, results: Results) -> str:
+    """The card as Markdown; it names no item and no patient."""
+    facts = model.facts
+    parts = [
+        f"# Model card: {facts.task}",
+        f"**{facts.use}**",
+        "## What it is",
+        _bullets(_about(model)),
+        "## Data",
+        _bullets(_data(facts)),
+        "## Results",
+        "Of units that neither the head nor what was chosen for it had seen; 95 % intervals resample patients "
+        "(or recording groups).",
+        _table(headline(results.results)),
+        "## Calibration and decision",
+        _bullets(_decision(facts, results.results)),
+        "## Subgroups",
+        _table(_subgroups(results.subgroups)) or "No column says sex, age, skin type, site or device.",
+        "## Limits",
+        _bullets([*_limits(facts, results), *results.notes]),
+        "## Methods paragraph",
+        methods_paragraph(facts, results.results),
+        "## CLAIM and TRIPOD+AI",
+        "Answered above: data partitions and unit of splitting, model, training, evaluation metrics with intervals, "
+        "calibration, subgroup results, limits. Left to the authors:",
+        _bullets(list(LEFT_TO_AUTHORS)),
+        "## Licence of the weights",
+        "The weights were learnt from the data named above: whether they may be passed on is decided by the licence of those "
+        "data and of any weights that pre-training started from. sidelight itself is Apache-2.0.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
+    """A paragraph for a paper's methods section, made of what is known."""
+    on = facts.trained_on
+    head = {
+        "linear": "an L2-regularised logistic regression on the frozen encoder's features",
+        "knn": "k nearest neighbours by cosine on the frozen encoder's features",
+        "finetune": "fine-tuning of the whole encoder with a linear head",
+        "finetune_last": "fine-tuning of the encoder's last block with a linear head",
+    }[facts.protocol]
+    seeds = int(results["seeds"].max()) if len(results) else 0
+    return (
+        f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
+        f"{facts.unit} were averaged. Classes ({', '.join(facts.classes)}) were predicted by {head}. "
+        f"{on['units']} labelled {facts.unit} units of {on['groups']} groups (patients or recording groups) were split into "
+        f"folds by group, near-duplicate images sharing a group; scores are out of fold, over {seeds} seeds. Intervals (95 %) "
+        "resample groups. Hyperparameters, probability calibration and the decision threshold were chosen inside the training "
+        "folds."
+    )
+
+
+def model_name(facts: Facts) -> str:
+    """What the encoder is called in a sentence."""
+    return f"an image encoder (weights {facts.hashes['encoder_hash'][:12]})"
+
+
+def headline(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows at all labels that are selected on validation, per task: metric, value, interval, support."""
+    if results.empty:
+        return results
+    rows = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
+    return pd.DataFrame(
+        {
+            "task": rows["task"],
+            "metric": rows["metric"],
+            "value": [f"{value:.3f}" for value in rows["value"]],
+            "95 % interval": [_interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)],
+            "units": rows["units"],
+            "groups": [
+                f"{n}{' (few)' if few else ''}" for n, few in zip(rows["groups"], rows["few_groups"], strict=True)
+            ],
+        }
+    )
+
+
+def _about(model: Model) -> list[str]:
+    facts, encoder = model.facts, model.encoder
+    return [
+        f"Encoder: {encoder.name}, {encoder.channels} channel{'s' * (encoder.channels > 1)}, {encoder.image_size} px, "
+        f"{encoder.dim} features (weights `{facts.hashes['encoder_hash'][:16]}`)",
+        f"Head: {facts.protocol}; one prediction per {facts.unit} from up to {facts.frames} frames of each of its items",
+        f"Classes: {', '.join(facts.classes)}",
+    ]
+
+
+def _data(facts: Facts) -> list[str]:
+    on = facts.trained_on
+    counts = ", ".join(f"{count} {name}" for name, count in on["classes"].items())
+    return [
+        f"{on['name']}: {on['units']} labelled units of {on['groups']} groups ({counts})",
+        f"Data `{facts.hashes['data_hash']}`, split `{facts.hashes['split_hash']}` (folds over groups, never rows)",
+        f"{'Clips' if facts.clips else 'Stills'} of {facts.channels} channel{'s' * (facts.channels > 1)}"
+        + (f"; views {', '.join(facts.views)}" if facts.views else ""),
+    ]
+
+
+def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
+    said = [
+        f"Temperature {facts.calibration.temperature:.2f}, shift {facts.calibration.shift:.2f}, fitted on out-of-fold scores",
+    ]
+    if len(facts.classes) == 2:
+        said.append(
+            f"Positive from a calibrated probability of {facts.threshold:.3f} on (largest Youden index out of fold)"
+        )
+    said.append(
+        f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}, which 1 % of the "
+        "labelled units themselves exceed"
+    )
+    return said
+
+
+def _subgroups(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        return table
+    return pd.DataFrame(
+        {
+            "column": table["column"],
+            "subgroup": table["subgroup"],
+            "units": table["units"],
+            "groups": table["groups"],
+            "metric": table["metric"],
+            "value": [f"{value:.3f}" if value == value else "too few" for value in table["value"]],
+            "95 % interval": [_interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
+        }
+    )
+
+
+def _limits(facts: Facts, results: Results) -> list[str]:
+    said = ["Judged on the data named above only: another scanner, site or patient group may give other numbers."]
+    rows = results.results
+    if len(rows) and rows["few_groups"].astype(bool).any():
+        said.append("Fewer than 20 groups were judged: the intervals are rough.")
+    if len(rows) and rows["transductive"].astype(bool).any():
+        said.append("Pre-training saw the unlabelled test items (transductive).")
+    if len(rows) and rows["task"].nunique() < 2:
+        said.append("No external test was made.")
+    return said
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}" if low == low and high == high else "none"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return ""
+    rows: list[list[Any]] = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -1,0 +1,200 @@
+"""A model is what an evaluation leaves for the next patient: encoder, head, class names, threshold and calibration.
+
+It is a folder: ``model.json`` says what it is and how it was judged, ``towers/image.safetensors`` is the encoder and
+``head.safetensors`` the head, with the vectors of the labelled units that tell a unit that is like them from one that is not.
+Nothing in it names a patient.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from sidelight.errors import RunError
+from sidelight.evaluation.knn import KnnHead
+from sidelight.evaluation.linear import LinearHead
+from sidelight.evaluation.protocols import Head, NetworkHead, Units, VectorHead, read_units
+from sidelight.evaluation.results import write_json
+from sidelight.evaluation.supervised import Classifier
+from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
+from sidelight.models.image import Encoder, load_encoder, save_tower
+from sidelight.train.files import replacing
+
+VERSION = 1
+MOST_REFERENCES = 5000
+OUTSIDE = 0.99
+USE = "Research use only: not a medical device, not validated for clinical decisions."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model says of itself; all of it stands in ``model.json``.
+
+    :ivar unit: the level whose units are scored.
+    :ivar threshold: two classes: from which calibrated probability on a unit is called positive; else unused.
+    :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
+    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips.
+    :ivar trained_on: name, hash, units, groups and counts per class of the data.
+    :ivar results: rows of the evaluation that made it, at all labels.
+    """
+
+    task: str
+    unit: str
+    classes: tuple[str, ...]
+    protocol: str
+    frames: int
+    threshold: float
+    calibration: Calibration
+    outside: float
+    channels: int
+    clips: bool
+    views: tuple[str, ...]
+    trained_on: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    use: str = USE
+    version: int = VERSION
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An encoder with a head, ready for units of its kind.
+
+    :ivar reference: float32 ``[R, D]`` centred vectors of labelled units; ``centre`` float32 [D] is their mean.
+    """
+
+    encoder: Encoder
+    head: Head
+    facts: Facts
+    reference: np.ndarray
+    centre: np.ndarray
+
+    def score(self, units: Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities ``[N, C]``, calibrated ones ``[N, C]``, and distance to the labelled units [N].
+
+        :param units: with vectors of this model's encoder.
+        """
+        assert units.vectors is not None
+        scores = self.head(units)
+        return scores, self.facts.calibration(scores), nearest_distance(units.vectors - self.centre, self.reference)
+
+    def decide(self, calibrated: np.ndarray) -> list[str]:
+        """Class names: by the threshold where there are two classes, else the most probable."""
+        if len(self.facts.classes) == 2:
+            return [self.facts.classes[int(p >= self.facts.threshold)] for p in calibrated[:, 1]]
+        return [self.facts.classes[int(c)] for c in calibrated.argmax(axis=1)]
+
+    def save(self, folder: Path) -> Path:
+        """Write the folder; ``model.json`` comes last, so that what has it is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tower(self.encoder, folder / "towers")
+        tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
+        with replacing(folder / "head.safetensors") as temporary:
+            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        write_json(folder / "model.json", asdict(self.facts))
+        return folder
+
+
+def nearest_distance(vectors: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Cosine distance (0 .. 2) of each of ``vectors`` [N, D] to the nearest of ``reference`` [R, D]: [N]."""
+    return np.asarray(1 - (_unit(vectors) @ _unit(reference).T).max(axis=1))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+def make_model(
+    encoder: Encoder, head: Head, units: Units, groups: np.ndarray, scores: pd.DataFrame, facts: Mapping[str, Any]
+) -> Model:
+    """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
+
+    Threshold and calibration are chosen on scores of units that their head had not seen; nothing is chosen on the units of
+    an external test.
+
+    :param units: the labelled units as the saved encoder embeds them; ``groups`` [N] their patients.
+    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores` at all labels.
+    :param facts: the remaining fields of :class:`Facts`.
+    """
+    assert units.vectors is not None
+    unseen = scores[scores["all_labels"] & (scores["step"] == "selected")]
+    columns = [f"p{c}" for c in range(len(facts["classes"]))]
+    calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
+    mean = unseen.groupby("unit")[columns].mean()
+    label = unseen.groupby("unit")["label"].first()
+    threshold = 0.5
+    if len(columns) == 2:
+        threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
+    centre = units.vectors.mean(axis=0)
+    vectors = units.vectors - centre
+    outside = outside_limit(vectors, groups)
+    kept = np.random.default_rng(0).permutation(len(vectors))[:MOST_REFERENCES]
+    known = Facts(**facts, threshold=threshold, calibration=calibration, outside=outside)
+    return Model(encoder, head, known, vectors[kept], centre)
+
+
+def outside_limit(vectors: np.ndarray, groups: np.ndarray) -> float:
+    """The distance to the nearest unit of another patient that 99 % of the labelled units stay below."""
+    distances = []
+    for group in np.unique(groups):
+        own = groups == group
+        if not own.all():
+            distances.append(nearest_distance(vectors[own], vectors[~own]))
+    return float(np.quantile(np.concatenate(distances), OUTSIDE)) if distances else 2.0
+
+
+def read_model(folder: str | Path) -> Model:
+    """The model that ``evaluate`` saved at ``folder``, or in its sub-folder ``model``.
+
+    :raises RunError: when there is none, or it is newer than this sidelight or broken.
+    """
+    home = Path(folder)
+    home = home if (home / "model.json").is_file() else home / "model"
+    if not (home / "model.json").is_file():
+        raise RunError(
+            f"{folder} holds no model", expected="a folder that `sidelight evaluate ... --out FOLDER` wrote",
+            do="Run evaluate with --out first: it saves encoder, head, threshold and calibration",
+        )  # fmt: skip
+    try:
+        said = json.loads((home / "model.json").read_text(encoding="utf-8"))
+        if said["version"] > VERSION:
+            raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
+        said["calibration"] = Calibration(**said["calibration"])
+        facts = Facts(**{**said, "classes": tuple(said["classes"]), "views": tuple(said["views"])})
+        tensors = load_file(home / "head.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(
+            f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
+        ) from None
+    encoder = load_encoder(home)
+    return Model(encoder, _head(encoder, facts, tensors), facts, tensors["reference"], tensors["centre"])
+
+
+def embed_units(model: Model, units: Units, *, quiet: bool = True) -> Units:
+    """``units`` with the vectors of the model's encoder; nothing is stored beside the new data."""
+    return read_units(
+        model.encoder, units.pixels, units.items, frames=model.facts.frames, keep=False, quiet=quiet
+    )  # fmt: skip
+
+
+def _head_tensors(head: Head) -> dict[str, np.ndarray]:
+    if isinstance(head, NetworkHead):
+        linear = head.model.head
+        return {"weight": linear.weight.detach().cpu().numpy(), "bias": linear.bias.detach().cpu().numpy()}
+    if isinstance(head.head, LinearHead):
+        return {"weight": head.head.weight, "bias": head.head.bias}
+    return {"vectors": head.head.vectors, "labels": head.head.labels, "k": np.array([head.head.k])}
+
+
+def _head(encoder: Encoder, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
+    if facts.protocol == "knn":
+        return VectorHead(KnnHead(tensors["vectors"], tensors["labels"], len(facts.classes), int(tensors["k"][0])))
+    if facts.protocol == "linear":
+        return VectorHead(LinearHead(tensors["weight"], tensors["bias"]))
+    return NetworkHead(Classifier.of(encoder, tensors["weight"], tensors["bias"]), facts.frames)

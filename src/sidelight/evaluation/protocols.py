@@ -1,0 +1,118 @@
+"""A protocol learns a head from labelled units; a head scores units that it never saw. One function for all of them.
+
+``fit`` knows nothing of folds, label counts or data sets: cross-validation, an external test and the saved model differ
+only in the units that they hand to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sidelight.data.cache import Pixels
+from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.features import embed_items, pool_units
+from sidelight.evaluation.finetune import finetune
+from sidelight.evaluation.knn import KnnHead
+from sidelight.evaluation.linear import LinearHead, fit_linear
+from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
+from sidelight.evaluation.supervised import Classifier, Frames, predict_units
+from sidelight.models.image import Encoder
+
+FROZEN = ("knn", "linear")
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What a head reads: the cache rows of each unit, and for frozen protocols its vector.
+
+    :ivar items: for each of N units its rows in ``pixels``.
+    :ivar vectors: float32 ``[N, D]``, or None where a protocol reads pixels.
+    """
+
+    pixels: Pixels
+    items: list[list[int]]
+    vectors: np.ndarray | None = None
+
+    def take(self, chosen: Sequence[int] | np.ndarray) -> "Units":
+        """The units at these places."""
+        vectors = None if self.vectors is None else self.vectors[np.asarray(chosen, dtype=np.int64)]
+        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors)
+
+
+def read_units(
+    encoder: Encoder, pixels: Pixels, items: list[list[int]], *, frames: int, keep: bool = True, quiet: bool = True
+) -> Units:
+    """Units with the vectors of a frozen encoder, each the mean over its items; ``keep`` stores those of the items."""
+    folder = pixels.folder / "features" if keep else None
+    return Units(
+        pixels, items, pool_units(embed_items(encoder, pixels, frames=frames, folder=folder, quiet=quiet), items)
+    )
+
+
+@dataclass(frozen=True)
+class VectorHead:
+    """A head on vectors: :class:`LinearHead` or :class:`KnnHead`."""
+
+    head: LinearHead | KnnHead
+
+    def __call__(self, units: Units) -> np.ndarray:
+        """Class probabilities ``[N, C]``."""
+        assert units.vectors is not None
+        return self.head(units.vectors)
+
+
+@dataclass(frozen=True)
+class NetworkHead:
+    """A fine-tuned network: probabilities of a unit are the mean over its frames."""
+
+    model: Classifier
+    frames: int
+    bf16: bool = False
+
+    def __call__(self, units: Units) -> np.ndarray:
+        """Class probabilities ``[N, C]``."""
+        frames = Frames.of(units.pixels, units.items, self.frames)
+        return predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16)[1]
+
+
+Head = VectorHead | NetworkHead
+
+
+def known_protocol(protocol: str) -> None:
+    """:raises ConfigError: naming the nearest protocol where there is none of this name."""
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"Unknown protocol {protocol!r}", do=nearest(protocol, PROTOCOLS))
+
+
+def fit(
+    encoder: Encoder,
+    units: Units,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    protocol: str,
+    settings: EvaluateSettings,
+    *,
+    seed: int,
+    draw: int,
+) -> dict[str, Head]:
+    """Heads learnt from labelled units, by step: "selected", and "last" where one is trained by steps.
+
+    :param y: int [N] in ``range(classes)``; ``groups`` [N] patients.
+    :param seed: of what is drawn inside the labelled units; ``draw`` of what is trained.
+    """
+    if protocol in FROZEN:
+        assert units.vectors is not None
+        if protocol == "knn":
+            return {"selected": VectorHead(KnnHead(units.vectors, y, classes, settings.k))}
+        return {"selected": VectorHead(fit_linear(units.vectors, y, groups, classes, seed=seed))}
+    budget = settings.finetune
+    if protocol == "finetune_last":
+        budget = budget.model_copy(update={"layers": "last_block"})
+    bf16 = settings.precision == "bf16"
+    done = finetune(
+        encoder, units.pixels, units.items, y, groups, classes, budget,
+        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16,
+    )  # fmt: skip
+    return {step: NetworkHead(getattr(done, step), settings.frames, bf16) for step in ("selected", "last")}

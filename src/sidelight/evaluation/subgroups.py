@@ -1,0 +1,96 @@
+"""The score of each subgroup (sex, age band, skin type, site, device) with its support and its interval.
+
+A subgroup that is too small gets "too few" instead of a number, and a value that too few patients have is not named: its
+name alone might tell who they are.
+"""
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.evaluation.summary import KEYS, METRICS, blocks
+from sidelight.metrics.intervals import clustered_interval
+
+FEWEST_GROUPS = 10
+FEWEST_OF_A_CLASS = 5
+MOST_VALUES = 8
+AGES = (18, 40, 60, 80)
+USUAL = re.compile(
+    r"^(sex|gender|geschlecht|age|alter|age_approx|patient_age|fitzpatrick|skin_?type|hauttyp|ethnicity|race|site|hospital|"
+    r"cent(er|re)|clinic|klinik|source|source_id|device|scanner|manufacturer|model|probe)$",
+    re.IGNORECASE,
+)
+_AGE = re.compile(r"^(age|alter|age_approx|patient_age)$", re.IGNORECASE)
+
+
+def choose_columns(items: pd.DataFrame, asked: list[str] | None) -> list[str]:
+    """The columns to look at: those that were asked for, or those whose names say sex, age, skin type, site or device."""
+    if asked is not None:
+        return asked
+    return [str(name) for name in items.columns if USUAL.match(str(name)) and len(set(items[name])) > 1]
+
+
+def band(values: "pd.Series[str]", name: str) -> "pd.Series[str]":
+    """Numbers with many values as bands: ages by ``AGES``, else thirds; other values as they are; "" stays."""
+    numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
+    if numbers.notna().sum() < (values != "").sum() or (numbers.nunique() <= MOST_VALUES and not _AGE.match(name)):
+        return values
+    if _AGE.match(name):
+        edges = [-np.inf, *AGES, np.inf]
+        names = [
+            f"under {AGES[0]}",
+            *(f"{a} to {b - 1}" for a, b in pairwise(AGES)),
+            f"{AGES[-1]} on",
+        ]
+    else:
+        low, high = numbers.quantile([1 / 3, 2 / 3])
+        edges, names = [-np.inf, low, high, np.inf], [f"up to {low:g}", f"{low:g} to {high:g}", f"over {high:g}"]
+        if not low < high:
+            return values
+    cut = pd.cut(numbers, edges, labels=names, right=not _AGE.match(name))
+    return cut.astype(object).where(numbers.notna(), "").astype(str)
+
+
+def subgroup_table(
+    scores: pd.DataFrame, columns: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000
+) -> pd.DataFrame:
+    """One row per (encoder, task, protocol, column, value) at all labels: units, groups, the metric with its interval.
+
+    :param columns: indexed by unit (as in ``scores``), one str column per subgroup column, "" for unknown.
+    :return: ``value`` NaN and ``note`` "too few" where a subgroup has fewer than 10 patients or 5 units of a class; values
+        that fewer than 10 patients have are pooled under "(rare values)".
+    """
+    rows: list[dict[str, Any]] = []
+    for key, block in blocks(scores):
+        if not block.all_labels:
+            continue
+        named = {name: one for name, one in zip(KEYS, key, strict=True) if name != "labels"}
+        for column in columns.columns:
+            values = _named(columns[column].reindex(block.units).fillna("").to_numpy(dtype=object), block.groups)
+            for value in sorted(set(values)):
+                own = values == value
+                rows.append({**named, "column": column, "subgroup": value, **_score(block, own, metric, resamples)})
+    return pd.DataFrame(rows)
+
+
+def _named(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Blank as "(unknown)", values of too few patients as "(rare values)"."""
+    named = np.where(values == "", "(unknown)", values)
+    for value in set(named) - {"(unknown)"}:
+        if len(np.unique(groups[named == value])) < FEWEST_GROUPS:
+            named[named == value] = "(rare values)"
+    return named
+
+
+def _score(block: Any, own: np.ndarray, metric: str, resamples: int) -> dict[str, Any]:
+    labels, groups = block.labels[own], block.groups[own]
+    patients = len(np.unique(groups))
+    support = {"units": int(own.sum()), "groups": patients, "metric": metric}
+    counts = np.bincount(labels, minlength=block.scores.shape[2])
+    if patients < FEWEST_GROUPS or counts.min() < FEWEST_OF_A_CLASS:
+        return {**support, "value": np.nan, "low": np.nan, "high": np.nan, "note": "too few"}
+    found = clustered_interval(labels, block.scores[:, own], groups, METRICS[metric], resamples=resamples)
+    return {**support, "value": found.value, "low": found.low, "high": found.high, "note": found.note}

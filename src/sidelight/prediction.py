@@ -1,0 +1,168 @@
+"""predict: a saved model and new patients -> one row per unit, no labels needed."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sidelight.config import build, working_size
+from sidelight.data.cache import Pixels
+from sidelight.data.cohort import Cohort
+from sidelight.data.identity import item_hash, key
+from sidelight.data.task import every_unit
+from sidelight.errors import DataError, nearest
+from sidelight.evaluation.model import Model, embed_units, read_model
+from sidelight.evaluation.protocols import Units
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.scoring import open_pixels
+from sidelight.train.device import pick_device
+from sidelight.train.files import replacing
+
+ENOUGH = 5
+
+
+def predict(
+    model: str | Path | Model,
+    data: str | Path | Cohort,
+    out: str | Path | None = None,
+    *,
+    preset: str | None = None,
+    names: bool = False,
+    other_kind: bool = False,
+    cache: str | None = None,
+    device: str = "auto",
+    quiet: bool | None = None,
+) -> pd.DataFrame:
+    """Score new units with a model that :func:`sidelight.evaluate` saved.
+
+    :param model: the folder that ``evaluate`` wrote.
+    :param data: folder, cohort.toml or cohort; its tasks and labels are not looked at.
+    :param out: CSV file to write.
+    :param names: add the column ``name`` with the unit's own key; without it units are named by keyed hash only.
+    :param other_kind: go on with data that look like another kind than the model's.
+    :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class (with more than
+        two classes one column ``probability:CLASS`` and ``calibrated:CLASS`` each), ``decision``, ``outside`` (bool: far from
+        all training data), ``distance`` (cosine, to the nearest training unit), ``missing`` (what the unit lacks), ``items``
+        (readable ones) and ``use``. A unit without a readable item has no probability and no decision.
+    :raises DataError: for data of another kind than the model's.
+    """
+    known = model if isinstance(model, Model) else read_model(model)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, labels=False)
+    _check_levels(known, cohort)
+    known.encoder.to(pick_device(device))
+    # one broken file must not keep the other patients from their prediction
+    settings = build(EvaluateSettings, {"cache": cache, "max_bad_fraction": 1.0})
+    pixels = open_pixels(cohort, working_size(known.encoder.image_size), settings, quiet=quiet)
+    table = _units(cohort, pixels, known.facts.unit)
+    readable = table[table["rows"].map(bool)]
+    if readable.empty:
+        raise DataError(f"None of the {len(table)} units of {cohort.name} can be read", do="See `sidelight check`")
+    if not other_kind:
+        _check_kind(known, cohort, pixels)
+    units = embed_units(known, Units(pixels, readable["rows"].tolist()), quiet=bool(quiet))
+    scores, calibrated, distance = known.score(units)
+    outside = distance > known.facts.outside
+    if not other_kind and len(outside) >= ENOUGH and outside.all():
+        raise DataError(
+            f"All {len(outside)} units of {cohort.name} are far outside the data that the model for "
+            f"{known.facts.task!r} learnt from: they look like another kind of image",
+            do="Check that these are the right data; --other-kind (other_kind=True) predicts all the same",
+        )
+    found = _rows(known, readable, scores, calibrated, distance, outside)
+    whole = table.assign(missing=_missing(known, cohort, table)).merge(found, on="unit", how="left")
+    whole["decision"] = whole["decision"].fillna("")
+    secret = key(cohort)
+    result = whole.drop(columns=["group", "rows", "lost"]).assign(
+        items=whole["rows"].map(len),
+        outside=whole["outside"].astype("boolean"),
+        use=known.facts.use,
+        unit=[item_hash(name, secret) for name in whole["unit"]],
+    )
+    if names:
+        result.insert(1, "name", whole["unit"])
+    order = [name for name in result.columns if name not in ("missing", "items", "use")]
+    result = result[[*order, "missing", "items", "use"]]
+    if out is not None:
+        with replacing(Path(out)) as temporary:
+            result.to_csv(temporary, index=False)
+    return result
+
+
+def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
+    """Every unit with the cache rows of its readable items, and how many were lost."""
+    table = every_unit(cohort, unit)
+    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
+    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
+    table["lost"] = [len(items) - len(rows) for items, rows in zip(table["items"], table["rows"], strict=True)]
+    return table
+
+
+def _rows(
+    model: Model,
+    table: pd.DataFrame,
+    scores: np.ndarray,
+    calibrated: np.ndarray,
+    distance: np.ndarray,
+    outside: np.ndarray,
+) -> pd.DataFrame:
+    classes = model.facts.classes
+    if len(classes) == 2:
+        columns = {"probability": scores[:, 1], "calibrated": calibrated[:, 1]}
+    else:
+        columns = {f"probability:{name}": scores[:, c] for c, name in enumerate(classes)}
+        columns |= {f"calibrated:{name}": calibrated[:, c] for c, name in enumerate(classes)}
+    return pd.DataFrame(
+        {
+            "unit": table["unit"].to_numpy(),
+            **columns,
+            "decision": model.decide(calibrated),
+            "outside": outside,
+            "distance": distance,
+        }
+    )
+
+
+def _missing(model: Model, cohort: Cohort, table: pd.DataFrame) -> list[str]:
+    """What each unit lacks of what nearly every training unit had, in words; "" where nothing."""
+    views = cohort.items["view"].to_numpy()
+    said = []
+    for items, rows, lost in zip(table["items"], table["rows"], table["lost"], strict=True):
+        here = {views[item] for item in items}
+        lacks = [f"no {view} image" for view in model.facts.views if view not in here]
+        if not rows:
+            lacks.append("no readable image")
+        elif lost:
+            lacks.append(f"{lost} of {len(items)} images unreadable")
+        said.append("; ".join(lacks))
+    return said
+
+
+def _check_levels(model: Model, cohort: Cohort) -> None:
+    unit = model.facts.unit
+    if unit != "item" and unit not in cohort.levels:
+        raise DataError(
+            f"The model predicts per {unit}, a level that {cohort.name} has not",
+            do=nearest(unit, cohort.levels or [""]),
+        )
+
+
+def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
+    """:raises DataError: where channels, clips or views say that these are other images than the model's."""
+    facts = model.facts
+    clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
+    colour = {1: "grey", 3: "colour"}
+    views = {view for view in cohort.items["view"] if view}
+    differs = ""
+    if pixels.channels != facts.channels:
+        differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"
+    elif clips != facts.clips:
+        differs = (
+            f"mostly {'clips' if clips else 'stills'}, the model learnt from {'clips' if facts.clips else 'stills'}"
+        )
+    elif views and facts.views and not views & set(facts.views):
+        differs = f"the views {', '.join(sorted(views))}, the model learnt from {', '.join(facts.views)}"
+    if differs:
+        raise DataError(
+            f"{cohort.name} holds {differs}",
+            do="Give data of the model's kind; --other-kind (other_kind=True) predicts all the same",
+        )

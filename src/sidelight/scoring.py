@@ -1,0 +1,304 @@
+"""From an encoder and a cohort to scores of unseen units, and to the model of all labelled ones."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sidelight.config import PretrainSettings, build, working_size
+from sidelight.data.cache import Pixels
+from sidelight.data.cache import build as build_cache
+from sidelight.data.cohort import Cohort
+from sidelight.data.columns import find_column
+from sidelight.data.duplicates import duplicate_items, merge_groups
+from sidelight.data.identity import item_hash, key
+from sidelight.data.tables import normalise
+from sidelight.data.task import units
+from sidelight.errors import ConfigError, SplitError, nearest
+from sidelight.evaluation.model import Model, make_model
+from sidelight.evaluation.protocols import NetworkHead, fit, read_units
+from sidelight.evaluation.results import Results
+from sidelight.evaluation.scores import Labelled, collect_scores, external_scores, make_folds, units_of
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.subgroups import band, choose_columns, subgroup_table
+from sidelight.evaluation.summary import calibrated, confusions, operating_points, reliabilities, summarise
+from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
+from sidelight.train.device import pick_device, pick_dtype
+
+USUAL_VIEW = 0.9
+"""Share of the labelled units that have a view which new units are expected to have."""
+
+
+def open_pixels(
+    cohort: Cohort, size: int, settings: PretrainSettings | EvaluateSettings, *, quiet: bool | None = None
+) -> Pixels:
+    """The cohort's decoded pixels at ``size`` x ``size``, from the cache or decoded now."""
+    return build_cache(
+        cohort,
+        size=size,
+        channels=cohort.channels,
+        max_frames=settings.max_frames,
+        folder=Path(settings.cache) if settings.cache else None,
+        max_bad_fraction=settings.max_bad_fraction,
+        progress=not quiet,
+    )
+
+
+def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | None, seed: int) -> Encoder:
+    """A randomly initialised encoder of the architecture in ``settings``, or one with the user's weights."""
+    known = build(PretrainSettings, {key: settings[key] for key in ("encoder", "image_size") if key in settings})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_encoder(
+            known.encoder, channels=cohort.channels or 3, image_size=known.image_size, initial=initial
+        )
+
+
+def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -> Encoder:
+    return load_encoder(
+        name,
+        random=random,
+        channels=cohort.channels or 3,
+        image_size=settings.image_size or 112,
+        seed=settings.first_seed,
+    )
+
+
+def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
+    """Units of a task that can be scored, in folds. Notes say what was left out or merged."""
+    table, notes = unit_table(cohort, pixels, task, settings)
+    return make_folds(table, cohort.tasks[task].classes, settings), notes
+
+
+def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[pd.DataFrame, list[str]]:
+    """Units of a task that can be scored, named by hash, near-duplicates in one group: unit, group, label, items, rows."""
+    if task not in cohort.tasks:
+        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
+    chosen = cohort.tasks[task]
+    table = units(cohort, chosen)
+    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
+    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
+    readable = table["rows"].map(bool)
+    notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
+    table = table[readable].copy()
+    if settings.merge_duplicates:
+        before = table["group"].nunique()
+        table["group"] = _merged(table, pixels)
+        if table["group"].nunique() < before:
+            notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
+    secret = key(cohort)
+    table = table.assign(
+        unit=[item_hash(name, secret) for name in table["unit"]],
+        group=[item_hash(name, secret) for name in table["group"]],
+    )
+    return table, notes
+
+
+def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:
+    """Groups of the units after near-duplicate items are joined."""
+    owner = {row: number for number, rows in enumerate(table["rows"]) for row in rows}
+    pairs = [(owner[a], owner[b]) for a, b in duplicate_items(pixels) if a in owner and b in owner]
+    return merge_groups(table["group"].tolist(), pairs)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one encoder on one task, and where they come from.
+
+    :ivar columns: the subgroup columns of each unit, indexed by unit.
+    :ivar fitted: makes the model of all labelled units from the results; None where none was asked for.
+    """
+
+    table: pd.DataFrame
+    facts: dict[str, Any]
+    notes: list[str]
+    columns: pd.DataFrame
+    fitted: Callable[[pd.DataFrame], Model] | None = None
+
+
+def score(
+    encoder: str | Path | Encoder,
+    cohort: Cohort,
+    task: str,
+    protocol: str,
+    settings: EvaluateSettings,
+    *,
+    random: bool = False,
+    keep: bool = False,
+) -> Scored:
+    """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
+
+    :param keep: also learn a head from all labelled units, to be saved as a model.
+    :raises ConfigError: for the protocol ``published`` without profile ``paper``.
+    """
+    if protocol == "published" and settings.profile != "paper":
+        raise ConfigError(
+            "The protocol 'published' selects on the test set",
+            do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
+        )
+    started = time.perf_counter()
+    net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
+    settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
+    tables = []
+    for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
+        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed)
+        tables.append(table)
+        notes += more
+    scores = pd.concat(tables, ignore_index=True)
+    facts = {
+        "split_hash": labelled.split_hash,
+        "data_hash": pixels.hash,
+        "encoder_hash": weights_hash(net),
+        "seconds": time.perf_counter() - started,
+        "classes": list(labelled.classes),
+    }
+    fitted = None
+    if keep and protocol != "published":
+        fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
+    return Scored(scores, facts, sorted(set(notes)), _subgroup_columns(cohort, task, settings), fitted)
+
+
+def _ready(
+    encoder: str | Path | Encoder, cohort: Cohort, task: str, settings: EvaluateSettings, random: bool
+) -> tuple[Encoder, Pixels, Labelled, list[str]]:
+    """The encoder on its device, the pixels at its size, and the units of the task in folds."""
+    net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
+    net.to(pick_device(settings.device))  # a module that was handed in stays there
+    pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
+    labelled, notes = label_units(cohort, pixels, task, settings)
+    return net, pixels, labelled, notes
+
+
+def _precision(settings: EvaluateSettings, device: torch.device) -> str:
+    return "bf16" if pick_dtype(settings.precision, device) == torch.bfloat16 else "float32"
+
+
+def _model_of(
+    net: Encoder,
+    cohort: Cohort,
+    pixels: Pixels,
+    labelled: Labelled,
+    task: str,
+    protocol: str,
+    settings: EvaluateSettings,
+    scores: pd.DataFrame,
+    hashes: dict[str, Any],
+) -> Callable[[pd.DataFrame], Model]:
+    """Learn a head from all labelled units now; the model is made when its results are known."""
+    table = labelled.table
+    y, groups = table["label"].to_numpy(dtype=np.int64), table["group"].to_numpy()
+    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings)
+    seed = settings.first_seed
+    head = fit(
+        net, units, y, groups, len(labelled.classes), protocol, settings, seed=seed, draw=seed * 1000 + 998
+    )["selected"]  # fmt: skip
+    used = head.model.encoder if isinstance(head, NetworkHead) else net
+    seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+    facts = {
+        "task": task, "unit": cohort.tasks[task].unit, "classes": labelled.classes, "protocol": protocol,
+        "frames": settings.frames, **_kind(cohort, pixels, units.items),
+        "trained_on": {
+            "name": cohort.name, "units": len(table), "groups": table["group"].nunique(),
+            "classes": {name: int((y == c).sum()) for c, name in enumerate(labelled.classes)},
+        },
+        "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
+    }  # fmt: skip
+
+    def make(results: pd.DataFrame) -> Model:
+        kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
+        rows = kept[["task", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
+        return make_model(used, head, seen, groups, scores, {**facts, "results": rows.to_dict("records")})
+
+    return make
+
+
+def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, Any]:
+    """What kind of data the units are: channels, clips or stills, and the views that nearly all of them have."""
+    views = cohort.items["view"].to_numpy()[pixels.index["position"].to_numpy()]
+    per_unit = [{views[row] for row in rows} for rows in items]
+    usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
+    frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
+    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
+
+
+def _subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings) -> pd.DataFrame:
+    """Each unit's value of each subgroup column, banded; that of its first item."""
+    chosen = choose_columns(cohort.items, settings.subgroups)
+    chosen = [find_column(cohort.items, name, "subgroups") for name in chosen]
+    chosen = [name for name in chosen if name not in cohort.tasks[task].label]
+    table, secret = units(cohort, cohort.tasks[task]), key(cohort)
+    first = [positions[0] for positions in table["items"]]
+    values = {
+        name: band(cohort.items[name].iloc[first].reset_index(drop=True).map(normalise), name).to_numpy()
+        for name in chosen
+    }
+    return pd.DataFrame(values, index=[item_hash(name, secret) for name in table["unit"]])
+
+
+def score_elsewhere(
+    encoder: str | Path | Encoder,
+    cohort: Cohort,
+    other: Cohort,
+    task: str,
+    protocol: str,
+    settings: EvaluateSettings,
+    *,
+    random: bool,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
+    if protocol == "published":
+        raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
+    net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
+    pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
+    there, notes = unit_table(other, pixels_there, task, settings)
+    theirs = other.tasks[task].classes
+    strange = [one for one in theirs if one not in labelled.classes]
+    if strange:
+        raise ConfigError(
+            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
+            f"its classes are {', '.join(labelled.classes)}",
+            do=f"Map the values in [task.{task}] classes of {other.name}",
+        )
+    places = {place: labelled.classes.index(one) for place, one in enumerate(theirs)}
+    there = there.assign(label=there["label"].map(places)).sort_values("unit").reset_index(drop=True)
+    same = set(pixels.index["digest"]) & set(pixels_there.index["digest"])
+    if same:
+        raise SplitError(
+            f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
+            do="Leave them out with `where`, or test on other data",
+        )
+    tables = [
+        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
+    ]
+    return pd.concat(tables, ignore_index=True).assign(task=f"{task} on {other.name}"), notes
+
+
+def tabulate(
+    scores: pd.DataFrame,
+    classes: dict[str, list[str]],
+    settings: EvaluateSettings,
+    notes: tuple[str, ...],
+    *,
+    subgroups: pd.DataFrame,
+    **columns: Any,
+) -> Results:
+    """Scores of one encoder -> every table of a result; ``columns`` go into each row of ``results``."""
+    after = calibrated(scores)
+    found = [
+        summarise(scores, classes, resamples=settings.resamples),
+        operating_points(after, resamples=settings.resamples),
+    ]
+    return Results(
+        pd.concat(found, ignore_index=True).assign(**columns),
+        scores=scores,
+        confusion=confusions(scores, classes),
+        notes=notes,
+        subgroups=subgroup_table(scores, subgroups, resamples=settings.resamples),
+        reliability=[*reliabilities(scores, classes, "as predicted"), *reliabilities(after, classes, "calibrated")],
+    )
