@@ -64,6 +64,8 @@ def read_table(
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
         return _tidy(_read_excel(path, sheet, decimal))
+    if sheet is not None:
+        raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding)
     named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
     if named:
