@@ -1,3 +1,4 @@
+import os
 import sys
 from types import ModuleType
 
@@ -299,6 +300,35 @@ def test_read_hands_the_files_of_an_item_to_the_reader(tmp_path, monkeypatch):
     paths, hints = cohort.read(0, max_frames=5, channels=1, target=64)
     assert paths == [tmp_path / "a/1.png", tmp_path / "a/2.png"]
     assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path}
+
+
+def test_arrays_of_one_file_are_items_and_their_companions(tmp_path):
+    toml = (
+        'files = "{patient}_{phase}.npz::image"\nlevels = ["patient"]\n[companions]\nmask = "{patient}_{phase}.npz::label"\n'
+        '[[tables]]\nfile = "series.csv"\non = ["file"]\n[[tables]]\nfile = "more.csv"\non = ["stem=id"]\n'
+    )
+    image = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    np.savez(tmp_path / "p1_ED.npz", image=image, label=image // 20)
+    tables = {"series_csv": "file,dx\np1_ED.npz,DCM\n", "more_csv": "id,age\np1_ED,50\n"}
+    cohort = folder(tmp_path, toml, **tables)
+    assert cohort.items.iloc[0].to_dict() == {
+        "item": "p1_ED.npz::image",
+        "files": ("p1_ED.npz::image",),
+        "patient": "p1",
+        "view": "",
+        "group": "p1",
+        "phase": "ED",
+        "mask": ("p1_ED.npz::label",),
+        "dx": "DCM",
+        "age": "50",
+    }
+    np.testing.assert_array_equal(cohort.read(0, max_frames=2).frames, image[[0, 2]])
+    before = cohort.hash
+    np.savez(tmp_path / "p1_ED.npz", image=image[::-1], label=image // 20)
+    os.utime(tmp_path / "p1_ED.npz", ns=(1, 1))
+    assert Cohort.open(tmp_path).hash != before
+    listed = '[items]\ntable = "list.csv"\npath = "where"\n'
+    assert folder(tmp_path, listed, list_csv="where\np1_ED.npz::label\n").items["files"][0] == ("p1_ED.npz::label",)
 
 
 class Source:

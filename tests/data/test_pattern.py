@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
-from sidelight.data.pattern import find, natural, parse, walk
-from sidelight.errors import ConfigError, DataError
+from sidelight.data.pattern import find, natural, parse, stem, walk
+from sidelight.errors import ConfigError, DataError, ReadError
 
 
 def touch(root, *names):
@@ -57,6 +58,29 @@ def test_stars(text, path, fits):
 
 def test_decomposed_unicode_names_match_composed_patterns():
     assert parse("Fu\u00df M\u00fcller/{x}.png").match("Fu\u00df Mu\u0308ller/e\u0301.png") == {"x": "\u00e9"}
+
+
+def test_members_of_a_file(tmp_path):
+    touch(tmp_path, "b.npz", "c.npy", "x/p2.npz")
+    np.savez(tmp_path / "a1.npz", left=np.zeros(1), right=np.zeros(1))
+    np.savez(tmp_path / "a2.npz", left=np.zeros(1))
+    found, _ = find(tmp_path, ["{case:a.}.*::{side}"], [parse("a1.npz::left")])
+    assert [(one.path, one.values) for one in found] == [
+        ("a1.npz::right", {"case": "a1", "side": "right"}),
+        ("a2.npz::left", {"case": "a2", "side": "left"}),
+    ]
+    named, _ = find(tmp_path, ["**/{case}.npz::image"])  # nothing is opened
+    assert [one.path for one in named] == [f"{case}.npz::image" for case in ("a1", "a2", "b", "x/p2")]
+    assert parse("x/{a}.h5::g/{b}").folder == "x"
+    assert parse("x/{a}.h5::g/{b}").match("x/1.h5::g/2") == {"a": "1", "b": "2"}
+    assert parse("{a}.npz").match("1.npz::image") is None
+    with pytest.raises(ReadError, match=r"^b\.npz: cannot be opened"):
+        find(tmp_path, ["b.npz::{side}"])
+
+
+def test_suffixes_of_two_parts():
+    assert parse("{x}.*").match("P1.v2.NII.gz") == {"x": "P1.v2"}
+    assert [stem(path) for path in ("a/P1.v2.nii.gz", "P1.v2.nii", "P1.tar.gz")] == ["P1.v2", "P1.v2", "P1.tar"]
 
 
 @pytest.mark.parametrize(

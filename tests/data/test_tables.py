@@ -1,8 +1,18 @@
+import sys
+from datetime import date, datetime
+
 import pandas as pd
 import pytest
 
+from sidelight.data import tables
 from sidelight.data.tables import join, normalise, read_table
-from sidelight.errors import DataError
+from sidelight.errors import DataError, MissingExtra
+
+try:
+    import openpyxl
+except ImportError:
+    openpyxl = None
+needs_excel = pytest.mark.skipif(openpyxl is None, reason="needs the extra 'excel'")
 
 TEXT = "id;größe;note\n007;3,5;„fünf“\n008;1.234,25;a, b\n"
 
@@ -63,8 +73,8 @@ def test_bad_tables_are_named(tmp_path):
         read_table(write(tmp_path, "a,b\n1,2\n1,2,3\n"))
     with pytest.raises(DataError, match=r"t\.csv"):
         read_table(write(tmp_path, b""))
-    with pytest.raises(DataError, match="Save it as CSV"):
-        read_table(write(tmp_path, b"PK", "t.xlsx"))
+    with pytest.raises(DataError, match=r"Save it as \.xlsx or CSV"):
+        read_table(write(tmp_path, b"PK", "t.ods"))
     with pytest.raises(DataError, match="Parquet"):
         read_table(write(tmp_path, b"no", "t.parquet"))
 
@@ -82,6 +92,71 @@ def test_parquet_comes_as_the_same_text(tmp_path):
         "s": ["007", ""],
         "day": ["2020-01-31", ""],
     }
+
+
+def workbook(path, **sheets):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+@needs_excel
+def test_a_workbook_comes_as_the_same_text(tmp_path):
+    rows = [
+        [None, None],
+        ["id", "day", "at", "x", "on", "", " name ", "x"],
+        ["007", datetime(2020, 1, 31), datetime(2020, 1, 31, 12, 30), 7.0, True, "lost", " Müller ", 0.1],
+        [None, " "],
+        [8, date(2021, 2, 1), None, 1.25, False, None, "#N/A"],
+    ]
+    assert read_table(workbook(tmp_path / "t.xlsx", first=rows, second=[["a"], [1]])).to_dict("list") == {
+        "id": ["007", "8"],
+        "day": ["2020-01-31", "2021-02-01"],
+        "at": ["2020-01-31T12:30:00", ""],
+        "x": ["7", "1.25"],
+        "on": ["True", "False"],
+        "name": ["Müller", ""],
+        "x.2": ["0.1", ""],
+    }
+
+
+@needs_excel
+def test_decimal_commas_in_a_workbook_are_text_that_somebody_typed(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", s=[["a", "b"], ["3,5", "1,5"], [1.234, "x"], ["1.000,25", 2]])
+    assert read_table(path)["a"].tolist() == ["3.5", "1.234", "1000.25"]
+    assert read_table(path)["b"].tolist() == ["1,5", "x", "2"]
+    assert read_table(path, decimal=".")["a"].tolist() == ["3,5", "1.234", "1.000,25"]
+
+
+@needs_excel
+def test_sheets_by_name(tmp_path):
+    path = workbook(tmp_path / "t.xlsx", lesions=[["a"], [1]], patients=[["b"], [2]], empty=[])
+    assert read_table(path)["a"].tolist() == ["1"]
+    assert read_table(path, sheet="patients")["b"].tolist() == ["2"]
+    with pytest.raises(DataError, match=r"t\.xlsx has no sheet 'patient'. did you mean 'patients'"):
+        read_table(path, sheet="patient")
+    with pytest.raises(DataError, match="is empty"):
+        read_table(path, sheet="empty")
+    with pytest.raises(DataError, match=r"t\.csv has no sheets"):
+        read_table(write(tmp_path, "a\n1\n"), sheet="lesions")
+
+
+@needs_excel
+def test_workbooks_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"t\.xlsx cannot be read as an Excel workbook.*password"):
+        read_table(write(tmp_path, b"\xd0\xcf\x11\xe0", "t.xlsx"))
+    path = workbook(tmp_path / "t.xlsx", s=[["a"], [1]])
+    monkeypatch.setattr(tables, "MOST_BYTES", 100)
+    with pytest.raises(DataError, match="unpacks to"):
+        read_table(path)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'sidelight\[excel\]'"):
+        read_table(path)
 
 
 def test_keys_as_text():

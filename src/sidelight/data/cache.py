@@ -26,6 +26,7 @@ from rich.progress import Progress
 
 from sidelight.config import digest
 from sidelight.data import identity, shards
+from sidelight.data.container import split
 from sidelight.data.pixels import Pixels
 from sidelight.data.read import spaced
 from sidelight.data.read.clip import Array
@@ -187,7 +188,7 @@ def _files(cohort: Source) -> list[str]:
         seen: list[Any] = []
         for name in files:
             with contextlib.suppress(OSError):  # reading it will say so
-                stat = (cohort.root / name).stat()
+                stat = (cohort.root / split(name)[0]).stat()
                 seen.append([name, stat.st_size, stat.st_mtime_ns])
         states.append(digest([len(files), seen]))
     return states

@@ -22,8 +22,9 @@ import pandas as pd
 from sidelight.config import load_toml, merge, parse_flags
 from sidelight.data import identity
 from sidelight.data.columns import derive, describe, find_column, select
+from sidelight.data.container import split
 from sidelight.data.items import list_items
-from sidelight.data.pattern import example
+from sidelight.data.pattern import example, stem
 from sidelight.data.presets import load_preset, preset_names
 from sidelight.data.spec import CohortSpec, TableSpec, TaskSpec, group, parse_spec
 from sidelight.data.tables import join, normalise, read_table
@@ -123,7 +124,7 @@ class Cohort:
         for names in self.items["files"]:
             for name in names:
                 try:
-                    stat = os.stat(self.root / name)
+                    stat = os.stat(self.root / split(name)[0])
                     total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
                 except OSError:
                     total.update(b"gone;")
@@ -195,7 +196,13 @@ def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
 
 def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     """One of ``tables``; the left side of a key is a column, a role, or ``file``, ``stem``, ``name`` of the item."""
-    rows = read_table(root / table.file, separator=table.separator, decimal=table.decimal, encoding=table.encoding)
+    rows = read_table(
+        root / table.file,
+        separator=table.separator,
+        decimal=table.decimal,
+        encoding=table.encoding,
+        sheet=table.sheet,
+    )
     left, right = [], []
     for pair in table.on:
         ours, _, theirs = (part.strip() for part in pair.partition("="))
@@ -214,13 +221,13 @@ def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -
 
 def _path(files: tuple[str, ...], spec: CohortSpec) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
-    return posixpath.dirname(files[0]) if spec.stack or len(files) > 1 else files[0]
+    return posixpath.dirname(files[0]) if spec.stack or len(files) > 1 else split(files[0])[0]
 
 
 _PATHS: dict[str, Callable[[tuple[str, ...], CohortSpec, str], str]] = {
     "file": lambda files, spec, base: posixpath.relpath(_path(files, spec), base or "."),
     "name": lambda files, spec, base: posixpath.basename(_path(files, spec)),
-    "stem": lambda files, spec, base: posixpath.splitext(posixpath.basename(_path(files, spec)))[0],
+    "stem": lambda files, spec, base: stem(_path(files, spec)),
 }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.data.pattern import SUFFIXES, Found, Pattern, example, find, natural, parse, walk
+from sidelight.data.container import MARK, split
+from sidelight.data.pattern import SUFFIXES, Found, Pattern, example, find, fitting, natural, parse, walk
 from sidelight.data.spec import RESERVED, CohortSpec
 from sidelight.data.tables import read_table
 from sidelight.errors import ConfigError, DataError, nearest
@@ -70,9 +71,8 @@ def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[s
         )
     met: dict[tuple[str, ...], list[str]] = {}
     for path in walk(root, pattern.folder)[0]:
-        values = pattern.match(path)
-        if values is not None:
-            met.setdefault(tuple(values[name] for name in shared), []).append(path)
+        for one in fitting(root, path, pattern):
+            met.setdefault(tuple(one.values[name] for name in shared), []).append(one.path)
     keys = list(zip(*(items[name] for name in shared), strict=True))
     lost = [path for key in met.keys() - set(keys) for path in met[key]]
     return [tuple(met.get(key, ())) for key in keys], sorted(lost, key=natural)
@@ -86,7 +86,11 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
     table = read_table(
-        root / source.table, separator=source.separator, decimal=source.decimal, encoding=source.encoding
+        root / source.table,
+        separator=source.separator,
+        decimal=source.decimal,
+        encoding=source.encoding,
+        sheet=source.sheet,
     )
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
@@ -119,8 +123,10 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
 
 def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:
     """The file that a table's cell names, or the frames in the folder that it names; nothing where neither exists."""
-    path = root / base / cell.replace("\\", "/")
+    plain, member = split(cell)
+    path = root / base / plain.replace("\\", "/")
     if path.is_dir():
-        frames = [name for name in os.listdir(path) if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != "."]
+        frames = [name for name in os.listdir(path) if name.lower().endswith(tuple(SUFFIXES)) and name[0] != "."]
         return tuple(os.path.relpath(path / name, root) for name in sorted(frames, key=natural))
-    return (os.path.relpath(path, root),) if path.is_file() else ()
+    name = os.path.relpath(path, root)
+    return (f"{name}{MARK}{member}" if member else name,) if path.is_file() else ()

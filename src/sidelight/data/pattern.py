@@ -4,6 +4,9 @@
 pattern (a regular expression) says; a name that comes again must match the same text again; ``*`` matches within one
 level, a folder ``**`` any number of levels, and a final ``.*`` every suffix that sidelight reads. Matching is
 case-sensitive except for that suffix. Files and folders whose name starts with a dot are never seen.
+
+After ``::`` the pattern goes on inside a file that holds several pictures: ``cases/{patient}.npz::image`` is one array
+of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/container.py``).
 """
 
 import os
@@ -13,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidelight.data.container import MARK, split
 from sidelight.errors import ConfigError, DataError
 
-STILLS = ("bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+STILLS = ("bmp", "heic", "heif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 VIDEOS = ("avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
-SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS)
+ARRAYS = ("h5", "hdf5", "img", "mgh", "mgz", "nii", "nii.gz", "npy", "npz")  # of .img and .hdr the one with the pixels
+SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS + ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Pattern:
     names: tuple[str, ...]
     regex: re.Pattern[str]
     folder: str
+    outside: re.Pattern[str] | None = None
+    """What comes before ``::``; None where nothing does."""
 
     def match(self, path: str) -> dict[str, str] | None:
         """The text of each name in ``path`` (relative, with ``/``), or None where the pattern does not fit."""
@@ -60,18 +67,22 @@ def parse(text: str) -> Pattern:
     names: list[str] = []
     parts: list[str] = []
     place = 0
+    outer: int | None = None
     while place < len(text):
+        if outer is None and text.startswith(MARK, place):
+            outer = len(parts)
         piece, place = _token(text, place, names)
         parts.append(piece)
     try:
         regex = re.compile("".join(parts))
+        outside = None if outer is None else re.compile("".join(parts[:outer]))
     except re.error as error:
         raise ConfigError(
             f"The file pattern {text!r} holds a bad expression: {error}",
             expected="a regular expression after the colon",
         ) from None
     fixed = re.split(r"[{*]", text, maxsplit=1)[0]
-    return Pattern(text, tuple(names), regex, fixed.rpartition("/")[0])
+    return Pattern(text, tuple(names), regex, fixed.partition(MARK)[0].rpartition("/")[0], outside)
 
 
 def _token(text: str, place: int, names: list[str]) -> tuple[str, int]:
@@ -89,8 +100,8 @@ def _token(text: str, place: int, names: list[str]) -> tuple[str, int]:
             )
         names.append(name)
         return f"(?P<{name}>{own or '[^/]+?'})", end + 1
-    if text[place:] == ".*":
-        return rf"\.(?i:{'|'.join(sorted(suffix[1:] for suffix in SUFFIXES))})", len(text)
+    if text[place:] == ".*" or text.startswith(f".*{MARK}", place):
+        return rf"\.(?i:{'|'.join(sorted(re.escape(suffix[1:]) for suffix in SUFFIXES))})", place + 2
     starts_folder = place == 0 or text[place - 1] == "/"
     if text.startswith("**/", place) and starts_folder:
         return "(?:[^/]+/)*", place + 3
@@ -139,6 +150,35 @@ def walk(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
     return sorted(files, key=natural), sorted(leaves, key=natural)
 
 
+def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
+    """The file ``path`` where ``pattern`` fits it, or the members of it that it fits, in natural order.
+
+    :raises ReadError: where a file's members are wanted and it cannot be opened.
+    """
+    inside = pattern.text.partition(MARK)[2]
+    if pattern.outside is None:
+        paths = [path]
+    elif pattern.outside.fullmatch(unicodedata.normalize("NFC", path)) is None:
+        return []
+    elif not re.search(r"[{*]", inside):
+        paths = [f"{path}{MARK}{inside}"]  # not looked at, so that one broken file is one broken item
+    else:
+        from sidelight.data.read.members import members  # decoders load when they are wanted
+
+        paths = [f"{path}{MARK}{member}" for member in sorted(members(root / path, path), key=natural)]
+    fits = [(one, pattern.match(one)) for one in paths]
+    return [Found(one, pattern, values) for one, values in fits if values is not None]
+
+
+def stem(path: str) -> str:
+    """The name of a file without its suffix; ``.nii.gz`` is one suffix."""
+    name = os.path.basename(path)
+    for suffix in SUFFIXES:
+        if suffix.count(".") > 1 and name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return os.path.splitext(name)[0]
+
+
 def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> tuple[list[Found], list[str]]:
     """The files that match one of the patterns (the first that fits counts) and the lowest folders without any.
 
@@ -151,24 +191,22 @@ def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> t
     skip = list(besides)
     found: list[Found] = []
     for path in files:
-        if any(pattern.match(path) is not None for pattern in skip):
-            continue
         for pattern in patterns:
-            values = pattern.match(path)
-            if values is not None:
-                found.append(Found(path, pattern, values))
+            fits = [one for one in fitting(root, path, pattern) if all(other.match(one.path) is None for other in skip)]
+            found += fits
+            if fits:
                 break
     if not found:
         wanted = " or ".join(repr(text) for text in texts)
         raise DataError(f"No file in {root} matches {wanted}", do=f"{example(root)}; mend the pattern or the folder")
-    full = {os.path.dirname(one.path) for one in found}
+    full = {os.path.dirname(split(one.path)[0]) for one in found}
     return found, [leaf for leaf in leaves if leaf not in full]
 
 
 def example(root: Path) -> str:
     """A sentence that names a file below ``root``, an image or video if there is one."""
     files, _ = walk(root)
-    media = [path for path in files if os.path.splitext(path)[1].lower() in SUFFIXES]
+    media = [path for path in files if path.lower().endswith(tuple(SUFFIXES))]
     if not files:
         return "The folder holds no files at all"
     return f"There lies for example {(media or files)[0]!r}"

@@ -31,6 +31,7 @@ class TableFile(Settings):
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
+    sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
 
 

@@ -1,4 +1,4 @@
-"""Tables as they come: any separator, decimal comma and encoding; joined to items by keys compared as text.
+"""Tables as they come (CSV of any separator, decimal comma and encoding, Parquet, Excel); joined by keys compared as text.
 
 Every cell is text, stripped; a blank one is "". Keys are compared after :func:`normalise`: 007 stays 007, while the
 7.0 that a spreadsheet makes of 7 equals 7.
@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import unicodedata
+import zipfile
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.errors import DataError
+from sidelight.errors import DataError, MissingExtra, nearest
 
 _COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
+MOST_BYTES = 2 << 30
+EXCEL_ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
 
 
@@ -32,21 +35,37 @@ def normalise(value: object) -> str:
 
 
 def read_table(
-    path: Path, *, separator: str | None = None, decimal: str | None = None, encoding: str | None = None
+    path: Path,
+    *,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
 ) -> pd.DataFrame:
-    """Read a CSV (or TSV, TXT) or Parquet table with every cell as text.
+    """Read a CSV (or TSV, TXT), Parquet or Excel table with every cell as text.
 
     Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252, Latin-1) are detected unless given. In a
     file not separated by commas, a column of numbers with decimal commas is rewritten with points (``decimal="."``
-    leaves it).
+    leaves it). Of a workbook (``.xlsx``) the values are read that its formulas had when it was saved, dates as
+    2020-12-31; formats that only show a value otherwise, such as leading zeros, do not count.
+
+    :param sheet: of a workbook the sheet's name; the first one unless given.
     :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
+    :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
     if not path.is_file():
         raise DataError(f"The table {path} does not exist", do="Check `file` in the cohort's tables")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path)
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise DataError(f"The table {path.name} is a spreadsheet", do="Save it as CSV and name that file instead")
+    if path.suffix.lower() in (".xls", ".xlsb", ".ods"):
+        raise DataError(
+            f"The table {path.name} is a spreadsheet of a kind that is not read",
+            do="Save it as .xlsx or CSV and name that file instead",
+        )
+    if path.suffix.lower() in (".xlsx", ".xlsm"):
+        return _tidy(_read_excel(path, sheet, decimal))
+    if sheet is not None:
+        raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding)
     named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
     if named:
@@ -61,13 +80,67 @@ def read_table(
             f"The table {path.name} cannot be read: {error}",
             expected=f"a header and rows with as many cells, separated by {separator!r}",
         ) from None
-    cells = cells.fillna("").apply(lambda column: column.str.strip())
-    table = cells.iloc[1:].reset_index(drop=True)
-    table.columns = pd.Index(_header([str(name) for name in cells.iloc[0]]))
-    table = table.loc[(table != "").any(axis=1), [bool(name) for name in table.columns]].reset_index(drop=True)
+    table = _tidy(cells)
     if decimal == "," or (decimal is None and separator != ","):
         table = table.apply(_decimal_points)
     return pd.DataFrame(table)
+
+
+def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
+    """The first row as header; cells stripped; without blank rows and nameless columns."""
+    cells = cells.fillna("").apply(lambda column: column.str.strip())
+    table = cells.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(_header([str(name) for name in cells.iloc[0]]))
+    return table.loc[(table != "").any(axis=1), [bool(name) for name in table.columns]].reset_index(drop=True)
+
+
+def _read_excel(path: Path, sheet: str | None, decimal: str | None) -> pd.DataFrame:
+    """All cells of a sheet as text; the first row that is not blank comes first."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise MissingExtra("openpyxl", "excel", f"Reading the table {path.name}") from None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_BYTES:
+            raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Save it as CSV")
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+        try:
+            names = [one.title for one in book.worksheets]
+            if sheet is not None and sheet not in names:
+                raise DataError(f"The table {path.name} has no sheet {sheet!r}", do=nearest(sheet, names))
+            source = book[sheet] if sheet is not None else book.worksheets[0]
+            source.reset_dimensions()  # some programs write a wrong size, and cells beyond it would be lost
+            rows = [[_excel_cell(value) for value in row] for row in source.iter_rows(values_only=True)]
+        finally:
+            book.close()
+    except DataError:
+        raise
+    except Exception as error:  # broken XML may raise anything
+        raise DataError(
+            f"The table {path.name} cannot be read as an Excel workbook ({str(error) or type(error).__name__})",
+            do="Save it anew, without a password",
+        ) from None
+    rows = [row for row in rows if any(text for text, _ in row)]
+    if not rows:
+        raise DataError(f"The table {path.name} is empty", do="Name another with `sheet`" if sheet is None else "")
+    width = max(map(len, rows))
+    rows = [row + [("", False)] * (width - len(row)) for row in rows]
+    table = pd.DataFrame([[text for text, _ in row] for row in rows], dtype=str)
+    typed = pd.DataFrame([[is_text for _, is_text in row] for row in rows], dtype=bool)
+    if decimal != ".":
+        for place in table.columns:  # a number is a number; only what somebody typed as text can have a comma
+            below = table.loc[1:, place]
+            table.loc[1:, place] = below.mask(typed.loc[1:, place], _decimal_points(below[typed.loc[1:, place]]))
+    return table
+
+
+def _excel_cell(value: Any) -> tuple[str, bool]:
+    """A cell as text, and whether it is text in the workbook; an error such as #N/A is blank."""
+    if isinstance(value, str):
+        return ("", True) if value in EXCEL_ERRORS else (value.strip(), True)
+    return _cell(value), False
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

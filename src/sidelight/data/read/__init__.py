@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sidelight.data.container import MARK, is_volume, split
+from sidelight.data.read.array import read_npy, read_npz
 from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.hdf5 import read_hdf5
+from sidelight.data.read.heic import is_heic, read_heic
+from sidelight.data.read.nifti import read_volume
 from sidelight.data.read.still import read_image
 from sidelight.data.read.video import read_video
 from sidelight.errors import ReadError
@@ -44,9 +49,10 @@ FOREIGN = {
     b"\x1f\x8b": "a gzip file",
     b"%PDF": "a PDF",
     b"<": "a web page or XML file",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a numpy array",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
     b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
 }
 
 
@@ -58,7 +64,9 @@ def read_files(
     target: int | None = None,
     root: Path | None = None,
 ) -> Clip:
-    """Decode one item: one file is a still or a video, several are a stack of frames in this order.
+    """Decode one item: one file is a still, a video or a volume, several are a stack of frames in this order.
+
+    A path may name a member of its file, as ``cases.npz::image``; see ``data/container.py``.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
@@ -81,11 +89,16 @@ def read_files(
 
 
 def _name(path: Path, root: Path | None) -> str:
-    return path.relative_to(root).as_posix() if root and path.is_relative_to(root) else path.name
+    if root and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    file, member = split(str(path))
+    return f"{Path(file).name}{MARK}{member}" if member else path.name
 
 
 def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:
-    """One file, by what it begins with; the suffix only decides where that does not."""
+    """One file, by what it begins with; the suffix only decides where that does not, as for the bare voxels of ``.img``."""
+    plain, member = split(str(path))
+    path = Path(plain)
     try:
         with path.open("rb") as file:
             head = file.read(132)
@@ -93,23 +106,41 @@ def _read(path: Path, name: str, max_frames: int, channels: int | None, target: 
         raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
     if not head:
         raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
+    if is_volume(path.name):
+        return read_volume(path, name, member=member, max_frames=max_frames, channels=channels)
     if _is_video(head, path.suffix.lower()):
         return read_video(path, name, max_frames=max_frames, channels=channels, target=target)
     if head.startswith(IMAGE_HEADS) or head[8:12] == b"WEBP":
         return read_image(path, name, max_frames=max_frames, channels=channels, target=target)
+    array = _read_array(path, name, head, member, max_frames, channels, target)
+    if array is not None:
+        return array
     found = "a DICOM file" if head[128:] == b"DICM" else next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
     raise unreadable(
         name,
         f"is {found}, not an image or video" if found else "is not an image or video that sidelight knows",
-        "Convert it to PNG, TIFF, JPEG or MP4, or leave it out by the pattern of `files`",
+        "Convert it to PNG, TIFF, JPEG, MP4, NIfTI or NPY, or leave it out by the pattern of `files`",
     )
+
+
+def _read_array(
+    path: Path, name: str, head: bytes, member: str, max_frames: int, channels: int | None, target: int | None
+) -> Clip | None:
+    """What is neither image nor video; None where it is not that either."""
+    if head.startswith(b"\x93NUMPY"):
+        return read_npy(path, name, max_frames=max_frames, channels=channels)
+    if head.startswith(b"PK") and path.suffix.lower() == ".npz":
+        return read_npz(path, name, member=member, max_frames=max_frames, channels=channels)
+    if head.startswith(b"\x89HDF"):
+        return read_hdf5(path, name, member=member, max_frames=max_frames, channels=channels, target=target)
+    return read_heic(path, name, channels=channels) if is_heic(head) else None
 
 
 def _is_video(head: bytes, suffix: str) -> bool:
     if head.startswith(VIDEO_HEADS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
         return True
     if head[4:8] == b"ftyp":
-        return head[8:12] not in (b"heic", b"heix", b"mif1", b"avif")
+        return not is_heic(head) and b"avif" not in head[8:32]
     if head[4:8] in (b"moov", b"mdat", b"wide"):
         return True
     return suffix in VIDEO_SUFFIXES and not head.startswith(IMAGE_HEADS)

@@ -7,6 +7,7 @@ composited on black, the colour of an ultrasound or radiograph's surround.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -42,9 +43,32 @@ def read_image(
     """
     if path.stat().st_size > most_bytes:
         raise unreadable(name, f"{path.stat().st_size:,} bytes, more than the limit of {most_bytes:,}")
+    # From an open file: given a path, Pillow 13 maps plain TIFFs into memory and scrambles those that are rotated.
+    with path.open("rb") as file:
+        return decode_image(
+            file,
+            name,
+            max_frames=max_frames,
+            channels=channels,
+            target=target,
+            most_pixels=most_pixels,
+            most_frames=most_frames,
+        )
+
+
+def decode_image(
+    file: IO[bytes],
+    name: str,
+    *,
+    max_frames: int,
+    channels: int | None = None,
+    target: int | None = None,
+    most_pixels: int = MOST_PIXELS,
+    most_frames: int = MOST_FRAMES,
+) -> Clip:
+    """Decode an open image file, or the bytes of one in ``io.BytesIO``; as :func:`read_image`."""
     try:
-        # From an open file: given a path, Pillow 13 maps plain TIFFs into memory and scrambles those that are rotated.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > most_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
@@ -55,12 +79,12 @@ def read_image(
                 return _animation(image, name, pages, max_frames, channels)
             if target:
                 image.draft("L" if channels == 1 else image.mode, (2 * target, 2 * target))
-            return Clip(_pixels(image, channels)[None], np.zeros(1), np.zeros(1, np.int64), 1)
+            return Clip(upright(image, channels)[None], np.zeros(1), np.zeros(1, np.int64), 1)
     except ReadError:
         raise
     except Exception as error:  # a decoder that is fed broken bytes may raise anything
         unknown = isinstance(error, UnidentifiedImageError)  # its message holds the whole path
-        what = "no image header" if unknown else str(error).replace(str(path), name) or type(error).__name__
+        what = "no image header" if unknown else str(error) or type(error).__name__
         raise unreadable(name, f"is truncated or broken ({what})") from error
 
 
@@ -81,7 +105,7 @@ def _animation(image: Image.Image, name: str, pages: int, max_frames: int, chann
     frames = []
     for index in indices:
         image.seek(int(index))
-        frames.append(_pixels(image, channels))
+        frames.append(upright(image, channels))
     times = np.array(starts)[indices] if timed else untimed(indices)
     return Clip(np.stack(frames), times, indices, len(starts), timed)
 
@@ -98,7 +122,7 @@ def _durations(image: Image.Image, pages: int) -> Iterator[float | None]:
         yield None if duration is None else float(duration) / 1000
 
 
-def _pixels(image: Image.Image, channels: int | None) -> Array:
+def upright(image: Image.Image, channels: int | None) -> Array:
     """The loaded image upright: ``[H, W]`` or ``[H, W, 3]``, uint8, or uint16 for deeper grey."""
     image.load()
     with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):  # broken EXIF says nothing about rotation

@@ -1,0 +1,118 @@
+"""HDF5 files (the extra ``hdf5``): a data set is an array of frames, or the bytes of one image file.
+
+Arrays are read by the rule of ``data/read/array.py``. A scalar of bytes, or a row of uint8, is decoded as the JPEG or
+PNG that it holds: so lie the crops of ISIC 2024 (SLICE-3D), 401,059 of them under their ids, and
+``files = "train-image.hdf5::{isic_id}"`` makes each an item. What a file keeps outside itself (links to other files,
+external and virtual storage) is refused.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sidelight.data.read.array import MOST_BYTES, check, choose, clip_of
+from sidelight.data.read.clip import Clip, unreadable
+from sidelight.data.read.still import decode_image
+from sidelight.errors import MissingExtra, ReadError
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def read_hdf5(
+    path: Path,
+    name: str,
+    *,
+    member: str = "",
+    max_frames: int,
+    channels: int | None = None,
+    target: int | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> Clip:
+    """Read one data set.
+
+    :param member: its name, with ``/`` between groups; may be left out where there is one data set.
+    :param max_frames: at most so many frames, evenly spread.
+    :param channels: 1 gives grey.
+    :param target: side wanted: a larger JPEG may be decoded coarsely.
+    :raises ReadError: for what is no picture, and where the data set is not there or not the only one.
+    :raises MissingExtra: where h5py is not installed.
+    """
+    with _opened(path, name) as file:
+        found = _dataset(file, member or choose(_names(file), "", name), name)
+        shape, dtype = found.shape, found.dtype
+        if shape == () or (len(shape) == 1 and dtype == np.uint8):
+            raw = _bytes(found, name, most_bytes)
+            return decode_image(io.BytesIO(raw), name, max_frames=max_frames, channels=channels, target=target)
+        check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
+        return clip_of(found.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+
+
+def hdf5_names(path: Path, name: str) -> list[str]:
+    """The names of all data sets of a file, with ``/`` between groups; :raises ReadError: where it cannot be opened."""
+    with _opened(path, name) as file:
+        return _names(file)
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> "Iterator[h5py.File]":
+    try:
+        import h5py
+    except ImportError:
+        raise MissingExtra("h5py", "hdf5", f"Reading the HDF5 file {name}") from None
+    try:
+        with h5py.File(path, "r", locking=False) as file:  # locks fail on some read-only network disks
+            yield file
+    except (ReadError, MissingExtra):
+        raise
+    except Exception as error:  # a library that is fed broken bytes may raise anything
+        what = str(error).replace(str(path), path.name) or type(error).__name__
+        raise unreadable(name, f"is truncated or broken ({what})") from error
+
+
+def _names(file: "h5py.File") -> list[str]:
+    import h5py
+
+    names: list[str] = []
+
+    def look(found: bytes, info: Any) -> None:
+        if info.type == h5py.h5o.TYPE_DATASET:
+            names.append(found.decode(errors="surrogateescape"))
+
+    h5py.h5o.visit(file.id, look, info=True)  # hard links only; file.visititems opens every object and takes minutes
+    return names
+
+
+def _dataset(file: "h5py.File", key: str, name: str) -> "h5py.Dataset":
+    import h5py
+
+    place: Any = file
+    for part in key.strip("/").split("/"):
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
+            some = list(file)[:5]
+            raise unreadable(name, f"the file holds no {key!r}, but {', '.join(some) or 'nothing'}", "Name another")
+        if not isinstance(link, h5py.HardLink):
+            raise unreadable(name, f"{key!r} is a link", "Name the data set itself")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset):
+        raise unreadable(name, f"{key!r} is a group of {len(place)}", "Name one of its data sets")
+    if place.is_virtual or place.external or place.shape is None:
+        raise unreadable(name, f"{key!r} keeps its values in other files or has none", "Copy them into this one")
+    return place
+
+
+def _bytes(found: "h5py.Dataset", name: str, most_bytes: int) -> bytes:
+    size = found.dtype.itemsize * found.size
+    if size > most_bytes:
+        raise unreadable(name, f"{size:,} bytes, more than the limit of {most_bytes:,}")
+    value = found[()]
+    if isinstance(value, np.generic | np.ndarray) and found.dtype.kind in "uVSO":
+        value = value.tobytes()
+    if not isinstance(value, bytes):
+        raise unreadable(name, f"is one value of type {found.dtype}, not a picture", "Name another data set")
+    return value

@@ -1,0 +1,236 @@
+"""Volumes through nibabel (the extra ``nifti``): NIfTI 1 and 2, Analyze, MGH, and what else it decodes (AFNI, MINC, PAR/REC).
+
+A volume is a stack of slices, an item of its own. Slices lie in the **plane** across which the voxels are largest, for
+that is how it was scanned; axes within 10 % of the largest count as equal, and of equal ones axial goes before coronal
+before sagittal. An axis of length 1 is the one sliced. Slices run towards the head, the front or the patient's right, and
+are shown as a radiologist sees them: head or front up, the patient's right on the left; of a sagittal slice the front
+is on the left. An oblique volume is shown in the nearest plane, not resampled.
+
+A path may say more (see ``data/container.py``), and ``files`` may list what it says:
+
+- ``scan.nii.gz::coronal``: the slices of another plane;
+- ``cine.nii.gz::t3``: of a 4D file, the volume at the time point 3; ``::t{time}`` makes each time point an item;
+- ``cine.nii.gz::s5``: the slice 5 at all times: a clip, with the file's clock; ``::s{slice}`` makes each an item;
+- ``cine.nii.gz::sagittal/t3``: both.
+
+A 4D file must say which, for a stack of slices and a clip in time are different things.
+
+uint8 is kept as it is. All other values, after the file's own slope and intercept, are brought to uint16, linearly from
+the percentile 0.5 to the percentile 99.5 of the finite values in 16 slices spread over the whole file (over 4 time points
+of a 4D one), whatever part of it is read; what lies outside is cut off, NaN becomes 0. Where the two percentiles are
+equal the least and the greatest value take their place.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
+from sidelight.data.read.scaling import full_range, robust_range, to_uint16
+from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
+from sidelight.errors import MissingExtra, ReadError
+
+PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
+MOST_BYTES = 8 << 30
+SAMPLE = 16
+SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+Cell = tuple[int, int]
+
+
+def read_volume(
+    path: Path,
+    name: str,
+    *,
+    member: str = "",
+    max_frames: int,
+    channels: int | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> Clip:
+    """Read a stack of slices, or one slice through time; only what is kept is decoded where the file allows it.
+
+    :param name: what errors call the file.
+    :param member: what of it: ``"coronal"``, ``"t3"``, ``"s5"``, ``"coronal/s5"``.
+    :param max_frames: at most so many frames, evenly spread.
+    :param channels: 1 gives grey.
+    :raises ReadError: where nibabel cannot decode the file, it is no volume of real numbers, or a limit is passed.
+    :raises MissingExtra: where nibabel is not installed.
+    """
+    try:
+        volume = _load(path, name, member, most_bytes)
+        found = re.search(r"(?:^|/)([ts])(\d+)$", member)
+        kind, number = (found[1], int(found[2])) if found else ("", 0)
+        if not kind and volume.times > 1:
+            do = "Say which in `files`: ::t0 is its first volume, ::t{time} makes each an item, ::s{slice} each slice's clip"
+            raise unreadable(name, f"is 4D: {volume.times} volumes of {volume.slices} slices", do)
+        if number >= (volume.slices if kind == "s" else volume.times):
+            raise unreadable(
+                name, f"has {volume.times} volumes of {volume.slices} slices, counted from 0", "Name another"
+            )
+        indices = spaced(volume.times if kind == "s" else volume.slices, max_frames)
+        cells = [(int(index), number) if kind == "s" else (number, int(index)) for index in indices]
+        frames = _frames(volume, cells, name)
+    except (ReadError, MissingExtra):
+        raise
+    except Exception as error:  # a decoder that is fed broken bytes may raise anything
+        raise _broken(error, path, name) from error
+    if frames.ndim == 4 and channels == 1:
+        frames = grey(frames)
+    if kind == "s":
+        clock = volume.seconds
+        times = indices * clock if clock else untimed(indices)
+        return Clip(frames, times, indices, volume.times, timed=clock is not None)
+    return Clip(frames, untimed(indices), indices, volume.slices, timed=False)
+
+
+def volume_members(path: Path, name: str) -> list[str]:
+    """All that a path can say of the file: ``"t0"``, ``"s0"``, ..., and the same in each plane.
+
+    :raises ReadError: where nibabel cannot open it.
+    """
+    try:
+        listed = []
+        for plane in ("", *PLANES):
+            volume = _load(path, name, plane, MOST_BYTES)
+            ends = [f"t{number}" for number in range(volume.times)] + [f"s{number}" for number in range(volume.slices)]
+            listed += [plane, *(f"{plane}/{end}" for end in ends)] if plane else ends
+        return listed
+    except (ReadError, MissingExtra):
+        raise
+    except Exception as error:  # as in read_volume
+        raise _broken(error, path, name) from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Volume:
+    """An opened volume and how it lies: by axis of the patient (x, y, z) the stored axis, and whether it runs backwards."""
+
+    image: Any  # nibabel's
+    shape: tuple[int, int, int, int]
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+    plane: int
+
+    @property
+    def slices(self) -> int:
+        return self.shape[self.axes[self.plane]]
+
+    @property
+    def times(self) -> int:
+        return self.shape[3]
+
+    @cached_property
+    def seconds(self) -> float | None:
+        """Between two time points; None where the file does not say."""
+        header = self.image.header
+        unit = header.get_xyzt_units()[1] if hasattr(header, "get_xyzt_units") else ""
+        zooms = header.get_zooms()
+        step = float(zooms[3]) * SECONDS.get(unit, 0.0) if len(zooms) > 3 else 0.0
+        return step if step > 0 and math.isfinite(step) else None
+
+    def read(self, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Array]]:
+        """Slices as ``[H, W]`` or ``[H, W, 3]``, in the order in which they are stored."""
+        axis, turned = self.axes[self.plane], self.flipped[self.plane]
+        held: tuple[int, Array] | None = None
+        for time, number, cell in sorted((c[0], self.slices - 1 - c[1] if turned else c[1], c) for c in set(cells)):
+            if axis == 2 and self.image.ndim > 2:
+                yield cell, self._upright(self._stored((slice(None), slice(None), number), time))
+                continue
+            if held is None or held[0] != time:  # slices across the fast axes lie scattered over the whole volume
+                held = time, self._stored((slice(None),) * 3, time)
+            yield cell, self._upright(held[1].take(number, axis))
+
+    def _stored(self, index: tuple[Any, ...], time: int) -> Array:
+        proxy, further = self.image.dataobj, max(self.image.ndim - 3, 0)
+        stored: Array = np.asanyarray(proxy if self.image.ndim < 3 else proxy[(*index, *(time, 0, 0, 0)[:further])])
+        return stored.reshape(self.shape[:3]) if self.image.ndim < 3 else stored
+
+    def _upright(self, stored: Array) -> Array:
+        """A stored slice, turned and mirrored as the module says."""
+        low, high = (axis for axis in range(3) if axis != self.plane)
+        if self.axes[low] > self.axes[high]:
+            stored = stored.swapaxes(0, 1)
+        # Patient axes run to the right, the front and the head; a picture begins at the right, the front and the head.
+        first, second = (slice(None, None, 1 if self.flipped[axis] else -1) for axis in (low, high))
+        turned: Array = stored[first, second].swapaxes(0, 1)
+        if turned.dtype.names:
+            turned = np.stack([turned[colour] for colour in "RGB"], axis=-1)
+        return turned
+
+
+def _load(path: Path, name: str, member: str, most_bytes: int) -> _Volume:
+    try:
+        import nibabel
+    except ImportError:
+        raise MissingExtra("nibabel", "nifti", f"Reading the volume {name}") from None
+    said = re.fullmatch(rf"({'|'.join(PLANES)})?(?:(?:^|/)[ts]\d+)?", member)
+    if said is None:
+        raise unreadable(
+            name, f"{member!r} is no part of a volume", f"Say {', '.join(PLANES)}, t0 or s0, or coronal/t0"
+        )
+    # Kept open, a gzip file is unpacked once from front to back instead of once per slice.
+    options = {"keep_file_open": True} if path.suffix.lower() in (".gz", ".mgz") else {}
+    image = nibabel.load(path, **options)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
+        raise unreadable(name, f"is a {type(image).__name__}, not a volume", "Leave it out by the pattern of `files`")
+    dtype, full = image.get_data_dtype(), [int(length) for length in image.shape]
+    wide, high, deep, times = (*full, 1, 1, 1, 1)[:4]
+    shape = (wide, high, deep, times)
+    if 0 in full or math.prod(shape) != math.prod(full):
+        raise unreadable(name, f"has the shape {full}", "Save it with three axes, or four with time last")
+    if isinstance(image, nibabel.Minc1Image) and len(full) > 3:
+        raise unreadable(name, "is a MINC file with time", "Convert it to NIfTI")
+    if not (set("RGB") <= set(dtype.names) if dtype.names else dtype.kind in "biuf"):
+        raise unreadable(name, f"holds values of type {dtype}, not real numbers", "Save the magnitude")
+    size = math.prod(full) * dtype.itemsize
+    if size > most_bytes or max(math.prod(shape[:2]), math.prod(shape[1:3])) > MOST_PIXELS or max(full) > MOST_FRAMES:
+        raise unreadable(name, f"has the shape {full}: {size:,} bytes, more than the limit of {most_bytes:,}", "Cut it")
+    axes, flipped = _orientation(image)
+    plane = PLANES.index(said[1]) if said[1] else _plane([full[a] if a < len(full) else 1 for a in axes], image, axes)
+    return _Volume(image, shape, axes, flipped, plane)
+
+
+def _orientation(image: Any) -> tuple[Any, Any]:
+    """By axis of the patient the stored axis and whether it runs backwards; as stored where the file does not say."""
+    import nibabel
+
+    found = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    if found.shape != (3, 2) or np.isnan(found).any():
+        return (0, 1, 2), (False, False, False)
+    axes = [int(axis) for axis in np.argsort(found[:, 0])]
+    return tuple(axes), tuple(bool(found[axis, 1] < 0) for axis in axes)
+
+
+def _plane(lengths: list[int], image: Any, axes: tuple[int, int, int]) -> int:
+    """The patient's axis across which the voxels are largest."""
+    if lengths.count(1) == 1:
+        return lengths.index(1)
+    zooms = [*(float(zoom) for zoom in image.header.get_zooms()[:3]), 0.0, 0.0][:3]
+    return max(axis for axis in range(3) if zooms[axes[axis]] >= 0.9 * max(zooms))
+
+
+def _frames(volume: _Volume, cells: list[Cell], name: str) -> Array:
+    """The slices ``cells`` in this order, uint8 or uint16."""
+    kept = dict(volume.read(cells))
+    if next(iter(kept.values())).dtype == np.uint8:
+        return np.stack([kept[cell] for cell in cells])
+    every = range(volume.times), range(volume.slices)
+    times = spaced(volume.times, math.isqrt(SAMPLE)).tolist()
+    slices = spaced(volume.slices, SAMPLE // len(times)).tolist()
+    ends = robust_range(part for _, part in volume.read((time, number) for time in times for number in slices))
+    ends = ends or full_range(
+        part for _, part in volume.read((time, number) for time in every[0] for number in every[1])
+    )
+    if ends is None:
+        raise unreadable(name, "holds no finite value")
+    return np.stack([to_uint16(kept[cell], *ends) for cell in cells])
+
+
+def _broken(error: Exception, path: Path, name: str) -> ReadError:
+    what = str(error).replace(f"{path.parent}/", "") or type(error).__name__
+    return unreadable(name, f"cannot be decoded as a volume ({what})")
