@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.dicom import is_dicom, read_dicom
 from sidelight.data.read.still import read_image
 from sidelight.data.read.video import read_video
 from sidelight.errors import ReadError
@@ -58,7 +59,7 @@ def read_files(
     target: int | None = None,
     root: Path | None = None,
 ) -> Clip:
-    """Decode one item: one file is a still or a video, several are a stack of frames in this order.
+    """Decode one item: one file is a still, a video or a DICOM file, several are a stack of frames in this order.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
@@ -73,6 +74,8 @@ def read_files(
     names = [_name(path, root) for path in paths]
     if len(paths) == 1:
         clip = _read(paths[0], names[0], max_frames, channels, target)
+    elif is_dicom(_head(paths[0], names[0]), paths[0].suffix.lower()):
+        clip = read_dicom(paths, names, max_frames=max_frames, channels=channels)
     else:
         clip = _stack(paths, names, max_frames, channels, target)
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
@@ -86,23 +89,31 @@ def _name(path: Path, root: Path | None) -> str:
 
 def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:
     """One file, by what it begins with; the suffix only decides where that does not."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError as error:
-        raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
+    head = _head(path, name)
     if not head:
         raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
+    if head[128:] == b"DICM":
+        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
     if _is_video(head, path.suffix.lower()):
         return read_video(path, name, max_frames=max_frames, channels=channels, target=target)
     if head.startswith(IMAGE_HEADS) or head[8:12] == b"WEBP":
         return read_image(path, name, max_frames=max_frames, channels=channels, target=target)
-    found = "a DICOM file" if head[128:] == b"DICM" else next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
+    found = next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
+    if not found and is_dicom(head, path.suffix.lower()):
+        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
     raise unreadable(
         name,
         f"is {found}, not an image or video" if found else "is not an image or video that sidelight knows",
         "Convert it to PNG, TIFF, JPEG or MP4, or leave it out by the pattern of `files`",
     )
+
+
+def _head(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)
+    except OSError as error:
+        raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
 
 
 def _is_video(head: bytes, suffix: str) -> bool:
