@@ -17,7 +17,8 @@ from sidelight.errors import ConfigError, DataError
 
 STILLS = ("bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 VIDEOS = ("avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
-SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS)
+DICOM = ("dcm", "dicom", "ima")
+SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS + DICOM)
 
 
 @dataclass(frozen=True)
