@@ -13,6 +13,7 @@ from dicom_writing import ramp, write  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.errors import ConfigError, DataError  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 AXIAL, SAGITTAL, CORONAL = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]
 ORIENTATION = {"axial": AXIAL, "sagittal": SAGITTAL, "coronal": CORONAL}

@@ -107,7 +107,8 @@ class Cohort:
         from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
-        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root)
+        crop = self.spec.get("images", {}).get("crop")
+        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
 
     @cached_property
     def hash(self) -> str:

@@ -60,6 +60,7 @@ class ImagesSpec(Settings):
     """What the pixels are."""
 
     channels: Literal[1, 3] | None = None
+    crop: Literal["sector"] | None = Field(default=None, description="keep the sector of ultrasound images alone")
 
 
 class MetadataSpec(Settings):

@@ -8,14 +8,15 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 
-from dicom_writing import dataset, ramp, write  # noqa: E402
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: E402
 
+from dicom_writing import dataset, ramp, write  # noqa: E402
 from sidelight.data.read import dicom_frames, read_files  # noqa: E402
 from sidelight.data.read.dicom import is_dicom, read_dicom  # noqa: E402
 from sidelight.data.read.dicom_frames import open_source, stream_size  # noqa: E402
 from sidelight.errors import MissingExtra, ReadError  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 # Their pixels are broken on purpose, or of a kind without a decoder: pydicom itself raises for each.
 BROKEN = {

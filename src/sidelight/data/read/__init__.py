@@ -1,12 +1,14 @@
 """Files -> decoded frames: ``read_files``, whatever the format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
-from sidelight.data.read.dicom import is_dicom, read_dicom
+from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
+from sidelight.data.read.sector import crop_sector
 from sidelight.data.read.still import read_image
 from sidelight.data.read.video import read_video
 from sidelight.errors import ReadError
@@ -58,12 +60,14 @@ def read_files(
     channels: int | None = None,
     target: int | None = None,
     root: Path | None = None,
+    crop: str | None = None,
 ) -> Clip:
     """Decode one item: one file is a still, a video or a DICOM file, several are a stack of frames in this order.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
     :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
+    :param crop: "sector" keeps the ultrasound sector of a frame alone (see ``sector.py``).
     :param root: folder that errors name the files from; without it they give the file name alone.
     :raises ReadError: names the file, what was found and what to do; also for an item whose pixels are all equal.
     """
@@ -72,15 +76,26 @@ def read_files(
             f"read_files was given {len(paths)} files and max_frames = {max_frames}", expected="at least one"
         )
     names = [_name(path, root) for path in paths]
+    target = None if crop else target  # what is left may be much smaller
     if len(paths) == 1:
         clip = _read(paths[0], names[0], max_frames, channels, target)
     elif is_dicom(_head(paths[0], names[0]), paths[0].suffix.lower()):
         clip = read_dicom(paths, names, max_frames=max_frames, channels=channels)
     else:
         clip = _stack(paths, names, max_frames, channels, target)
+    if crop == "sector":
+        clip = _cropped(clip, paths[0], names[0])
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
+
+
+def _cropped(clip: Clip, path: Path, name: str) -> Clip:
+    regions = header_regions(path, name) if is_dicom(_head(path, name), path.suffix.lower()) else None
+    frames = crop_sector(clip.frames, regions)
+    if frames is None:
+        raise unreadable(name, "no ultrasound sector is found in it", 'Leave it out, or take crop = "sector" away')
+    return replace(clip, frames=frames)
 
 
 def _name(path: Path, root: Path | None) -> str:

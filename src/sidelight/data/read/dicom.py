@@ -23,6 +23,7 @@ from sidelight.data.read.dicom_frames import (
     open_source,
 )
 from sidelight.data.read.dicom_values import Stored, picture
+from sidelight.data.read.sector import Box, region_box
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -91,6 +92,11 @@ def read_dicom(
         raise unreadable(source.name, f"its values cannot be shown ({' '.join(str(error).split())[:300]})") from error
     frames = grey(frames) if channels == 1 and frames.ndim == 4 else frames
     return Clip(np.ascontiguousarray(frames), times, indices, length, timed)
+
+
+def header_regions(path: Path, name: str) -> Box | None:
+    """The box of the ultrasound regions that the file names, None without; :raises ReadError: as :func:`read_dicom`."""
+    return region_box(open_source(path, name).header)
 
 
 def _check_held(source: Source, frames: int, most_held: int) -> None:
