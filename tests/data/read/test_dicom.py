@@ -214,6 +214,18 @@ def test_an_unknown_transfer_syntax_is_named(tmp_path):
         read(path)
 
 
+def test_jpeg_lossless_of_any_predictor_and_a_decoder_that_is_missing(tmp_path, monkeypatch):
+    name = "SC_rgb_jpeg_gdcm.dcm"
+    full = pydicom.dcmread(SHIPPED / name)
+    full.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.57"
+    full.save_as(tmp_path / name)
+    np.testing.assert_array_equal(read(tmp_path / name).frames, read(SHIPPED / name).frames)
+    decoder = pydicom.pixels.get_decoder(full.file_meta.TransferSyntaxUID)
+    monkeypatch.setattr(decoder, "_available", {})
+    with pytest.raises(MissingExtra, match=r"JPEG Lossless.*'python-gdcm'.*sidelight\[dicom\]"):
+        read(tmp_path / name)
+
+
 def test_limits_come_before_decoding(tmp_path):
     path = write(tmp_path / "a.dcm", np.stack([ramp(), ramp()]), NumberOfFrames=2)
     for limit, value, message in [

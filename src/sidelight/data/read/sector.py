@@ -66,7 +66,8 @@ def region_box(header: "Dataset") -> Box | None:
         ]
     except (AttributeError, TypeError, ValueError):
         return None
-    boxes = [(t, l, b, r) for t, l, b, r in boxes if (b - t) * (r - l) > LEAST * header.Rows * header.Columns and b > t]
+    least = LEAST * int(header.Rows) * int(header.Columns)
+    boxes = [box for box in boxes if box[2] > box[0] and (box[2] - box[0]) * (box[3] - box[1]) > least]
     return _around(boxes) if boxes else None
 
 
