@@ -98,7 +98,8 @@ def test_the_hash_sees_columns_and_files(tmp_path):
         ("files  =", "name =", "items nowhere"),
         ('unit     = "lesion"', 'unit = "leson"', "did you mean 'lesion'"),
         ('levels = ["patient", "lesion"]', 'levels = ["patient", "lesion", "group"]', "cannot be called 'group'"),
-        ("[metadata]", '[roles]\npatient = "dicom:PatientID"\n[metadata]', "DICOM is not read yet"),
+        ("[metadata]", '[roles]\npatient = "dicom:PatientId"\n[metadata]', "not read.*did you mean 'PatientID'"),
+        ("[metadata]", '[roles]\npatient = "dicom:PatientName"\n[metadata]', "this tag is not read"),
         ("[metadata]", '[roles]\npatent = "pid"\n[metadata]', "Unknown role 'patent'.*'patient'"),
         ("[metadata]", "[images]\nchannels = 2\n[metadata]", r"\[images\].*channels = 2"),
         ("[metadata]", '[metadata]\nconflict = "latest"', "needs to know what is latest"),
@@ -299,7 +300,7 @@ def test_read_hands_the_files_of_an_item_to_the_reader(tmp_path, monkeypatch):
     cohort = folder(tmp_path, 'files = "{clip}/{k}.*"\nstack = "k"', "a/2.png", "a/1.png")
     paths, hints = cohort.read(0, max_frames=5, channels=1, target=64)
     assert paths == [tmp_path / "a/1.png", tmp_path / "a/2.png"]
-    assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path}
+    assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path, "crop": None}
 
 
 def test_arrays_of_one_file_are_items_and_their_companions(tmp_path):

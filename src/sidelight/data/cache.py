@@ -170,7 +170,8 @@ def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items. For phantoms it lies in the user's cache folder."""
     spec = getattr(cohort, "spec", None)
     where = spec.get("where") if isinstance(spec, dict) else None
-    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe]
+    crop = spec.get("images", {}).get("crop") if isinstance(spec, dict) else None
+    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
     if cohort.phantom is not None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidelight"
         return Path(folder or base) / digest([cohort.hash, *what])

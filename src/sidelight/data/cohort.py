@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from sidelight.config import load_toml, merge, parse_flags
-from sidelight.data import identity
+from sidelight.data import identity, tags
 from sidelight.data.columns import derive, describe, find_column, select
 from sidelight.data.container import split
 from sidelight.data.items import list_items
@@ -114,7 +114,8 @@ class Cohort:
         from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
-        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root)
+        crop = self.spec.get("images", {}).get("crop")
+        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
 
     @cached_property
     def hash(self) -> str:
@@ -191,7 +192,8 @@ def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     keep = select(items, spec.where, "where")
     if not keep.any():
         raise DataError(f"No item of {len(items)} fulfils where = {spec.where}", do="Mend `where`")
-    return items[keep].reset_index(drop=True), notices + more
+    passing = [f"dicom:{name}" for name in tags.PASSING]
+    return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more
 
 
 def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
@@ -212,7 +214,11 @@ def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -
         if ours in _PATHS and ours not in items:
             left.append(pd.Series([_PATHS[ours](names, spec, table.base) for names in items["files"]], dtype=str))
         else:
-            left.append(items[find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")])
+            column = find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")
+            left.append(items[column])
+            if tags.is_hashed(column):
+                secret = identity.values_key(root)
+                rows[theirs] = [identity.value_hash(normalise(cell), secret) for cell in rows[theirs]]
         if ours == "file":
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data import tags
 from sidelight.data.spec import CohortSpec, DeriveSpec
 from sidelight.data.tables import normalise
 from sidelight.errors import ConfigError, DataError, nearest
@@ -20,8 +21,12 @@ _COMPARE = {
 def find_column(items: pd.DataFrame, name: str, place: str) -> str:
     """The column called ``name``, or ``TABLE.name`` where the plain name was taken and only one table has it.
 
+    ``dicom:TAG`` is the column that holds the tag.
+
     :raises DataError: that says where (``place``) and names the nearest column.
     """
+    if name.startswith("dicom:") and name not in items:
+        name = tags.column(name, place)
     dotted = [column for column in items.columns if column.endswith(f".{name}")]
     if name in items and not (name == "group" and dotted):  # a table's own group comes before the one made of levels
         return name

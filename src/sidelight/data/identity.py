@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,23 +42,46 @@ def item_hash(item: str, secret: bytes) -> str:
     return hashlib.blake2b(item.encode(errors="surrogateescape"), key=secret, digest_size=8).hexdigest()
 
 
-def key(cohort: Named) -> bytes:
-    """The cohort's key, 32 bytes: ``.sidelight/key`` in its folder, made on first use for its owner's eyes only.
+def value_hash(value: str, secret: bytes) -> str:
+    """An identifier as 16 hex digits under a key of 32 bytes; blank stays blank."""
+    if not value:
+        return ""
+    data = value.encode(errors="surrogateescape")
+    return hashlib.blake2b(data, key=secret, digest_size=8, person=b"identifier").hexdigest()
 
-    Where the folder cannot be written, and for phantoms, the key is derived from the cohort's hash: names are then
-    stable, but whoever has the data can work them out.
-    """
+
+def key(cohort: Named) -> bytes:
+    """The cohort's key, 32 bytes; see :func:`folder_key`. A phantom's is derived from its hash."""
     if cohort.phantom is None:
-        path = cohort.root / ".sidelight" / "key"
-        with contextlib.suppress(OSError):
-            if not path.exists():
-                if not cohort.root.stat().st_mode & 0o222:
-                    raise PermissionError(f"{cohort.root} is read-only")  # also for root, whom modes do not stop
-                _make(path)
-            secret = path.read_bytes()
-            if len(secret) == 32:
-                return secret
-    return hashlib.sha256(f"sidelight:{cohort.hash}".encode()).digest()
+        return folder_key(cohort.root, lambda: cohort.hash)
+    return _derived(cohort.hash)
+
+
+def values_key(root: Path) -> bytes:
+    """The key of a folder for :func:`value_hash`; where it cannot be written made from the names in the folder."""
+    return folder_key(root, lambda: "\n".join(sorted(path.name for path in root.iterdir())))
+
+
+def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
+    """The key of a folder, 32 bytes: ``.sidelight/key`` in it, made on first use for its owner's eyes only.
+
+    Where the folder cannot be written the key is derived from ``otherwise``: names are then stable, but whoever has the
+    data can work them out.
+    """
+    path = root / ".sidelight" / "key"
+    with contextlib.suppress(OSError):
+        if not path.exists():
+            if not root.stat().st_mode & 0o222:
+                raise PermissionError(f"{root} is read-only")  # also for root, whom modes do not stop
+            _make(path)
+        secret = path.read_bytes()
+        if len(secret) == 32:
+            return secret
+    return _derived(otherwise())
+
+
+def _derived(text: str) -> bytes:
+    return hashlib.sha256(f"sidelight:{text}".encode()).digest()
 
 
 def _make(path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from sidelight.data import identity
 from sidelight.data.container import MARK, split
-from sidelight.data.pattern import SUFFIXES, Found, Pattern, example, find, fitting, natural, parse, walk
+from sidelight.data.pattern import DICOM, SUFFIXES, Found, Pattern, example, find, fitting, natural, parse, walk
 from sidelight.data.spec import RESERVED, CohortSpec
 from sidelight.data.tables import read_table
 from sidelight.errors import ConfigError, DataError, nearest
@@ -41,13 +42,64 @@ def _from_files(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
             **{name: [ones[0].values.get(name, "") for ones in rows.values()] for name in names},
         }
     )
-    if spec.stack and "frames" not in names:
+    if not spec.stack:
+        items, more = _with_headers(root, items, spec)
+        notices += more
+    elif "frames" not in names:
         items["frames"] = [str(len(files)) for files in items["files"]]
     for name, pattern in companions.items():
         items[name], lost = _companions(root, items, pattern, names)
         if lost:
             notices.append(f"{len(lost)} files of [companions] {name} belong to no item, for example {lost[0]!r}")
     return items, notices
+
+
+def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """The items with the columns of their DICOM headers, the slices of one volume as one; others are left alone.
+
+    Where a role wants a tag, files that are not DICOM are left out. Names in braces come before tags.
+    """
+    wanted = _wants_tags(spec)
+    rows = {item: place for place, item in enumerate(items["item"]) if _is_dicom(root, item, wanted)}
+    if not rows:
+        if wanted:
+            raise DataError(f"[roles] wants DICOM tags, and no file of {len(items)} is DICOM", do=example(root))
+        return items, []
+    from sidelight.data.series import dicom_items
+
+    made, notices = dicom_items(root, list(rows), identity.values_key(root))
+    other = [place for place, item in enumerate(items["item"]) if item not in rows]
+    if wanted and other:
+        notices.append(f"{len(other)} files are not DICOM, for example {items['item'][other[0]]!r}: left out")
+        other = []
+    if not made:
+        raise DataError(f"None of {len(rows)} DICOM files is an image", do=". ".join(notices[:3]))
+    first = [min(rows[path] for path in one.files) for one in made]
+    headed = items.iloc[first].assign(
+        files=pd.Series([one.files for one in made], index=items.index[first], dtype=object)
+    )
+    new = [name for name in made[0].columns if name not in items]
+    headed = headed.assign(**{name: [one.columns[name] for one in made] for name in new})
+    both = pd.concat([headed, items.iloc[other]]).sort_index().reset_index(drop=True)
+    return both.fillna(dict.fromkeys(new, "")), notices
+
+
+def _wants_tags(spec: CohortSpec) -> bool:
+    return any(column.startswith("dicom:") for column in spec.roles.values())
+
+
+def _is_dicom(root: Path, path: str, sure: bool = False) -> bool:
+    """By the suffix; a file that has no known one, or may not be what its suffix says, by how it begins."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix[1:] in DICOM or (suffix in SUFFIXES and not sure):
+        return suffix[1:] in DICOM
+    from sidelight.data.read.dicom import is_dicom
+
+    try:
+        with (root / path).open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def _stacks(found: list[Found], frame: str) -> Mapping[str, list[Found]]:
@@ -107,6 +159,7 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     items.insert(0, "item", [os.path.normpath(os.path.join(source.base, cell)) for cell in named[source.path]])
     items.insert(1, "files", pd.Series(files, index=items.index, dtype=object))
     items = items[[bool(paths) for paths in files]].reset_index(drop=True)
+    items = _headed(root, items, _wants_tags(spec))
     twice = items["item"][items["item"].duplicated()]
     if len(twice):
         raise DataError(
@@ -119,6 +172,22 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
         else []
     )
     return items, notices
+
+
+def _headed(root: Path, items: pd.DataFrame, wanted: bool) -> pd.DataFrame:
+    """The items of a table with the columns of their DICOM headers; the slices of a folder in order."""
+    places = [place for place, files in enumerate(items["files"]) if _is_dicom(root, files[0], wanted)]
+    if not places:
+        return items
+    from sidelight.data.series import sorted_slices
+
+    stacks = [items["files"][place] for place in places]
+    found = sorted_slices(root, stacks, identity.values_key(root))
+    made = {place: one for place, one in zip(places, found, strict=True) if one is not None}
+    names = [name for name in next(iter(made.values())).columns if name not in items] if made else []
+    columns = {name: [made[at].columns[name] if at in made else "" for at in range(len(items))] for name in names}
+    files = [made[at].files if at in made else files for at, files in enumerate(items["files"])]
+    return items.assign(files=pd.Series(files, index=items.index, dtype=object), **columns)
 
 
 def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:

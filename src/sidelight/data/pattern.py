@@ -21,8 +21,9 @@ from sidelight.errors import ConfigError, DataError
 
 STILLS = ("bmp", "heic", "heif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 VIDEOS = ("avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
+DICOM = ("dcm", "dicom", "ima")
 ARRAYS = ("h5", "hdf5", "img", "mgh", "mgz", "nii", "nii.gz", "npy", "npz")  # of .img and .hdr the one with the pixels
-SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS + ARRAYS)
+SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS + DICOM + ARRAYS)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from sidelight.config import Settings, build
+from sidelight.data import tags
 from sidelight.errors import ConfigError, nearest
 
 Rule = Literal["error", "first", "latest", "mean"]
@@ -60,6 +61,7 @@ class ImagesSpec(Settings):
     """What the pixels are."""
 
     channels: Literal[1, 3] | None = None
+    crop: Literal["sector"] | None = Field(default=None, description="keep the sector of ultrasound images alone")
 
 
 class MetadataSpec(Settings):
@@ -184,10 +186,12 @@ def _check(spec: CohortSpec, source: str) -> None:
         if role not in (*spec.levels, "view"):
             raise ConfigError(f"Unknown role {role!r} in {source} [roles]", do=nearest(role, [*spec.levels, "view"]))
         if column.startswith("dicom:"):
-            raise ConfigError(
-                f"{source} [roles] {role} = {column!r}: DICOM is not read yet",
-                do="Take the level from the path, a name in braces in `files`, or from a table",
-            )
+            tags.column(column, f"{source} [roles] {role}")
+            if spec.stack:
+                raise ConfigError(
+                    f"{source}: `stack` and {column!r}",
+                    do="Leave `stack` out: headers put the series of DICOM together",
+                )
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
     if "latest" in used and spec.metadata.date is None:

@@ -173,7 +173,7 @@ def test_a_stack_widens_grey_among_colour_and_refuses_two_sizes(tmp_path):
         ("zero.png", b"", r"zero\.png: is empty \(0 bytes\)"),
         ("page.jpg", b"<!DOCTYPE html><p>404", r"page\.jpg: is a web page or XML file"),
         ("a.zip", b"PK\x03\x04....", r"a\.zip: is a ZIP archive"),
-        ("slice", b"\0" * 128 + b"DICM", r"slice: is a DICOM file"),
+        ("slice", b"\0" * 128 + b"DICM", r"slice: is a DICOM file without pixels"),
         ("notes.txt", b"Patient was well", r"notes\.txt: is not an image or video that sidelight knows"),
         ("head.png", b"\x89PNG\r\n\x1a\n", r"head\.png: is truncated or broken"),
     ],

@@ -1,6 +1,7 @@
 """Files -> decoded frames: ``read_files``, whatever the format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import numpy as np
 from sidelight.data.container import MARK, is_volume, split
 from sidelight.data.read.array import read_npy, read_npz
 from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
 from sidelight.data.read.hdf5 import read_hdf5
 from sidelight.data.read.heic import is_heic, read_heic
 from sidelight.data.read.nifti import read_volume
+from sidelight.data.read.sector import crop_sector
 from sidelight.data.read.still import read_image
 from sidelight.data.read.video import read_video
 from sidelight.errors import ReadError
@@ -63,14 +66,16 @@ def read_files(
     channels: int | None = None,
     target: int | None = None,
     root: Path | None = None,
+    crop: str | None = None,
 ) -> Clip:
-    """Decode one item: one file is a still, a video or a volume, several are a stack of frames in this order.
+    """Decode one item: one file is a still, a video, a DICOM file or a volume, several are a stack of frames in this order.
 
     A path may name a member of its file, as ``cases.npz::image``; see ``data/container.py``.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
     :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
+    :param crop: "sector" keeps the ultrasound sector of a frame alone (see ``sector.py``).
     :param root: folder that errors name the files from; without it they give the file name alone.
     :raises ReadError: names the file, what was found and what to do; also for an item whose pixels are all equal.
     """
@@ -79,13 +84,26 @@ def read_files(
             f"read_files was given {len(paths)} files and max_frames = {max_frames}", expected="at least one"
         )
     names = [_name(path, root) for path in paths]
+    target = None if crop else target  # what is left may be much smaller
     if len(paths) == 1:
         clip = _read(paths[0], names[0], max_frames, channels, target)
+    elif is_dicom(_head(paths[0], names[0]), paths[0].suffix.lower()):
+        clip = read_dicom(paths, names, max_frames=max_frames, channels=channels)
     else:
         clip = _stack(paths, names, max_frames, channels, target)
+    if crop == "sector":
+        clip = _cropped(clip, paths[0], names[0])
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
+
+
+def _cropped(clip: Clip, path: Path, name: str) -> Clip:
+    regions = header_regions(path, name) if is_dicom(_head(path, name), path.suffix.lower()) else None
+    frames = crop_sector(clip.frames, regions)
+    if frames is None:
+        raise unreadable(name, "no ultrasound sector is found in it", 'Leave it out, or take crop = "sector" away')
+    return replace(clip, frames=frames)
 
 
 def _name(path: Path, root: Path | None) -> str:
@@ -97,15 +115,13 @@ def _name(path: Path, root: Path | None) -> str:
 
 def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:
     """One file, by what it begins with; the suffix only decides where that does not, as for the bare voxels of ``.img``."""
+    head = _head(path, name)
     plain, member = split(str(path))
     path = Path(plain)
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError as error:
-        raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
     if not head:
         raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
+    if head[128:] == b"DICM":
+        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
     if is_volume(path.name):
         return read_volume(path, name, member=member, max_frames=max_frames, channels=channels)
     if _is_video(head, path.suffix.lower()):
@@ -115,7 +131,9 @@ def _read(path: Path, name: str, max_frames: int, channels: int | None, target: 
     array = _read_array(path, name, head, member, max_frames, channels, target)
     if array is not None:
         return array
-    found = "a DICOM file" if head[128:] == b"DICM" else next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
+    found = next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
+    if not found and is_dicom(head, path.suffix.lower()):
+        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
     raise unreadable(
         name,
         f"is {found}, not an image or video" if found else "is not an image or video that sidelight knows",
@@ -134,6 +152,14 @@ def _read_array(
     if head.startswith(b"\x89HDF"):
         return read_hdf5(path, name, member=member, max_frames=max_frames, channels=channels, target=target)
     return read_heic(path, name, channels=channels) if is_heic(head) else None
+
+
+def _head(path: Path, name: str) -> bytes:
+    try:
+        with Path(split(str(path))[0]).open("rb") as file:
+            return file.read(132)
+    except OSError as error:
+        raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
 
 
 def _is_video(head: bytes, suffix: str) -> bool:

@@ -1,0 +1,144 @@
+"""DICOM files -> items: a file of its own, or the slices of one volume in the order of their positions.
+
+Single-frame CT, MR and PET files of one series (SeriesInstanceUID) are a volume each, apart by size, orientation,
+localizer, and, where a position comes several times, by phase, echo, b-value or acquisition. Every other file is an
+item. Slices are sorted along the normal of their plane; without positions by InstanceNumber, then by name.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidelight.data.headers import PHASES, Header, read_headers
+from sidelight.data.pattern import natural
+
+VOLUMES = ("CT", "MR", "PT")
+PARALLEL = 0.999
+
+
+@dataclass(frozen=True)
+class DicomItem:
+    """One item: its files in order and the columns of its headers."""
+
+    files: tuple[str, ...]
+    columns: dict[str, str]
+
+
+Slice = tuple[str, Header]
+
+
+def dicom_items(root: Path, paths: Sequence[str], secret: bytes) -> tuple[list[DicomItem], list[str]]:
+    """The items among ``paths`` (relative to ``root``), in the order of their first files, and notices.
+
+    :param secret: key of the hashes; see ``identity.values_key``.
+    :raises MissingExtra: where pydicom is not installed.
+    """
+    good, notices = _images(root, paths, secret)
+    groups: dict[tuple[str, ...], list[Slice]] = {}
+    for path, header in good:
+        groups.setdefault(_group(path, header), []).append((path, header))
+    items: list[DicomItem] = []
+    mixed = 0
+    for slices in groups.values():
+        for volume in _parallel(slices):
+            parts, left = _phases(volume)
+            mixed += left
+            items += [_item(part) for part in parts]
+    if mixed:
+        notices.append(
+            f"{mixed} series show positions several times, and no tag tells their volumes apart: each is one item"
+        )
+    order = {path: place for place, path in enumerate(paths)}
+    items.sort(key=lambda item: min(order[path] for path in item.files))
+    return items, notices
+
+
+def sorted_slices(root: Path, stacks: Sequence[Sequence[str]], secret: bytes) -> list[DicomItem | None]:
+    """Each of ``stacks`` as one item, in the order of positions; None where none of its files is a DICOM image."""
+    paths = [path for stack in stacks for path in stack]
+    read = dict(zip(paths, read_headers(root, paths, secret), strict=True))
+    good = [[(path, header) for path in stack if isinstance(header := read[path], Header)] for stack in stacks]
+    return [_item(slices) if slices else None for slices in good]
+
+
+def _images(root: Path, paths: Sequence[str], secret: bytes) -> tuple[list[Slice], list[str]]:
+    """The files that are images, each once, and notices on the others."""
+    good: list[Slice] = []
+    seen: set[str] = set()
+    bad: dict[str, list[str]] = {}
+    for path, header in zip(paths, read_headers(root, paths, secret), strict=True):
+        if isinstance(header, str):
+            bad.setdefault(header, []).append(path)
+        elif header.uid and header.uid in seen:
+            bad.setdefault("a second copy of an image", []).append(path)
+        else:
+            seen.add(header.uid)
+            good.append((path, header))
+    quiet = [path for path in bad.get("no image", []) if Path(path).name.upper() == "DICOMDIR"]
+    notices = []
+    for why, names in bad.items():
+        names = [name for name in names if name not in quiet]
+        if names:
+            notices.append(f"{len(names)} DICOM files are left out, for example {names[0]!r}: {why}")
+    return good, notices
+
+
+def _group(path: str, header: Header) -> tuple[str, ...]:
+    columns = header.columns
+    series = columns["dicom:SeriesInstanceUID"]
+    if header.frames > 1 or columns["modality"] not in VOLUMES or not series:
+        return (path,)
+    return series, columns["rows"], columns["columns"], columns["localizer"]
+
+
+def _parallel(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Slices apart by the orientation of their planes."""
+    stacks: list[list[Slice]] = []
+    for one in slices:
+        for stack in stacks:
+            if _same_plane(one[1], stack[0][1]):
+                stack.append(one)
+                break
+        else:
+            stacks.append([one])
+    return stacks
+
+
+def _same_plane(a: Header, b: Header) -> bool:
+    if a.normal is None or b.normal is None:
+        return a.normal is b.normal
+    return abs(sum(x * y for x, y in zip(a.normal, b.normal, strict=True))) > PARALLEL
+
+
+def _phases(slices: list[Slice]) -> tuple[list[list[Slice]], int]:
+    """Slices apart by what tells repeated positions apart, and how many parts still repeat one."""
+    repeats = _repeats(slices)
+    if repeats == 1:
+        return [slices], 0
+    for place in range(len(PHASES)):
+        parts: dict[str, list[Slice]] = {}
+        for one in slices:
+            parts.setdefault(one[1].phases[place], []).append(one)
+        if 1 < len(parts) <= repeats:  # more values than volumes: it numbers the slices
+            done = [_phases(part) for part in parts.values()]
+            return [volume for volumes, _ in done for volume in volumes], sum(left for _, left in done)
+    return [slices], 1
+
+
+def _repeats(slices: Iterable[Slice]) -> int:
+    """How often the most frequent position comes; 1 where positions are unknown."""
+    counts = Counter(None if h.position is None else round(h.position, 2) for _, h in slices)
+    return 1 if None in counts else max(counts.values())
+
+
+def _item(slices: Sequence[Slice]) -> DicomItem:
+    ordered = sorted(slices, key=lambda one: natural(one[0]))
+    headers = [header for _, header in ordered]
+    if all(header.number is not None for header in headers):
+        ordered.sort(key=lambda one: one[1].number or 0)
+    if all(header.position is not None for header in headers):
+        ordered.sort(key=lambda one: one[1].position or 0.0)
+    first = ordered[0][1]
+    frames = str(len(ordered)) if len(ordered) > 1 else first.columns["frames"]
+    return DicomItem(tuple(path for path, _ in ordered), {**first.columns, "frames": frames})
