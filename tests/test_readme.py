@@ -53,7 +53,7 @@ def test_commands(folder, monkeypatch):
     commands = re.findall(r"^sidelight (?:pretrain|evaluate|embed|export) .*$", README, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
-        words = shlex.split(command)[1:]
+        words = shlex.split(command, comments=True)[1:]
         extra = EXTRA[words[0]]
         flags = [part for key, value in extra.items() for part in ("--set", f"{key}={value}")]
         done = CliRunner().invoke(app, [*words, *flags], catch_exceptions=False)

@@ -68,10 +68,18 @@ def package(encoder: Encoder, format: str, out: Path, origin: Mapping[str, str] 
     encoder = deepcopy(encoder).cpu().float().eval()
     if format == "onnx":
         graph = _graph(encoder)
-        return Package({out: graph}, f'onnxruntime.InferenceSession("{out}")', _run_onnx(encoder, graph))
+        shape = f"[N,{encoder.channels},{encoder.image_size},{encoder.image_size}]"
+        usage = f'onnxruntime.InferenceSession("{out}")  # images: float32 {shape} in [0, 1]'
+        return Package({out: graph}, usage, _run_onnx(encoder, graph))
     network, arguments = _rebuild(encoder)
     weights = _weights(encoder)
-    network.load_state_dict(load(weights))
+    try:
+        network.load_state_dict(load(weights))
+    except RuntimeError as error:
+        raise EncoderError(
+            f"timm's {_architecture(encoder)} is not this network: {' '.join(str(error).split())}",
+            do="Choose onnx, which takes the network as it is",
+        ) from None
     difference = _compare(encoder, lambda images: network((images - encoder.mean) / encoder.std), format)
     config = _config(encoder, arguments)
     contents: tuple[bytes, ...]
@@ -82,6 +90,7 @@ def package(encoder: Encoder, format: str, out: Path, origin: Mapping[str, str] 
         flat = {**config.pop("pretrained_cfg"), **config.pop("model_args"), **config}
         contents = (weights, _json(flat))
         usage = _timm_call(f'"{config["architecture"]}", checkpoint_path="{out}"', arguments)
+        usage += f"  # mean and std are in {paths[1].name}"
     return Package(dict(zip(paths, contents, strict=True)), usage, difference)
 
 
@@ -151,9 +160,9 @@ tags: [timm, transformers, sidelight]
 license: unknown
 ---
 
-# {architecture}, trained with sidelight
+# {architecture}, an image encoder
 
-Turns an image of {channels} channel(s), {size} x {size} pixels, into a vector of {dim} numbers. Learnt without labels.
+Turns an image of {channels} channel(s), {size} x {size} pixels, into a vector of {dim} numbers.
 
 | | |
 |---|---|
