@@ -141,8 +141,8 @@ class Exported:
 
     :ivar path: the file, or the folder.
     :ivar usage: the code that loads it, one line.
-    :ivar difference: the largest difference from the run's own vectors, over their largest entry if that is above 1;
-        None where nothing was there to run it.
+    :ivar difference: the largest difference from the run's own vectors, over their largest entry; None where nothing was
+        there to run it.
     """
 
     path: Path

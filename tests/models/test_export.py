@@ -150,7 +150,8 @@ def test_the_encoder_handed_in_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_what_gives_other_vectors_is_refused(tmp_path: Path) -> None:
     encoder = make("test_resnet", 1)
-    encoder.network.layer1[0].act2 = torch.nn.Identity()  # no weights tell
+    encoder.network.layer1[0].act1 = torch.nn.Identity()  # no weights tell
+    torch.nn.init.ones_(encoder.network.layer1[0].bn2.weight)  # 0 at first, which hides the block
     with pytest.raises(EncoderError, match="gives other vectors"):
         package(encoder, "timm", tmp_path / "e.safetensors")
     encoder.network.more = torch.nn.Linear(2, 2)

@@ -31,8 +31,8 @@ class Package:
 
     :ivar files: contents by path, in the order in which to write them: the last makes the export whole.
     :ivar usage: the code that loads it, one line.
-    :ivar difference: the largest difference from the encoder's vectors, over their largest entry if that is above 1;
-        None where nothing was there to run it (ONNX without onnxruntime).
+    :ivar difference: the largest difference from the encoder's vectors, over their largest entry; None where
+        nothing was there to run it (ONNX without onnxruntime).
     """
 
     files: dict[Path, bytes]
@@ -257,7 +257,7 @@ def _compare(encoder: Encoder, other: Callable[[Tensor], Tensor], format: str) -
     for count in (1, 5):
         images = _images(encoder, count)
         ours, theirs = encoder(images), other(images)
-        difference = (ours - theirs).abs().max() / ours.abs().max().clamp(min=1)
+        difference = (ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-12)
         if not difference <= TOLERANCE:  # also not a number
             raise EncoderError(
                 f"The {format} export of {encoder.name} gives other vectors: they differ by {difference:.1e}",
