@@ -141,6 +141,12 @@ def test_an_export_is_a_start_for_another_encoder_with_its_normalisation(tmp_pat
         assert file.metadata()["format"] == "pt"
 
 
+def test_the_same_encoder_makes_the_same_bytes(tmp_path: Path) -> None:
+    encoder = make("test_resnet", 1)
+    contents = [tuple(package(encoder, "timm", tmp_path / "e.safetensors").files.values()) for _ in range(8)]
+    assert len(set(contents)) == 1
+
+
 def test_the_encoder_handed_in_stays_as_it_is(tmp_path: Path) -> None:
     encoder = make("test_resnet", 1).train().double()
     package(encoder, "timm", tmp_path / "e.safetensors")

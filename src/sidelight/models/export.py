@@ -121,7 +121,11 @@ def _weights(encoder: Encoder) -> bytes:
     """The bare network's tensors. The normalisation goes along, for ``initial`` of another encoder."""
     tensors = {key: value.contiguous() for key, value in encoder.network.state_dict().items()}
     known = {key: encoder.describe()[key] for key in ("mean", "std")}
-    return save(tensors, {"format": "pt", "sidelight": json.dumps(known)})  # transformers asks for the format
+    content = save(tensors, {"format": "pt", "sidelight": json.dumps(known)})  # transformers asks for the format
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # safetensors shuffles it: one file, one hash
+    return content[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(end - 8) + content[end:]
 
 
 def _config(encoder: Encoder, arguments: Mapping[str, Any]) -> dict[str, Any]:
