@@ -16,6 +16,13 @@ TINY = {
     **{"encoder": "resnet10t", "image_size": 32, "batch_size": 8, "steps": 3},
     **{"pairs_per_clip": 1, "device": "cpu", "valid_fraction": 0.0},
 }
+EXTRA = {
+    "pretrain": TINY,
+    "evaluate": {"frames": 2, "seeds": 1, "resamples": 100},
+    "embed": {"frames": 2},
+    "export": {},
+}
+SAYS = {"pretrain": "The run lies in", "evaluate": "AUROC", "embed": "48 vectors", "export": "timm.create_model("}
 
 
 def block(language: str) -> str:
@@ -43,15 +50,15 @@ def folder(tmp_path_factory):
 
 def test_commands(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    commands = re.findall(r"^sidelight (?:pretrain|evaluate) .*$", README, re.MULTILINE)
-    assert len(commands) == 2
+    commands = re.findall(r"^sidelight (?:pretrain|evaluate|embed|export) .*$", README, re.MULTILINE)
+    assert len(commands) == 4
     for command in commands:
-        words = shlex.split(command)[1:]
-        extra = TINY if words[0] == "pretrain" else {"frames": 2, "seeds": 1, "resamples": 100}
+        words = shlex.split(command, comments=True)[1:]
+        extra = EXTRA[words[0]]
         flags = [part for key, value in extra.items() for part in ("--set", f"{key}={value}")]
         done = CliRunner().invoke(app, [*words, *flags], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    assert "AUROC" in done.output
+        assert SAYS[words[0]] in done.output
 
 
 def test_python(folder, monkeypatch):

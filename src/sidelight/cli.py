@@ -31,6 +31,9 @@ Config = Annotated[Path | None, typer.Option("--config", help="TOML file of sett
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
 Cache = Annotated[str | None, typer.Option("--cache", help="folder for decoded pixels (default DATA/.sidelight/cache)")]
 
+Role = Annotated[str, typer.Option("--role", help="which tower of a run")]
+Force = Annotated[bool, typer.Option("--force", help="replace what exists")]
+
 
 def _settings(config: Path | None, flags: list[str] | None, **given: Any) -> dict[str, Any]:
     from sidelight.config import load_toml, merge, parse_flags
@@ -144,6 +147,53 @@ def study(
     settings = _settings(None, flags, data=data, preset=preset, cache=cache)
     results = run_study(file, size=size, out=out, **settings)
     typer.echo(f"{len(results.results)} numbers; the report lies in {results.folder / 'report.html'}")
+
+
+@app.command()
+def embed(
+    encoder: Annotated[
+        str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="the Parquet file")],
+    frames: Annotated[int | None, typer.Option("--frames", help="frames of a clip that are averaged; 8")] = None,
+    role: Role = "image",
+    random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
+    force: Force = False,
+    preset: Preset = None,
+    flags: Set = None,
+    cache: Cache = None,
+) -> None:
+    """One vector per item, in a Parquet file that names items, patients and every level by hash."""
+    from sidelight.delivery import embed as run_embed
+
+    settings = _settings(None, flags, frames=frames, cache=cache)
+    table = run_embed(encoder, data, out, preset=preset, role=role, random=random, force=force, **settings)
+    typer.echo(f"{len(table)} vectors of {table.attrs['dim']} numbers lie in {out}")
+    if table.attrs["unreadable"]:
+        typer.echo(f"{table.attrs['unreadable']} items could not be read and are left out")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="a finished run, or a tower's safetensors file")],
+    format: Annotated[str, typer.Option("--format", help="timm, hf or onnx")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="file (timm, onnx) or folder (hf); default is named after the run")
+    ] = None,
+    role: Role = "image",
+    force: Force = False,
+) -> None:
+    """The encoder for timm, Hugging Face or ONNX, checked to give the same vectors."""
+    from sidelight.delivery import default_name
+    from sidelight.delivery import export as run_export
+
+    done = run_export(run, format, out or default_name(run, format), role=role, force=force)
+    typer.echo(f"The encoder lies in {done.path}; load it with: {done.usage}")
+    if done.difference is None:
+        typer.echo("It was not run: pip install onnxruntime, then export again, compares its vectors")
+    else:
+        typer.echo(f"Loaded again, its vectors differ by at most {done.difference:.1e}")
 
 
 @app.command()

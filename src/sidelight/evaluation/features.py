@@ -1,10 +1,14 @@
 """A frozen encoder reads each image once; heads, folds and label counts train on the stored vectors (DESIGN 9)."""
 
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
 
 from sidelight.config import digest
@@ -31,16 +35,18 @@ def embed_items(
     """Mean vector of each item over at most ``frames`` of its frames.
 
     :param folder: where vectors are kept, under a name of (weights, pre-processing, data, frames); read back if there.
+    :param quiet: no bar; else one on stderr once two seconds have passed.
     :return: float32 ``[len(pixels), encoder.dim]``, in the order of ``pixels.index``.
     """
-    key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, frames])
+    order = pixels.index["item"].tolist()  # the hash of the pixels does not depend on it, the rows below do
+    key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, frames, order])
     stored = folder / f"{key}.safetensors" if folder is not None else None
     if stored is not None and stored.is_file():
         return load_file(stored)["vectors"]
     rows = [(row, at) for row in range(len(pixels)) for at in spaced(pixels.frames_of(row), frames)]
     sums = np.zeros((len(pixels), encoder.dim), dtype=np.float64)
     counts = np.zeros(len(pixels), dtype=np.int64)
-    for start in track(range(0, len(rows), batch), description="embedding", disable=quiet, transient=True):
+    for start in _watched(range(0, len(rows), batch), quiet):
         part = rows[start : start + batch]
         owners = [row for row, _ in part]
         vectors = encoder.embed(torch.from_numpy(pixels.batch(owners, [at for _, at in part]))).cpu().numpy()
@@ -53,6 +59,19 @@ def embed_items(
         save_file({"vectors": vectors}, partial)
         partial.replace(stored)
     return vectors
+
+
+def _watched(starts: range, quiet: bool) -> Iterator[int]:
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        bar = None
+        for done, start in enumerate(starts):
+            if bar is None and not quiet and time.monotonic() - began > 2:
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                task = bar.add_task("embedding", total=len(starts))
+            if bar is not None:
+                bar.update(task, completed=done)
+            yield start
 
 
 def pool_units(vectors: np.ndarray, items: list[list[int]]) -> np.ndarray:
