@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from sidelight import __version__
-from sidelight.api import open_pixels
 from sidelight.config import Settings, build, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
@@ -24,6 +23,7 @@ from sidelight.evaluation.features import embed_items
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.export import SUFFIXES, package, places
 from sidelight.models.image import Encoder, load_encoder, weights_hash
+from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
 from sidelight.train.files import replacing
 from sidelight.train.run import Run

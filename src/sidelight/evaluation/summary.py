@@ -140,17 +140,20 @@ def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
     """Out-of-fold scores at all labels, calibrated by a map fitted on the *other* folds' scores, with its threshold.
 
     So the calibrated numbers are of units that neither the head nor the map had seen, as the saved model's next units are.
+    Scores of an external test (fold -1) get the map and the threshold of the cohort that trained: nothing is refitted.
     :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
         class: above the other folds' threshold where there are two classes, else the most probable).
     """
     rows = scores[scores["all_labels"] & (scores["step"] == "selected") & (scores["protocol"] != TEST_SELECTED)]
     columns = [name for name in rows.columns if name.startswith("p") and name[1:].isdigit()]
     parts = []
-    for _, part in rows.groupby([*KEYS, "seed"]):
+    for (encoder, task, protocol, _, seed), part in rows.groupby([*KEYS, "seed"]):
         used = [name for name in columns if part[name].notna().any()]
+        same = rows[(rows["encoder"] == encoder) & (rows["protocol"] == protocol) & (rows["seed"] == seed)]
+        at_home = same[(same["fold"] >= 0) & [str(task).startswith(f"{one} on ") for one in same["task"]]]
         for fold in part["fold"].unique():
             own = part["fold"] == fold
-            parts.append(_calibrated(part[own].copy(), part[~own], used))
+            parts.append(_calibrated(part[own].copy(), at_home if fold < 0 else part[~own], used))
     return pd.concat(parts, ignore_index=True) if parts else rows.assign(called=0)
 
 

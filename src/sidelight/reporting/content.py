@@ -9,7 +9,7 @@ Rows that were selected on the test split are refused by headlines, figures and 
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ DIFFERENCES = (
     *("low", "high", "p", "p_holm", "groups"),
 )
 EFFICIENCY = ("task", "protocol", "metric", "encoder", "rival", "labels", "factor", "low", "high")
+SUBGROUPS = (
+    *("encoder", "task", "protocol", "column", "subgroup"),
+    *("units", "groups", "metric", "value", "low", "high", "note"),
+)
 _BASELINE = re.compile(r"\b(random|scratch|imagenet|given|no weights|(?<!self-)supervised)\b", re.IGNORECASE)
 
 
@@ -70,6 +74,8 @@ class Content:
     efficiency: pd.DataFrame
     confusion: list[dict[str, Any]]
     study: dict[str, Any]
+    subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reliability: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -204,6 +210,8 @@ def load(folder: Path) -> Content:
         efficiency=_table(folder / "efficiency.parquet", EFFICIENCY),
         confusion=[entry for entry in _json(folder / "confusion.json", []) if entry.get("protocol") not in chosen],
         study=_json(folder / "study.json", {}),
+        subgroups=_table(folder / "subgroups.parquet", SUBGROUPS),
+        reliability=_json(folder / "reliability.json", []),
     )
 
 

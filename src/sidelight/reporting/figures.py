@@ -294,6 +294,22 @@ def lines_svg(
     return svg(draw, size=(3.9, 2.5), label=label)
 
 
+def reliability_svg(curves: dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]], *, label: str) -> str:
+    """Reliability curves by name: stated probabilities, observed shares and units of each bin."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=GREYS[1], linewidth=1, linestyle=(0, (2, 2)))
+        for index, (name, (stated, observed, units)) in enumerate(curves.items()):
+            size = 12 + 60 * np.asarray(units, float) / max(units)
+            axes.plot(stated, observed, color=COLOURS[index], linewidth=1.2, label=name)
+            axes.scatter(stated, observed, s=size, color=COLOURS[index], alpha=0.8, linewidths=0)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", ylabel="observed share")
+        axes.set_aspect("equal")
+        axes.legend(frameon=False, loc="upper left", borderpad=0.2, handlelength=1.4)
+
+    return svg(draw, size=(3.1, 3.0), label=label)
+
+
 def histogram_svg(weight: np.ndarray, *, label: str) -> str:
     """Pair weights [N] as shares per bin, with their median."""
 

@@ -7,6 +7,10 @@ METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "ece, calibrated": "ECE, calibrated",
+    "brier, calibrated": "Brier score, calibrated",
 }
 
 

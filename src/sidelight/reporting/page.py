@@ -5,7 +5,7 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.reporting import html, tables
+from sidelight.reporting import html, tables, trust
 from sidelight.reporting.answer import answer, not_shown
 from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
@@ -60,6 +60,8 @@ def _tables(content: Content) -> list[str]:
         rows = content.differences[content.differences["task"] == task]
         parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))
         parts += [tables.confusion_table(entry).markdown() for entry in confusion]
+        rows = content.honest[(content.honest["task"] == task) & content.honest["all_labels"].astype(bool)]
+        parts.append(_folded("Calibration and decisions", trust.calibration_table(rows)))
     parts.append("## All numbers")
     for task in content.tasks:
         parts.append(_folded(content.task_title(task), tables.results(content.honest[content.honest["task"] == task])))

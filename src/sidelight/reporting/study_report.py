@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.reporting import html, tables
+from sidelight.reporting import html, tables, trust
 from sidelight.reporting.answer import answer, factor_interval, not_shown
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
@@ -23,6 +23,8 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
             _confusion(content),
             intro="Pooled over folds, summed over seeds; shade and per cent by true class.",
         ),
+        html.section("Calibration and decisions", *trust.calibration(content), intro=trust.INTRO),
+        html.section("Subgroups", *trust.subgroups(content), intro=trust.SUBGROUPS),
         html.section("Published numbers", *_published(content), intro=_PUBLISHED),
         *_runs(content),
         html.section("All numbers", *_everything(content), intro=_EVERYTHING),
