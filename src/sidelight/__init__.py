@@ -13,6 +13,7 @@ _PUBLIC = {
     "Results": "sidelight.evaluation.results",
     "Run": "sidelight.train.run",
     "SidelightError": "sidelight.errors",
+    "check": "sidelight.checking",
     "evaluate": "sidelight.api",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",

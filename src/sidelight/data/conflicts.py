@@ -27,8 +27,8 @@ def column_conflicts(items: pd.DataFrame, spec: CohortSpec) -> list[Finding]:
         columns = [find_column(items, name, f"[metadata] {level}") for name in names]
         cells = items[columns].apply(lambda column: column.map(normalise))
         cells = cells.mask(cells.isin(["", *blanks]))
-        torn = cells.groupby(keys).nunique() > 1
-        gaps = (cells.fillna("").groupby(keys).nunique() > 1) & ~torn
+        torn = cells.groupby(keys).nunique().gt(1)
+        gaps = cells.fillna("").groupby(keys).nunique().gt(1) & ~torn
         rules = dict(zip(columns, map(spec.metadata.rule, names), strict=True))
         found += _level(level, torn, gaps, rules)
     return found
@@ -77,7 +77,7 @@ def label_conflicts(cohort: Labelled, task: Task) -> list[Finding]:
     torn = pd.Series(False, index=np.unique(keys.to_numpy()))
     for name in task.label:
         codes = items[name].map(normalise).map(task.codes)
-        differ = codes.mask(codes == LEFT_OUT).groupby(keys).nunique() > 1
+        differ = codes.mask(codes == LEFT_OUT).groupby(keys).nunique().gt(1)
         torn |= differ.reindex(torn.index, fill_value=False)
     if not torn.any():
         return []

@@ -4,8 +4,8 @@ import re
 
 import pandas as pd
 
-from sidelight.data.columns import unit_keys
 from sidelight.data.cohort import Cohort
+from sidelight.data.columns import unit_keys
 from sidelight.data.finding import Finding, some
 
 NAMED = re.compile(
@@ -13,7 +13,8 @@ NAMED = re.compile(
 )
 """What a column is called that holds ids."""
 SOURCE = re.compile(
-    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine)", re.I
+    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine)",
+    re.I,
 )
 MOST_SOURCES, LEAST_PER_SOURCE = 50, 5
 MOST_REPEATED = 0.5
@@ -68,7 +69,9 @@ def _spanning(items: pd.DataFrame, name: str) -> list[str]:
 
 
 def _ungrouped(cohort: Cohort) -> Finding:
-    what = "No level says which items belong to one patient: splits and intervals take every item for a patient of its own"
+    what = (
+        "No level says which items belong to one patient: splits and intervals take every item for a patient of its own"
+    )
     return Finding("ids", "warning", f"{what}. Name what there is: levels = [...]", {"items": len(cohort.items)})
 
 

@@ -70,7 +70,9 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
         kept = np.flatnonzero((column != "").to_numpy())
         return pd.DataFrame({"position": kept, "side": column.to_numpy()[kept]})
     content = split if isinstance(split, Mapping) else _json(Path(split))
-    wanted = pd.DataFrame([(str(name), side) for side, names in content.items() for name in names], columns=["name", "side"])
+    wanted = pd.DataFrame(
+        [(str(name), side) for side, names in content.items() for name in names], columns=["name", "side"]
+    )
     best = max(_spellings(cohort), key=lambda names: len(set(names) & set(wanted["name"])))
     here = pd.DataFrame({"name": best, "position": range(len(best))}).merge(wanted.drop_duplicates(), on="name")
     if here.empty:
@@ -126,18 +128,21 @@ def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = No
         found += _crossing(items[name], placed, name, "warning")
     left = len(items) - placed["position"].nunique()
     if left:
-        found.append(Finding("leak", "note", f"{left} of {len(items)} items are on no side of the split", {"items": left}))
+        found.append(
+            Finding("leak", "note", f"{left} of {len(items)} items are on no side of the split", {"items": left})
+        )
     return found
 
 
 def _crossing(keys: "pd.Series[str]", placed: pd.DataFrame, name: str, severity: Any) -> list[Finding]:
     own = pd.Series(keys.to_numpy()[placed["position"]], name="key")
     table = pd.DataFrame({"key": own, "side": placed["side"].to_numpy()})
-    many = table[table["key"] != ""].groupby("key")["side"].agg(lambda sides: tuple(sorted(set(sides))))
-    torn = many[many.map(len) > 1]
+    held = table[table["key"] != ""].groupby("key")["side"]
+    many = held.agg(lambda sides: " and ".join(sorted(set(sides))))
+    torn = many[held.nunique().gt(1)]
     if torn.empty:
         return []
-    which = torn.map(" and ".join).value_counts()
+    which = torn.value_counts()
     where = ", ".join(f"{count} on {sides}" for sides, count in which.items())
     text = f"{len(torn)} of {len(many)} {'values of ' if severity == 'warning' else 'units of '}{name!r} "
     numbers = {"level": name, "units": len(many), "leaks": len(torn)}

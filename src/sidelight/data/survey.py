@@ -16,7 +16,8 @@ from sidelight.data.pixels import Pixels
 from sidelight.data.read.still import FORMATS
 from sidelight.errors import ReadError
 
-MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("RGB", 8), "RGBA": ("RGBA", 8)}
+MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("colour", 8)}
+MODES |= {"RGBA": ("colour with alpha", 8), "P": ("palette", 8)}
 FAULTS = {"all pixels are equal": "constant", "is empty": "empty", "truncated or broken": "truncated or broken"}
 
 
@@ -94,7 +95,9 @@ def _mixed(seen: pd.DataFrame) -> list[Finding]:
     sizes = known.groupby(["width", "height"]).size()
     if len(sizes) > 1:
         area = known["width"] * known["height"]
-        small, large = (f"{known['width'][at]} x {known['height'][at]}" for at in (area.idxmin(), area.idxmax()))
+        small, large = (
+            f"{known['width'].iloc[at]} x {known['height'].iloc[at]}" for at in (int(area.argmin()), int(area.argmax()))
+        )
         text = f"Images come in {len(sizes)} sizes, {small} to {large}; all are squashed to one square"
         found.append(Finding("mixed", "note", text, {"what": "size", "kinds": len(sizes)}))
     for what, name in (("channels", "channels"), ("bit depths", "bits")):

@@ -201,7 +201,9 @@ def _recorded(
     rows = table.assign(**{_GLUE: theirs})[theirs.isin(wanted)].drop_duplicates()
     torn = rows[_GLUE][rows[_GLUE].duplicated()].drop_duplicates()
     if len(torn):
-        what = f"{name} has several rows that differ for {len(torn)} of {len(wanted & known)} keys: join by a further key"
+        what = (
+            f"{name} has several rows that differ for {len(torn)} of {len(wanted & known)} keys: join by a further key"
+        )
         numbers = {"table": name, "keys": len(wanted & known), "repeated": len(torn)}
         record.findings.append(Finding("table", "error", what, numbers, some(map(_show, torn))))
     first = ~theirs.duplicated()

@@ -94,7 +94,7 @@ def _columns(cohort: Cohort) -> list[str]:
         for name, column in cohort.items.items()
         if name not in taken
         and all(isinstance(cell, str) for cell in column)
-        and 1 < column.nunique()
+        and len(column.unique()) > 1
         and not any(column.equals(level) for level in levels)
     ]
 
@@ -141,7 +141,7 @@ def _column(question: Question, cohort: Cohort, names: list[str]) -> list[Findin
         codes, kinds = pd.factorize(cells)
         if len(kinds) < 2:
             return []
-        scores, rules = looked_up(codes, part.labels, folds), _rules(codes, [repr(str(kind)) for kind in kinds], part)
+        scores, rules = looked_up(codes, part.labels, folds), _rules(codes, [str(kind) for kind in kinds], part)
         if _recodes(codes, part):
             return [_recoding(part, names)]
     kind = "source" if source else "shortcut"
@@ -155,7 +155,7 @@ def _column(question: Question, cohort: Cohort, names: list[str]) -> list[Findin
 def _recodes(codes: Array, part: Question) -> bool:
     """Whether each of few values goes with one class, in several groups on average."""
     held = pd.Series(part.groups).groupby(codes).nunique()
-    return held.mean() >= 5 and bool((pd.Series(part.labels).groupby(codes).nunique() == 1).all())
+    return held.mean() >= 5 and bool(pd.Series(part.labels).groupby(codes).nunique().eq(1).all())
 
 
 def _recoding(part: Question, names: list[str]) -> Finding:
@@ -174,10 +174,10 @@ def _rules(codes: Array, names: list[str], part: Question) -> list[dict[str, Any
         draws, present = rows["group"].nunique(), set(rows["label"])
         if len(rows) < LEAST_SHARE * everything:
             continue
-        fact = {"value": names[int(str(value))].strip("'"), "units": len(rows), "groups": int(draws)}
+        fact = {"value": names[int(str(value))], "units": len(rows), "groups": int(draws)}
         absent = [c for c in range(len(part.classes)) if c not in present and (1 - held[c]) ** draws < CHANCE]
-        if len(present) == 1 and held[[*present][0]] ** draws < CHANCE:
-            found.append({**fact, "always": part.classes[[*present][0]]})
+        if len(present) == 1 and held[next(iter(present))] ** draws < CHANCE:
+            found.append({**fact, "always": part.classes[next(iter(present))]})
         elif absent:
             found.append({**fact, "never": [part.classes[c] for c in absent]})
     return sorted(found, key=lambda rule: -int(rule["units"]))
@@ -185,7 +185,8 @@ def _rules(codes: Array, names: list[str], part: Question) -> list[dict[str, Any
 
 def _say(rule: Mapping[str, Any]) -> str:
     what = f"always {rule['always']!r}" if "always" in rule else f"never {listed(rule['never'])}"
-    return f"{rule['value']!r} ({rule['units']} units) is {what}"
+    value = rule["value"] if "columns" in rule else repr(rule["value"])
+    return f"{value} ({rule['units']} units) is {what}"
 
 
 def _finding(
@@ -223,7 +224,7 @@ def _blanks(question: Question, table: pd.DataFrame) -> list[Finding]:
         return []
     folds = folds_of(question.labels, question.groups)
     scores = branched(empty.to_numpy(dtype=np.float64), question.labels, folds)
-    rules = []
+    rules: list[dict[str, Any]] = []
     for names in sorted(_same(empty), key=lambda names: int(empty[names[0]].sum())):
         codes = empty[names[0]].to_numpy().astype(np.int64)
         also = [str(name) for name in empty if empty[name][codes == 1].all()]
@@ -246,7 +247,7 @@ def _sources(question: Question, properties: pd.DataFrame, *, skip: bool) -> lis
     parts: dict[str, list[str]] = {"image size": ["width", "height"]}
     parts |= {str(name): [str(name)] for name in properties if name not in ("width", "height")}
     for name, columns in parts.items():
-        if name == "folder" and skip or not set(columns) <= set(properties):
+        if (name == "folder" and skip) or not set(columns) <= set(properties):
             continue
         cells = pd.concat([_of_units(properties[column], question) for column in columns], axis=1)
         found += _property(question, name, cells)
@@ -269,7 +270,9 @@ def _property(question: Question, name: str, cells: pd.DataFrame) -> list[Findin
     else:
         model, (values, kinds) = looked_up, pd.factorize(known.iloc[:, 0])
         # a folder or device tag may identify: a rule names it by number
-        names = [f"{name} {place + 1}" if name in ("folder", "device") else str(kind) for place, kind in enumerate(kinds)]
+        names = [
+            f"{name} {place + 1}" if name in ("folder", "device") else str(kind) for place, kind in enumerate(kinds)
+        ]
         rules = _rules(values, names, part)
     found = strength(model(values, part.labels, folds), part.labels, part.groups, LIMIT)
     most: Severity = "note" if name in CONTENT else "warning"
