@@ -100,7 +100,7 @@ class Cohort:
             levels=spec.levels,
             channels=spec.images.channels,
             spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-            notices=(*notices, *described),
+            notices=(*notices, *(described if record is None else ())),
         )
         return _with_tasks(cohort, spec, record)
 

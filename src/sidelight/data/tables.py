@@ -177,7 +177,7 @@ def join(
             do="Join by a further key, or keep one row per key",
         )
     joined = rows.set_index(_GLUE).reindex(ours.to_numpy()).set_axis(items.index).fillna("")
-    return _beside(items, joined, name, _loose(ours, theirs, name))
+    return _beside(items, joined, name, _loose(ours, theirs, name) if record is None else [])
 
 
 def _recorded(

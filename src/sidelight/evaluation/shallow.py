@@ -54,6 +54,8 @@ def branched(features: Floats, labels: Array, folds: Array) -> Floats:
     scores = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in range(folds.max() + 1):
         test = folds == fold
+        if not test.any() or test.all():
+            continue
         leaf = max(LEAST_LEAF, int((~test).sum()) // 50)
         tree = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=leaf, random_state=0)
         tree.fit(features[~test], labels[~test])
@@ -69,9 +71,9 @@ def enough(labels: Array, groups: Array) -> NDArray[np.bool_]:
     return np.zeros_like(keep) if few else keep
 
 
-def strength(scores: Floats, labels: Array, groups: Array, limit: float) -> Interval:
+def strength(scores: Floats, labels: Array, groups: Array, limit: float, level: float = 0.95) -> Interval:
     """AUROC (macro of one against the rest) with its interval by group; without interval where it is below ``limit``."""
     value = float(auroc(labels, scores))
     if not value >= limit:
         return Interval(value, np.nan, np.nan, "none", len(np.unique(groups)), 0, False)
-    return clustered_interval(labels, scores, groups, auroc, resamples=RESAMPLES)
+    return clustered_interval(labels, scores, groups, auroc, level=level, resamples=RESAMPLES)

@@ -1,12 +1,13 @@
 """What predicts a label without looking at the image: a column, a pattern of blank cells, the source of a file.
 
-A finding needs two things, so that small data raise no false alarm: an out-of-fold AUROC of at least ``LIMIT`` whose
-interval by patient stays above ``LOWEST``; or a value that never (or always) goes with a class though so clean an
-absence would come up by chance less than once in ``1 / CHANCE`` times.
+So that small data raise no false alarm, a finding needs an out-of-fold AUROC of at least ``LIMIT`` whose 95 % interval
+by patient stays above ``LOWEST``, and above 1/2 at the level that so many columns ask for (Bonferroni; columns that name
+a source are few and suspect, and spared this). Or it needs a value that never, or always, goes with a class, where so
+clean a rule would come up by chance with a probability below ``CHANCE``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 
 from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Finding, Severity, listed
-from sidelight.data.ids import is_source
+from sidelight.data.ids import id_columns, is_source
 from sidelight.data.task import LEFT_OUT, Task, units
 from sidelight.evaluation.shallow import Array, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
@@ -36,13 +37,21 @@ class Question:
     classes: tuple[str, ...]
     labels: Array
     groups: Array
+    folds: Array
     items: list[list[int]]
 
     def only(self, keep: Array) -> "Question":
         """The units ``keep`` [N], classes numbered anew without gaps."""
         present, labels = np.unique(self.labels[keep], return_inverse=True)
         names = tuple(self.classes[code] for code in present)
-        return Question(self.name, names, labels, self.groups[keep], [self.items[at] for at in np.flatnonzero(keep)])
+        return Question(
+            self.name,
+            names,
+            labels,
+            self.groups[keep],
+            self.folds[keep],
+            [self.items[at] for at in np.flatnonzero(keep)],
+        )
 
 
 def questions(cohort: Cohort, task: Task) -> Iterator[Question]:
@@ -56,10 +65,11 @@ def questions(cohort: Cohort, task: Task) -> Iterator[Question]:
     for name, labels in columns.items():
         classes = ("no", "yes") if task.kind == "multilabel" else task.classes
         labels = labels.astype(np.int64)
-        known = Question(name, classes, labels, groups, items).only(labels != LEFT_OUT)
+        known = Question(name, classes, labels, groups, np.zeros_like(labels), items).only(labels != LEFT_OUT)
         keep = enough(known.labels, known.groups)
         if keep.any():
-            yield known.only(keep)
+            part = known.only(keep)
+            yield replace(part, folds=folds_of(part.labels, part.groups))
 
 
 def shortcuts(cohort: Cohort, task: str, properties: pd.DataFrame | None = None) -> list[Finding]:
@@ -71,10 +81,11 @@ def shortcuts(cohort: Cohort, task: str, properties: pd.DataFrame | None = None)
     chosen = cohort.tasks[task]
     found: list[Finding] = []
     for question in questions(cohort, chosen):
-        columns = _columns(cohort)
-        for names in _same(cohort.items[columns]):
-            found += _column(question, cohort, names)
-        found += _blanks(question, cohort.items[columns])
+        cells = _of_units(cohort.items[_columns(cohort)], question)
+        together = _same(cells)
+        for names in together:
+            found += _column(question, cohort, names, cells[names[0]], len(together))
+        found += _blanks(question, cells.isna())
         if properties is not None:
             found += _sources(question, properties, skip=_says_the_path(cohort, chosen))
     return found
@@ -87,7 +98,7 @@ def _columns(cohort: Cohort) -> list[str]:
     labels = {name for task in cohort.tasks.values() for name in task.label}
     derived = {name: rule["from"] for name, rule in cohort.spec.get("derive", {}).items()}
     roots = labels | {derived[name] for name in labels if name in derived}
-    taken = {"item", "files", "group", *cohort.levels, *roots}
+    taken = {"item", "files", "group", *cohort.levels, *roots, *id_columns(cohort)}
     levels = [cohort.items[level] for level in cohort.levels]
     return [
         str(name)
@@ -103,7 +114,7 @@ def _same(table: pd.DataFrame) -> list[list[str]]:
     """Columns with equal cells, together."""
     sets: dict[tuple[int, ...], list[str]] = {}
     for name, column in table.items():
-        sets.setdefault(tuple(pd.factorize(column)[0].tolist()), []).append(str(name))
+        sets.setdefault(tuple(pd.factorize(column, use_na_sentinel=True)[0].tolist()), []).append(str(name))
     return list(sets.values())
 
 
@@ -115,17 +126,18 @@ def _says_the_path(cohort: Cohort, task: Task) -> bool:
     return any(f"{{{name}{end}" in pattern for name in names for pattern in files for end in "}:")
 
 
-def _of_units(column: "pd.Series[Any]", question: Question) -> "pd.Series[Any]":
-    """The first value of each unit that is known, [N]; NaN where none is."""
+def _of_units(table: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """The first value of each unit that is known, [N, columns]; NaN where none is."""
     owner = np.repeat(np.arange(len(question.items)), [len(at) for at in question.items])
-    cells = column.iloc[[place for at in question.items for place in at]]
-    known = cells.mask(cells == (0 if pd.api.types.is_numeric_dtype(cells) else ""))
-    return known.groupby(owner).first().reindex(range(len(question.items)))
+    cells = table.iloc[[place for at in question.items for place in at]]
+    known = cells.apply(lambda column: column.mask(column == (0 if pd.api.types.is_numeric_dtype(column) else "")))
+    return pd.DataFrame(known.groupby(owner).first().reindex(range(len(question.items))))
 
 
-def _column(question: Question, cohort: Cohort, names: list[str]) -> list[Finding]:
-    """One column (``names``: it and its copies), judged on the units that have a value."""
-    values = _of_units(cohort.items[names[0]], question)
+def _column(
+    question: Question, cohort: Cohort, names: list[str], values: "pd.Series[str]", columns: int
+) -> list[Finding]:
+    """One of several ``columns`` (``names``: it and its copies), judged on the units that have a value."""
     keep = values.notna().to_numpy(copy=True)
     if keep.any():
         keep[keep] = enough(question.labels[keep], question.groups[keep])
@@ -133,15 +145,14 @@ def _column(question: Question, cohort: Cohort, names: list[str]) -> list[Findin
         return []
     part, cells = question.only(keep), values[keep]
     numbers = pd.to_numeric(cells, errors="coerce")
-    folds = folds_of(part.labels, part.groups)
     source = is_source(cohort.items[names[0]])
     if numbers.notna().all() and numbers.nunique() > NUMBERS and not source:
-        scores, rules = branched(numbers.to_numpy(dtype=np.float64)[:, None], part.labels, folds), []
+        scores, rules = branched(numbers.to_numpy(dtype=np.float64)[:, None], part.labels, part.folds), []
     else:
         codes, kinds = pd.factorize(cells)
         if len(kinds) < 2:
             return []
-        scores, rules = looked_up(codes, part.labels, folds), _rules(codes, [str(kind) for kind in kinds], part)
+        scores, rules = looked_up(codes, part.labels, part.folds), _rules(codes, [str(kind) for kind in kinds], part)
         if _recodes(codes, part):
             return [_recoding(part, names)]
     kind = "source" if source else "shortcut"
@@ -149,7 +160,17 @@ def _column(question: Question, cohort: Cohort, names: list[str]) -> list[Findin
     declared = [name for columns in cohort.spec.get("metadata", {}).get("columns", {}).values() for name in columns]
     note = "; it is declared as metadata, from which methods learn" if set(names) & set(declared) else ""
     numbers_of = {"column": names[0], "copies": names[1:], "filled": int(keep.sum())}
-    return _finding(kind, subject, part, strength(scores, part.labels, part.groups, LIMIT), rules, numbers_of, note)
+    found = _strength(scores, part, 1 if source else columns)
+    return _finding(kind, subject, part, found, rules, numbers_of, note)
+
+
+def _strength(scores: Array, part: Question, asked: int = 1) -> Interval | None:
+    """AUROC with its 95 % interval if it is strong enough, given that ``asked`` columns were tried; else None."""
+    found = strength(scores, part.labels, part.groups, LIMIT)
+    if not (found.value >= LIMIT and found.low >= LOWEST):
+        return None
+    strict = strength(scores, part.labels, part.groups, LIMIT, 1 - 0.05 / asked)
+    return found if strict.low > 0.5 else None
 
 
 def _recodes(codes: Array, part: Question) -> bool:
@@ -193,37 +214,34 @@ def _finding(
     kind: str,
     subject: str,
     part: Question,
-    found: Interval,
+    found: Interval | None,
     rules: list[dict[str, Any]],
     numbers: dict[str, Any],
     note: str = "",
     most: Severity = "warning",
 ) -> list[Finding]:
     """The finding if there is one: strong enough, or a clean rule. A rule that excludes one class of many is a note."""
-    strong = found.value >= LIMIT and found.low >= LOWEST
-    if not strong and not rules:
+    if found is None and not rules:
         return []
     said = []
-    if strong:
+    if found is not None:
         said.append(f"predicts {part.name!r} with AUROC {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]")
     if rules:
         more = f" and {len(rules) - 3} more such values" if len(rules) > 3 else ""
-        said.append((f"tells of {part.name!r}: " if not strong else "") + ", ".join(map(_say, rules[:3])) + more)
-    facts = {"task": part.name, **numbers, "auroc": round(found.value, 4), "units": len(part.labels), "rules": rules}
-    if strong:
-        facts |= {"low": round(found.low, 4), "high": round(found.high, 4), "groups": found.groups}
-    severity: Severity = most if strong or any("always" in rule for rule in rules) else "note"
+        said.append((f"tells of {part.name!r}: " if found is None else "") + ", ".join(map(_say, rules[:3])) + more)
+    facts = {"task": part.name, **numbers, "units": len(part.labels), "rules": rules}
+    if found is not None:
+        facts |= {name: round(getattr(found, name), 4) for name in ("value", "low", "high")} | {"groups": found.groups}
+    severity: Severity = most if found is not None or any("always" in rule for rule in rules) else "note"
     return [Finding(kind, severity, f"{subject} {'; '.join(said)}{note}", facts)]
 
 
-def _blanks(question: Question, table: pd.DataFrame) -> list[Finding]:
-    """Which cells are blank, over all columns at once."""
-    empty = pd.DataFrame({name: _of_units(table[name], question).isna() for name in table})
+def _blanks(question: Question, empty: pd.DataFrame) -> list[Finding]:
+    """Which cells are blank, over all columns at once: bool [N, columns]."""
     empty = empty.loc[:, empty.any() & ~empty.all()]
     if empty.empty:
         return []
-    folds = folds_of(question.labels, question.groups)
-    scores = branched(empty.to_numpy(dtype=np.float64), question.labels, folds)
+    scores = branched(empty.to_numpy(dtype=np.float64), question.labels, question.folds)
     rules: list[dict[str, Any]] = []
     for names in sorted(_same(empty), key=lambda names: int(empty[names[0]].sum())):
         codes = empty[names[0]].to_numpy().astype(np.int64)
@@ -233,7 +251,7 @@ def _blanks(question: Question, table: pd.DataFrame) -> list[Finding]:
         own = [rule for rule in _rules(codes, ["filled", "blank"], question) if rule["value"] == "blank"]
         rules += [{**rule, "columns": also, "value": f"blank {_short(also)}"} for rule in own]
     subject = f"The pattern of blank cells ({len(empty.columns)} columns)"
-    found = strength(scores, question.labels, question.groups, LIMIT)
+    found = _strength(scores, question)
     return _finding("blanks", subject, question, found, rules, {"columns": list(empty.columns)})
 
 
@@ -249,8 +267,7 @@ def _sources(question: Question, properties: pd.DataFrame, *, skip: bool) -> lis
     for name, columns in parts.items():
         if (name == "folder" and skip) or not set(columns) <= set(properties):
             continue
-        cells = pd.concat([_of_units(properties[column], question) for column in columns], axis=1)
-        found += _property(question, name, cells)
+        found += _property(question, name, _of_units(properties[columns], question))
     return found
 
 
@@ -261,7 +278,6 @@ def _property(question: Question, name: str, cells: pd.DataFrame) -> list[Findin
     if not keep.any() or len(cells[keep].drop_duplicates()) < 2:
         return []
     part, known = question.only(keep), cells[keep]
-    folds = folds_of(part.labels, part.groups)
     model: Callable[[Any, Array, Array], Any] = branched
     values: Any = known.to_numpy()
     rules: list[dict[str, Any]] = []
@@ -274,6 +290,6 @@ def _property(question: Question, name: str, cells: pd.DataFrame) -> list[Findin
             f"{name} {place + 1}" if name in ("folder", "device") else str(kind) for place, kind in enumerate(kinds)
         ]
         rules = _rules(values, names, part)
-    found = strength(model(values, part.labels, folds), part.labels, part.groups, LIMIT)
+    found = _strength(model(values, part.labels, part.folds), part)
     most: Severity = "note" if name in CONTENT else "warning"
     return _finding("source", f"The file's {name}", part, found, rules, {"property": name}, most=most)

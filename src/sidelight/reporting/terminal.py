@@ -54,7 +54,7 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
     for title, one in tables.items():
         table = Table(title=title, title_justify="left")
         for place, name in enumerate(one.header):
-            table.add_column(name, justify="right" if place in one.numeric else "left")
+            table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
         for row in one.rows:
             table.add_row(*map(Text, row))
         console.print(table)
