@@ -24,9 +24,9 @@ def sidelight(*words: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_help_lists_only_what_works():
     shown = sidelight("--help").stdout
-    for name in ("demo", "pretrain", "evaluate", "study", "report", "methods"):
+    for name in ("demo", "check", "pretrain", "evaluate", "study", "report", "methods"):
         assert f"  {name} " in shown
-    for name in ("predict", "embed", "explain", "export", "init", "check"):
+    for name in ("predict", "embed", "explain", "export", "init"):
         assert f"  {name} " not in shown
 
 

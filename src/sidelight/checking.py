@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from sidelight.data.pixels import Pixels
 from sidelight.data.survey import brightness, survey
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
 from sidelight.evaluation.shortcuts import shortcuts
-from sidelight.methods import METHODS
+from sidelight.methods import METHODS, load_method
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check(
     :raises DataError: when the cohort cannot be opened at all.
     :raises ConfigError: for an unknown task or setting.
     """
-    known = build(PretrainSettings, {key: settings[key] for key in settings if key in PretrainSettings.model_fields})
+    known = _settings(settings)
     record = Record()
     cohort = Cohort.open(data, preset=preset, record=record)
     if task is not None and task not in cohort.tasks:
@@ -109,6 +109,15 @@ def check(
         notices=cohort.notices,
         secret=key(cohort),
     )
+
+
+def _settings(given: Mapping[str, Any]) -> PretrainSettings:
+    """What the cache depends on; :raises ConfigError: for a setting that no method has."""
+    known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, known))
+    return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
 
 
 def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> Pixels | None:
