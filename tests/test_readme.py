@@ -43,11 +43,13 @@ def folder(tmp_path_factory):
 
 def test_commands(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    commands = re.findall(r"^sidelight (?:pretrain|evaluate) .*$", README, re.MULTILINE)
-    assert len(commands) == 2
+    commands = re.findall(r"^sidelight (?:check|pretrain|evaluate) [^#\n]*", README, re.MULTILINE)
+    assert len(commands) == 3
     for command in commands:
         words = shlex.split(command)[1:]
-        extra = TINY if words[0] == "pretrain" else {"frames": 2, "seeds": 1, "resamples": 100}
+        small = {"check": {}, "pretrain": TINY, "evaluate": {"frames": 2, "seeds": 1, "resamples": 100}}
+        extra = small[words[0]]
+        words += ["--quick"] if words[0] == "check" else []
         flags = [part for key, value in extra.items() for part in ("--set", f"{key}={value}")]
         done = CliRunner().invoke(app, [*words, *flags], catch_exceptions=False)
         assert done.exit_code == 0, done.output

@@ -279,7 +279,9 @@ def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) 
         except DataError as error:
             if record is None:
                 raise
-            record.findings.append(Finding("task", "error", str(error).rstrip("."), {"task": name}))
+            what = f"Task {name!r} cannot be used: its column, values or classes do not fit what is here"
+            record.findings.append(Finding("task", "error", what, {"task": name}))
+            notices.append(str(error))  # may quote cells, which a finding must not
             continue
         notices += more
         if fitted is not None:

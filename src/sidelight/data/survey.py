@@ -14,7 +14,6 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Finding, some
 from sidelight.data.pixels import Pixels
 from sidelight.data.read.still import FORMATS
-from sidelight.errors import ReadError
 
 MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("colour", 8)}
 MODES |= {"RGBA": ("colour with alpha", 8), "P": ("palette", 8)}
@@ -52,7 +51,7 @@ def _still(path: Path) -> tuple[int, int, str, int, str, str] | None:
 
 
 def _video(path: Path) -> tuple[int, int, str, int, str, str] | None:
-    with contextlib.suppress(ImportError, ReadError, Exception):
+    with contextlib.suppress(Exception):  # as above, and where PyAV is not installed
         import av
 
         with av.open(str(path), options={"protocol_whitelist": "file"}) as box:
