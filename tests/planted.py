@@ -13,7 +13,7 @@ from sidelight.data.finding import Record
 TASK = {"ill": {"label": "diagnosis", "positive": ["ill"]}}
 
 
-def table(patients: int = 60, each: int = 2, seed: int = 0) -> pd.DataFrame:
+def table(patients: int = 50, each: int = 2, seed: int = 0) -> pd.DataFrame:
     """Nothing in it says anything about the diagnosis, which is the patient's."""
     rng = np.random.default_rng(seed)
     ill = rng.permutation(np.arange(patients) % 2)

@@ -102,7 +102,7 @@ def test_the_command(torn, tmp_path, monkeypatch, capsys):
 
 
 def test_every_method_is_timed(tmp_path, monkeypatch):
-    monkeypatch.setattr("sidelight.checking.cost", partial(cost, steps=2))
+    monkeypatch.setattr("sidelight.checking.cost", partial(cost, steps=1))
     data = "phantom:ultrasound?patients=8&clips=2&frames=4&size=32"
     steps = {"epochs": 5, "max_frames": 4, "pairs_per_clip": 2}
     found = sidelight.check(data, quiet=True, cache=str(tmp_path), **SMALL, **steps)

@@ -56,6 +56,11 @@ def some(names: Iterable[object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for name in names))[:EXAMPLES]
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def listed(names: Iterable[object], most: int = 6) -> str:
     """``'a', 'b' and 3 more``."""
     shown = [repr(str(name)) for name in names]

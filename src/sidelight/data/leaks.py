@@ -11,7 +11,7 @@ import pandas as pd
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import find_column, unit_keys
 from sidelight.data.duplicates import duplicate_items
-from sidelight.data.finding import Finding, some
+from sidelight.data.finding import Finding, counted, some
 from sidelight.data.identity import item_hash, key
 from sidelight.data.ids import id_columns
 from sidelight.data.pixels import Pixels
@@ -35,7 +35,7 @@ def duplicate_findings(cohort: Cohort, pairs: Pairs) -> list[Finding]:
         return []
     level = cohort.levels[0] if cohort.levels else "item"
     equal, torn = sum(same for _, _, same in across), {groups[at] for a, b, _ in across for at in (a, b)}
-    text = f"{len(across)} pairs of items from different units of {level} show the same ({equal} with equal pixels): "
+    text = f"{counted(len(across), 'pair')} of items from different units of {level} show the same ({equal} with equal pixels): "
     text += "those units are merged before sidelight splits; a given split may leak"
     numbers = {"pairs": len(across), "equal": equal, "groups": len(torn)}
     return [Finding("copies", "warning", text, numbers, some(names[at] for a, b, _ in across for at in (a, b)))]
@@ -51,7 +51,7 @@ def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:
     if not torn:
         return []
     equal = sum(same for _, _, same in torn)
-    text = f"Task {task.name!r}: {len(torn)} pairs of items show the same ({equal} with equal pixels) under different labels"
+    text = f"Task {task.name!r}: {counted(len(torn), 'pair')} of items show the same ({equal} with equal pixels) under different labels"
     names = cohort.items["item"].tolist()
     numbers = {"task": task.name, "pairs": len(torn), "equal": equal}
     return [Finding("contradiction", "warning", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
@@ -157,6 +157,6 @@ def _pictures(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs) -> list[Findin
     if not torn:
         return []
     equal = sum(same for _, _, same in torn)
-    text = f"{len(torn)} pairs of items on different sides of the split show the same ({equal} with equal pixels)"
+    text = f"{counted(len(torn), 'pair')} of items on different sides of the split show the same ({equal} with equal pixels)"
     numbers = {"pairs": len(torn), "equal": equal}
     return [Finding("leak", "error", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
