@@ -51,7 +51,8 @@ def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:
     if not torn:
         return []
     equal = sum(same for _, _, same in torn)
-    text = f"Task {task.name!r}: {counted(len(torn), 'pair')} of items show the same ({equal} with equal pixels) under different labels"
+    text = f"Task {task.name!r}: {counted(len(torn), 'pair')} of items show the same ({equal} with equal pixels) "
+    text += "under different labels"
     names = cohort.items["item"].tolist()
     numbers = {"task": task.name, "pairs": len(torn), "equal": equal}
     return [Finding("contradiction", "warning", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
