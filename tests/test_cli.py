@@ -24,9 +24,10 @@ def sidelight(*words: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_help_lists_only_what_works():
     shown = sidelight("--help").stdout
-    for name in ("demo", "pretrain", "evaluate", "study", "embed", "export", "report", "methods"):
+    names = ("demo", "check", "pretrain", "evaluate", "predict", "study", "embed", "export", "report", "methods")
+    for name in names:
         assert f"  {name} " in shown
-    for name in ("predict", "explain", "init", "check"):
+    for name in ("explain", "init"):
         assert f"  {name} " not in shown
 
 

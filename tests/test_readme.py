@@ -17,12 +17,19 @@ TINY = {
     **{"pairs_per_clip": 1, "device": "cpu", "valid_fraction": 0.0},
 }
 EXTRA = {
+    "check": {},
     "pretrain": TINY,
     "evaluate": {"frames": 2, "seeds": 1, "resamples": 100},
     "embed": {"frames": 2},
     "export": {},
 }
-SAYS = {"pretrain": "The run lies in", "evaluate": "AUROC", "embed": "48 vectors", "export": "timm.create_model("}
+SAYS = {
+    "check": "",
+    "pretrain": "The run lies in",
+    "evaluate": "AUROC",
+    "embed": "48 vectors",
+    "export": "timm.create_model(",
+}
 
 
 def block(language: str) -> str:
@@ -50,11 +57,12 @@ def folder(tmp_path_factory):
 
 def test_commands(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    commands = re.findall(r"^sidelight (?:pretrain|evaluate|embed|export) .*$", README, re.MULTILINE)
-    assert len(commands) == 4
+    commands = re.findall(r"^sidelight (?:check|pretrain|evaluate|embed|export) .*$", README, re.MULTILINE)
+    assert len(commands) == 5
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
         extra = EXTRA[words[0]]
+        words += ["--quick"] if words[0] == "check" else []
         flags = [part for key, value in extra.items() for part in ("--set", f"{key}={value}")]
         done = CliRunner().invoke(app, [*words, *flags], catch_exceptions=False)
         assert done.exit_code == 0, done.output

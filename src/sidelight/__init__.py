@@ -13,6 +13,7 @@ _PUBLIC = {
     "Results": "sidelight.evaluation.results",
     "Run": "sidelight.train.run",
     "SidelightError": "sidelight.errors",
+    "check": "sidelight.checking",
     "embed": "sidelight.delivery",
     "evaluate": "sidelight.api",
     "export": "sidelight.delivery",

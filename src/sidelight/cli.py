@@ -58,6 +58,39 @@ def demo(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
+    preset: Preset = None,
+    task: Annotated[str | None, typer.Option("--task", help="audit this task alone; default is all")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="a column, or a JSON file of sides, to be searched for leaks")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="without timed steps")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="write everything there, items by hash")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="write a page there, items by hash")] = None,
+    flags: Set = None,
+    cache: Cache = None,
+) -> None:
+    """Counts, conflicts, leaks, shortcuts, broken files; which methods are possible and what they would cost.
+
+    Exit code 1 if something was found that stops other commands or makes their numbers wrong, 0 with warnings and notes.
+    """
+    from sidelight.checking import check as run_check
+    from sidelight.reporting.check_page import render_check
+    from sidelight.reporting.html import write
+    from sidelight.reporting.terminal import print_check
+
+    found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, cache=cache))
+    print_check(found.to_dict(named=str), found.notices)
+    if json is not None:
+        typer.echo(f"Written: {write(json, found.to_json())}")
+    if html is not None:
+        typer.echo(f"Written: {render_check(found.to_dict(), html)}")
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def pretrain(
     method: Annotated[str, typer.Argument(help="see `sidelight methods`")],
     data: Data,

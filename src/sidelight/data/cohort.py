@@ -22,7 +22,9 @@ import pandas as pd
 from sidelight.config import load_toml, merge, parse_flags
 from sidelight.data import identity, tags
 from sidelight.data.columns import derive, describe, find_column, select
+from sidelight.data.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.container import split
+from sidelight.data.finding import Finding, Record
 from sidelight.data.items import list_items
 from sidelight.data.pattern import example, stem
 from sidelight.data.presets import load_preset, preset_names
@@ -65,13 +67,23 @@ class Cohort:
     phantom: Phantom | None = None
 
     @classmethod
-    def open(cls, path: str | Path, preset: str | None = None, *, labels: bool = True, **options: Any) -> "Cohort":
+    def open(
+        cls,
+        path: str | Path,
+        preset: str | None = None,
+        *,
+        labels: bool = True,
+        record: Record | None = None,
+        **options: Any,
+    ) -> "Cohort":
         """Open a cohort.
 
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
         :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
         :param labels: False for new patients: tasks are passed over, and so is a table that is not there.
+        :param record: takes conflicts, tables that do not join and tasks that cannot be used, in place of an error: the
+            first value then counts, and such a task is left out. For looking at a cohort, not for learning from it.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
         :raises DataError: for files, tables and columns that do not say what they should.
         :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
@@ -79,17 +91,20 @@ class Cohort:
         if str(path).startswith("phantom:"):
             if preset is not None:
                 raise ConfigError(f"{path} is opened with the preset {preset!r}", do="A phantom takes no preset")
-            return _open_phantom(str(path), options)
+            return _open_phantom(str(path), options, record)
         root, values, source = _locate(Path(path), preset)
         spec = parse_spec(merge(values, options), source)
         missing = [] if labels else [table.file for table in spec.tables if not (root / table.file).exists()]
         if not labels:
             tables = tuple(table for table in spec.tables if table.file not in missing)
             spec = spec.model_copy(update={"task": {}, "tables": tables})
-        items, notices = _items(root, spec)
+        items, notices = _items(root, spec, record)
         notices += [f"The table {name} is not there: goes without its columns" for name in missing]
         if preset is not None and (root / "cohort.toml").exists():
             notices = [f"cohort.toml is not used: the preset {preset} is", *notices]
+        if record is not None:
+            record.findings += column_conflicts(items, spec)
+            spec = settled(spec)
         items, described = describe(items, spec)
         cohort = cls(
             root=root,
@@ -98,9 +113,9 @@ class Cohort:
             levels=spec.levels,
             channels=spec.images.channels,
             spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-            notices=(*notices, *described),
+            notices=(*notices, *(described if record is None else ())),
         )
-        return _with_tasks(cohort, spec)
+        return _with_tasks(cohort, spec, record)
 
     def read(self, position: int, *, max_frames: int, channels: int | None = None, target: int | None = None) -> "Clip":
         """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
@@ -169,7 +184,7 @@ def _refuse(root: Path, name: str, refuse: Mapping[str, str] | None = None) -> N
                 raise DataError(f"{path.name} is not read: {why}")
 
 
-def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def _items(root: Path, spec: CohortSpec, record: Record | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Items listed, derived, joined, with levels and views, and selected."""
     try:
         for name, why in spec.needs.items():
@@ -183,7 +198,7 @@ def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     for name, rule in early.items():
         items = derive(items, name, rule)
     for table in spec.tables:
-        items, more = _join(root, items, table, spec)
+        items, more = _join(root, items, table, spec, record)
         notices += more
     for name, rule in spec.derive.items():
         if name not in early:
@@ -196,7 +211,9 @@ def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more
 
 
-def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def _join(
+    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec, record: Record | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """One of ``tables``; the left side of a key is a column, a role, or ``file``, ``stem``, ``name`` of the item."""
     rows = read_table(
         root / table.file,
@@ -222,7 +239,7 @@ def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -
         if ours == "file":
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)
-    return join(items, rows, left, right, Path(table.file).name)
+    return join(items, rows, left, right, Path(table.file).name, record)
 
 
 def _path(files: tuple[str, ...], spec: CohortSpec) -> str:
@@ -278,23 +295,40 @@ def _arrange(items: pd.DataFrame, levels: tuple[str, ...]) -> pd.DataFrame:
     return items[[*first, *(column for column in items.columns if column not in first)]]
 
 
-def _with_tasks(cohort: Cohort, spec: CohortSpec) -> Cohort:
+def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) -> Cohort:
     tasks: dict[str, Task] = {}
     notices = list(cohort.notices)
     for name, one in spec.task.items():
-        rule = one.conflict or spec.metadata.rule(one.label[0])
-        if one.conflict is None and rule in ("first", "latest"):
-            one = one.model_copy(update={"conflict": rule})
-        date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
-        task = make_task(name, one, cohort.items, cohort.levels, date)
-        fitted, more = fit_classes(cohort, task, one.optional)
+        try:
+            fitted, more = _task(cohort, spec, name, one, record)
+        except DataError as error:
+            if record is None:
+                raise
+            what = f"Task {name!r} cannot be used: its column, values or classes do not fit what is here"
+            record.findings.append(Finding("task", "error", what, {"task": name}))
+            notices.append(str(error))  # may quote cells, which a finding must not
+            continue
         notices += more
         if fitted is not None:
             tasks[name] = fitted
     return replace(cohort, tasks=tasks, notices=tuple(notices))
 
 
-def _open_phantom(path: str, options: Mapping[str, Any]) -> Cohort:
+def _task(
+    cohort: Cohort, spec: CohortSpec, name: str, one: TaskSpec, record: Record | None
+) -> tuple[Task | None, list[str]]:
+    rule = one.conflict or spec.metadata.rule(one.label[0])
+    if one.conflict is None and rule in ("first", "latest"):
+        one = one.model_copy(update={"conflict": rule})
+    date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
+    task = make_task(name, one, cohort.items, cohort.levels, date)
+    if record is not None:
+        record.findings += label_conflicts(cohort, task)
+        task = replace(task, conflict="first") if task.conflict == "error" else task
+    return fit_classes(cohort, task, one.optional)
+
+
+def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None = None) -> Cohort:
     """``phantom:NAME?key=value&...``; ``options`` win over the query."""
     import sidelight.data.phantoms as phantoms
 
@@ -326,4 +360,4 @@ def _open_phantom(path: str, options: Mapping[str, Any]) -> Cohort:
         )
         for key, task in source.tasks.items()
     }
-    return _with_tasks(cohort, CohortSpec(task=places))
+    return _with_tasks(cohort, CohortSpec(task=places), record)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data.finding import Finding, Joined, Record, some
 from sidelight.errors import DataError, MissingExtra, nearest
 
 _COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
@@ -214,19 +215,28 @@ def _decimal_points(column: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def join(
-    items: pd.DataFrame, table: pd.DataFrame, left: Sequence["pd.Series[str]"], right: Sequence[str], name: str
+    items: pd.DataFrame,
+    table: pd.DataFrame,
+    left: Sequence["pd.Series[str]"],
+    right: Sequence[str],
+    name: str,
+    record: Record | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add the columns of ``table`` to the rows of ``items`` whose keys ``left`` equal its columns ``right``.
 
     :param left: one Series per key, aligned with ``items``.
     :param name: the table's file name; a column that ``items`` already has with other values comes as ``stem.column``.
+    :param record: takes what would be raised; the first of several rows then counts, and a table that meets nothing
+        gives blank columns.
     :returns: the wider frame and notices on what met nothing.
     :raises DataError: when no key joins, or when rows with one key differ.
     """
     ours, theirs = _keys(left), _keys([table[column] for column in right])
+    if record is not None:
+        table, theirs = _recorded(table, ours, theirs, name, record)
     rows = table.drop(columns=list(right)).assign(**{_GLUE: theirs})
     rows = rows[theirs.isin(set(ours) - {""}).to_numpy()].drop_duplicates()
-    if rows.empty:
+    if rows.empty and record is None:
         raise DataError(
             f"No item has a row in {name}: " + _sides(ours, theirs, right), do="Check `on` and the spelling of the keys"
         )
@@ -240,7 +250,37 @@ def join(
             do="Join by a further key, or keep one row per key",
         )
     joined = rows.set_index(_GLUE).reindex(ours.to_numpy()).set_axis(items.index).fillna("")
-    return _beside(items, joined, name, _loose(ours, theirs, name))
+    return _beside(items, joined, name, _loose(ours, theirs, name) if record is None else [])
+
+
+def _recorded(
+    table: pd.DataFrame, ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str, record: Record
+) -> tuple[pd.DataFrame, "pd.Series[str]"]:
+    """Write down how the keys met; the first row of each key, and its key."""
+    known, wanted = set(theirs) - {""}, set(ours) - {""}
+    met = ours.isin(known)
+    strays = theirs[~theirs.isin(wanted) & (theirs != "")].drop_duplicates()
+    record.joins.append(Joined(name, len(ours), int(met.sum()), len(known), len(strays)))
+    numbers = {"table": name, "items": len(ours), "with_row": int(met.sum()), "rows_without_item": len(strays)}
+    if not met.any():
+        what = f"No item has a row in {name}: its keys are spelled otherwise, or `on` names other columns"
+        record.findings.append(Finding("join", "error", what, numbers, some(map(_show, ours))))
+    elif not met.all():
+        what = f"{(~met).sum()} of {len(ours)} items have no row in {name}"
+        record.findings.append(Finding("join", "warning", what, numbers, some(map(_show, ours[~met]))))
+    if met.any() and len(strays):
+        what = f"{len(strays)} of {len(known)} keys of {name} belong to no item"
+        record.findings.append(Finding("join", "note", what, numbers, some(map(_show, strays))))
+    rows = table.assign(**{_GLUE: theirs})[theirs.isin(wanted)].drop_duplicates()
+    torn = rows[_GLUE][rows[_GLUE].duplicated()].drop_duplicates()
+    if len(torn):
+        what = (
+            f"{name} has several rows that differ for {len(torn)} of {len(wanted & known)} keys: join by a further key"
+        )
+        numbers = {"table": name, "keys": len(wanted & known), "repeated": len(torn)}
+        record.findings.append(Finding("table", "error", what, numbers, some(map(_show, torn))))
+    first = ~theirs.duplicated()
+    return table[first].reset_index(drop=True), theirs[first].reset_index(drop=True)
 
 
 def _keys(parts: Sequence["pd.Series[str]"]) -> "pd.Series[str]":

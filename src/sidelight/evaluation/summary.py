@@ -150,7 +150,7 @@ def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
     for (encoder, task, protocol, _, seed), part in rows.groupby([*KEYS, "seed"]):
         used = [name for name in columns if part[name].notna().any()]
         same = rows[(rows["encoder"] == encoder) & (rows["protocol"] == protocol) & (rows["seed"] == seed)]
-        at_home = same[(same["fold"] >= 0) & [str(task).startswith(f"{one} on ") for one in same["task"]]]
+        at_home = same[(same["fold"] >= 0) & same["task"].map(lambda one, of=str(task): of.startswith(f"{one} on "))]
         for fold in part["fold"].unique():
             own = part["fold"] == fold
             parts.append(_calibrated(part[own].copy(), at_home if fold < 0 else part[~own], used))

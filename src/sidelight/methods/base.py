@@ -57,6 +57,14 @@ class MethodBase(nn.Module):
             )
             self.build_heads()
 
+    @classmethod
+    def needs(cls, cohort: Any) -> str:
+        """What this method needs that ``cohort`` (a :class:`sidelight.Cohort`) lacks, as a sentence; "" if nothing.
+
+        Any images will do unless a method says otherwise.
+        """
+        return ""
+
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 

@@ -1,11 +1,15 @@
-"""Results as a table in the terminal."""
+"""Results and checks as tables in the terminal."""
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.numbers import estimate, metric_name
 
 
@@ -34,3 +38,29 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     console.print(table)
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)
+
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, console: Console | None = None) -> None:
+    """Print a check: its findings last, where they are seen.
+
+    :param values: of ``Check.to_dict``, here with the items' names in place of hashes.
+    """
+    console = console or Console(file=sys.stdout)
+    tables = check_tables(values)
+    findings = tables.pop("Findings", None)
+    for title, one in tables.items():
+        table = Table(title=title, title_justify="left")
+        for place, name in enumerate(one.header):
+            table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
+        for row in one.rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    for notice in notices:
+        console.print(f"- {notice}", markup=False, highlight=False)
+    for severity, kind, sentence, example in findings.rows if findings else ():
+        line = Text(f"{severity:<8}", style=COLOURS[severity]).append(f"{kind}: {sentence}", style="default")
+        console.print(line.append(f"; for example {example}" if example else "", style="dim"), highlight=False)
+    console.print(check_line(values), style="bold", highlight=False)

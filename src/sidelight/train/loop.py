@@ -102,7 +102,7 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
                 method.on_epoch(epoch)
             lr = learning_rate(settings, item.step, total=trainer.total, per_epoch=table.per_epoch)
             set_learning_rate(trainer.optimizer, lr)
-            outcome = _gradients(trainer, item, stop=bool(request.number))
+            outcome = gradients(trainer, item, stop=bool(request.number))
             _check(trainer, item.step, lr, outcome, losses)
             trainer.optimizer.step()
             state.step += 1
@@ -127,7 +127,7 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
             began = perf_counter()
 
 
-def _gradients(trainer: Trainer, work: Work, *, stop: bool) -> Outcome:
+def gradients(trainer: Trainer, work: Work, *, stop: bool) -> Outcome:
     """Gradients of one step, averaged over micro-batches and processes, and clipped; no weight moves here."""
     method, device = trainer.method, trainer.device
     notes: dict[str, float] = {}

@@ -1,0 +1,148 @@
+"""check: what a cohort holds, what is wrong with it, which methods it allows and what they would cost."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from sidelight.config import PretrainSettings, build, working_size
+from sidelight.costs import Cost, cost
+from sidelight.data.audit import audit
+from sidelight.data.cohort import Cohort
+from sidelight.data.counts import count
+from sidelight.data.finding import SEVERITIES, Finding, Record
+from sidelight.data.identity import item_hash, key
+from sidelight.data.leaks import sides
+from sidelight.data.pixels import Pixels
+from sidelight.data.survey import brightness, survey
+from sidelight.errors import ConfigError, TooManyBadItems, nearest
+from sidelight.evaluation.shortcuts import shortcuts
+from sidelight.methods import METHODS, load_method
+from sidelight.scoring import open_pixels
+
+
+@dataclass(frozen=True)
+class Check:
+    """What :func:`check` found. Findings name items for whoever sits at the terminal; JSON has hashes instead."""
+
+    name: str
+    counts: dict[str, Any]
+    findings: tuple[Finding, ...]
+    """The severest first."""
+    costs: tuple[Cost, ...]
+    notices: tuple[str, ...] = ()
+    """What opening the cohort said; it may name items and stays out of JSON and HTML."""
+    secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding would stop other commands or make their numbers wrong."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self, named: Callable[[str], str] | None = None) -> dict[str, Any]:
+        """Everything but the notices; items by hash, or as ``named`` calls them."""
+        findings = [finding.to_dict(named or self._hash) for finding in self.findings]
+        costs = [asdict(cost) for cost in self.costs]
+        return {"name": self.name, "failed": self.failed, "counts": self.counts, "findings": findings, "costs": costs}
+
+    def _hash(self, name: str) -> str:
+        return item_hash(name, self.secret)
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+
+def check(
+    data: str | Path,
+    preset: str | None = None,
+    task: str | None = None,
+    *,
+    split: str | Path | None = None,
+    quick: bool = False,
+    quiet: bool | None = None,
+    **settings: Any,
+) -> Check:
+    """Look at a cohort before anything is learned from it.
+
+    :param data: folder, cohort.toml or phantom; conflicts in it are listed, not raised.
+    :param task: the one task whose labels are audited; all by default.
+    :param split: a column, or a JSON file of side -> names, that is looked through for leaks.
+    :param quick: leave out the timed steps.
+    :param settings: of pre-training, for the cache and the timed steps.
+    :raises DataError: when the cohort cannot be opened at all.
+    :raises ConfigError: for an unknown task or setting.
+    """
+    known = _settings(settings)
+    record = Record()
+    cohort = Cohort.open(data, preset=preset, record=record)
+    if task is not None and task not in cohort.tasks:
+        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
+    tasks = list(cohort.tasks) if task is None else [task]
+    placed = None if split is None else sides(cohort, split)
+    with _stage("Reading headers", quiet):
+        seen = survey(cohort)
+    pixels = _pixels(cohort, known, quiet)
+    with _stage("Looking for copies and leaks", quiet):
+        found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed)]
+    properties = _properties(cohort, pixels, seen)
+    for name in tasks:
+        with _stage(f"Looking for what predicts {name}", quiet):
+            found += shortcuts(cohort, name, properties)
+    costs = []
+    for name in METHODS:
+        if pixels is not None:
+            with _stage(f"Timing {name}", quiet or quick):
+                costs.append(cost(name, cohort, pixels, settings, timed=not quick))
+    return Check(
+        name=cohort.name,
+        counts=count(cohort, record, pixels, seen, tasks),
+        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        costs=tuple(costs),
+        notices=cohort.notices,
+        secret=key(cohort),
+    )
+
+
+def _settings(given: Mapping[str, Any]) -> PretrainSettings:
+    """What the cache depends on; :raises ConfigError: for a setting that no method has."""
+    known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, known))
+    return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
+
+
+def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> Pixels | None:
+    """The cache that pre-training would use; None where nothing can be read."""
+    size = settings.working_size or working_size(settings.image_size)
+    try:
+        return open_pixels(cohort, size, settings.model_copy(update={"max_bad_fraction": 1.0}), quiet=quiet)
+    except TooManyBadItems:
+        return None
+
+
+def _properties(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame) -> pd.DataFrame:
+    """What is known of each item's file without looking at what it shows."""
+    if pixels is None:
+        return seen
+    frames = np.zeros(len(cohort.items), np.int64)
+    frames[pixels.index["position"]] = pixels.index["length"]
+    return seen.assign(frames=frames, brightness=brightness(pixels, len(cohort.items)))
+
+
+@contextmanager
+def _stage(text: str, quiet: bool | None) -> Iterator[None]:
+    """A line on a terminal that says what is being done, gone when it is done."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status(text):
+        yield

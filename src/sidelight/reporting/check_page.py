@@ -1,0 +1,109 @@
+"""A check as tables, for the terminal and for one HTML file; both are made from what its JSON says."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sidelight.reporting.html import page, section, write
+from sidelight.reporting.numbers import duration, significant
+from sidelight.reporting.tables import Table
+
+EXAMPLES = 3
+Rows = Sequence[Mapping[str, Any]]
+
+
+def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
+    """Tables by title; one without rows is left out.
+
+    :param values: of ``Check.to_dict``; for a terminal with names in the place of hashes.
+    """
+    counts = values["counts"]
+    tables = {
+        "Findings": _findings(values["findings"]),
+        "Levels": _levels(counts["levels"]),
+        "Views": _views(counts["views"]),
+        "Tables": _joins(counts["tables"]),
+        "Tasks": _tasks(counts["tasks"]),
+        "Files": _files(counts["files"]),
+        "Methods": _methods(values["costs"]),
+    }
+    return {title: table for title, table in tables.items() if table.rows}
+
+
+def check_line(values: Mapping[str, Any]) -> str:
+    """The whole check in one sentence."""
+    counts = values["counts"]
+    numbers = dict.fromkeys(("error", "warning", "note"), 0)
+    for finding in values["findings"]:
+        numbers[finding["severity"]] += 1
+    said = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
+    return f"{counts['items']} items in {counts['groups']} groups: {said or 'nothing found'}"
+
+
+def render_check(values: Mapping[str, Any], out: Path) -> Path:
+    """Write the HTML file; ``values`` must be those with hashes."""
+    intros = {
+        "Findings": "Errors stop other commands or make their numbers wrong; warnings want a look. Items by hash.",
+        "Methods": "With default settings on the machine that ran the check; hours of training steps alone.",
+    }
+    parts = [section(title, table.html(), intro=intros.get(title, "")) for title, table in check_tables(values).items()]
+    return write(out, page(f"Check of {values['name']}", "\n".join(parts), lead=check_line(values)))
+
+
+def _findings(rows: Rows) -> Table:
+    cells = []
+    for row in rows:
+        shown = ", ".join(row["items"][:EXAMPLES]) + (", ..." if len(row["items"]) > EXAMPLES else "")
+        cells.append((row["severity"], row["kind"], row["sentence"], shown))
+    return Table(("", "kind", "finding", "for example"), tuple(cells))
+
+
+def _levels(rows: Rows) -> Table:
+    header = ("level", "units", "items: fewest", "median", "most", "repeats")
+    cells = [(r["level"], *_numbers(r, "units", "fewest", "median", "most", "repeats")) for r in rows]
+    return Table(header, tuple(cells), numeric=frozenset(range(1, 6)))
+
+
+def _views(rows: Rows) -> Table:
+    cells = [(r["view"] or "(none)", *_numbers(r, "items", "units", "with_all_views")) for r in rows]
+    return Table(("view", "items", "units", "units with every view"), tuple(cells), numeric=frozenset(range(1, 4)))
+
+
+def _joins(rows: Rows) -> Table:
+    header = ("table", "items", "with a row", "keys", "keys of no item")
+    cells = [(r["table"], *_numbers(r, "items", "with_row", "rows", "rows_without_item")) for r in rows]
+    return Table(header, tuple(cells), numeric=frozenset(range(1, 5)))
+
+
+def _tasks(rows: Rows) -> Table:
+    cells = [(r["task"], r["class"], r["unit"], *_numbers(r, "units", "groups")) for r in rows]
+    return Table(("task", "class", "unit", "units", "groups"), tuple(cells), numeric=frozenset((3, 4)))
+
+
+def _files(facts: Mapping[str, Any]) -> Table:
+    names = ("readable", "unreadable", "stills", "clips", "frames", "channels")
+    shown = [name for name in names if name in facts]
+    return Table((*shown, "size"), ((*_numbers(facts, *shown), _size(facts["bytes"])),), numeric=frozenset(range(7)))
+
+
+def _methods(rows: Rows) -> Table:
+    header = ("method", "possible", "pixels", "steps", "per step", "run", "memory", "on")
+    cells = []
+    for row in rows:
+        steps = "–" if row["steps"] is None else f"{row['steps']:,}"
+        step = "–" if row["seconds_per_step"] is None else f"{significant(row['seconds_per_step'])} s"
+        whole = "–" if row["hours"] is None else duration(3600 * row["hours"])
+        numbers = (_size(row["cache_bytes"]), steps, step, whole, _size(row["memory_bytes"]))
+        cells.append((row["method"], row["missing"] or "yes", *numbers, row["device"] or "–"))
+    return Table(header, tuple(cells), numeric=frozenset(range(2, 7)))
+
+
+def _numbers(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
+    return tuple(f"{row[name]:,g}" if isinstance(row[name], float) else f"{row[name]:,}" for name in names)
+
+
+def _size(count: int | None) -> str:
+    """``55 MB``; a dash for none."""
+    if not count:
+        return "–"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
