@@ -14,6 +14,7 @@ _PUBLIC = {
     "Run": "sidelight.train.run",
     "SidelightError": "sidelight.errors",
     "evaluate": "sidelight.api",
+    "init": "sidelight.start",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",
     "pretrain": "sidelight.api",

@@ -80,6 +80,9 @@ class Cohort:
             return _open_phantom(str(path), options)
         root, values, source = _locate(Path(path), preset)
         spec = parse_spec(merge(values, options), source)
+        root = root / spec.root if spec.root else root
+        if not root.is_dir():
+            raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
         items, notices = _items(root, spec)
         if preset is not None and (root / "cohort.toml").exists():
             notices = [f"cohort.toml is not used: the preset {preset} is", *notices]
@@ -90,7 +93,7 @@ class Cohort:
             items=_arrange(items, spec.levels),
             levels=spec.levels,
             channels=spec.images.channels,
-            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"root"}),
             notices=(*notices, *described),
         )
         return _with_tasks(cohort, spec)
@@ -188,33 +191,47 @@ def _items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _join(root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
-    """One of ``tables``; the left side of a key is a column, a role, or ``file``, ``stem``, ``name`` of the item."""
+    """The items with the columns of one of ``tables``."""
+    rows, left, right = keys_of(root, items, table, spec)
+    return join(items, rows, left, right, Path(table.file).name)
+
+
+def keys_of(
+    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec
+) -> tuple[pd.DataFrame, list["pd.Series[str]"], list[str]]:
+    """The rows of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
+
+    The items' side is a column, a role, or ``file``, ``stem``, ``name`` of the item.
+    :raises DataError: for a table or a column that is not there.
+    """
     rows = read_table(root / table.file, separator=table.separator, decimal=table.decimal, encoding=table.encoding)
     left, right = [], []
+    pairs = list(zip(items["item"], items["files"], strict=True))
     for pair in table.on:
         ours, _, theirs = (part.strip() for part in pair.partition("="))
         theirs = theirs or ours
         if theirs not in rows:
             raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
         if ours in _PATHS and ours not in items:
-            left.append(pd.Series([_PATHS[ours](names, spec, table.base) for names in items["files"]], dtype=str))
+            left.append(pd.Series([_PATHS[ours](_path(*one), table.base) for one in pairs], dtype=str))
         else:
             left.append(items[find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")])
         if ours == "file":
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)
-    return join(items, rows, left, right, Path(table.file).name)
+    return rows, left, right
 
 
-def _path(files: tuple[str, ...], spec: CohortSpec) -> str:
+def _path(item: str, files: tuple[str, ...]) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
-    return posixpath.dirname(files[0]) if spec.stack or len(files) > 1 else files[0]
+    alone = len(files) == 1 and files[0] == posixpath.normpath(item.replace("\\", "/"))
+    return files[0] if alone else posixpath.dirname(files[0])
 
 
-_PATHS: dict[str, Callable[[tuple[str, ...], CohortSpec, str], str]] = {
-    "file": lambda files, spec, base: posixpath.relpath(_path(files, spec), base or "."),
-    "name": lambda files, spec, base: posixpath.basename(_path(files, spec)),
-    "stem": lambda files, spec, base: posixpath.splitext(posixpath.basename(_path(files, spec)))[0],
+_PATHS: dict[str, Callable[[str, str], str]] = {
+    "file": lambda path, base: posixpath.relpath(path, base or "."),
+    "name": lambda path, base: posixpath.basename(path),
+    "stem": lambda path, base: posixpath.splitext(posixpath.basename(path))[0],
 }
 
 

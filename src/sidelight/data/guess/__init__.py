@@ -1,0 +1,443 @@
+"""A folder and its tables -> a draft of ``cohort.toml``: pattern, joins, levels, views, metadata and tasks.
+
+Few hypotheses are made from names and contents and ranked by fit; nothing is learned, nothing but text is opened.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from sidelight.data.columns import unit_keys
+from sidelight.data.guess import words
+from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
+from sidelight.data.guess.dicom import dicom_files, dicom_pattern, dicom_roles, modality
+from sidelight.data.guess.joins import Join, Key, apply, find_join, path_keys
+from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
+from sidelight.data.guess.masks import Masks, split_masks
+from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
+from sidelight.data.guess.text import Draft, Labelled, render
+from sidelight.data.items import list_items
+from sidelight.data.pattern import VIDEOS, example, walk
+from sidelight.data.spec import CohortSpec
+from sidelight.data.tables import normalise, read_table
+from sidelight.errors import DataError, SidelightError
+
+__all__ = ["Draft", "guess", "render"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx")
+MOST_TABLES = 12
+Unjoined = list[tuple[str, str]]
+
+
+def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
+    """Draft a cohort of the media files below ``root``.
+
+    :param tables: table files, in ``root`` or elsewhere; without any, those that lie in ``root`` and its folders.
+    :raises DataError: when ``root`` is no folder or holds no file that sidelight reads, or a named table is missing.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder", expected="the folder that holds the images")
+    every = walk(root)[0]
+    named = [_locate(root, table) for table in tables] or _lying(every)
+    media = [path for path in every if is_media(path)]
+    dicom = dicom_files(root, [path for path in every if path not in named])
+    if len(dicom) > len(media):
+        return _dicom(root, dicom, named)
+    if not media:
+        raise DataError(
+            f"{root} holds no image, video or DICOM file that sidelight reads",
+            do=f"{example(root)}; name the folder of the images",
+        )
+    read, unread = _read(root, named)
+    return _draft(root, media, read, unread)
+
+
+def _locate(root: Path, table: str | Path) -> str:
+    """A named table as the cohort file calls it: relative to ``root`` where it lies inside."""
+    for path in (root / table, Path(table)):
+        if path.is_file():
+            place = path.resolve()
+            inside = place.is_relative_to(root.resolve())
+            return place.relative_to(root.resolve()).as_posix() if inside else place.as_posix()
+    raise DataError(f"The table {table} is neither in {root} nor here", do="Check its name")
+
+
+def _lying(every: Sequence[str]) -> list[str]:
+    """Tables at most two folders deep."""
+    found = [path for path in every if path.lower().endswith(TABLES) and path.count("/") <= 2]
+    return sorted(found, key=lambda path: (path.count("/"), path))[:MOST_TABLES]
+
+
+def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined]:
+    tables, unread = {}, []
+    for name in named:
+        try:
+            table = read_table(root / name)
+        except SidelightError as error:
+            unread.append((name, str(error).rstrip(".")))
+            continue
+        if table.empty:
+            unread.append((name, "it has no rows"))
+        else:
+            tables[name] = table
+    return tables, unread
+
+
+@dataclass(frozen=True)
+class Met:
+    """Items with everything joined to them, and how."""
+
+    items: pd.DataFrame
+    joins: tuple[Join, ...]
+    unjoined: tuple[tuple[str, str], ...]
+    sources: dict[str, int]
+    """Joined columns and the place of their table in ``joins``."""
+
+
+def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
+    images, masks = split_masks(media)
+    layouts = find_layouts(images)
+    frame = next((layout.frame for layout in layouts if layout.frame), "")
+    items = list_items(root, CohortSpec(files=tuple(one.text() for one in layouts), stack=frame or None))[0]
+    if masks is not None:
+        items = items[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
+    met = _join_all(items, layouts, tables, unread)
+    texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
+    names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
+    layouts, names = _collapse(layouts, names, met.joins)
+    final, levels, items = _final(met.items, layouts, names)
+    draft = _patterns(images, layouts, names, met, masks, len(items))
+    draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels, items), *names.todo))
+    draft = _views(draft, items)
+    return _columns(draft, items, met, final)
+
+
+def _join_all(
+    items: pd.DataFrame, layouts: Sequence[Layout], tables: dict[str, pd.DataFrame], unjoined: Unjoined
+) -> Met:
+    """Join every table that some key joins, the best first; what was joined may be a key of the next one."""
+    keys = _keys(items, layouts)
+    waiting, joins, sources = dict(tables), [], {}
+    while waiting:
+        found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
+        if not found:
+            break
+        best = max(found, key=lambda one: one.score)
+        table = waiting.pop(best.file)
+        wider = apply(items, table, best)
+        if wider is None:
+            unjoined = [*unjoined, (best.file, "its rows contradict each other")]
+            continue
+        new = [str(column) for column in wider.columns if column not in items]
+        sources.update(dict.fromkeys(new, len(joins)))
+        joins.append(best)
+        items = wider
+        keys += [Key(column, items[column].map(normalise)) for column in new]
+    why = "no column holds what the paths or another table's columns say"
+    return Met(items, tuple(joins), (*unjoined, *((file, why) for file in waiting)), sources)
+
+
+def _keys(items: pd.DataFrame, layouts: Sequence[Layout]) -> list[Key]:
+    """What items can be joined by: their paths, and every slot as it stands, as digits, and without leading zeros."""
+    keys = path_keys(items["files"].tolist(), items["item"].tolist())
+    frames = {layout.frame for layout in layouts}
+    slots = {slot.name: slot for layout in layouts for slot in layout.slots if slot.name not in frames}
+    above: list[str] = []
+    for slot in slots.values():
+        values = items[slot.name]
+        restarts = bool(above) and _restarts(items, slot.name, above)
+        seen: list[list[str]] = []
+        for mode in ("whole", "digits", "stripped") if slot.meaning == "number" else ("whole",):
+            texts = [normalise(cut(value, slot, mode)) for value in values]
+            if texts not in seen and (mode != "stripped" or len(set(texts)) == values.nunique()):
+                seen.append(texts)
+                keys.append(Key(slot.prefix or slot.name, pd.Series(texts, dtype=str), slot.name, mode, restarts))
+        above.append(slot.name)
+    return keys
+
+
+def _restarts(items: pd.DataFrame, name: str, above: Sequence[str]) -> bool:
+    parents = items[list(above)].agg("\x1f".join, axis=1).groupby(items[name]).nunique()
+    return bool((parents > 1).mean() > 0.1)
+
+
+def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) -> tuple[list[Layout], Names]:
+    """Layouts in which file names that nobody needs in parts are one name."""
+    used = {level.column for level in names.levels} | {key.slot for one in joins for key, _ in one.on}
+    telling = ("view", "diagnosis", "side", "frame")
+    slots, result = dict(names.slots), []
+    for layout in layouts:
+        depth = max((place + 1 for place, piece in enumerate(layout.pieces) if piece == "/"), default=0)
+        stem = [piece for piece in layout.pieces[depth:] if isinstance(piece, Slot)]
+        if any(slot.name in used or slots[slot.name].rstrip("0123456789") in telling for slot in stem):
+            result.append(layout)
+            continue
+        whole = Slot(f"w{layout.paths[0].count('/')}", "id")
+        taken = {slots[slot.name] for slot in layout.slots if slot not in stem}
+        video = sum(path.rpartition(".")[2].lower() in VIDEOS for path in layout.paths) > len(layout.paths) / 2
+        slots[whole.name] = next(name for name in ("clip" if video else "image", "file_name") if name not in taken)
+        result.append(replace(layout, pieces=(*layout.pieces[:depth], whole)))
+    return result, replace(names, slots=slots)
+
+
+def _final(
+    items: pd.DataFrame, layouts: Sequence[Layout], names: Names
+) -> tuple[dict[str, str], tuple[Level, ...], pd.DataFrame]:
+    """Slots under their final names; a level that a column holds is added under its own name."""
+    kept = {slot.name: names.slots[slot.name] for layout in layouts for slot in layout.slots}
+    all_slots = [column for column in items.columns if column in names.slots]
+    frame = items.drop(columns=[column for column in all_slots if column not in kept])
+    final = {name: new for name, new in kept.items() if name in frame}
+    clash = {new: f"{new}.joined" for new in final.values() if new in frame.columns and new not in final}
+    frame = frame.rename(columns=clash).rename(columns=final)
+    levels = tuple(
+        replace(level, column=final.get(level.column, clash.get(level.column, level.column))) for level in names.levels
+    )
+    for level in levels:
+        ids = frame[level.column].map(normalise)
+        frame[level.name] = ids.mask(ids == "", frame["item"])
+    return final, levels, frame
+
+
+def _modes(joins: Sequence[Join]) -> dict[str, str]:
+    return {key.slot: key.mode for one in joins for key, _ in one.on if key.slot}
+
+
+def _patterns(
+    images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None, items: int
+) -> Draft:
+    """The draft with patterns and joins under their final names."""
+    modes = _modes(met.joins)
+    files = tuple((layout.text(names.slots, modes), len(layout.paths)) for layout in layouts)
+    stack = next((names.slots[layout.frame] for layout in layouts if layout.frame), "")
+    companion = ("", 0)
+    if masks is not None:
+        first = files[0][0].removesuffix(".*")
+        folder = masks.folder or first.rpartition("/")[0]
+        companion = (f"{folder}/{first.rpartition('/')[2]}{masks.tail}{masks.suffix}".lstrip("/"), len(masks.paths))
+    on = {
+        one.file: [f"{names.slots[key.slot] if key.slot else key.name}={column}" for key, column in one.on]
+        for one in met.joins
+    }
+    return Draft(
+        media=len(images) + (len(masks.paths) if masks else 0),
+        items=items,
+        files=files,
+        stack=stack,
+        companions=companion,
+        joins=met.joins,
+        unjoined=met.unjoined,
+        on=on,
+    )
+
+
+def _doubts(draft: Draft, levels: Sequence[Level], items: pd.DataFrame) -> list[str]:
+    """What could not be guessed, said plainly."""
+    found = []
+    if not levels:
+        found.append(
+            "no patient was found: each item is its own group. If one patient has several, name the column or the part of "
+            "the path that tells, or images of one patient land on both sides of a split"
+        )
+    elif levels[0].name != "patient":
+        found.append(
+            f"no patient was found: the outermost level is {levels[0].name}. If one patient has several, name the column "
+            "or the part of the path that tells whose it is"
+        )
+    elif not levels[0].sure:
+        found.append("that the outermost folder or number is the patient is only a guess from its place: check it")
+    for one in draft.joins:
+        if one.share < 0.9:
+            found.append(f"{one.of_items - one.items} of {one.of_items} items have no row in {one.file}")
+    found += [f"{file} is not joined: {why}" for file, why in draft.unjoined]
+    return found
+
+
+def _views(draft: Draft, items: pd.DataFrame) -> Draft:
+    """Which column names views, and what their letters mean."""
+    roles = {level.name: f"column:{level.column}" for level in draft.levels if level.column != level.name}
+    column = "view" if "view" in items else ""
+    for name in items.columns if not column else ():
+        bare = str(name).rpartition(".")[2]
+        if name not in ("item", "files") and words.meets(bare, words.VIEW_NAMES) and 2 <= _kinds(items[name]) <= 12:
+            column = str(name)
+            roles["view"] = f"column:{column}"
+            break
+    if not column:
+        return replace(draft, roles=roles)
+    counts = items[column].map(normalise).value_counts()
+    letters = set(counts.index) - {""}
+    known = next((meant for meant in words.LETTERS if letters == set(meant)), {})
+    return replace(
+        draft,
+        roles=roles,
+        view=column,
+        view_counts=tuple((str(value), int(count)) for value, count in counts.items() if value),
+        views=known,
+    )
+
+
+def _kinds(column: "pd.Series[str]") -> int:
+    return int(column[column != ""].nunique())
+
+
+def _columns(draft: Draft, items: pd.DataFrame, met: Met, final: dict[str, str]) -> Draft:
+    """Metadata, labels and what is left out, column by column."""
+    levels = [level.name for level in draft.levels]
+    skip = {"item", "files", "frames", draft.view, *levels, *(level.column for level in draft.levels)}
+    described: dict[str, Column] = {}
+    for name in items.columns:
+        from_path = name in final.values() and name not in ("diagnosis", "side")
+        if name in skip or from_path:
+            continue
+        described[str(name)] = describe(str(name), items[name])
+    if "diagnosis" in final.values() and "diagnosis" in described:
+        described["diagnosis"] = replace(described["diagnosis"], kind="label")
+    deepest = _deepest(draft, met, final)
+    tasks = _tasks(described, items, levels, deepest)
+    metadata, left_out = [], []
+    for name, column in described.items():
+        if column.kind in ("numeric", "categorical", "checkbox"):
+            known = items[name].map(normalise).replace(list(column.unknown), "")
+            if draft.view and _same(known, items[draft.view]):
+                left_out.append(replace(column, kind="out", why="says the same as the view"))
+                continue
+            leaks = next((task.name for task in tasks if tells(known, items[task.column.name].map(normalise))), "")
+            if leaks:
+                left_out.append(replace(column, kind="afterwards", why=f"tells {leaks} almost exactly"))
+                continue
+            place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
+            metadata.append((column, place))
+        elif column.kind != "label":
+            left_out.append(column)
+        elif all(task.column.name != name for task in tasks):
+            left_out.append(replace(column, kind="out", why="says the same as another label"))
+    unknown, todo = _unknown(metadata)
+    if not tasks:
+        todo.append("no column or folder looks like a diagnosis: add [task.NAME] with label = COLUMN")
+    return replace(
+        draft,
+        metadata=tuple(metadata),
+        left_out=tuple(left_out),
+        tasks=tuple(tasks),
+        unknown=unknown,
+        language=_language(items, left_out),
+        todo=(*draft.todo, *todo),
+    )
+
+
+def _same(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
+    return bool((one.map(words.plain) == other.map(words.plain)).all())
+
+
+def _deepest(draft: Draft, met: Met, final: dict[str, str]) -> dict[str, str]:
+    """By column, the innermost level of the keys that its table was joined by; absent where one of them is no level."""
+    levels = {level.column: level.name for level in draft.levels} | {level.name: level.name for level in draft.levels}
+    order = [level.name for level in draft.levels]
+    found = {}
+    for column, place in met.sources.items():
+        keys = [levels.get(final.get(key.slot, key.name), "") for key, _ in met.joins[place].on]
+        if all(keys):
+            found[column] = max(keys, key=order.index)
+    return found
+
+
+def _tasks(
+    described: dict[str, Column], items: pd.DataFrame, levels: Sequence[str], deepest: dict[str, str]
+) -> list[Labelled]:
+    """One task per label column; a second one that says the same is passed over."""
+    found: list[Labelled] = []
+    for name, column in described.items():
+        if column.kind != "label":
+            continue
+        values = items[name].map(normalise)
+        known = values.mask(values.isin(["", *column.unknown]))
+        same = (known.str.casefold().fillna("") == items[one.column.name].map(normalise).str.casefold() for one in found)
+        if any(one.all() for one in same):
+            continue
+        place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
+        keys = unit_keys(items, levels, place.level)
+        counts = known.groupby(keys).first().value_counts()
+        malignant = [value for value in counts.index if words.meets(str(value), words.MALIGNANT)]
+        mixed = 0 < len(malignant) < len(counts) and len(counts) > 2
+        slug = re.sub(r"[^a-z0-9]+", "_", words.plain(name.rpartition(".")[2])).strip("_") or "label"
+        taken = {one.name for one in found}
+        found.append(
+            Labelled(
+                slug if slug not in taken else f"{slug}_{len(found) + 1}",
+                column,
+                place.level,
+                tuple((str(value), int(count)) for value, count in counts.items()),
+                place.torn if place.level != "item" else 0,
+                tuple(malignant) if mixed else (),
+            )
+        )
+    return [one for one in found if len(one.counts) > 1]
+
+
+def _unknown(metadata: Sequence[tuple[Column, Place]]) -> tuple[tuple[str, ...], list[str]]:
+    """Values that count as blank in every column; a number only where no other column means it."""
+    found = sorted({value for column, _ in metadata for value in column.unknown})
+    kept, todo = [], []
+    for value in found:
+        others = [column.name for column, _ in metadata if value not in column.unknown and _may_hold(column, value)]
+        if others:
+            who = next(column.name for column, _ in metadata if value in column.unknown)
+            todo.append(f"{value!r} in column {who} looks like unknown, but column {others[0]} may mean it: settle it there")
+        else:
+            kept.append(value)
+    return tuple(kept), todo
+
+
+def _may_hold(column: Column, value: str) -> bool:
+    if not re.fullmatch(r"-?\d+", value):
+        return False
+    return column.kind == "numeric" or any(value == one for one, _ in column.counts)
+
+
+def _language(items: pd.DataFrame, left_out: Sequence[Column]) -> str:
+    """ "de" or "en" by the small words of the first text that reads like a report; "" without one."""
+    for column in left_out:
+        if column.kind == "report":
+            found = " ".join(items[column.name].head(200)).lower().split()
+            german = sum(found.count(word) for word in ("der", "die", "und", "kein", "keine", "nicht", "mit", "im"))
+            english = sum(found.count(word) for word in ("the", "of", "and", "no", "is", "with", "in", "right"))
+            return "de" if german > english else "en"
+    return ""
+
+
+def _dicom(root: Path, files: Sequence[str], named: Sequence[str]) -> Draft:
+    """A DICOM tree: levels and views come from headers, a table is joined on the accession number by its name."""
+    kind = modality(root, files)
+    tables, unread = _read(root, named)
+    joins, on = [], {}
+    for file, table in tables.items():
+        column = next((str(one) for one in table if "accession" in words.plain(str(one))), "")
+        column = column or next((str(one) for one in table if words.names_level(str(one)) in ("study", "patient")), "")
+        if column:
+            level = "patient" if words.names_level(column) == "patient" else "study"
+            key = Key(level, pd.Series([], dtype=str))
+            joins.append(Join(file, ((key, column),), 0, 0, 0, len(table)))
+            on[file] = [f"{level}={column}"]
+        else:
+            unread.append((file, "no column is called accession, study or patient"))
+    roles = dicom_roles(kind)
+    return Draft(
+        media=len(files),
+        items=len(files),
+        files=((dicom_pattern(files), len(files)),),
+        joins=tuple(joins),
+        unjoined=tuple(unread),
+        on=on,
+        levels=tuple(Level(name, name, 0, f"header ({roles[name]})", True) for name in ("patient", "study")),
+        roles=roles,
+        dicom=True,
+        todo=(
+            f"modality {kind or 'unknown'}: views come from {roles.get('view', 'nothing, none was found')}",
+            "metadata and tasks are not guessed for DICOM trees: add [metadata] and [task.NAME] by the tables' columns",
+        ),
+    )
