@@ -70,7 +70,7 @@ def init(
 
     file = run_init(folder, tables or (), force=force, contact=contact, out=out)
     for point in open_points(file):
-        typer.echo(f"not guessed: {point}")
+        typer.echo(f"To check: {point}")
     sheet = contact_path(file, contact)
     seen = f"; look at {sheet} (contains patient data)" if sheet.exists() else ""
     typer.echo(f"Read and mend {file}{seen}")

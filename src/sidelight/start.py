@@ -1,7 +1,7 @@
 """``init``: from a folder and its tables to a commented ``cohort.toml`` and a contact sheet."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sidelight.data.cohort import Cohort
@@ -47,12 +47,22 @@ def init(
     draft = guess(root, tables)
     elsewhere = file.resolve().parent != root.resolve()
     text, cohort = _that_opens(draft, root.resolve(), str(root.resolve()) if elsewhere else "")
-    write_text(file, text)
+    _place(lambda: write_text(file, text), file, "--out")
     if cohort is not None:
         from sidelight.reporting.contact import render_contact  # pictures load when there is something to draw
 
-        render_contact(cohort, contact_path(file, contact))
+        sheet = contact_path(file, contact)
+        _place(lambda: render_contact(cohort, sheet), sheet, "--contact")
     return file
+
+
+def _place(write: Callable[[], object], path: Path, option: str) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", do=f"Name another place with {option}"
+        ) from None
 
 
 def contact_path(file: Path, contact: str | Path | None = None) -> Path:
@@ -79,7 +89,7 @@ def open_points(file: Path) -> list[str]:
 def _that_opens(draft: Draft, root: Path, written_root: str) -> tuple[str, Cohort | None]:
     """The fullest text that opens as a cohort, and the cohort; where nothing does, the full text and None."""
     why = ""
-    for without in WITHOUT:
+    for without in WITHOUT if not draft.dicom else WITHOUT[:1]:
         text = render(draft, root=written_root, without=without, why=why)
         try:
             return text, _open(text, root)

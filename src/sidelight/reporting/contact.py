@@ -40,7 +40,9 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
     chosen = sorted(random.Random(seed).sample(range(len(cohort.items)), min(count, len(cohort.items))))
     levels = [f"{cohort.items[level].nunique()} {level}" for level in cohort.levels]
     body = [
-        html.note("**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk."),
+        html.note(
+            "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk."
+        ),
         html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices)), name="tables"),
         html.section(
             "Items",
@@ -111,8 +113,14 @@ def _own(cohort: Cohort, position: int, tables: list[Rows]) -> str:
     joined |= {f"{Path(one.file).stem}.{column}" for one in tables for column in one.table.columns}
     skip = {"item", "files", "group", "view", *cohort.levels, *joined}
     row = cohort.items.iloc[position]
+    stem = Path(row["item"]).stem
     said = {str(name): str(row[name]) for name in cohort.items.columns if name not in skip and row[name]}
-    return f"<p>From the path: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>" if said else ""
+    said = {name: value for name, value in said.items() if value != stem}
+    return (
+        f"<p>From the path: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>"
+        if said
+        else ""
+    )
 
 
 def _row(one: Rows, position: int, cohort: Cohort) -> str:
@@ -128,7 +136,8 @@ def _row(one: Rows, position: int, cohort: Cohort) -> str:
         kind = "key" if column in one.keys else "label" if column in labels else ""
         shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
         cells.append(f'<dt class="{kind}">{html.escape(column)}</dt><dd class="{kind}">{html.escape(shown)}</dd>')
-    return f'<div class="row"><h3>{html.escape(one.file)}, row {place + 1}</h3><dl>{"".join(cells)}</dl></div>'
+    name = f"{html.escape(one.file)}, line {place + 2}"  # as a spreadsheet counts, the header being line 1
+    return f'<div class="row" style="flex-grow: {len(cells)}"><h3>{name}</h3><dl>{"".join(cells)}</dl></div>'
 
 
 def _pictures(cohort: Cohort, position: int) -> str:

@@ -3,7 +3,6 @@
 Few hypotheses are made from names and contents and ranked by fit; nothing is learned, nothing but text is opened.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +108,7 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
-    final, levels, items = _final(met.items, layouts, names)
+    final, levels, items = _final(met, layouts, names)
     draft = _patterns(images, layouts, names, met, masks, len(items))
     draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels, items), *names.todo))
     draft = _views(draft, items)
@@ -121,7 +120,9 @@ def _join_all(
 ) -> Met:
     """Join every table that some key joins, the best first; what was joined may be a key of the next one."""
     keys = _keys(items, layouts)
-    waiting, joins, sources = dict(tables), [], {}
+    waiting = dict(tables)
+    joins: list[Join] = []
+    sources: dict[str, int] = {}
     while waiting:
         found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
         if not found:
@@ -161,7 +162,8 @@ def _keys(items: pd.DataFrame, layouts: Sequence[Layout]) -> list[Key]:
 
 
 def _restarts(items: pd.DataFrame, name: str, above: Sequence[str]) -> bool:
-    parents = items[list(above)].agg("\x1f".join, axis=1).groupby(items[name]).nunique()
+    """Whether ids come again under other parents."""
+    parents = items[[*above, name]].drop_duplicates().groupby(name).size()
     return bool((parents > 1).mean() > 0.1)
 
 
@@ -184,16 +186,19 @@ def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) ->
     return result, replace(names, slots=slots)
 
 
-def _final(
-    items: pd.DataFrame, layouts: Sequence[Layout], names: Names
-) -> tuple[dict[str, str], tuple[Level, ...], pd.DataFrame]:
-    """Slots under their final names; a level that a column holds is added under its own name."""
+def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[dict[str, str], tuple[Level, ...], pd.DataFrame]:
+    """Slots by final name, levels, and the items as the opened cohort will have them.
+
+    A table's column that a slot's final name collides with gets its table's name before it, as in the cohort.
+    """
+    frame = met.items
     kept = {slot.name: names.slots[slot.name] for layout in layouts for slot in layout.slots}
-    all_slots = [column for column in items.columns if column in names.slots]
-    frame = items.drop(columns=[column for column in all_slots if column not in kept])
     final = {name: new for name, new in kept.items() if name in frame}
-    clash = {new: f"{new}.joined" for new in final.values() if new in frame.columns and new not in final}
+    clash = {new: f"{Path(met.joins[met.sources[new]].file).stem}.{new}" for new in kept.values() if new in met.sources}
+    frame = frame.drop(columns=[name for name in names.slots if name in frame and name not in kept])
     frame = frame.rename(columns=clash).rename(columns=final)
+    for old, new in clash.items():
+        met.sources[new] = met.sources.pop(old)
     levels = tuple(
         replace(level, column=final.get(level.column, clash.get(level.column, level.column))) for level in names.levels
     )
@@ -203,15 +208,12 @@ def _final(
     return final, levels, frame
 
 
-def _modes(joins: Sequence[Join]) -> dict[str, str]:
-    return {key.slot: key.mode for one in joins for key, _ in one.on if key.slot}
-
-
 def _patterns(
     images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None, items: int
 ) -> Draft:
     """The draft with patterns and joins under their final names."""
-    modes = _modes(met.joins)
+    modes = {slot.name: "digits" for layout in layouts for slot in layout.slots}
+    modes |= {key.slot: key.mode for one in met.joins for key, _ in one.on if key.slot}
     files = tuple((layout.text(names.slots, modes), len(layout.paths)) for layout in layouts)
     stack = next((names.slots[layout.frame] for layout in layouts if layout.frame), "")
     companion = ("", 0)
@@ -356,7 +358,9 @@ def _tasks(
             continue
         values = items[name].map(normalise)
         known = values.mask(values.isin(["", *column.unknown]))
-        same = (known.str.casefold().fillna("") == items[one.column.name].map(normalise).str.casefold() for one in found)
+        same = (
+            known.str.casefold().fillna("") == items[one.column.name].map(normalise).str.casefold() for one in found
+        )
         if any(one.all() for one in same):
             continue
         place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
@@ -387,7 +391,9 @@ def _unknown(metadata: Sequence[tuple[Column, Place]]) -> tuple[tuple[str, ...],
         others = [column.name for column, _ in metadata if value not in column.unknown and _may_hold(column, value)]
         if others:
             who = next(column.name for column, _ in metadata if value in column.unknown)
-            todo.append(f"{value!r} in column {who} looks like unknown, but column {others[0]} may mean it: settle it there")
+            todo.append(
+                f"{value!r} in column {who} looks like unknown, but column {others[0]} may mean it: settle it there"
+            )
         else:
             kept.append(value)
     return tuple(kept), todo

@@ -121,7 +121,12 @@ class Place:
 
 
 def level_of(
-    column: "pd.Series[str]", items: pd.DataFrame, levels: Sequence[str], deepest: str, name: str, unknown: Sequence[str]
+    column: "pd.Series[str]",
+    items: pd.DataFrame,
+    levels: Sequence[str],
+    deepest: str,
+    name: str,
+    unknown: Sequence[str],
 ) -> Place:
     """The outermost level within which ``column`` is constant, at most ``deepest`` (a level or "item").
 
@@ -136,9 +141,7 @@ def level_of(
     for level in allowed:
         keys = unit_keys(items, levels, level)
         groups = rows.assign(unit=keys.loc[rows.index]).groupby("unit")
-        several = groups["own"].nunique() > 1
-        torn_units = groups["value"].nunique() > 1
-        torn, units = int(torn_units.sum()), int(several.sum())
+        torn, units = int(groups["value"].nunique().gt(1).sum()), int(groups["own"].nunique().gt(1).sum())
         if level == allowed[-1]:
             return Place(level, torn, units)
         named = level == levels[0] and words.meets(name, words.PATIENT)

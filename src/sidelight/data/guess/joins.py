@@ -2,8 +2,10 @@
 
 import itertools
 import posixpath
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -15,7 +17,7 @@ LEAST = 0.5  # share of the items, or of the table's rows, that a join must reac
 _GLUE = "\x1f"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Key:
     """Something that items can be joined by: normalised values in the items' order, and what the cohort file calls it."""
 
@@ -26,6 +28,11 @@ class Key:
     restarts: bool = False
     """Whether the same text means another thing in another folder: no key alone."""
     base: str = ""
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many items have each value; without blanks."""
+        return Counter(value for value in self.values if value)
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,13 @@ def _column(values: Sequence[str]) -> "pd.Series[str]":
 def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | None:
     """The best join of ``table`` to the items, by one key or several; None where nothing fits well enough."""
     cells = {str(column): table[column].map(normalise) for column in table.columns}
+    plain = {column: set(values) - {""} for column, values in cells.items()}
+    paths = {column: set(_paths(values)) - {""} for column, values in cells.items()}
     fits = {
         (place, column): share
         for place, key in enumerate(keys)
-        for column, values in cells.items()
-        if (share := _overlap(key, values)) > 0
+        for column, values in (paths if key.name == "file" else plain).items()
+        if (share := _overlap(key, values)) > LEAST / 10
     }
     singles = [
         found
@@ -106,14 +115,13 @@ def _sound(found: Join) -> bool:
     rows = found.rows / max(found.of_rows, 1)
     if alone and found.on[0][0].restarts and rows < LEAST:
         return False
-    return (found.share >= LEAST or rows >= LEAST) and found.items >= min(2, found.of_items)
+    few = rows >= 0.8 and found.items >= 5 and found.share >= 0.05
+    return (found.share >= LEAST or few) and found.items >= min(2, found.of_items)
 
 
-def _overlap(key: Key, values: "pd.Series[str]") -> float:
+def _overlap(key: Key, theirs: set[str]) -> float:
     """Of the items that have this key, the share whose value stands in the column."""
-    ours = key.values[key.values != ""]
-    theirs = set(_paths(values) if key.name == "file" else values) - {""}
-    return float(ours.isin(theirs).mean()) if len(ours) else 0.0
+    return sum(key.counts[value] for value in theirs & key.counts.keys()) / max(key.counts.total(), 1)
 
 
 def _paths(values: "pd.Series[str]") -> "pd.Series[str]":

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -11,9 +12,12 @@ from sidelight.data.guess import words
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.paths import Layout, Slot
 from sidelight.data.pattern import VIDEOS
+from sidelight.data.spec import RESERVED
 from sidelight.data.tables import normalise
 
+MOST_BLANK = 0.3  # of the items, in a column that names a level; each of them is then its own
 RANK = tuple(words.LEVELS)
+TAKEN = (*RESERVED, "view", "frames", "file", "name", "stem")
 _BY_MEANING = {"view": "view", "letter": "view", "class": "diagnosis", "side": "side", "split": "split"}
 
 
@@ -45,7 +49,12 @@ def name_all(items: pd.DataFrame, layouts: Sequence[Layout], joins: Sequence[Joi
     """
     slots = {slot.name: slot for layout in layouts for slot in layout.slots}
     frames = {layout.frame for layout in layouts if layout.frame}
-    hints = {key.slot: words.names_level(column) or words.level_of(column) for one in joins for key, column in one.on if key.slot}
+    hints = {
+        key.slot: words.names_level(column) or words.level_of(column)
+        for one in joins
+        for key, column in one.on
+        if key.slot
+    }
     told = _from_tables(items, slots)
     names: dict[str, str] = {}
     found: dict[str, Level] = dict(told)
@@ -80,13 +89,19 @@ def _from_tables(items: pd.DataFrame, slots: Mapping[str, Slot]) -> dict[str, Le
         if column in ("item", "files") or column in slots or not name:
             continue
         ids = items[column].map(normalise)
-        if (ids == "").mean() <= 0.02 and ids.nunique() > 1 and name not in found:
-            found[name] = Level(name, str(column), ids.nunique(), f"column {bare}", True)
+        units = len(set(ids) - {""})
+        if (ids == "").mean() <= MOST_BLANK and units > 1 and name not in found:
+            found[name] = Level(name, str(column), units, f"column {bare}", True)
     return found
 
 
 def _by_place(
-    items: pd.DataFrame, slot: Slot, slots: Mapping[str, Slot], place: int, found: Mapping[str, Level], defaults: list[str]
+    items: pd.DataFrame,
+    slot: Slot,
+    slots: Mapping[str, Slot],
+    place: int,
+    found: Mapping[str, Level],
+    defaults: list[str],
 ) -> str:
     """What an id or number without a telling name is, from where it stands and how it repeats."""
     video = bool(items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5)
@@ -101,12 +116,21 @@ def _by_place(
     repeated = filled.nunique() <= 0.8 * len(filled)
     last = slot is list(slots.values())[-1]
     inside = [items[level.column] for level in found.values() if level.column in items]
-    if not above and not repeated and not (slot.folder and thing == "image") and not (slot.folder and not last and len(slots) > 2):
+    if (
+        not above
+        and not repeated
+        and not (slot.folder and thing == "image")
+        and not (slot.folder and not last and len(slots) > 2)
+    ):
         return thing
+    kinds = {slots[one].meaning for one in list(slots)[:place] if (items[one] != "").any()}
+    if last and not slot.folder and not above and kinds and kinds <= {"class", "split", "folder", "kind"}:
+        return "n" if repeated else thing  # it counts the files of a folder
     running = slot.meaning == "number" and not slot.folder and (above or inside) and last
     if running or (last and not slot.folder and not repeated):
         word = words.plain(slot.prefix).strip("_- ")
-        return (word if re.fullmatch(r"[a-z]{3,12}", word) else "n") if running else thing
+        word = word if re.fullmatch(r"[a-z]{3,12}", word) and word not in TAKEN else "n"
+        return word if running else thing
     told = [level for level in found.values() if level.column not in slots]
     if not slot.folder and told:
         return "part"
@@ -116,7 +140,7 @@ def _by_place(
 
 
 def _within(inner: "pd.Series[str]", outer: "pd.Series[str]") -> bool:
-    return bool((outer.groupby(inner).nunique() <= 1).all())
+    return bool(outer.groupby(inner).nunique().le(1).all())
 
 
 def _free(name: str, names: Mapping[str, str]) -> str:
@@ -139,7 +163,7 @@ def _ordered(items: pd.DataFrame, levels: list[Level]) -> tuple[tuple[Level, ...
             outer, inner = items[levels[place].column], items[levels[place + 1].column]
             if _within(outer, inner) and not _within(inner, outer):
                 levels[place], levels[place + 1] = levels[place + 1], levels[place]
-    for outer_level, inner_level in zip(levels, levels[1:], strict=False):
+    for outer_level, inner_level in pairwise(levels):
         if _within(items[inner_level.column], items[outer_level.column]):
             continue
         spread = items[outer_level.column].groupby(items[inner_level.column]).nunique()
@@ -154,5 +178,17 @@ def _ordered(items: pd.DataFrame, levels: list[Level]) -> tuple[tuple[Level, ...
 
 def speaks_of_skin(texts: Sequence[str]) -> bool:
     """Whether folders, tables and columns speak of skin."""
-    known = ("lesion", "laesion", "derm", "dermo", "skin", "haut", "hauttumor", "melanoma", "melanom", "nevus", "naevus")
+    known = (
+        "lesion",
+        "laesion",
+        "derm",
+        "dermo",
+        "skin",
+        "haut",
+        "hauttumor",
+        "melanoma",
+        "melanom",
+        "nevus",
+        "naevus",
+    )
     return any(words.meets(os.path.basename(text), known) for text in texts)

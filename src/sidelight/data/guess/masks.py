@@ -1,12 +1,12 @@
 """Files that belong to items without being items: masks beside the images or in a folder of their own."""
 
-import os
 import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidelight.data.guess import words
+from sidelight.data.guess.paths import common
 
 _TAIL = re.compile(rf"^(.+?)([_\-. ]?(?:{'|'.join(words.MASKS)}))([_\-. ]?[0-9]+)?$", re.IGNORECASE)
 
@@ -37,7 +37,7 @@ def split_masks(media: Sequence[str]) -> tuple[list[str], Masks | None]:
     tails = {tail for _, tail in found.values()}
     if not beside and len(folders) > 1:
         return list(media), None
-    tail = tails.pop() if len(tails) == 1 else f"{os.path.commonprefix(sorted(tails))}*"
+    tail = tails.pop() if len(tails) == 1 else f"{common(sorted(tails))}*"
     suffix = suffixes.pop() if len(suffixes) == 1 else ".*"
     return images, Masks(tuple(found), "" if beside else folders.pop(), tail, suffix)
 

@@ -115,7 +115,9 @@ def _split_by_top(paths: list[str]) -> list[Layout]:
     if not 1 < len(tops) <= 5 or paths[0].count("/") <= depth or _meaning(plain) != "folder":
         return whole
     apart = [layout for group in tops.values() for layout in _layouts(group)]
-    shapes = {re.sub("^" + re.escape(top), "", one.text()) for top in tops for one in apart if one.paths[0].startswith(top)}
+    shapes = {
+        re.sub("^" + re.escape(top), "", one.text()) for top in tops for one in apart if one.paths[0].startswith(top)
+    }
     richer = sum(len(one.slots) for one in apart) / len(apart) > sum(len(one.slots) for one in whole) / len(whole)
     return apart if len(shapes) > 1 or richer else whole
 
@@ -155,15 +157,21 @@ def _folder(values: Sequence[str], name: str, *, last_level: bool) -> Piece:
     distinct = sorted(set(values))
     if len(distinct) == 1 and not re.search(r"[{}*]", distinct[0]):
         return distinct[0]
+    prefix = common(distinct).rstrip("0123456789")
+    numbered = all(re.fullmatch(r"[0-9]+", value[len(prefix) :]) for value in distinct)
+    if numbered and not words.meets(prefix, words.PARTS) and not re.search(r"[{}*]", prefix):
+        return Slot(name, "number", prefix=prefix, folder=True)
     few = len(distinct) <= MOST_FEW and len(values) >= 3 * len(distinct)
     meaning = _meaning(distinct) if few else "id"
-    if meaning not in ("id", "folder") or (meaning == "folder" and len(distinct) <= 5):
+    if meaning not in ("id", "folder") or (meaning == "folder" and (len(distinct) <= 5 or numbered)):
         return Slot(name, meaning, regex="|".join(_quoted(value) for value in distinct), folder=True)
-    prefix = os.path.commonprefix(distinct).rstrip("0123456789")
-    numbered = all(re.fullmatch(r"[0-9]+", value[len(prefix) :]) for value in distinct)
-    if numbered and not re.search(r"[{}*]", prefix):
-        return Slot(name, "number", prefix=prefix, folder=True)
     return Slot(name, "id", folder=True)
+
+
+def common(texts: Sequence[str]) -> str:
+    """What all of some sorted texts begin with."""
+    first, last = texts[0], texts[-1]
+    return first[: next((place for place, sign in enumerate(first) if last[place : place + 1] != sign), len(first))]
 
 
 def _meaning(values: Sequence[str] | set[str]) -> str:
@@ -227,9 +235,11 @@ def _take_prefix(pieces: list[Piece]) -> str:
     taken = ""
     while pieces and isinstance(pieces[-1], str) and "/" not in pieces[-1]:
         text = pieces[-1]
-        if not text[0].isalpha() and (taken or len(text) > 1 or not text.strip("_-") == ""):
+        if not text[0].isalpha() and (taken or len(text) > 1 or text.strip("_-") != ""):
             break
-        if not text[0].isalpha() and (len(pieces) < 2 or not isinstance(pieces[-2], str) or not pieces[-2][0].isalpha()):
+        if not text[0].isalpha() and (
+            len(pieces) < 2 or not isinstance(pieces[-2], str) or not pieces[-2][0].isalpha()
+        ):
             break
         taken = text + taken
         pieces.pop()
@@ -268,7 +278,9 @@ def _stacked(layout: Layout) -> Layout:
     if len(slots) < 2 or slots[-1].meaning != "number" or slots[-1].folder or layout.pieces[-1] is not slots[-1]:
         return layout
     stem = [slot for slot in slots if not slot.folder]
-    if len(stem) > 1 or any(path.lower().endswith((".gif", ".mp4", ".avi", ".mov", ".mpg", ".mpeg")) for path in layout.paths):
+    if len(stem) > 1 or any(
+        path.lower().endswith((".gif", ".mp4", ".avi", ".mov", ".mpg", ".mpeg")) for path in layout.paths
+    ):
         return layout
     pattern = parse(layout.text())
     stacks: dict[str, list[int]] = {}

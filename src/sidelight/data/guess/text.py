@@ -68,8 +68,8 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
     parts = [
         _comment(
             f"Drafted by `sidelight init` from {draft.media} {'DICOM' if draft.dicom else 'media'} files and "
-            f"{_many(len(draft.joins) + len(draft.unjoined), 'table')}. Every line is a guess: read it, look at the contact sheet, "
-            "mend what is wrong. `init` never overwrites this file unless it is told to (--force)."
+            f"{_many(len(draft.joins) + len(draft.unjoined), 'table')}. Every line is a guess: read it, look at the "
+            "contact sheet, mend what is wrong. `init` never overwrites this file unless it is told to (--force)."
         ),
         *(_comment(f"TODO: {one}.") for one in points),
         f"\nroot = {_quote(root)}  # the folder that the files lie in; take this line out when this file lies there itself"
@@ -79,7 +79,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
         _off(_tables(draft), "tables" in without),
         _off(_levels(draft), "levels" in without),
         _views(draft),
-        _roles(draft, "levels" in without),
+        "" if "tables" in without else _roles(draft),
         _companions(draft),
         _off(_metadata(draft), "metadata" in without),
         _left_out(draft),
@@ -148,7 +148,7 @@ def _tables(draft: Draft) -> str:
     lines = [""]
     for one in draft.joins:
         sure = "sure" if one.share > 0.98 else "look at the items without a row" if one.share > LIKELY else "NOT sure"
-        keys = " and ".join(f"{key.slot and 'the path' or key.name} = column {column}" for key, column in one.on)
+        keys = " and ".join(f"{'the path' if key.slot else key.name} = column {column}" for key, column in one.on)
         lines.append(
             _comment(
                 f"{one.file}: {one.items} of {one.of_items} items have a row, {one.rows} of {one.of_rows} rows have an "
@@ -182,7 +182,9 @@ def _levels(draft: Draft) -> str:
     return "\n".join(
         [
             "",
-            _comment(f"Outermost first; an id counts inside its parent. {said}. Splits keep the outermost level whole."),
+            _comment(
+                f"Outermost first; an id counts inside its parent. {said}. Splits keep the outermost level whole."
+            ),
             f"levels = {_array([level.name for level in draft.levels])}",
         ]
     )
@@ -201,13 +203,11 @@ def _views(draft: Draft) -> str:
     return "\n".join(lines)
 
 
-def _roles(draft: Draft, without_levels: bool) -> str:
-    names = {level.name for level in draft.levels}
-    roles = {role: column for role, column in draft.roles.items() if not (without_levels and role in names)}
-    if not roles:
+def _roles(draft: Draft) -> str:
+    if not draft.roles:
         return ""
     lines = ["", _comment("Levels and views that a column holds under another name."), "[roles]"]
-    lines += [f"{_key(role)} = {_quote(column)}" for role, column in roles.items()]
+    lines += [f"{_key(role)} = {_quote(column)}" for role, column in draft.roles.items()]
     return "\n".join(lines)
 
 
@@ -222,7 +222,14 @@ def _companions(draft: Draft) -> str:
 def _metadata(draft: Draft) -> str:
     if not draft.metadata:
         return ""
-    lines = ["", _comment("Columns by the level within which they are constant."), "[metadata]"]
+    lines = [
+        "",
+        _comment(
+            "Columns by the level within which they are constant. Take out what is only known with the diagnosis: it would "
+            "leak the answer."
+        ),
+        "[metadata]",
+    ]
     order = [*(level.name for level in draft.levels), "item"]
     for level in order:
         columns = [(column, place) for column, place in draft.metadata if place.level == level]
@@ -231,10 +238,15 @@ def _metadata(draft: Draft) -> str:
             lines += [f"  {_quote(column.name)},  # {_says(column, place)}" for column, place in columns]
             lines.append("]")
     if draft.unknown:
-        lines += [_comment("Cells that say that nothing is known count as blank."), f"unknown = {_array(draft.unknown)}"]
+        lines += [
+            _comment("Cells that say that nothing is known count as blank."),
+            f"unknown = {_array(draft.unknown)}",
+        ]
     torn = {column.name: place for column, place in draft.metadata if place.torn and place.level != "item"}
     if torn:
-        lines.append(_comment("Not quite constant: the first value counts (or say error, mean, or latest with a date)."))
+        lines.append(
+            _comment("Not quite constant: the first value counts (or say error, mean, or latest with a date).")
+        )
         rules = ", ".join(f'{_key(name)} = "first"' for name in torn)
         lines.append(f"conflict = {{{rules}}}")
     return "\n".join(lines)
@@ -262,7 +274,9 @@ def _left_out(draft: Draft) -> str:
             lines.append(_comment(f"- {column.name}: {column.why}; it would leak the answer"))
         elif column.kind == "report":
             language = f"; [report] language = {_quote(draft.language)}" if draft.language else ""
-            lines.append(_comment(f"- {column.name}: reads like a report; [roles] report = {_quote(column.name)}{language}"))
+            lines.append(
+                _comment(f"- {column.name}: reads like a report; [roles] report = {_quote(column.name)}{language}")
+            )
         else:
             lines.append(_comment(f"- {column.name}: {column.why}"))
     return "\n".join(lines)
@@ -272,14 +286,20 @@ def _task(task: Labelled, draft: Draft) -> str:
     known = sum(count for _, count in task.counts)
     lines = [
         "",
-        _comment(f"{known} labelled ({'one label per ' + task.unit}): {_counted(task.counts)}. Blank cells are left out."),
+        _comment(
+            f"{known} labelled ({'one label per ' + task.unit}): {_counted(task.counts)}. Blank cells are left out."
+        ),
     ]
     twice = {value.casefold() for value, _ in task.counts}
     if len(twice) < len(task.counts):
         lines.append(_comment("Some classes differ in capitals only: classes = {OLD = NEW} makes one of them."))
     rare = [value for value, count in task.counts if count < 4]
     if rare:
-        lines.append(_comment(f"Too rare to judge (under 4): {', '.join(map(_quote, rare[:MOST_LISTED]))}; `ignore` leaves them out."))
+        lines.append(
+            _comment(
+                f"Too rare to judge (under 4): {', '.join(map(_quote, rare[:MOST_LISTED]))}; `ignore` leaves them out."
+            )
+        )
     lines += [f"[task.{_key(task.name)}]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
     if task.column.unknown:
         lines.append(f"ignore = {_array(['', *task.column.unknown])}")

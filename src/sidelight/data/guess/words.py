@@ -14,6 +14,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 """Levels from the outermost, with the words that name them."""
 
 SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "fold")
+PARTS = ("part", "teil", "batch", "set", "folder", "ordner", "images", "imgs", "data", "daten", "chunk", *SPLITS)
 VIEW_NAMES = ("view", "projection", "projektion", "plane", "ebene", "ansicht", "probe", "schallkopf", "modality")
 VIEWS = (
     *("pa", "ap", "ll", "lat", "lateral", "frontal", "seitlich", "supine", "erect", "cc", "mlo"),
@@ -33,7 +34,19 @@ LETTERS: tuple[Mapping[str, str], ...] = (
 LABELS = (
     *("diagnosis", "diagnostic", "diagnose", "dx", "histology", "histologie", "histopathology", "histopathologie"),
     *("pathology", "pathologie", "label", "target", "class", "klasse", "category", "malignant", "malignancy"),
-    *("malignitaet", "maligne", "dignity", "dignitaet", "birads", "rads", "healthy", "gesund", "finding", "findings", "disease"),
+    *(
+        "malignitaet",
+        "maligne",
+        "dignity",
+        "dignitaet",
+        "birads",
+        "rads",
+        "healthy",
+        "gesund",
+        "finding",
+        "findings",
+        "disease",
+    ),
     *("krankheit", "entity", "entitaet", "grade", "benign", "groundtruth", "gt", "befund"),
 )
 AFTERWARDS = (
@@ -52,12 +65,48 @@ PERSONAL = (
 )
 NUMBERS = ("id", "nr", "no", "num", "number", "nummer", "uid", "uuid", "code", "index", "key")
 ADMIN = (
-    *("license", "licence", "lizenz", "source", "quelle", "doi", "url", "link", "file", "filename", "datei", "dateiname"),
+    *(
+        "license",
+        "licence",
+        "lizenz",
+        "source",
+        "quelle",
+        "doi",
+        "url",
+        "link",
+        "file",
+        "filename",
+        "datei",
+        "dateiname",
+    ),
     *("path", "pfad", "repo", "framerate", "fps", "resolution", "length", "version", "title", "changes"),
 )
 """About the files rather than about what they show."""
-REMARKS = ("comment", "comments", "kommentar", "bemerkung", "remark", "remarks", "note", "notes", "notiz", "md", "other")
-TEXTS = ("report", "befund", "befundtext", "text", "notes", "note", "impression", "beurteilung", "findings", "narrative")
+REMARKS = (
+    "comment",
+    "comments",
+    "kommentar",
+    "bemerkung",
+    "remark",
+    "remarks",
+    "note",
+    "notes",
+    "notiz",
+    "md",
+    "other",
+)
+TEXTS = (
+    "report",
+    "befund",
+    "befundtext",
+    "text",
+    "notes",
+    "note",
+    "impression",
+    "beurteilung",
+    "findings",
+    "narrative",
+)
 PATIENT = (
     *("age", "alter", "sex", "gender", "geschlecht", "smoke", "smoker", "smoking", "raucher", "rauchen", "drink"),
     *("alcohol", "alkohol", "history", "anamnese", "family", "familie", "familiaer", "fitzpatrick", "fitspatrick"),
@@ -68,7 +117,18 @@ CLASSES = (
     *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "gutartig", "boesartig", "gesund", "krank"),
     *("pneumonia", "covid", "covid19", "tumor", "tumour", "cancer", "melanoma", "melanom", "nevus", "naevus", "nv"),
     *("mel", "nev", "bcc", "scc", "bkl", "akiec", "ack", "sek", "vasc", "positive", "negative", "positiv", "negativ"),
-    *("control", "kontrolle", "regular", "lesion", "polyp", "glioma", "meningioma", "pituitary", "fracture", "nofinding"),
+    *(
+        "control",
+        "kontrolle",
+        "regular",
+        "lesion",
+        "polyp",
+        "glioma",
+        "meningioma",
+        "pituitary",
+        "fracture",
+        "nofinding",
+    ),
 )
 MALIGNANT = (
     *("malignant", "maligne", "boesartig", "mel", "melanoma", "melanom", "bcc", "scc", "basalioma", "basaliom"),
@@ -76,7 +136,21 @@ MALIGNANT = (
 )
 UNKNOWN = (
     *("unbekannt", "unknown", "unk", "n/a", "na", "n.a.", "nan", "null", "nd", "k.a.", "ka", "keine angabe"),
-    *("nicht bekannt", "nicht erhoben", "not available", "not known", "missing", "fehlt", "todo", "tbd", "-", "--", "?", "??", "#n/a"),
+    *(
+        "nicht bekannt",
+        "nicht erhoben",
+        "not available",
+        "not known",
+        "missing",
+        "fehlt",
+        "todo",
+        "tbd",
+        "-",
+        "--",
+        "?",
+        "??",
+        "#n/a",
+    ),
 )
 CHECKED = ("0", "1", "true", "false", "yes", "no", "ja", "nein", "y", "n", "j", "x", "t", "f")
 MASKS = ("mask", "masks", "maske", "masken", "segmentation", "segmentations", "seg", "roi", "annotation", "annotations")
