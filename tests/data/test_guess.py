@@ -325,3 +325,36 @@ def test_what_does_not_open_stands_as_comments(tmp_path, monkeypatch):
     assert "tasks only stand as comments, because the whole did not open: the task is torn" in text.replace("\n# ", " ")
     assert "\n# [task.histologie]" in text
     assert Cohort.open(tmp_path).tasks == {}
+
+
+def test_numbered_images_of_a_class_or_a_part_are_no_frames(tmp_path):
+    touch(tmp_path, *(f"train/{name}/im{k:04d}.jpg" for name in ("NORMAL", "PNEUMONIA") for k in range(20)))
+    touch(tmp_path, *(f"test/{name}/im{k:04d}.jpg" for name in ("NORMAL", "PNEUMONIA") for k in range(20, 25)))
+    _, cohort, text = drafted(tmp_path)
+    assert "stack" not in tomllib.loads(text)
+    assert counts(cohort, "diagnosis") == {"NORMAL": 25, "PNEUMONIA": 25}
+    assert set(cohort.items["split"]) == {"train", "test"}
+
+
+def test_visits_are_dates_below_the_patient(tmp_path):
+    days = ["2020-01-03", "2021-03-11"]
+    touch(tmp_path, *(f"P{p:03d}/{day}/{k}.jpg" for p in range(12) for day in days for k in (1, 2)))
+    rows = [f"P{p:03d},{day},{(7 * p + len(days)) % 13},{'ab'[p % 2]}" for p in range(12) for day in days]
+    (tmp_path / "visits.csv").write_text("\n".join(["patient,date,score,diagnosis", *rows]))
+    _, cohort, text = drafted(tmp_path)
+    spec = tomllib.loads(text)
+    assert spec["levels"] == ["patient", "study"]
+    assert spec["tables"] == [{"file": "visits.csv", "on": ["patient=patient", "study=date"]}]
+    assert counts(cohort, "diagnosis") == {"a": 6, "b": 6}
+
+
+def test_a_column_called_like_a_part_of_the_path_keeps_its_table(tmp_path):
+    touch(tmp_path, *(f"US_{exam}_loop{loop}.mp4" for exam in range(40, 60) for loop in (1, 2)))
+    rows = [f"{exam},{exam % 4 + 7},{['normal', 'stenosis'][exam % 2]}" for exam in range(40, 60)]
+    (tmp_path / "t.csv").write_text("\n".join(["exam,loop,pathology", *rows]))
+    _, cohort, text = drafted(tmp_path)
+    spec = tomllib.loads(text)
+    assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
+    assert spec["metadata"] == {"study": ["t.loop"]}
+    assert cohort.items["loop"].tolist()[:2] == ["1", "2"]
+    assert cohort.items["t.loop"].tolist()[:3] == ["7", "7", "8"]

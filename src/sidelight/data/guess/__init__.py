@@ -302,13 +302,16 @@ def _columns(draft: Draft, items: pd.DataFrame, met: Met, final: dict[str, str])
     deepest = _deepest(draft, met, final)
     tasks = _tasks(described, items, levels, deepest)
     metadata, left_out = [], []
+    groups = items[levels[0] if levels else "item"]
     for name, column in described.items():
         if column.kind in ("numeric", "categorical", "checkbox"):
             known = items[name].map(normalise).replace(list(column.unknown), "")
             if draft.view and _same(known, items[draft.view]):
                 left_out.append(replace(column, kind="out", why="says the same as the view"))
                 continue
-            leaks = next((task.name for task in tasks if tells(known, items[task.column.name].map(normalise))), "")
+            leaks = next(
+                (task.name for task in tasks if tells(known, items[task.column.name].map(normalise), groups)), ""
+            )
             if leaks:
                 left_out.append(replace(column, kind="afterwards", why=f"tells {leaks} almost exactly"))
                 continue

@@ -152,12 +152,12 @@ def level_of(
     return Place("item")
 
 
-def tells(column: "pd.Series[str]", label: "pd.Series[str]") -> bool:
-    """Whether a column gives a label away: each of its few values goes with one class, over at least 20 known rows."""
-    both = pd.DataFrame({"value": column, "label": label})
+def tells(column: "pd.Series[str]", label: "pd.Series[str]", groups: "pd.Series[str]") -> bool:
+    """Whether a column gives a label away: each of its few values goes with one class, over enough groups of items."""
+    both = pd.DataFrame({"value": column, "label": label, "group": groups}).drop_duplicates()
     both = both[(both["value"] != "") & (both["label"] != "")]
     kinds = both["value"].nunique()
-    if len(both) < 20 or not 2 <= kinds <= 20 or both["label"].nunique() < 2:
+    if len(both) < max(20, 4 * kinds) or not 2 <= kinds <= 20 or both["label"].nunique() < 2:
         return False
     right = both.groupby("value")["label"].agg(lambda group: group.value_counts().iloc[0]).sum()
     usual = both["label"].value_counts().iloc[0]

@@ -77,7 +77,7 @@ def path_keys(files: Sequence[tuple[str, ...]], items: Sequence[str]) -> list[Ke
     stems = [posixpath.splitext(one)[0] for one in bare]
     keys = [Key("name", _column(bare)), Key("stem", _column(stems))]
     for base in bases:
-        below = [posixpath.relpath(path, base or ".") for path in paths]
+        below = [path.removeprefix(f"{base}/") if base else path for path in paths]
         if below != bare:
             keys.append(Key("file", _column(below), base=base))
     return keys

@@ -67,13 +67,13 @@ def name_all(items: pd.DataFrame, layouts: Sequence[Layout], joins: Sequence[Joi
         hint = hints.get(slot.name) or words.level_of(slot.prefix)
         if slot.name not in names and hint and hint not in names.values() and hint not in told:
             names[slot.name] = hint
-            why = "a table calls it so" if hints.get(slot.name) else f"its files are called {slot.prefix!r}"
+            why = "its name in a table" if hints.get(slot.name) else f"the word {slot.prefix!r} before it"
             found[hint] = Level(hint, slot.name, _units(items, slot.name), why, True)
     defaults = [name for name in ("patient", "lesion" if skin else "study", "series", "recording") if name not in found]
     for place, slot in enumerate(slots.values()):
         if slot.name in names:
             continue
-        names[slot.name] = name = _free(_by_place(items, slot, slots, place, found, defaults), names)
+        names[slot.name] = name = _free(_by_place(items, slots, place, found, defaults, set(hints)), names)
         if name in defaults:
             defaults.remove(name)
             found[name] = Level(name, slot.name, _units(items, slot.name), "its place in the path", False)
@@ -97,46 +97,60 @@ def _from_tables(items: pd.DataFrame, slots: Mapping[str, Slot]) -> dict[str, Le
 
 def _by_place(
     items: pd.DataFrame,
+    slots: Mapping[str, Slot],
+    place: int,
+    found: Mapping[str, Level],
+    defaults: Sequence[str],
+    keys: set[str],
+) -> str:
+    """What an id or number without a telling name is, from where it stands and how it repeats."""
+    slot, last = list(slots.values())[place], place == len(slots) - 1
+    if slot.meaning in ("folder", "kind"):
+        return slot.meaning
+    video = items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5
+    moving = bool(video or (items["files"].map(len) > 1).any())
+    thing = "clip" if moving else "image"
+    values = items[slot.name]
+    filled = values[values != ""]
+    repeated = filled.nunique() <= 0.8 * len(filled)
+    before = [one for one in list(slots)[:place] if (items[one] != "").any()]
+    above = [one for one in before if slots[one].meaning in ("id", "number")]
+    dates = filled.str.fullmatch(r"(?:19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d").mean() > 0.95
+    if dates and not (slot.folder and above and "study" in defaults):
+        return "date"
+    if slot.folder:
+        alone = not above and not repeated and moving and (last or len(slots) <= 2)
+        return thing if alone else "study" if dates else _level(items, slot, slots, place, found, defaults, repeated)
+    counts = {slots[one].meaning for one in before} <= {"class", "split", "folder", "kind"}
+    if last and not above and before and counts:
+        return "n" if repeated else thing  # it counts the files of a folder
+    inside = any(level.column in items for level in found.values())
+    if last and slot.meaning == "number" and (above or inside):
+        word = words.plain(slot.prefix).strip("_- ")
+        return word if re.fullmatch(r"[a-z]{3,12}", word) and word not in TAKEN else "n"
+    if not repeated and (last or not above):
+        return thing
+    told = any(level.column not in slots for level in found.values())
+    return "part" if told and slot.name not in keys else _level(items, slot, slots, place, found, defaults, repeated)
+
+
+def _level(
+    items: pd.DataFrame,
     slot: Slot,
     slots: Mapping[str, Slot],
     place: int,
     found: Mapping[str, Level],
-    defaults: list[str],
+    defaults: Sequence[str],
+    repeated: bool,
 ) -> str:
-    """What an id or number without a telling name is, from where it stands and how it repeats."""
-    video = bool(items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5)
-    thing = "clip" if video or any(len(names) > 1 for names in items["files"].head(50)) else "image"
-    if slot.meaning in ("folder", "kind"):
-        return slot.meaning
-    values = items[slot.name]
-    filled = values[values != ""]
-    if filled.str.fullmatch(r"(?:19|20)\d{2}[01]\d[0-3]\d").mean() > 0.95:
-        return "date"
-    above = [one for one in list(slots)[:place] if slots[one].meaning in ("id", "number") and (items[one] != "").any()]
-    repeated = filled.nunique() <= 0.8 * len(filled)
-    last = slot is list(slots.values())[-1]
-    inside = [items[level.column] for level in found.values() if level.column in items]
-    if (
-        not above
-        and not repeated
-        and not (slot.folder and thing == "image")
-        and not (slot.folder and not last and len(slots) > 2)
-    ):
-        return thing
-    kinds = {slots[one].meaning for one in list(slots)[:place] if (items[one] != "").any()}
-    if last and not slot.folder and not above and kinds and kinds <= {"class", "split", "folder", "kind"}:
-        return "n" if repeated else thing  # it counts the files of a folder
-    running = slot.meaning == "number" and not slot.folder and (above or inside) and last
-    if running or (last and not slot.folder and not repeated):
-        word = words.plain(slot.prefix).strip("_- ")
-        word = word if re.fullmatch(r"[a-z]{3,12}", word) and word not in TAKEN else "n"
-        return word if running else thing
-    told = [level for level in found.values() if level.column not in slots]
-    if not slot.folder and told:
-        return "part"
-    if not defaults or ("patient" in found and not _within(values, items[found["patient"].column])):
-        return "folder" if slot.folder else "part"
-    return defaults[0]
+    """The next level that has no name yet, if ids of this slot lie inside the patients that are known."""
+    plain = "folder" if slot.folder else "part"
+    patient = found.get("patient")
+    if not defaults or patient is None:
+        return defaults[0] if defaults else plain
+    if patient.column in list(slots)[:place]:
+        return defaults[0]
+    return defaults[0] if repeated and _within(items[slot.name], items[patient.column]) else plain
 
 
 def _within(inner: "pd.Series[str]", outer: "pd.Series[str]") -> bool:

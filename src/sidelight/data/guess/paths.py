@@ -161,6 +161,8 @@ def _folder(values: Sequence[str], name: str, *, last_level: bool) -> Piece:
     numbered = all(re.fullmatch(r"[0-9]+", value[len(prefix) :]) for value in distinct)
     if numbered and not words.meets(prefix, words.PARTS) and not re.search(r"[{}*]", prefix):
         return Slot(name, "number", prefix=prefix, folder=True)
+    if all(re.search(r"\d{4}", value) for value in distinct):
+        return Slot(name, "id", folder=True)  # dates, or long numbers inside words
     few = len(distinct) <= MOST_FEW and len(values) >= 3 * len(distinct)
     meaning = _meaning(distinct) if few else "id"
     if meaning not in ("id", "folder") or (meaning == "folder" and (len(distinct) <= 5 or numbered)):
@@ -278,8 +280,13 @@ def _stacked(layout: Layout) -> Layout:
     if len(slots) < 2 or slots[-1].meaning != "number" or slots[-1].folder or layout.pieces[-1] is not slots[-1]:
         return layout
     stem = [slot for slot in slots if not slot.folder]
-    if len(stem) > 1 or any(
-        path.lower().endswith((".gif", ".mp4", ".avi", ".mov", ".mpg", ".mpeg")) for path in layout.paths
+    folders = os.path.dirname(layout.paths[0])
+    said = words.meets(slots[-1].prefix, words.FRAMES) or words.meets(folders, words.CLIPS)
+    clips = [slot for slot in slots if slot.folder and (slot.meaning in ("id", "number") or said)]
+    if (
+        len(stem) > 1
+        or not clips
+        or any(path.lower().endswith((".gif", ".mp4", ".avi", ".mov", ".mpg", ".mpeg")) for path in layout.paths)
     ):
         return layout
     pattern = parse(layout.text())
@@ -291,7 +298,7 @@ def _stacked(layout: Layout) -> Layout:
             stacks.setdefault(pattern.without(path, slots[-1].name), []).append(int(digits))
     sizes = [len(numbers) for numbers in stacks.values()]
     dense = [max(numbers) - min(numbers) + 1 <= 1.5 * len(numbers) for numbers in stacks.values()]
-    least = 3 if words.meets(slots[-1].prefix, words.FRAMES[:4]) else 8
+    least = 3 if said else 8
     if median(sizes) >= least and sum(dense) >= 0.8 * len(dense):
         return replace(layout, frame=slots[-1].name)
     return layout

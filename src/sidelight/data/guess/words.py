@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "patient": ("patient", "pat", "pid", "patid", "patnr", "subject", "subj", "proband", "person", "case", "fall"),
@@ -132,7 +133,17 @@ CLASSES = (
 )
 MALIGNANT = (
     *("malignant", "maligne", "boesartig", "mel", "melanoma", "melanom", "bcc", "scc", "basalioma", "basaliom"),
-    *("basalzellkarzinom", "plattenepithelkarzinom", "spinaliom", "carcinoma", "karzinom", "cancer", "akiec"),
+    *(
+        "basalzellkarzinom",
+        "plattenepithelkarzinom",
+        "spinaliom",
+        "carcinoma",
+        "karzinom",
+        "cancer",
+        "akiec",
+        "mm",
+        "malignes",
+    ),
 )
 UNKNOWN = (
     *("unbekannt", "unknown", "unk", "n/a", "na", "n.a.", "nan", "null", "nd", "k.a.", "ka", "keine angabe"),
@@ -154,9 +165,11 @@ UNKNOWN = (
 )
 CHECKED = ("0", "1", "true", "false", "yes", "no", "ja", "nein", "y", "n", "j", "x", "t", "f")
 MASKS = ("mask", "masks", "maske", "masken", "segmentation", "segmentations", "seg", "roi", "annotation", "annotations")
-FRAMES = ("frame", "frames", "slice", "schicht", "img", "im", "image", "bild", "f")
+FRAMES = ("frame", "frames", "slice", "slices", "schicht", "schichten")
+CLIPS = ("clip", "clips", "cine", "video", "videos", "loop", "loops", "stack", "stacks", "series", "serie", "sequence")
 
 
+@lru_cache(maxsize=4096)
 def plain(text: str) -> str:
     """Lower case, umlauts written out, no accents: ``"Läsion"`` -> ``"laesion"``."""
     text = unicodedata.normalize("NFC", text).casefold()
