@@ -350,11 +350,37 @@ def test_visits_are_dates_below_the_patient(tmp_path):
 
 def test_a_column_called_like_a_part_of_the_path_keeps_its_table(tmp_path):
     touch(tmp_path, *(f"US_{exam}_loop{loop}.mp4" for exam in range(40, 60) for loop in (1, 2)))
-    rows = [f"{exam},{exam % 4 + 7},{['normal', 'stenosis'][exam % 2]}" for exam in range(40, 60)]
+    rows = [f"{exam},{exam % 3 + 7},{['normal', 'stenosis'][exam % 2]}" for exam in range(40, 60)]
     (tmp_path / "t.csv").write_text("\n".join(["exam,loop,pathology", *rows]))
     _, cohort, text = drafted(tmp_path)
     spec = tomllib.loads(text)
     assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
     assert spec["metadata"] == {"study": ["t.loop"]}
     assert cohort.items["loop"].tolist()[:2] == ["1", "2"]
-    assert cohort.items["t.loop"].tolist()[:3] == ["7", "7", "8"]
+    assert cohort.items["t.loop"].tolist()[:3] == ["8", "8", "9"]
+
+
+def test_the_clips_of_the_readme(tmp_path):
+    clips = [(p, c) for p in range(12) for c in range(1, 2 + p % 3)]
+    touch(tmp_path, *(f"P{p:03d}/{c}.{['mp4', 'avi'][c % 2]}" for p, c in clips))
+    rows = [f"P{p:03d};{c};{['pneumonia', 'normal'][(p + c) % 2]}" for p, c in clips]
+    (tmp_path / "labels.csv").write_text("\n".join(["patient;clip;diagnosis", *rows]))
+    spec = tomllib.loads(drafted(tmp_path)[2])
+    assert spec["files"] == "{patient:P[0-9]+}/{clip:[0-9]+}.*"
+    assert spec["tables"] == [{"file": "labels.csv", "on": ["patient=patient", "clip=clip"]}]
+    assert spec["levels"] == ["patient", "clip"]
+    assert spec["task"]["diagnosis"]["unit"] == "clip"
+
+
+def test_a_table_of_paths_from_further_up_says_so(tmp_path):
+    names = [
+        f"train/patient{p:05d}/study1/view{v}_{['frontal', 'lateral'][v - 1]}.jpg" for p in range(9) for v in (1, 2)
+    ]
+    touch(tmp_path, *names)
+    (tmp_path / "train.csv").write_text("\n".join(["Path,Edema", *(f"Chex/{name},1" for name in names)]))
+    _, cohort, text = drafted(tmp_path)
+    assert (
+        tomllib.loads(text)["files"] == "train/patient{patient:[0-9]+}/study1/view{n:[0-9]+}_{view:frontal|lateral}.*"
+    )
+    assert cohort.levels == ("patient",)
+    assert "its column Path holds paths from a folder further up" in text.replace("\n# ", " ")

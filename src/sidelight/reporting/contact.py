@@ -21,6 +21,7 @@ from sidelight.reporting import html
 SHOWN = 12
 HEIGHT = 150
 FRAMES = 3
+LONG = 90  # characters from which a cell is a paragraph of its own
 LONGEST = 700  # characters of one cell
 
 
@@ -135,9 +136,16 @@ def _row(one: Rows, position: int, cohort: Cohort) -> str:
             continue
         kind = "key" if column in one.keys else "label" if column in labels else ""
         shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
-        cells.append(f'<dt class="{kind}">{html.escape(column)}</dt><dd class="{kind}">{html.escape(shown)}</dd>')
+        size = ' class="long"' if len(value) > LONG else ""
+        pair = f'<dt>{html.escape(column)}</dt><dd class="{kind}">{html.escape(shown)}</dd>'
+        cells.append(f"<div{size}>{pair}</div>")
     name = f"{html.escape(one.file)}, line {place + 2}"  # as a spreadsheet counts, the header being line 1
-    return f'<div class="row" style="flex-grow: {len(cells)}"><h3>{name}</h3><dl>{"".join(cells)}</dl></div>'
+    inside = "".join(sorted(cells, key=_is_long))
+    return f'<div class="row" style="flex-grow: {len(cells)}"><h3>{name}</h3><dl>{inside}</dl></div>'
+
+
+def _is_long(cell: str) -> bool:
+    return cell.startswith('<div class="long"')
 
 
 def _pictures(cohort: Cohort, position: int) -> str:

@@ -138,8 +138,22 @@ def _join_all(
         joins.append(best)
         items = wider
         keys += [Key(column, items[column].map(normalise)) for column in new]
-    why = "no column holds what the paths or another table's columns say"
-    return Met(items, tuple(joins), (*unjoined, *((file, why) for file in waiting)), sources)
+    missed = [(file, _why(table, items)) for file, table in waiting.items()]
+    return Met(items, tuple(joins), (*unjoined, *missed), sources)
+
+
+def _why(table: pd.DataFrame, items: pd.DataFrame) -> str:
+    """Why a table could not be joined, as far as that can be told."""
+    paths = {name for files in items["files"] for name in files}
+    for column in table:
+        cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
+        if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
+            return f"its column {column} holds paths from a folder further up: name that folder instead"
+    return "no column holds what the paths or another table's columns say"
+
+
+def _slashes(cell: str) -> list[int]:
+    return [place for place, sign in enumerate(cell) if sign == "/"]
 
 
 def _keys(items: pd.DataFrame, layouts: Sequence[Layout]) -> list[Key]:

@@ -104,7 +104,8 @@ def _by_place(
     keys: set[str],
 ) -> str:
     """What an id or number without a telling name is, from where it stands and how it repeats."""
-    slot, last = list(slots.values())[place], place == len(slots) - 1
+    slot, *later = list(slots.values())[place:]
+    last = not any(one.meaning in ("id", "number") for one in later)
     if slot.meaning in ("folder", "kind"):
         return slot.meaning
     video = items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5
@@ -125,7 +126,7 @@ def _by_place(
     if last and not above and before and counts:
         return "n" if repeated else thing  # it counts the files of a folder
     inside = any(level.column in items for level in found.values())
-    if last and slot.meaning == "number" and (above or inside):
+    if last and slot.meaning == "number" and (above or (inside and slot.name not in keys)):
         word = words.plain(slot.prefix).strip("_- ")
         return word if re.fullmatch(r"[a-z]{3,12}", word) and word not in TAKEN else "n"
     if not repeated and (last or not above):

@@ -11,6 +11,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "study": ("study", "studie", "exam", "examination", "untersuchung", "accession", "visit", "besuch", "session"),
     "series": ("series", "serie", "sequence", "sequenz"),
     "recording": ("recording", "group", "gruppe", "cluster"),
+    "clip": ("clip", "video", "cine"),
 }
 """Levels from the outermost, with the words that name them."""
 
