@@ -3,22 +3,20 @@
 Few hypotheses are made from names and contents and ranked by fit; nothing is learned, nothing but text is opened.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from sidelight.data.columns import unit_keys
 from sidelight.data.guess import words
-from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
-from sidelight.data.guess.dicom import dicom_files, dicom_pattern, dicom_roles, modality
+from sidelight.data.guess.dicom import dicom_files, draft_dicom
+from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, apply, find_join, path_keys
 from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
 from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
-from sidelight.data.guess.text import Draft, Labelled, render
+from sidelight.data.guess.text import Draft, render
 from sidelight.data.items import list_items
 from sidelight.data.pattern import VIDEOS, example, walk
 from sidelight.data.spec import CohortSpec
@@ -45,7 +43,7 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     media = [path for path in every if is_media(path)]
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len(media):
-        return _dicom(root, dicom, named)
+        return draft_dicom(root, dicom, *_read(root, named))
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
@@ -108,11 +106,10 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
-    final, levels, items = _final(met, layouts, names)
-    draft = _patterns(images, layouts, names, met, masks, len(items))
-    draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels, items), *names.todo))
-    draft = _views(draft, items)
-    return _columns(draft, items, met, final)
+    draft = _patterns(images, layouts, names, met, masks)
+    met, final, levels = _final(met, layouts, names)
+    draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels), *names.todo))
+    return fill(_views(draft, met.items), met.items, met.sources, final)
 
 
 def _join_all(
@@ -200,8 +197,8 @@ def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) ->
     return result, replace(names, slots=slots)
 
 
-def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[dict[str, str], tuple[Level, ...], pd.DataFrame]:
-    """Slots by final name, levels, and the items as the opened cohort will have them.
+def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict[str, str], tuple[Level, ...]]:
+    """The items as the opened cohort will have them, the final names of slots, and levels.
 
     A table's column that a slot's final name collides with gets its table's name before it, as in the cohort.
     """
@@ -211,20 +208,17 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[dict[str,
     clash = {new: f"{Path(met.joins[met.sources[new]].file).stem}.{new}" for new in kept.values() if new in met.sources}
     frame = frame.drop(columns=[name for name in names.slots if name in frame and name not in kept])
     frame = frame.rename(columns=clash).rename(columns=final)
-    for old, new in clash.items():
-        met.sources[new] = met.sources.pop(old)
+    sources = {clash.get(column, column): place for column, place in met.sources.items()}
     levels = tuple(
         replace(level, column=final.get(level.column, clash.get(level.column, level.column))) for level in names.levels
     )
     for level in levels:
         ids = frame[level.column].map(normalise)
         frame[level.name] = ids.mask(ids == "", frame["item"])
-    return final, levels, frame
+    return replace(met, items=frame, sources=sources), final, levels
 
 
-def _patterns(
-    images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None, items: int
-) -> Draft:
+def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:
     """The draft with patterns and joins under their final names."""
     modes = {slot.name: "digits" for layout in layouts for slot in layout.slots}
     modes |= {key.slot: key.mode for one in met.joins for key, _ in one.on if key.slot}
@@ -241,7 +235,7 @@ def _patterns(
     }
     return Draft(
         media=len(images) + (len(masks.paths) if masks else 0),
-        items=items,
+        items=len(met.items),
         files=files,
         stack=stack,
         companions=companion,
@@ -251,7 +245,7 @@ def _patterns(
     )
 
 
-def _doubts(draft: Draft, levels: Sequence[Level], items: pd.DataFrame) -> list[str]:
+def _doubts(draft: Draft, levels: Sequence[Level]) -> list[str]:
     """What could not be guessed, said plainly."""
     found = []
     if not levels:
@@ -299,168 +293,3 @@ def _views(draft: Draft, items: pd.DataFrame) -> Draft:
 
 def _kinds(column: "pd.Series[str]") -> int:
     return int(column[column != ""].nunique())
-
-
-def _columns(draft: Draft, items: pd.DataFrame, met: Met, final: dict[str, str]) -> Draft:
-    """Metadata, labels and what is left out, column by column."""
-    levels = [level.name for level in draft.levels]
-    skip = {"item", "files", "frames", draft.view, *levels, *(level.column for level in draft.levels)}
-    described: dict[str, Column] = {}
-    for name in items.columns:
-        from_path = name in final.values() and name not in ("diagnosis", "side")
-        if name in skip or from_path:
-            continue
-        described[str(name)] = describe(str(name), items[name])
-    if "diagnosis" in final.values() and "diagnosis" in described:
-        described["diagnosis"] = replace(described["diagnosis"], kind="label")
-    deepest = _deepest(draft, met, final)
-    tasks = _tasks(described, items, levels, deepest)
-    metadata, left_out = [], []
-    groups = items[levels[0] if levels else "item"]
-    for name, column in described.items():
-        if column.kind in ("numeric", "categorical", "checkbox"):
-            known = items[name].map(normalise).replace(list(column.unknown), "")
-            if draft.view and _same(known, items[draft.view]):
-                left_out.append(replace(column, kind="out", why="says the same as the view"))
-                continue
-            leaks = next(
-                (task.name for task in tasks if tells(known, items[task.column.name].map(normalise), groups)), ""
-            )
-            if leaks:
-                left_out.append(replace(column, kind="afterwards", why=f"tells {leaks} almost exactly"))
-                continue
-            place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
-            metadata.append((column, place))
-        elif column.kind != "label":
-            left_out.append(column)
-        elif all(task.column.name != name for task in tasks):
-            left_out.append(replace(column, kind="out", why="says the same as another label"))
-    unknown, todo = _unknown(metadata)
-    if not tasks:
-        todo.append("no column or folder looks like a diagnosis: add [task.NAME] with label = COLUMN")
-    return replace(
-        draft,
-        metadata=tuple(metadata),
-        left_out=tuple(left_out),
-        tasks=tuple(tasks),
-        unknown=unknown,
-        language=_language(items, left_out),
-        todo=(*draft.todo, *todo),
-    )
-
-
-def _same(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
-    return bool((one.map(words.plain) == other.map(words.plain)).all())
-
-
-def _deepest(draft: Draft, met: Met, final: dict[str, str]) -> dict[str, str]:
-    """By column, the innermost level of the keys that its table was joined by; absent where one of them is no level."""
-    levels = {level.column: level.name for level in draft.levels} | {level.name: level.name for level in draft.levels}
-    order = [level.name for level in draft.levels]
-    found = {}
-    for column, place in met.sources.items():
-        keys = [levels.get(final.get(key.slot, key.name), "") for key, _ in met.joins[place].on]
-        if all(keys):
-            found[column] = max(keys, key=order.index)
-    return found
-
-
-def _tasks(
-    described: dict[str, Column], items: pd.DataFrame, levels: Sequence[str], deepest: dict[str, str]
-) -> list[Labelled]:
-    """One task per label column; a second one that says the same is passed over."""
-    found: list[Labelled] = []
-    for name, column in described.items():
-        if column.kind != "label":
-            continue
-        values = items[name].map(normalise)
-        known = values.mask(values.isin(["", *column.unknown]))
-        same = (
-            known.str.casefold().fillna("") == items[one.column.name].map(normalise).str.casefold() for one in found
-        )
-        if any(one.all() for one in same):
-            continue
-        place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
-        keys = unit_keys(items, levels, place.level)
-        counts = known.groupby(keys).first().value_counts()
-        malignant = [value for value in counts.index if words.meets(str(value), words.MALIGNANT)]
-        mixed = 0 < len(malignant) < len(counts) and len(counts) > 2
-        slug = re.sub(r"[^a-z0-9]+", "_", words.plain(name.rpartition(".")[2])).strip("_") or "label"
-        taken = {one.name for one in found}
-        found.append(
-            Labelled(
-                slug if slug not in taken else f"{slug}_{len(found) + 1}",
-                column,
-                place.level,
-                tuple((str(value), int(count)) for value, count in counts.items()),
-                place.torn if place.level != "item" else 0,
-                tuple(malignant) if mixed else (),
-            )
-        )
-    return [one for one in found if len(one.counts) > 1]
-
-
-def _unknown(metadata: Sequence[tuple[Column, Place]]) -> tuple[tuple[str, ...], list[str]]:
-    """Values that count as blank in every column; a number only where no other column means it."""
-    found = sorted({value for column, _ in metadata for value in column.unknown})
-    kept, todo = [], []
-    for value in found:
-        others = [column.name for column, _ in metadata if value not in column.unknown and _may_hold(column, value)]
-        if others:
-            who = next(column.name for column, _ in metadata if value in column.unknown)
-            todo.append(
-                f"{value!r} in column {who} looks like unknown, but column {others[0]} may mean it: settle it there"
-            )
-        else:
-            kept.append(value)
-    return tuple(kept), todo
-
-
-def _may_hold(column: Column, value: str) -> bool:
-    if not re.fullmatch(r"-?\d+", value):
-        return False
-    return column.kind == "numeric" or any(value == one for one, _ in column.counts)
-
-
-def _language(items: pd.DataFrame, left_out: Sequence[Column]) -> str:
-    """ "de" or "en" by the small words of the first text that reads like a report; "" without one."""
-    for column in left_out:
-        if column.kind == "report":
-            found = " ".join(items[column.name].head(200)).lower().split()
-            german = sum(found.count(word) for word in ("der", "die", "und", "kein", "keine", "nicht", "mit", "im"))
-            english = sum(found.count(word) for word in ("the", "of", "and", "no", "is", "with", "in", "right"))
-            return "de" if german > english else "en"
-    return ""
-
-
-def _dicom(root: Path, files: Sequence[str], named: Sequence[str]) -> Draft:
-    """A DICOM tree: levels and views come from headers, a table is joined on the accession number by its name."""
-    kind = modality(root, files)
-    tables, unread = _read(root, named)
-    joins, on = [], {}
-    for file, table in tables.items():
-        column = next((str(one) for one in table if "accession" in words.plain(str(one))), "")
-        column = column or next((str(one) for one in table if words.names_level(str(one)) in ("study", "patient")), "")
-        if column:
-            level = "patient" if words.names_level(column) == "patient" else "study"
-            key = Key(level, pd.Series([], dtype=str))
-            joins.append(Join(file, ((key, column),), 0, 0, 0, len(table)))
-            on[file] = [f"{level}={column}"]
-        else:
-            unread.append((file, "no column is called accession, study or patient"))
-    roles = dicom_roles(kind)
-    return Draft(
-        media=len(files),
-        items=len(files),
-        files=((dicom_pattern(files), len(files)),),
-        joins=tuple(joins),
-        unjoined=tuple(unread),
-        on=on,
-        levels=tuple(Level(name, name, 0, f"header ({roles[name]})", True) for name in ("patient", "study")),
-        roles=roles,
-        dicom=True,
-        todo=(
-            f"modality {kind or 'unknown'}: views come from {roles.get('view', 'nothing, none was found')}",
-            "metadata and tasks are not guessed for DICOM trees: add [metadata] and [task.NAME] by the tables' columns",
-        ),
-    )

@@ -3,8 +3,15 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
+
+from sidelight.data.guess import words
+from sidelight.data.guess.joins import Join, Key
+from sidelight.data.guess.levels import Level
+from sidelight.data.guess.text import Draft
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 SAMPLE = 20
@@ -53,3 +60,37 @@ def dicom_roles(kind: str) -> dict[str, str]:
     elif kind in ("MR", "CT"):
         roles["view"] = "dicom:plane"
     return roles
+
+
+def draft_dicom(
+    root: Path, files: Sequence[str], tables: Mapping[str, pd.DataFrame], unread: Sequence[tuple[str, str]]
+) -> Draft:
+    """The draft of a DICOM tree: levels and views come from headers; a table is joined by the name of its column."""
+    kind, unjoined = modality(root, files), list(unread)
+    joins, on = [], {}
+    for file, table in tables.items():
+        column = next((str(one) for one in table if "accession" in words.plain(str(one))), "")
+        column = column or next((str(one) for one in table if words.names_level(str(one)) in ("study", "patient")), "")
+        if column:
+            level = "patient" if words.names_level(column) == "patient" else "study"
+            key = Key(level, pd.Series([], dtype=str))
+            joins.append(Join(file, ((key, column),), 0, 0, 0, len(table)))
+            on[file] = [f"{level}={column}"]
+        else:
+            unjoined.append((file, "no column is called accession, study or patient"))
+    roles = dicom_roles(kind)
+    return Draft(
+        media=len(files),
+        items=len(files),
+        files=((dicom_pattern(files), len(files)),),
+        joins=tuple(joins),
+        unjoined=tuple(unjoined),
+        on=on,
+        levels=tuple(Level(name, name, 0, f"header ({roles[name]})", True) for name in ("patient", "study")),
+        roles=roles,
+        dicom=True,
+        todo=(
+            f"modality {kind or 'unknown'}: views come from {roles.get('view', 'nothing, none was found')}",
+            "metadata and tasks are not guessed for DICOM trees: add [metadata] and [task.NAME] by the tables' columns",
+        ),
+    )
