@@ -15,6 +15,7 @@ from sidelight.data.guess.words import level_of, meets, names_level
 from sidelight.data.pattern import parse
 from sidelight.data.task import units
 from sidelight.errors import DataError
+from sidelight.reporting.contact import beside
 from sidelight.start import init
 
 
@@ -384,3 +385,12 @@ def test_a_table_of_paths_from_further_up_says_so(tmp_path):
     )
     assert cohort.levels == ("patient",)
     assert "its column Path holds paths from a folder further up" in text.replace("\n# ", " ")
+
+
+def test_a_column_called_name_does_not_hide_the_files_of_the_next_table(tmp_path):
+    touch(tmp_path, *(f"x{n}q.png" for n in range(12)))
+    (tmp_path / "a.csv").write_text("\n".join(["photo,name", *(f"x{n}q.png,Muster {n}" for n in range(12))]))
+    (tmp_path / "b.csv").write_text("\n".join(["picture,dx", *(f"x{n}q.png,{'ab'[n % 2]}" for n in range(12))]))
+    draft, cohort, _ = drafted(tmp_path)
+    assert [one.file for one in draft.joins] == ["b.csv", "a.csv"]
+    assert [one.row.tolist() for one in beside(cohort)] == [list(range(12))] * 2

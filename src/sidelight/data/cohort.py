@@ -212,8 +212,8 @@ def keys_of(
         theirs = theirs or ours
         if theirs not in rows:
             raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
-        if ours in _PATHS and ours not in items:
-            left.append(pd.Series([_PATHS[ours](_path(*one), table.base) for one in pairs], dtype=str))
+        if ours in PATH_KEYS and ours not in items:
+            left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
         else:
             left.append(items[find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")])
         if ours == "file":
@@ -228,11 +228,12 @@ def _path(item: str, files: tuple[str, ...]) -> str:
     return files[0] if alone else posixpath.dirname(files[0])
 
 
-_PATHS: dict[str, Callable[[str, str], str]] = {
+PATH_KEYS: dict[str, Callable[[str, str], str]] = {
     "file": lambda path, base: posixpath.relpath(path, base or "."),
     "name": lambda path, base: posixpath.basename(path),
     "stem": lambda path, base: posixpath.splitext(posixpath.basename(path))[0],
 }
+"""What a key's left side may be though no column is called so, made from the item's path and the table's ``base``."""
 
 
 def _role(name: str, spec: CohortSpec) -> str:

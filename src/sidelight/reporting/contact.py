@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cohort import Cohort, keys_of
+from sidelight.data.cohort import PATH_KEYS, Cohort, keys_of
+from sidelight.data.pattern import parse
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join_keys
 from sidelight.errors import SidelightError
@@ -63,13 +64,21 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
 def beside(cohort: Cohort) -> list[Rows]:
     """Every table of the cohort with the row that each item took from it."""
     spec = CohortSpec.model_validate(cohort.spec)
-    found = [_rows(cohort, table, spec) for table in spec.tables]
-    return [one for one in found if one is not None]
+    known = {name for text in spec.files for name in parse(text).names} if spec.files else set(PATH_KEYS)
+    found: list[Rows] = []
+    for table in spec.tables:
+        # A later table's own column `name` was not there yet when this one was joined by the file's name.
+        hidden = [name for name in PATH_KEYS if name in cohort.items and name not in known]
+        one = _rows(cohort, cohort.items.drop(columns=hidden), table, spec)
+        if one is not None:
+            found.append(one)
+            known |= {str(column) for column in one.table.columns}
+    return found
 
 
-def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
+def _rows(cohort: Cohort, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, cohort.items, table, spec)
+        rows, left, right = keys_of(cohort.root, items, table, spec)
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])

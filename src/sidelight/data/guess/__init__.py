@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sidelight.data.cohort import PATH_KEYS
 from sidelight.data.guess import words
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
@@ -102,14 +103,20 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     items = list_items(root, CohortSpec(files=tuple(one.text() for one in layouts), stack=frame or None))[0]
     if masks is not None:
         items = items[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
+    layouts = [layout for layout in layouts if _met(layout, items)]
     met = _join_all(items, layouts, tables, unread)
     texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
-    draft = _patterns(images, layouts, names, met, masks)
     met, final, levels = _final(met, layouts, names)
+    draft = _patterns(images, layouts, names, met, masks)
     draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels), *names.todo))
     return fill(_views(draft, met.items), met.items, met.sources, final)
+
+
+def _met(layout: Layout, items: pd.DataFrame) -> bool:
+    """Whether a layout matches anything; where not, one before it matched all of its files."""
+    return all(slot.name in items or slot.name == layout.frame for slot in layout.slots)
 
 
 def _join_all(
@@ -124,7 +131,8 @@ def _join_all(
         found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
         if not found:
             break
-        best = max(found, key=lambda one: one.score)
+        # A column called `name` hides the file's own from the tables that come after it: such a table comes last.
+        best = max(found, key=lambda one: (not {*waiting[one.file].columns} & {*PATH_KEYS}, one.score))
         table = waiting.pop(best.file)
         wider = apply(items, table, best)
         if wider is None:
@@ -134,7 +142,8 @@ def _join_all(
         sources.update(dict.fromkeys(new, len(joins)))
         joins.append(best)
         items = wider
-        keys += [Key(column, items[column].map(normalise)) for column in new]
+        keys = [key for key in keys if key.name not in new or key.slot]  # a table's own `name` hides the file's
+        keys += [Key(column, items[column].map(normalise)) for column in new if "=" not in column]
     missed = [(file, _why(table, items)) for file, table in waiting.items()]
     return Met(items, tuple(joins), (*unjoined, *missed), sources)
 
@@ -215,7 +224,11 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict
     for level in levels:
         ids = frame[level.column].map(normalise)
         frame[level.name] = ids.mask(ids == "", frame["item"])
-    return replace(met, items=frame, sources=sources), final, levels
+    joins = tuple(
+        replace(one, on=tuple((replace(key, name=clash.get(key.name, key.name)), column) for key, column in one.on))
+        for one in met.joins
+    )
+    return Met(frame, joins, met.unjoined, sources), final, levels
 
 
 def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:
