@@ -216,6 +216,8 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict
     final = {name: new for name, new in kept.items() if name in frame}
     clash = {new: f"{Path(met.joins[met.sources[new]].file).stem}.{new}" for new in kept.values() if new in met.sources}
     frame = frame.drop(columns=[name for name in names.slots if name in frame and name not in kept])
+    slots = {names.slots[slot.name]: slot for layout in layouts for slot in layout.slots if slot.name in frame}
+    frame = frame.drop(columns=[name for name in clash if name in slots and _merges(frame, name, slots[name])])
     frame = frame.rename(columns=clash).rename(columns=final)
     sources = {clash.get(column, column): place for column, place in met.sources.items()}
     levels = tuple(
@@ -229,6 +231,16 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict
         for one in met.joins
     )
     return Met(frame, joins, met.unjoined, sources), final, levels
+
+
+def _merges(frame: pd.DataFrame, name: str, slot: Slot) -> bool:
+    """Whether a table's column says nothing else than the part of the path of the same name: the cohort keeps one."""
+    theirs = frame[name]
+    for mode in ("whole", "digits", "stripped"):
+        ours = frame[slot.name].map(lambda value, mode=mode: cut(value, slot, mode))
+        if ((ours == theirs) | (ours == "") | (theirs == "")).all():
+            return True
+    return False
 
 
 def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:
