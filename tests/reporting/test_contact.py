@@ -30,7 +30,7 @@ def cohort(tmp_path):
         for name in ("D1", "K2"):
             path = tmp_path / "photos" / str(patient) / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(path)
+            Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(path)
     people = [f"{patient};{'mw'[patient % 2]};{['nevus', '<b>mel'][patient % 2]}" for patient in range(5)]
     (tmp_path / "patients.csv").write_text("\n".join(["pid;sex;dx", *people, "9;m;nevus"]))
     (tmp_path / "photos.csv").write_text("photo,pid,light\nD1,3,bright\nK2,3,dim\nD1,4,bright\n")
