@@ -24,10 +24,10 @@ def sidelight(*words: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_help_lists_only_what_works():
     shown = sidelight("--help").stdout
-    names = ("demo", "check", "pretrain", "evaluate", "predict", "study", "embed", "export", "report", "methods")
-    for name in names:
+    names = ("demo", "init", "check", "pretrain", "evaluate", "predict")
+    for name in (*names, "study", "embed", "export", "report", "methods"):
         assert f"  {name} " in shown
-    for name in ("explain", "init"):
+    for name in ("explain",):
         assert f"  {name} " not in shown
 
 
@@ -103,3 +103,13 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(tmp_path):
 def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, "report", str(tmp_path), "--out", str(tmp_path / "r.html")) == 2
     assert "neither a run nor results" in capsys.readouterr().err
+
+
+def test_init_says_what_to_check_and_where_the_sheet_lies(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert called(monkeypatch, "init", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "To check: no patient was found" in said
+    assert f"Read and mend {tmp_path / 'cohort.toml'}; look at" in said
+    assert called(monkeypatch, "init", str(tmp_path)) == 2
+    assert "exists already" in capsys.readouterr().err

@@ -17,6 +17,7 @@ _PUBLIC = {
     "embed": "sidelight.delivery",
     "evaluate": "sidelight.api",
     "export": "sidelight.delivery",
+    "init": "sidelight.start",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",
     "predict": "sidelight.prediction",

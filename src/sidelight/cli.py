@@ -1,4 +1,4 @@
-"""The command line: one command is one call of :mod:`sidelight.api` or :mod:`sidelight.studies`.
+"""The command line: one command is one call of :mod:`sidelight.api`, :mod:`sidelight.start` or :mod:`sidelight.studies`.
 
 Nothing heavy is imported before a command runs, so that ``--help`` answers in a blink.
 """
@@ -55,6 +55,28 @@ def demo(
     from sidelight.studies import demo as run_demo
 
     typer.echo(run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="the folder that holds the images")],
+    tables: Annotated[list[Path] | None, typer.Argument(help="table files; default is those in the folder")] = None,
+    force: Annotated[bool, typer.Option("--force", help="overwrite an existing cohort file")] = False,
+    contact: Annotated[
+        Path | None, typer.Option("--contact", help="contact sheet (default .sidelight/contact.html beside the file)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="cohort file (default FOLDER/cohort.toml)")] = None,
+) -> None:
+    """Guess a commented cohort.toml from a folder and its tables; draw random items with everything joined to them."""
+    from sidelight.start import contact_path, open_points
+    from sidelight.start import init as run_init
+
+    file = run_init(folder, tables or (), force=force, contact=contact, out=out)
+    for point in open_points(file):
+        typer.echo(f"To check: {point}")
+    sheet = contact_path(file, contact)
+    seen = f"; look at {sheet} (contains patient data)" if sheet.exists() else ""
+    typer.echo(f"Read and mend {file}{seen}")
 
 
 @app.command()

@@ -94,6 +94,9 @@ class Cohort:
             return _open_phantom(str(path), options, record)
         root, values, source = _locate(Path(path), preset)
         spec = parse_spec(merge(values, options), source)
+        root = root / spec.root if spec.root else root
+        if not root.is_dir():
+            raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
         missing = [] if labels else [table.file for table in spec.tables if not (root / table.file).exists()]
         if not labels:
             tables = tuple(table for table in spec.tables if table.file not in missing)
@@ -112,7 +115,7 @@ class Cohort:
             items=_arrange(items, spec.levels),
             levels=spec.levels,
             channels=spec.images.channels,
-            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"root"}),
             notices=(*notices, *(described if record is None else ())),
         )
         return _with_tasks(cohort, spec, record)
@@ -214,7 +217,19 @@ def _items(root: Path, spec: CohortSpec, record: Record | None = None) -> tuple[
 def _join(
     root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec, record: Record | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """One of ``tables``; the left side of a key is a column, a role, or ``file``, ``stem``, ``name`` of the item."""
+    """The items with the columns of one of ``tables``."""
+    rows, left, right = keys_of(root, items, table, spec)
+    return join(items, rows, left, right, Path(table.file).name, record)
+
+
+def keys_of(
+    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec
+) -> tuple[pd.DataFrame, list["pd.Series[str]"], list[str]]:
+    """The rows of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
+
+    The items' side is a column, a role, or ``file``, ``stem``, ``name`` of the item.
+    :raises DataError: for a table or a column that is not there.
+    """
     rows = read_table(
         root / table.file,
         separator=table.separator,
@@ -223,13 +238,14 @@ def _join(
         sheet=table.sheet,
     )
     left, right = [], []
+    pairs = list(zip(items["item"], items["files"], strict=True))
     for pair in table.on:
         ours, _, theirs = (part.strip() for part in pair.partition("="))
         theirs = theirs or ours
         if theirs not in rows:
             raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
-        if ours in _PATHS and ours not in items:
-            left.append(pd.Series([_PATHS[ours](names, spec, table.base) for names in items["files"]], dtype=str))
+        if ours in PATH_KEYS and ours not in items:
+            left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
         else:
             column = find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")
             left.append(items[column])
@@ -239,19 +255,21 @@ def _join(
         if ours == "file":
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)
-    return join(items, rows, left, right, Path(table.file).name, record)
+    return rows, left, right
 
 
-def _path(files: tuple[str, ...], spec: CohortSpec) -> str:
+def _path(item: str, files: tuple[str, ...]) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
-    return posixpath.dirname(files[0]) if spec.stack or len(files) > 1 else split(files[0])[0]
+    alone = len(files) == 1 and files[0] == posixpath.normpath(item.replace("\\", "/"))
+    return split(files[0])[0] if alone else posixpath.dirname(files[0])
 
 
-_PATHS: dict[str, Callable[[tuple[str, ...], CohortSpec, str], str]] = {
-    "file": lambda files, spec, base: posixpath.relpath(_path(files, spec), base or "."),
-    "name": lambda files, spec, base: posixpath.basename(_path(files, spec)),
-    "stem": lambda files, spec, base: stem(_path(files, spec)),
+PATH_KEYS: dict[str, Callable[[str, str], str]] = {
+    "file": lambda path, base: posixpath.relpath(path, base or "."),
+    "name": lambda path, base: posixpath.basename(path),
+    "stem": lambda path, base: stem(path),
 }
+"""What a key's left side may be though no column is called so, made from the item's path and the table's ``base``."""
 
 
 def _role(name: str, spec: CohortSpec) -> str:

@@ -95,6 +95,7 @@ class CohortSpec(Settings):
 
     name: str | None = None
     public: bool = Field(default=False, description="the items may be shown in reports without being asked for")
+    root: str | None = Field(default=None, description="folder of the files where it is not the cohort file's own")
     files: Names = ()
     stack: str | None = Field(
         default=None, description="files that differ only in this name are the frames of one item"

@@ -231,7 +231,7 @@ def join(
     :returns: the wider frame and notices on what met nothing.
     :raises DataError: when no key joins, or when rows with one key differ.
     """
-    ours, theirs = _keys(left), _keys([table[column] for column in right])
+    ours, theirs = join_keys(left), join_keys([table[column] for column in right])
     if record is not None:
         table, theirs = _recorded(table, ours, theirs, name, record)
     rows = table.drop(columns=list(right)).assign(**{_GLUE: theirs})
@@ -283,8 +283,8 @@ def _recorded(
     return table[first].reset_index(drop=True), theirs[first].reset_index(drop=True)
 
 
-def _keys(parts: Sequence["pd.Series[str]"]) -> "pd.Series[str]":
-    """Composite keys as text; "" where a part is blank."""
+def join_keys(parts: Sequence["pd.Series[str]"]) -> "pd.Series[str]":
+    """Keys of one part or several as text that compares equal where they match; "" where a part is blank."""
     columns = [part.map(normalise) for part in parts]
     blank = np.logical_or.reduce([(column == "").to_numpy() for column in columns])
     glued = columns[0].str.cat(pd.concat(columns[1:], axis=1), sep=_GLUE) if len(columns) > 1 else columns[0]

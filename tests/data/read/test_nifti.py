@@ -19,7 +19,8 @@ SHIPPED = [
     path
     for folder in ("tests/data", "nicom/tests/data", "externals/tests/data")
     for path in sorted((Path(nib.__file__).parent / folder).glob("*.*"))
-    if path.suffix.lower() not in (".py", ".pyc", ".m", ".rst", ".txt", ".trk", ".tck", ".bin", ".dat")
+    if path.suffix.lower()
+    not in (".py", ".pyc", ".m", ".rst", ".txt", ".trk", ".tck", ".bin", ".dat", ".dcm")  # DICOM has its own reader
     and path.name != ".gitignore"
 ]
 

@@ -1,0 +1,320 @@
+"""A folder and its tables -> a draft of ``cohort.toml``: pattern, joins, levels, views, metadata and tasks.
+
+Few hypotheses are made from names and contents and ranked by fit; nothing is learned, nothing but text is opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from sidelight.data.cohort import PATH_KEYS
+from sidelight.data.guess import words
+from sidelight.data.guess.dicom import dicom_files, draft_dicom
+from sidelight.data.guess.fields import fill
+from sidelight.data.guess.joins import Join, Key, apply, find_join, path_keys
+from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
+from sidelight.data.guess.masks import Masks, split_masks
+from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
+from sidelight.data.guess.text import Draft, render
+from sidelight.data.items import list_items
+from sidelight.data.pattern import VIDEOS, example, walk
+from sidelight.data.spec import CohortSpec
+from sidelight.data.tables import normalise, read_table
+from sidelight.errors import DataError, SidelightError
+
+__all__ = ["Draft", "guess", "render"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx")
+MOST_TABLES = 12
+Unjoined = list[tuple[str, str]]
+
+
+def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
+    """Draft a cohort of the media files below ``root``.
+
+    :param tables: table files, in ``root`` or elsewhere; without any, those that lie in ``root`` and its folders.
+    :raises DataError: when ``root`` is no folder or holds no file that sidelight reads, or a named table is missing.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder", expected="the folder that holds the images")
+    every = walk(root)[0]
+    named = [_locate(root, table) for table in tables] or _lying(every)
+    media = [path for path in every if is_media(path)]
+    dicom = dicom_files(root, [path for path in every if path not in named])
+    if len(dicom) > len(media):
+        return draft_dicom(root, dicom, *_read(root, named))
+    if not media:
+        raise DataError(
+            f"{root} holds no image, video or DICOM file that sidelight reads",
+            do=f"{example(root)}; name the folder of the images",
+        )
+    read, unread = _read(root, named)
+    return _draft(root, media, read, unread)
+
+
+def _locate(root: Path, table: str | Path) -> str:
+    """A named table as the cohort file calls it: relative to ``root`` where it lies inside."""
+    for path in (root / table, Path(table)):
+        if path.is_file():
+            place = path.resolve()
+            inside = place.is_relative_to(root.resolve())
+            return place.relative_to(root.resolve()).as_posix() if inside else place.as_posix()
+    raise DataError(f"The table {table} is neither in {root} nor here", do="Check its name")
+
+
+def _lying(every: Sequence[str]) -> list[str]:
+    """Tables at most two folders deep."""
+    found = [path for path in every if path.lower().endswith(TABLES) and path.count("/") <= 2]
+    return sorted(found, key=lambda path: (path.count("/"), path))[:MOST_TABLES]
+
+
+def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined]:
+    tables, unread = {}, []
+    for name in named:
+        try:
+            table = read_table(root / name)
+        except SidelightError as error:
+            unread.append((name, str(error).rstrip(".")))
+            continue
+        if table.empty:
+            unread.append((name, "it has no rows"))
+        else:
+            tables[name] = table
+    return tables, unread
+
+
+@dataclass(frozen=True)
+class Met:
+    """Items with everything joined to them, and how."""
+
+    items: pd.DataFrame
+    joins: tuple[Join, ...]
+    unjoined: tuple[tuple[str, str], ...]
+    sources: dict[str, int]
+    """Joined columns and the place of their table in ``joins``."""
+
+
+def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
+    images, masks = split_masks(media)
+    layouts = find_layouts(images)
+    frame = next((layout.frame for layout in layouts if layout.frame), "")
+    items = list_items(root, CohortSpec(files=tuple(one.text() for one in layouts), stack=frame or None))[0]
+    if masks is not None:
+        items = items[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
+    layouts = [layout for layout in layouts if _met(layout, items)]
+    met = _join_all(items, layouts, tables, unread)
+    texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
+    names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
+    layouts, names = _collapse(layouts, names, met.joins)
+    met, final, levels = _final(met, layouts, names)
+    draft = _patterns(images, layouts, names, met, masks)
+    draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels), *names.todo))
+    return fill(_views(draft, met.items), met.items, met.sources, final)
+
+
+def _met(layout: Layout, items: pd.DataFrame) -> bool:
+    """Whether a layout matches anything; where not, one before it matched all of its files."""
+    return all(slot.name in items or slot.name == layout.frame for slot in layout.slots)
+
+
+def _join_all(
+    items: pd.DataFrame, layouts: Sequence[Layout], tables: dict[str, pd.DataFrame], unjoined: Unjoined
+) -> Met:
+    """Join every table that some key joins, the best first; what was joined may be a key of the next one."""
+    keys = _keys(items, layouts)
+    waiting = dict(tables)
+    joins: list[Join] = []
+    sources: dict[str, int] = {}
+    while waiting:
+        found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
+        if not found:
+            break
+        # A column called `name` hides the file's own from the tables that come after it: such a table comes last.
+        best = max(found, key=lambda one: (not {*waiting[one.file].columns} & {*PATH_KEYS}, one.score))
+        table = waiting.pop(best.file)
+        wider = apply(items, table, best)
+        if wider is None:
+            unjoined = [*unjoined, (best.file, "its rows contradict each other")]
+            continue
+        new = [str(column) for column in wider.columns if column not in items]
+        sources.update(dict.fromkeys(new, len(joins)))
+        joins.append(best)
+        items = wider
+        keys = [key for key in keys if key.name not in new or key.slot]  # a table's own `name` hides the file's
+        keys += [Key(column, items[column].map(normalise)) for column in new if "=" not in column]
+    missed = [(file, _why(table, items)) for file, table in waiting.items()]
+    return Met(items, tuple(joins), (*unjoined, *missed), sources)
+
+
+def _why(table: pd.DataFrame, items: pd.DataFrame) -> str:
+    """Why a table could not be joined, as far as that can be told."""
+    paths = {name for files in items["files"] for name in files}
+    for column in table:
+        cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
+        if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
+            return f"its column {column} holds paths from a folder further up: name that folder instead"
+    return "no column holds what the paths or another table's columns say"
+
+
+def _slashes(cell: str) -> list[int]:
+    return [place for place, sign in enumerate(cell) if sign == "/"]
+
+
+def _keys(items: pd.DataFrame, layouts: Sequence[Layout]) -> list[Key]:
+    """What items can be joined by: their paths, and every slot as it stands, as digits, and without leading zeros."""
+    keys = path_keys(items["files"].tolist(), items["item"].tolist())
+    frames = {layout.frame for layout in layouts}
+    slots = {slot.name: slot for layout in layouts for slot in layout.slots if slot.name not in frames}
+    above: list[str] = []
+    for slot in slots.values():
+        values = items[slot.name]
+        restarts = bool(above) and _restarts(items, slot.name, above)
+        seen: list[list[str]] = []
+        for mode in ("whole", "digits", "stripped") if slot.meaning == "number" else ("whole",):
+            texts = [normalise(cut(value, slot, mode)) for value in values]
+            if texts not in seen and (mode != "stripped" or len(set(texts)) == values.nunique()):
+                seen.append(texts)
+                keys.append(Key(slot.prefix or slot.name, pd.Series(texts, dtype=str), slot.name, mode, restarts))
+        above.append(slot.name)
+    return keys
+
+
+def _restarts(items: pd.DataFrame, name: str, above: Sequence[str]) -> bool:
+    """Whether ids come again under other parents."""
+    parents = items[[*above, name]].drop_duplicates().groupby(name).size()
+    return bool((parents > 1).mean() > 0.1)
+
+
+def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) -> tuple[list[Layout], Names]:
+    """Layouts in which file names that nobody needs in parts are one name."""
+    used = {level.column for level in names.levels} | {key.slot for one in joins for key, _ in one.on}
+    telling = ("view", "diagnosis", "side", "frame")
+    slots, result = dict(names.slots), []
+    for layout in layouts:
+        depth = max((place + 1 for place, piece in enumerate(layout.pieces) if piece == "/"), default=0)
+        stem = [piece for piece in layout.pieces[depth:] if isinstance(piece, Slot)]
+        if any(slot.name in used or slots[slot.name].rstrip("0123456789") in telling for slot in stem):
+            result.append(layout)
+            continue
+        whole = Slot(f"w{layout.paths[0].count('/')}", "id")
+        taken = {slots[slot.name] for slot in layout.slots if slot not in stem}
+        video = sum(path.rpartition(".")[2].lower() in VIDEOS for path in layout.paths) > len(layout.paths) / 2
+        slots[whole.name] = next(name for name in ("clip" if video else "image", "file_name") if name not in taken)
+        result.append(replace(layout, pieces=(*layout.pieces[:depth], whole)))
+    return result, replace(names, slots=slots)
+
+
+def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict[str, str], tuple[Level, ...]]:
+    """The items as the opened cohort will have them, the final names of slots, and levels.
+
+    A table's column that a slot's final name collides with gets its table's name before it, as in the cohort.
+    """
+    frame = met.items
+    kept = {slot.name: names.slots[slot.name] for layout in layouts for slot in layout.slots}
+    final = {name: new for name, new in kept.items() if name in frame}
+    clash = {new: f"{Path(met.joins[met.sources[new]].file).stem}.{new}" for new in kept.values() if new in met.sources}
+    frame = frame.drop(columns=[name for name in names.slots if name in frame and name not in kept])
+    slots = {names.slots[slot.name]: slot for layout in layouts for slot in layout.slots if slot.name in frame}
+    frame = frame.drop(columns=[name for name in clash if name in slots and _merges(frame, name, slots[name])])
+    frame = frame.rename(columns=clash).rename(columns=final)
+    sources = {clash.get(column, column): place for column, place in met.sources.items()}
+    levels = tuple(
+        replace(level, column=final.get(level.column, clash.get(level.column, level.column))) for level in names.levels
+    )
+    for level in levels:
+        ids = frame[level.column].map(normalise)
+        frame[level.name] = ids.mask(ids == "", frame["item"])
+    joins = tuple(
+        replace(one, on=tuple((replace(key, name=clash.get(key.name, key.name)), column) for key, column in one.on))
+        for one in met.joins
+    )
+    return Met(frame, joins, met.unjoined, sources), final, levels
+
+
+def _merges(frame: pd.DataFrame, name: str, slot: Slot) -> bool:
+    """Whether a table's column says nothing else than the part of the path of the same name: the cohort keeps one."""
+    theirs = frame[name]
+    for mode in ("whole", "digits", "stripped"):
+        ours = frame[slot.name].map(lambda value, mode=mode: cut(value, slot, mode))
+        if ((ours == theirs) | (ours == "") | (theirs == "")).all():
+            return True
+    return False
+
+
+def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:
+    """The draft with patterns and joins under their final names."""
+    modes = {slot.name: "digits" for layout in layouts for slot in layout.slots}
+    modes |= {key.slot: key.mode for one in met.joins for key, _ in one.on if key.slot}
+    files = tuple((layout.text(names.slots, modes), len(layout.paths)) for layout in layouts)
+    stack = next((names.slots[layout.frame] for layout in layouts if layout.frame), "")
+    companion = ("", 0)
+    if masks is not None:
+        first = files[0][0].removesuffix(".*")
+        folder = masks.folder or first.rpartition("/")[0]
+        companion = (f"{folder}/{first.rpartition('/')[2]}{masks.tail}{masks.suffix}".lstrip("/"), len(masks.paths))
+    on = {
+        one.file: [f"{names.slots[key.slot] if key.slot else key.name}={column}" for key, column in one.on]
+        for one in met.joins
+    }
+    return Draft(
+        media=len(images) + (len(masks.paths) if masks else 0),
+        items=len(met.items),
+        files=files,
+        stack=stack,
+        companions=companion,
+        joins=met.joins,
+        unjoined=met.unjoined,
+        on=on,
+    )
+
+
+def _doubts(draft: Draft, levels: Sequence[Level]) -> list[str]:
+    """What could not be guessed, said plainly."""
+    found = []
+    if not levels:
+        found.append(
+            "no patient was found: each item is its own group. If one patient has several, name the column or the part of "
+            "the path that tells, or images of one patient land on both sides of a split"
+        )
+    elif levels[0].name != "patient":
+        found.append(
+            f"no patient was found: the outermost level is {levels[0].name}. If one patient has several, name the column "
+            "or the part of the path that tells whose it is"
+        )
+    elif not levels[0].sure:
+        found.append("that the outermost folder or number is the patient is only a guess from its place: check it")
+    for one in draft.joins:
+        if one.share < 0.9:
+            found.append(f"{one.of_items - one.items} of {one.of_items} items have no row in {one.file}")
+    found += [f"{file} is not joined: {why}" for file, why in draft.unjoined]
+    return found
+
+
+def _views(draft: Draft, items: pd.DataFrame) -> Draft:
+    """Which column names views, and what their letters mean."""
+    roles = {level.name: f"column:{level.column}" for level in draft.levels if level.column != level.name}
+    column = "view" if "view" in items else ""
+    for name in items.columns if not column else ():
+        bare = str(name).rpartition(".")[2]
+        if name not in ("item", "files") and words.meets(bare, words.VIEW_NAMES) and 2 <= _kinds(items[name]) <= 12:
+            column = str(name)
+            roles["view"] = f"column:{column}"
+            break
+    if not column:
+        return replace(draft, roles=roles)
+    counts = items[column].map(normalise).value_counts()
+    letters = set(counts.index) - {""}
+    known = next((meant for meant in words.LETTERS if letters == set(meant)), {})
+    return replace(
+        draft,
+        roles=roles,
+        view=column,
+        view_counts=tuple((str(value), int(count)) for value, count in counts.items() if value),
+        views=known,
+    )
+
+
+def _kinds(column: "pd.Series[str]") -> int:
+    return int(column[column != ""].nunique())

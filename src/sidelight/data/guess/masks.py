@@ -1,0 +1,52 @@
+"""Files that belong to items without being items: masks beside the images or in a folder of their own."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidelight.data.guess import words
+from sidelight.data.guess.paths import common
+
+_TAIL = re.compile(rf"^(.+?)([_\-. ]?(?:{'|'.join(words.MASKS)}))([_\-. ]?[0-9]+)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Mask files, and what leads from an image to its own."""
+
+    paths: tuple[str, ...]
+    folder: str
+    """The one folder that holds them all, or "" where they lie beside their images."""
+    tail: str
+    """What follows the image's stem: ``_mask*``, or "" where the names are equal."""
+    suffix: str
+
+
+def split_masks(media: Sequence[str]) -> tuple[list[str], Masks | None]:
+    """The media files that are no masks, and the masks, where nearly all of them belong to an image by name."""
+    found = {path: base for path in media if (base := _base(path)) is not None}
+    images = [path for path in media if path not in found]
+    stems = {posixpath.splitext(posixpath.basename(path))[0] for path in images}
+    known = [path for path, (base, _) in found.items() if base in stems]
+    if not known or len(known) < 0.5 * len(found):
+        return list(media), None
+    folders = {posixpath.dirname(path) for path in found}
+    beside = folders <= {posixpath.dirname(path) for path in images}
+    suffixes = {posixpath.splitext(path)[1] for path in found}
+    tails = {tail for _, tail in found.values()}
+    if not beside and len(folders) > 1:
+        return list(media), None
+    tail = tails.pop() if len(tails) == 1 else f"{common(sorted(tails))}*"
+    suffix = suffixes.pop() if len(suffixes) == 1 else ".*"
+    return images, Masks(tuple(found), "" if beside else folders.pop(), tail, suffix)
+
+
+def _base(path: str) -> tuple[str, str] | None:
+    """The stem of the image that a mask belongs to, and what follows it; None for a file that is no mask."""
+    stem = posixpath.splitext(posixpath.basename(path))[0]
+    hit = _TAIL.match(stem)
+    if hit:
+        return hit[1], hit[2] + ("*" if hit[3] else "")
+    in_masks = any(word in words.MASKS for folder in path.split("/")[:-1] for word in words.split(folder))
+    return (stem, "") if in_masks else None

@@ -1,0 +1,216 @@
+"""What columns, folders and values are called, in English and German: a small dictionary of hints."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+LEVELS: Mapping[str, tuple[str, ...]] = {
+    "patient": ("patient", "pat", "pid", "patid", "patnr", "subject", "subj", "proband", "person", "case", "fall"),
+    "lesion": ("lesion", "laesion", "les", "nevus", "naevus", "mole", "hautveraenderung", "herd"),
+    "study": ("study", "studie", "exam", "examination", "untersuchung", "accession", "visit", "besuch", "session"),
+    "series": ("series", "serie", "sequence", "sequenz"),
+    "recording": ("recording", "group", "gruppe", "cluster"),
+    "clip": ("clip", "video", "cine"),
+}
+"""Levels from the outermost, with the words that name them."""
+
+SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "fold")
+PARTS = ("part", "teil", "batch", "set", "folder", "ordner", "images", "imgs", "data", "daten", "chunk", *SPLITS)
+VIEW_NAMES = ("view", "projection", "projektion", "plane", "ebene", "ansicht", "probe", "schallkopf", "modality")
+VIEWS = (
+    *("pa", "ap", "ll", "lat", "lateral", "frontal", "seitlich", "supine", "erect", "cc", "mlo"),
+    *("axial", "coronal", "koronar", "sagittal", "transversal", "longitudinal", "kurzachse", "langachse"),
+    *("convex", "linear", "konvex", "phased", "sector", "curved", "a4c", "a2c", "plax", "psax"),
+    *("derm", "dermoscopic", "dermoscopy", "dermatoskopisch", "clinical", "clinic", "klinisch", "klinik"),
+    *("overview", "uebersicht", "macro", "makro", "closeup", "nah", "fern"),
+)
+LETTERS: tuple[Mapping[str, str], ...] = (
+    {"D": "dermoscopic", "K": "clinical"},
+    {"D": "dermoscopic", "C": "clinical"},
+    {"C": "clinical", "D": "dermoscopic", "O": "overview"},
+    {"D": "dermoscopic", "K": "clinical", "U": "overview"},
+)
+"""What single letters mean that stand together in file names."""
+
+LABELS = (
+    *("diagnosis", "diagnostic", "diagnose", "dx", "histology", "histologie", "histopathology", "histopathologie"),
+    *("pathology", "pathologie", "label", "target", "class", "klasse", "category", "malignant", "malignancy"),
+    *(
+        "malignitaet",
+        "maligne",
+        "dignity",
+        "dignitaet",
+        "birads",
+        "rads",
+        "healthy",
+        "gesund",
+        "finding",
+        "findings",
+        "disease",
+    ),
+    *("krankheit", "entity", "entitaet", "grade", "benign", "groundtruth", "gt", "befund"),
+)
+AFTERWARDS = (
+    *("biopsed", "biopsied", "biopsy", "biopsie", "biopsiert", "excised", "excision", "exzision", "exzidiert"),
+    *("dxtype", "confirm", "confirmed", "treatment", "therapy", "therapie", "surgery", "operation", "survival"),
+    *("ueberleben", "outcome", "followup", "death", "verstorben", "icu", "intubated", "severity", "stage", "staging"),
+    *("stadium", "metastasis", "metastase", "breslow", "mitotic"),
+)
+"""Known only with, or because of, the diagnosis: a model that sees it does not need the image."""
+
+PERSONAL = (
+    *("name", "vorname", "nachname", "surname", "firstname", "lastname", "birth", "birthdate", "birthday", "dob"),
+    *("geburt", "geburtsdatum", "geboren", "insurance", "versicherung", "versichertennummer", "kvnr", "ssn", "mrn"),
+    *("phone", "telefon", "mobile", "email", "mail", "address", "adresse", "street", "strasse", "plz", "zip"),
+    *("initials", "initialen", "physician", "arzt", "aerztin", "operator"),
+)
+NUMBERS = ("id", "nr", "no", "num", "number", "nummer", "uid", "uuid", "code", "index", "key")
+ADMIN = (
+    *(
+        "license",
+        "licence",
+        "lizenz",
+        "source",
+        "quelle",
+        "doi",
+        "url",
+        "link",
+        "file",
+        "filename",
+        "datei",
+        "dateiname",
+    ),
+    *("path", "pfad", "repo", "framerate", "fps", "resolution", "length", "version", "title", "changes"),
+)
+"""About the files rather than about what they show."""
+REMARKS = (
+    "comment",
+    "comments",
+    "kommentar",
+    "bemerkung",
+    "remark",
+    "remarks",
+    "note",
+    "notes",
+    "notiz",
+    "md",
+    "other",
+)
+TEXTS = (
+    "report",
+    "befund",
+    "befundtext",
+    "text",
+    "notes",
+    "note",
+    "impression",
+    "beurteilung",
+    "findings",
+    "narrative",
+)
+PATIENT = (
+    *("age", "alter", "sex", "gender", "geschlecht", "smoke", "smoker", "smoking", "raucher", "rauchen", "drink"),
+    *("alcohol", "alkohol", "history", "anamnese", "family", "familie", "familiaer", "fitzpatrick", "fitspatrick"),
+    *("hauttyp", "skintype", "ethnicity", "race", "bmi", "weight", "gewicht", "pesticide", "diabetes"),
+    *("hypertension", "hypertonie", "background", "father", "mother", "water", "sewage"),
+)
+CLASSES = (
+    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "gutartig", "boesartig", "gesund", "krank"),
+    *("pneumonia", "covid", "covid19", "tumor", "tumour", "cancer", "melanoma", "melanom", "nevus", "naevus", "nv"),
+    *("mel", "nev", "bcc", "scc", "bkl", "akiec", "ack", "sek", "vasc", "positive", "negative", "positiv", "negativ"),
+    *(
+        "control",
+        "kontrolle",
+        "regular",
+        "lesion",
+        "polyp",
+        "glioma",
+        "meningioma",
+        "pituitary",
+        "fracture",
+        "nofinding",
+    ),
+)
+MALIGNANT = (
+    *("malignant", "maligne", "boesartig", "mel", "melanoma", "melanom", "bcc", "scc", "basalioma", "basaliom"),
+    *(
+        "basalzellkarzinom",
+        "plattenepithelkarzinom",
+        "spinaliom",
+        "carcinoma",
+        "karzinom",
+        "cancer",
+        "akiec",
+        "mm",
+        "malignes",
+    ),
+)
+UNKNOWN = (
+    *("unbekannt", "unknown", "unk", "n/a", "na", "n.a.", "nan", "null", "nd", "k.a.", "ka", "keine angabe"),
+    *(
+        "nicht bekannt",
+        "nicht erhoben",
+        "not available",
+        "not known",
+        "missing",
+        "fehlt",
+        "todo",
+        "tbd",
+        "-",
+        "--",
+        "?",
+        "??",
+        "#n/a",
+    ),
+)
+CHECKED = ("0", "1", "true", "false", "yes", "no", "ja", "nein", "y", "n", "j", "x", "t", "f")
+MASKS = ("mask", "masks", "maske", "masken", "segmentation", "segmentations", "seg", "roi", "annotation", "annotations")
+FRAMES = ("frame", "frames", "slice", "slices", "schicht", "schichten")
+CLIPS = ("clip", "clips", "cine", "video", "videos", "loop", "loops", "stack", "stacks", "series", "serie", "sequence")
+
+
+@lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """Lower case, umlauts written out, no accents: ``"Läsion"`` -> ``"laesion"``."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    for umlaut, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue")):
+        text = text.replace(umlaut, written)
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+
+
+def split(text: str) -> list[str]:
+    """The words of a column or folder name: ``"PatientID_neu2"`` -> ``["patient", "id", "neu"]``."""
+    apart = re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])", " ", text)
+    return [word for word in re.split(r"[^a-z]+", plain(apart)) if word]
+
+
+def meets(text: str, known: Iterable[str]) -> bool:
+    """Whether a word of ``text``, or all of it run together, is known, or begins like a known word of five letters."""
+    words = split(text)
+    words.append("".join(words))
+    return any(word == one or (len(one) >= 5 and word.startswith(one)) for word in words for one in known)
+
+
+def level_of(text: str) -> str:
+    """The level that a column or a prefix names, "" for none."""
+    words = split(text)
+    for word in words:  # the first word counts: lesion_of_patient is a lesion
+        for level, known in LEVELS.items():
+            if any(word == one or (len(one) >= 5 and word.startswith(one)) for one in known):
+                return level
+    return ""
+
+
+def names_level(column: str) -> str:
+    """The level whose ids a column holds by its name: ``lesion_nr`` and ``PatientID`` do, ``patient_age`` does not."""
+    joined = "".join(split(column))
+    for level, known in LEVELS.items():
+        if re.fullmatch(rf"(?:{'|'.join(known)})(?:en|s|e)?(?:{'|'.join(NUMBERS)})?", joined):
+            return level
+    return ""
+
+
+def is_unknown(value: str) -> bool:
+    """Whether a cell says in words that nothing is known."""
+    return plain(value).strip() in UNKNOWN

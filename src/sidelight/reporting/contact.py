@@ -1,0 +1,189 @@
+"""The contact sheet: random items with everything that was joined to them, so that a shifted join is seen at a glance.
+
+It shows pictures, paths and table rows as they are: it contains patient data and is written for its owner's eyes only.
+"""
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.cohort import PATH_KEYS, Cohort, keys_of
+from sidelight.data.pattern import parse
+from sidelight.data.spec import CohortSpec, TableSpec
+from sidelight.data.tables import join_keys
+from sidelight.errors import SidelightError
+from sidelight.reporting import html
+
+SHOWN = 12
+HEIGHT = 150
+FRAMES = 3
+LONG = 90  # characters from which a cell is a paragraph of its own
+LONGEST = 700  # characters of one cell
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One table beside the items: the row (0-based) of each item, -1 where it has none, and its key columns."""
+
+    file: str
+    table: pd.DataFrame
+    keys: tuple[str, ...]
+    row: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int = 0) -> Path:
+    """Write the contact sheet of ``count`` random items to ``out`` (mode 0600), one HTML file; returns its path."""
+    tables = beside(cohort)
+    chosen = sorted(random.Random(seed).sample(range(len(cohort.items)), min(count, len(cohort.items))))
+    levels = [f"{cohort.items[level].nunique()} {level}" for level in cohort.levels]
+    body = [
+        html.note(
+            "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk."
+        ),
+        html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices)), name="tables"),
+        html.section(
+            "Items",
+            *(_item(cohort, position, tables) for position in chosen),
+            intro="Does each picture fit the rows beside it? If not, mend the join in `cohort.toml`.",
+        ),
+    ]
+    text = html.page(
+        f"Contact sheet of {cohort.name}",
+        "\n".join(body),
+        lead=f"{len(chosen)} random items, each with its place in the cohort and the rows that were joined to it.",
+        facts=[f"{len(cohort.items)} items", *levels, *(f"task {name}" for name in cohort.tasks)],
+    )
+    return _write_private(out, text)
+
+
+def beside(cohort: Cohort) -> list[Rows]:
+    """Every table of the cohort with the row that each item took from it."""
+    spec = CohortSpec.model_validate(cohort.spec)
+    known = {name for text in spec.files for name in parse(text).names} if spec.files else set(PATH_KEYS)
+    found: list[Rows] = []
+    for table in spec.tables:
+        # A later table's own column `name` was not there yet when this one was joined by the file's name.
+        hidden = [name for name in PATH_KEYS if name in cohort.items and name not in known]
+        one = _rows(cohort, cohort.items.drop(columns=hidden), table, spec)
+        if one is not None:
+            found.append(one)
+            known |= {str(column) for column in one.table.columns}
+    return found
+
+
+def _rows(cohort: Cohort, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> Rows | None:
+    try:
+        rows, left, right = keys_of(cohort.root, items, table, spec)
+    except SidelightError:
+        return None  # a key that only was there while tables were joined
+    ours, theirs = join_keys(left), join_keys([rows[column] for column in right])
+    first = {key: place for place, key in reversed(list(enumerate(theirs))) if key}
+    places = np.array([first.get(key, -1) for key in ours], dtype=np.int64)
+    return Rows(table.file, rows, tuple(right), places)
+
+
+def _joined(tables: list[Rows], items: int) -> str:
+    if not tables:
+        return html.empty("No table is joined.")
+    head = "<thead><tr><th>table</th><th>joined by</th>" + "".join(
+        f'<th class="number">{name}</th>' for name in ("items with a row", "items without", "rows used", "rows unused")
+    )
+    lines = []
+    for one in tables:
+        met, used = int((one.row >= 0).sum()), len(set(one.row[one.row >= 0].tolist()))
+        numbers = [met, items - met, used, len(one.table) - used]
+        cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+        name, keys = html.escape(one.file), html.escape(", ".join(one.keys))
+        lines.append(f'<tr><td class="name">{name}</td><td>{keys}</td>{cells}</tr>')
+    return f'<div class="table"><table>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _item(cohort: Cohort, position: int, tables: list[Rows]) -> str:
+    row = cohort.items.iloc[position]
+    places = [f"{level} <strong>{html.escape(row[level])}</strong>" for level in cohort.levels]
+    places += [f"view <strong>{html.escape(row['view'])}</strong>"] if row["view"] else []
+    places += [f"{len(row['files'])} files"] if len(row["files"]) > 1 else []
+    blocks = [_row(one, position, cohort) for one in tables]
+    loose = _own(cohort, position, tables)
+    return (
+        f'<article class="item"><div class="thumbs">{_pictures(cohort, position)}</div><div>'
+        f'<p class="path"><code>{html.escape(row["item"])}</code></p>'
+        f'<p class="places">{" · ".join(places)}</p>{loose}<div class="rows">{"".join(blocks)}</div></div></article>'
+    )
+
+
+def _own(cohort: Cohort, position: int, tables: list[Rows]) -> str:
+    """What the path alone says of an item, beyond its levels and view."""
+    joined = {str(column) for one in tables for column in one.table.columns}
+    joined |= {f"{Path(one.file).stem}.{column}" for one in tables for column in one.table.columns}
+    skip = {"item", "files", "group", "view", *cohort.levels, *joined}
+    row = cohort.items.iloc[position]
+    stem = Path(row["item"]).stem
+    said = {str(name): str(row[name]) for name in cohort.items.columns if name not in skip and row[name]}
+    said = {name: value for name, value in said.items() if value != stem}
+    return (
+        f"<p>From the path: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>"
+        if said
+        else ""
+    )
+
+
+def _row(one: Rows, position: int, cohort: Cohort) -> str:
+    place = int(one.row[position])
+    if place < 0:
+        return f'<div class="row">{html.note(f"**No row in {one.file}.**")}</div>'
+    labels = {label for task in cohort.tasks.values() for label in task.label}
+    cells = []
+    for column in one.table.columns:
+        value = str(one.table[column].iloc[place])
+        if not value:
+            continue
+        kind = "key" if column in one.keys else "label" if column in labels else ""
+        shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
+        size = ' class="long"' if len(value) > LONG else ""
+        pair = f'<dt>{html.escape(column)}</dt><dd class="{kind}">{html.escape(shown)}</dd>'
+        cells.append(f"<div{size}>{pair}</div>")
+    name = f"{html.escape(one.file)}, line {place + 2}"  # as a spreadsheet counts, the header being line 1
+    inside = "".join(sorted(cells, key=_is_long))
+    return f'<div class="row" style="flex-grow: {len(cells)}"><h3>{name}</h3><dl>{inside}</dl></div>'
+
+
+def _is_long(cell: str) -> bool:
+    return cell.startswith('<div class="long"')
+
+
+def _pictures(cohort: Cohort, position: int) -> str:
+    try:
+        frames = cohort.read(position, max_frames=FRAMES, target=2 * HEIGHT).frames
+    except SidelightError as error:
+        return html.note(f"Not readable: {error}")
+    return "".join(f'<img src="{html.picture(_planes(frame), side=HEIGHT)}" alt="">' for frame in frames)
+
+
+def _planes(frame: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One frame [H,W] or [H,W,3] as uint8 [C,H,W]; deeper grey is stretched to its own range."""
+    if frame.dtype != np.uint8:
+        low, high = float(frame.min()), float(frame.max())
+        frame = ((frame - low) * (255 / max(high - low, 1.0))).astype(np.uint8)
+    return frame[None] if frame.ndim == 2 else np.moveaxis(frame, -1, 0)
+
+
+def _write_private(path: Path, text: str) -> Path:
+    """Write ``text`` whole or not at all, readable by its owner only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return path
