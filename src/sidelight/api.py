@@ -160,7 +160,7 @@ def score(
         "seconds": time.perf_counter() - started,
         "classes": list(labelled.classes),
     }
-    return Scored(pd.concat(tables, ignore_index=True), facts, sorted(set(notes)))
+    return Scored(_nameless(pd.concat(tables, ignore_index=True), key(cohort)), facts, sorted(set(notes)))
 
 
 def _precision(settings: EvaluateSettings, device: torch.device) -> str:
@@ -168,7 +168,10 @@ def _precision(settings: EvaluateSettings, device: torch.device) -> str:
 
 
 def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
-    """Units of a task that can be scored, in folds; near-duplicates share a group. Notes say what was left out or merged."""
+    """Units of a task that can be scored, by their own names, in folds; near-duplicates share a group.
+
+    Notes say what was left out or merged.
+    """
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
     chosen = cohort.tasks[task]
@@ -183,12 +186,13 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
         table["group"] = _merged(table, pixels)
         if table["group"].nunique() < before:
             notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
-    secret = key(cohort)
-    table = table.assign(
-        unit=[item_hash(name, secret) for name in table["unit"]],
-        group=[item_hash(name, secret) for name in table["group"]],
-    )
     return make_folds(table, chosen.classes, settings), notes
+
+
+def _nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
+    """Scores with hashes in place of names. Only now: folds and subsets must not depend on a key that others lack."""
+    hashes = {name: item_hash(name, secret) for column in ("unit", "group") for name in scores[column].unique()}
+    return scores.assign(unit=scores["unit"].map(hashes), group=scores["group"].map(hashes))
 
 
 def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:

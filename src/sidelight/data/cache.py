@@ -57,6 +57,10 @@ class Source(Protocol):
         """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
 
     @property
+    def spec(self) -> dict[str, Any]:
+        """Its cohort file, of which ``where`` and ``public`` matter here."""
+
+    @property
     def phantom(self) -> Any:
         """None where there are files."""
 
@@ -167,9 +171,7 @@ def build(
 
 def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items. For phantoms it lies in the user's cache folder."""
-    spec = getattr(cohort, "spec", None)
-    where = spec.get("where") if isinstance(spec, dict) else None
-    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe]
+    what = [cohort.name, list(getattr(cohort, "levels", ())), cohort.spec.get("where"), *recipe]
     if cohort.phantom is not None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidelight"
         return Path(folder or base) / digest([cohort.hash, *what])

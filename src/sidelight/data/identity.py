@@ -18,16 +18,20 @@ class Named(Protocol):
         """The folder that keeps the key."""
 
     @property
+    def name(self) -> str:
+        """The cohort's name."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Where ``public`` says that nobody's identity is at stake."""
+
+    @property
     def items(self) -> pd.DataFrame:
         """With the column ``item``."""
 
     @property
     def phantom(self) -> Any:
         """Not None where nobody's identity is at stake."""
-
-    @property
-    def hash(self) -> str:
-        """Stands in for the key where none can be kept."""
 
 
 def item_hashes(cohort: Named) -> list[str]:
@@ -44,10 +48,10 @@ def item_hash(item: str, secret: bytes) -> str:
 def key(cohort: Named) -> bytes:
     """The cohort's key, 32 bytes: ``.sidelight/key`` in its folder, made on first use for its owner's eyes only.
 
-    Where the folder cannot be written, and for phantoms, the key is derived from the cohort's hash: names are then
-    stable, but whoever has the data can work them out.
+    For public data and phantoms, and where the folder cannot be written, the key is derived from the names of the cohort
+    and its items: hashes are then the same in every copy of the data, but whoever has the data can work them out.
     """
-    if cohort.phantom is None:
+    if cohort.phantom is None and not cohort.spec.get("public"):
         path = cohort.root / ".sidelight" / "key"
         with contextlib.suppress(OSError):
             if not path.exists():
@@ -57,7 +61,10 @@ def key(cohort: Named) -> bytes:
             secret = path.read_bytes()
             if len(secret) == 32:
                 return secret
-    return hashlib.sha256(f"sidelight:{cohort.hash}".encode()).digest()
+    derived = hashlib.sha256(f"sidelight:{cohort.name}".encode())
+    for item in cohort.items["item"]:
+        derived.update(b"\0" + str(item).encode(errors="surrogateescape"))
+    return derived.digest()
 
 
 def _make(path: Path) -> None:
