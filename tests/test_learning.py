@@ -30,9 +30,9 @@ SETTINGS = {
     **{"valid_fraction": 0.2, "warmup": 2},
 }
 METHODS = {
-    "simclr": ("simclr", {}),
+    "simclr": ("simclr", {"epochs": 5}),
     "uniform": ("meta_uscl", {"weights": "uniform", "optimizer": "adamw", "lr": 1e-3}),
-    "meta": ("meta_uscl", {"weights": "meta", "meta_step": "head", "lr": 0.05}),
+    "meta": ("meta_uscl", {"weights": "meta", "meta_step": "head", "lr": 0.05, "epochs": 16}),
     "shuffled": ("meta_uscl", {"weights": "uniform", "optimizer": "adamw", "lr": 1e-3, "shuffle_pairs": True}),
 }
 LABELS = 16

@@ -76,7 +76,7 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
 
 
 def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[pd.DataFrame, list[str]]:
-    """Units of a task that can be scored, named by hash, near-duplicates in one group: unit, group, label, items, rows."""
+    """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows."""
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
     chosen = cohort.tasks[task]
@@ -91,12 +91,13 @@ def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSett
         table["group"] = _merged(table, pixels)
         if table["group"].nunique() < before:
             notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
-    secret = key(cohort)
-    table = table.assign(
-        unit=[item_hash(name, secret) for name in table["unit"]],
-        group=[item_hash(name, secret) for name in table["group"]],
-    )
     return table, notes
+
+
+def _nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
+    """Scores with hashes in place of names. Only now: folds and subsets must not depend on a key that others lack."""
+    hashes = {name: item_hash(name, secret) for column in ("unit", "group") for name in scores[column].unique()}
+    return scores.assign(unit=scores["unit"].map(hashes), group=scores["group"].map(hashes))
 
 
 def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:
@@ -160,6 +161,7 @@ def score(
     fitted = None
     if keep and protocol != "published":
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
+    scores = _nameless(scores, key(cohort))
     return Scored(scores, facts, sorted(set(notes)), _subgroup_columns(cohort, task, settings), fitted)
 
 
@@ -276,7 +278,8 @@ def score_elsewhere(
         external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
-    return pd.concat(tables, ignore_index=True).assign(task=f"{task} on {other.name}"), notes
+    scores = _nameless(pd.concat(tables, ignore_index=True), key(other))
+    return scores.assign(task=f"{task} on {other.name}"), notes
 
 
 def tabulate(

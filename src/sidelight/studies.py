@@ -24,6 +24,9 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.summary import calibrated, confusions, differences, efficiency, reliabilities, summarise
 from sidelight.methods import load_method
 
+SCORING = 2
+"""Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
+
 
 class EncoderRow(Settings):
     """One encoder of the study: a method to pre-train, given weights, or random initialisation."""
@@ -215,7 +218,7 @@ class _Work:
         encoder, name = self.encoder(cell)
         evaluate = build(EvaluateSettings, settings)
         used = evaluate.model_dump(mode="json", exclude={"cache"})
-        identity = [name, self.cohort.hash, cell.part.task, cell.protocol, used]
+        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
             scored = scoring.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)

@@ -291,6 +291,7 @@ class Phantom:
     name, channels, hash = "phantom", 1, "f" * 16
     root = Path("phantom")
     phantom = "speckle"
+    spec = {}
     items = pd.DataFrame({"item": ["a", "b"], "files": [(), ()], "group": ["a", "b"]})
 
     def read(self, position, *, max_frames):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -70,3 +71,23 @@ def test_a_phantom_leaves_no_key(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(item_hashes(cohort(Path(), phantom=object()))) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_public_data_are_the_same_in_every_copy(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, other = (dataclasses.replace(cohort(tmp_path / name), spec={"public": True}) for name in "ab")
+    assert item_hashes(one) == item_hashes(other)
+    assert not list(tmp_path.glob("*/.sidelight"))
+
+
+def test_names_in_a_read_only_folder_do_not_change_with_the_times_of_its_files(tmp_path):
+    (tmp_path / "b.png").write_bytes(b"x")
+    tmp_path.chmod(0o555)
+    try:
+        here = dataclasses.replace(cohort(tmp_path), items=pd.DataFrame({"item": ["b.png"], "files": [("b.png",)]}))
+        names = item_hashes(here)
+        os.utime(tmp_path / "b.png", (1, 1))
+        assert names == item_hashes(dataclasses.replace(here))
+    finally:
+        tmp_path.chmod(0o755)

@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
+import pytest
 
+from sidelight.errors import RunError
 from sidelight.evaluation.summary import blocks, confusions, differences, efficiency, summarise
 
 
@@ -81,3 +83,10 @@ def test_the_published_protocol_is_marked_and_compared_with_nothing():
     assert set(table.loc[table["encoder"] != "as published", "selected_on"]) == {"validation"}
     for compared in (differences(both, resamples=100), efficiency(both, resamples=20)):
         assert "as published" not in {*compared["encoder"], *compared["rival"]}
+
+
+def test_encoders_judged_on_different_units_are_not_compared():
+    one, other = scores("good one", 1.2), scores("poor", 0.1)
+    other["unit"] = other["unit"] + "x"
+    with pytest.raises(RunError, match="different units"):
+        differences(pd.concat([one, other]))

@@ -58,6 +58,10 @@ class Source(Protocol):
         """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
 
     @property
+    def spec(self) -> dict[str, Any]:
+        """Its cohort file, of which ``where`` and ``public`` matter here."""
+
+    @property
     def phantom(self) -> Any:
         """None where there are files."""
 
@@ -168,9 +172,8 @@ def build(
 
 def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items. For phantoms it lies in the user's cache folder."""
-    spec = getattr(cohort, "spec", None)
-    where = spec.get("where") if isinstance(spec, dict) else None
-    crop = spec.get("images", {}).get("crop") if isinstance(spec, dict) else None
+    crop = cohort.spec.get("images", {}).get("crop")
+    where = cohort.spec.get("where")
     what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
     if cohort.phantom is not None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidelight"

@@ -19,16 +19,20 @@ class Named(Protocol):
         """The folder that keeps the key."""
 
     @property
+    def name(self) -> str:
+        """The cohort's name."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Where ``public`` says that nobody's identity is at stake."""
+
+    @property
     def items(self) -> pd.DataFrame:
         """With the column ``item``."""
 
     @property
     def phantom(self) -> Any:
         """Not None where nobody's identity is at stake."""
-
-    @property
-    def hash(self) -> str:
-        """Stands in for the key where none can be kept."""
 
 
 def item_hashes(cohort: Named) -> list[str]:
@@ -51,10 +55,18 @@ def value_hash(value: str, secret: bytes) -> str:
 
 
 def key(cohort: Named) -> bytes:
-    """The cohort's key, 32 bytes; see :func:`folder_key`. A phantom's is derived from its hash."""
-    if cohort.phantom is None:
-        return folder_key(cohort.root, lambda: cohort.hash)
-    return _derived(cohort.hash)
+    """The cohort's key, 32 bytes; see :func:`folder_key`.
+
+    For public data and phantoms, and where the folder cannot be written, it is derived from the names of the cohort and its
+    items: hashes are then the same in every copy of the data, but whoever has the data can work them out.
+    """
+
+    def names() -> str:
+        return "\0".join([cohort.name, *map(str, cohort.items["item"])])
+
+    if cohort.phantom is None and not cohort.spec.get("public"):
+        return folder_key(cohort.root, names)
+    return _derived(names())
 
 
 def values_key(root: Path) -> bytes:
@@ -81,7 +93,7 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
 
 
 def _derived(text: str) -> bytes:
-    return hashlib.sha256(f"sidelight:{text}".encode()).digest()
+    return hashlib.sha256(f"sidelight:{text}".encode(errors="surrogateescape")).digest()
 
 
 def _make(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.errors import RunError
 from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (
     Metric,
@@ -229,6 +230,11 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                 a, b = here[one], here[other]
                 if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:]:
                     continue
+                if not np.array_equal(a.units, b.units):
+                    raise RunError(
+                        f"{one[0]} and {other[0]} were judged on different units of {task}: nothing pairs them",
+                        do="Score both anew on the same data",
+                    )
                 seeds = min(len(a.scores), len(b.scores))
                 found = paired_difference(
                     a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, METRICS[metric], resamples=resamples
