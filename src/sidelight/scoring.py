@@ -162,7 +162,7 @@ def score(
     if keep and protocol != "published":
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
     scores = _nameless(scores, key(cohort))
-    return Scored(scores, facts, sorted(set(notes)), _subgroup_columns(cohort, task, settings), fitted)
+    return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), fitted)
 
 
 def _ready(
@@ -228,7 +228,7 @@ def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, A
     return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
 
 
-def _subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings) -> pd.DataFrame:
+def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings) -> pd.DataFrame:
     """Each unit's value of each subgroup column, banded; that of its first item."""
     chosen = choose_columns(cohort.items, settings.subgroups)
     chosen = [find_column(cohort.items, name, "subgroups") for name in chosen]

@@ -21,7 +21,16 @@ from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.summary import calibrated, confusions, differences, efficiency, reliabilities, summarise
+from sidelight.evaluation.subgroups import subgroup_table
+from sidelight.evaluation.summary import (
+    calibrated,
+    confusions,
+    differences,
+    efficiency,
+    operating_points,
+    reliabilities,
+    summarise,
+)
 from sidelight.methods import load_method
 
 SCORING = 2
@@ -261,7 +270,9 @@ class _Work:
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
             ["transductive", "split_hash", "data_hash", "encoder_hash", "seconds"]
         ].first()
-        table = summarise(scores, names, resamples=resamples)
+        after = calibrated(scores)
+        found = [summarise(scores, names, resamples=resamples), operating_points(after, resamples=resamples)]
+        table = pd.concat(found, ignore_index=True)
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command
@@ -272,9 +283,10 @@ class _Work:
             scores,
             confusions(scores, names),
             tuple(notes),
+            subgroups=self.subgroups(scores, resamples),
             reliability=[
                 *reliabilities(scores, names, "as predicted"),
-                *reliabilities(calibrated(scores), names, "calibrated"),
+                *reliabilities(after, names, "calibrated"),
             ],
             folder=self.folder,
         )
@@ -282,6 +294,15 @@ class _Work:
         write_json(self.folder / "study.json", self.description(notes, size))
         api.report(self.folder, self.folder / "report.html")
         return results
+
+    def subgroups(self, scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
+        """The score of each subgroup in each part."""
+        parts = []
+        for name, part in self.plan.parts.items():
+            settings = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate))
+            columns = scoring.subgroup_columns(self.cohort, part.task, settings)
+            parts.append(subgroup_table(scores[scores["task"] == name], columns, resamples=resamples))
+        return pd.concat(parts, ignore_index=True)
 
     def unequal_budgets(self) -> list[str]:
         """A sentence for each encoder trained on the labels alone, without the steps that pre-training had."""
