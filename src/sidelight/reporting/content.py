@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.reporting.numbers import metric_name
+from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
     *("encoder", "task", "protocol", "labels", "all_labels", "metric", "value", "low", "high"),
@@ -224,7 +224,7 @@ def facts(content: Content) -> list[str]:
     elif isinstance(cells, int | list):
         found.append(f"{cells if isinstance(cells, int) else len(cells)} cells")
     if not content.results.empty:
-        found.append(f"{len(content.encoders)} encoders")
+        found.append(f"{len(content.encoders)} {plural('encoder', len(content.encoders))}")
         found.append(f"{len(content.tasks)} task" + ("s" if len(content.tasks) > 1 else ""))
         found.append(f"up to {int(content.results['seeds'].max())} seeds")
     return found

@@ -302,7 +302,7 @@ def reliability_svg(curves: dict[str, tuple[Sequence[float], Sequence[float], Se
         for index, (name, (stated, observed, units)) in enumerate(curves.items()):
             size = 12 + 60 * np.asarray(units, float) / max(units)
             axes.plot(stated, observed, color=COLOURS[index], linewidth=1.2, label=name)
-            axes.scatter(stated, observed, s=size, color=COLOURS[index], alpha=0.8, linewidths=0)
+            axes.scatter(stated, observed, s=size, color=COLOURS[index], alpha=0.8, linewidths=0, clip_on=False)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", ylabel="observed share")
         axes.set_aspect("equal")
         axes.legend(frameon=False, loc="upper left", borderpad=0.2, handlelength=1.4)

@@ -42,7 +42,8 @@ def _figure(curves: list[dict[str, Any]], name: str) -> str:
     protocol = own[0]["protocol"]
     shown = {one["kind"]: (one["stated"], one["observed"], one["units"]) for one in own if one["protocol"] == protocol}
     title = f"{own[0]['encoder']}: {name}"
-    return f"<figure><figcaption>{html.escape(title)}</figcaption>{reliability_svg(shown, label=title)}</figure>"
+    caption = f"<figcaption>{html.escape(title)}</figcaption>"
+    return f'<figure class="narrow">{caption}{reliability_svg(shown, label=title)}</figure>'
 
 
 def calibration_table(rows: pd.DataFrame) -> Table:
