@@ -37,9 +37,10 @@ def test_only_a_hub_name_reaches_for_the_network():
 
 def test_this_host_may_talk_to_itself():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(("localhost", server.getsockname()[1]), timeout=5) as there:
-            there.sendall(b"x")
-            assert server.accept()[0].recv(1) == b"x"
+        there = socket.create_connection(("localhost", server.getsockname()[1]), timeout=5)
+        there.sendall(b"x")
+        assert server.accept()[0].recv(1) == b"x"
+        there.close()
     left, right = socket.socketpair()
     left.sendmsg([b"x"])
     assert right.recv(1) == b"x"

@@ -23,7 +23,10 @@ from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
 from sidelight.models.image import Encoder
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
+from sidelight.train.card import run_card
+from sidelight.train.distributed import leads
 from sidelight.train.files import write_text
+from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 
@@ -58,10 +61,24 @@ def pretrain(
     }
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
     run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
+    if leads():
+        _finish(run, net, feed, cohort, pixels)
+    return run
+
+
+def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
+    """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
     _hashed(pixels.quarantine, key(cohort)).to_csv(run.folder / "quarantine.csv", index=False)
+    rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
+    counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
+    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
-    return run
+
+
+def _count(rows: pd.DataFrame) -> dict[str, int]:
+    """How much rows of the pixel index hold; a patient is a unit of the outermost level."""
+    return {"items": len(rows), "patients": int(rows["group"].nunique()), "frames": int(rows["frames"].sum())}
 
 
 def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSettings:

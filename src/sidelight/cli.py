@@ -262,9 +262,8 @@ def cache(
     cache: Cache = None,
 ) -> None:
     """List the decoded pixels that are kept of a cohort, or delete those of a patient."""
-    from sidelight.data.cache import caches
+    from sidelight.data.cache import caches, forget_patient
     from sidelight.data.cache import forget_all as run_forget_all
-    from sidelight.data.cache import forget_patient
     from sidelight.data.cohort import Cohort
 
     folder = Path(cache) if cache else None

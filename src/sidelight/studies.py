@@ -19,10 +19,12 @@ from sidelight import api, scoring
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.card import study_card
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.summary import calibrated, confusions, differences, efficiency, reliabilities, summarise
 from sidelight.methods import load_method
+from sidelight.train.files import write_text
 
 SCORING = 2
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
@@ -279,7 +281,9 @@ class _Work:
             folder=self.folder,
         )
         results.save(self.folder)
-        write_json(self.folder / "study.json", self.description(notes, size))
+        said = self.description(notes, size)
+        write_json(self.folder / "study.json", said)
+        write_text(self.folder / "card.md", study_card(results, said))
         api.report(self.folder, self.folder / "report.html")
         return results
 

@@ -104,7 +104,7 @@ def test_a_dicom_patient_is_forgotten_by_the_id_in_its_files(tmp_path):
     )
     cohort = Cohort.open(tmp_path)
     build(cohort, size=16)
-    with pytest.raises(DataError, match="no patient 'DOE'.*Give the PatientID as it stands"):
+    with pytest.raises(DataError, match=r"no patient 'DOE'.*Give the PatientID as it stands"):
         forget_patient(cohort, "DOE")
     assert forget_patient(cohort, "DOE^JANE") >= 16 * 16
     assert caches(cohort)[0].patients == 1
