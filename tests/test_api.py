@@ -46,6 +46,8 @@ def test_a_run_says_all_that_identifies_it(run):
     assert {"hash", "name"} <= set(config["data"])
     assert len(config["split_hash"]) == 16
     assert run.finished
+    card = (run.folder / "card.md").read_text()
+    assert config["split_hash"] in card and "Training: 28 items, 14 patients or recording groups, 168 frames" in card
 
 
 def test_evaluate_gives_values_with_intervals_and_provenance(run, cohort, cache, tmp_path):

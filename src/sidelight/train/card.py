@@ -52,7 +52,9 @@ def bullets(lines: list[str]) -> str:
 
 def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     settings = config["settings"]
-    told = {name: settings[name] for name in TELLING if settings.get(name) not in (None, "", {}, [])}
+    told = {
+        name: settings[name] for name in TELLING if settings.get(name) not in (None, "") and settings[name] is not False
+    }
     if "steps" in told:
         told.pop("epochs", None)
     said = [
