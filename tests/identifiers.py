@@ -48,6 +48,7 @@ CELLS = {
     "referrer": "Dr. Eisenbarthel",
     "region": "Nasenspitz of Xaver",
 }
+WEIGHTS = "Weights of Zaunkönig"
 BROKEN, STRAY, ODD_VIEW, NOTE = "broken-Trödelmaier", "row of nobody Fitzliput", "Yorickson", "cohort of Prof. Nebelung"
 TAGS = {
     "PatientID": "PID-Murmel-901",
@@ -115,7 +116,7 @@ def photos(folder: Path) -> Path:
 
 PHOTO_STRINGS = (
     *(*PATIENTS, ROOT, TABLE, *SHOTS, *EXIF.values(), *SUB.values(), *GPS.values(), COMMENT, XMP, *CELLS.values()),
-    *(BROKEN, STRAY, ODD_VIEW, NOTE),
+    *(WEIGHTS, BROKEN, STRAY, ODD_VIEW, NOTE),
 )
 
 

@@ -15,6 +15,7 @@ from identifiers import DICOM_STRINGS, PHOTO_STRINGS, ROOT, leaks, said
 from sidelight.cli import main
 from sidelight.data.cache import build, caches
 from sidelight.data.cohort import Cohort
+from sidelight.models.image import create_encoder, save_tower
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 4, "pairs_per_clip": 1, "device": "cpu"}
 STUDY = """
@@ -37,7 +38,9 @@ def flags(**settings):
 
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory):
-    return identifiers.photos(tmp_path_factory.mktemp("a"))
+    root = identifiers.photos(tmp_path_factory.mktemp("a"))
+    save_tower(create_encoder("test_resnet", channels=3, image_size=32), root / identifiers.WEIGHTS)
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def written(ward, tmp_path_factory):
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
-        ["pretrain", "simclr", *data, "--out", run, *flags(**TINY)],
+        ["pretrain", "simclr", *data, "--out", run, *flags(**TINY, initial=str(ward / identifiers.WEIGHTS))],
         ["evaluate", run, *data, "--task", "mel", "--out", judged, *small],
         ["study", str(out / "study.toml"), *data, "--out", str(out / "study")],
         ["report", run, "--out", str(out / "run.html")],

@@ -21,7 +21,7 @@ from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
-from sidelight.models.image import Encoder
+from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
 from sidelight.train.card import run_card
 from sidelight.train.distributed import leads
@@ -54,7 +54,7 @@ def pretrain(
     feed = net.feed(pixels, _allowed(cohort, pixels, resolved), key(cohort))
     header = {
         "method": method,
-        "settings": resolved.model_dump(exclude={"workers", "device", "cache"}),
+        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), "initial": _origin(net, resolved)},
         "data": {"name": cohort.alias, "hash": pixels.hash},
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
@@ -80,6 +80,13 @@ def _count(rows: pd.DataFrame) -> dict[str, int]:
     """How much rows of the pixel index hold."""
     groups = int(rows["group"].nunique())
     return {"items": len(rows), "patients or recording groups": groups, "frames": int(rows["frames"].sum())}
+
+
+def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
+    """What pre-training started from: the name of a hub's model, else a hash of the weights; the path of a file may identify."""
+    if settings.initial is None or settings.initial.startswith(HUB):
+        return settings.initial
+    return f"weights {weights_hash(net.encoder)[:16]}"
 
 
 def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSettings:
