@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 import sidelight
 from sidelight.data.cohort import Cohort
@@ -46,6 +49,8 @@ def test_a_run_says_all_that_identifies_it(run):
     assert {"hash", "name"} <= set(config["data"])
     assert len(config["split_hash"]) == 16
     assert run.finished
+    card = (run.folder / "card.md").read_text()
+    assert config["split_hash"] in card and "Training: 28 items, 14 patients or recording groups, 168 frames" in card
 
 
 def test_evaluate_gives_values_with_intervals_and_provenance(run, cohort, cache, tmp_path):
@@ -124,6 +129,44 @@ def test_where_selects_what_is_learnt_from(cohort, cache, tmp_path):
     assert start["steps_per_epoch"] == max((column == column.iloc[0]).sum() * 9 // 10 // 8, 1)
     with pytest.raises(DataError, match="where"):
         sidelight.pretrain("simclr", cohort, tmp_path / "s", quiet=True, cache=cache, where={"diagnosis": "no"}, **TINY)
+
+
+def photos(root, name="ward"):
+    """A folder of ten patients with a stack of two frames each; of one stack a frame is broken."""
+    for number in range(20):
+        path = root / name / f"Meier{number // 2}" / f"frame{number % 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (36, 36), np.uint8)).save(path)
+    path.write_bytes(b"")
+    (root / name / "cohort.toml").write_text(
+        'files = "{patient}/frame{n}.png"\nstack = "n"\nlevels = ["patient"]\n'
+        '[derive]\nlabel = {from = "patient", pattern = "[0-9]"}\n'
+        '[task.odd]\nlabel = "label"\nunit = "patient"\npositive = ["1", "3", "5", "7"]\n'
+    )
+    return root / name
+
+
+def test_what_was_left_out_names_no_file_and_a_folder_lends_no_name(tmp_path):
+    root = photos(tmp_path)
+    few = {**TINY, "encoder": "test_resnet", "steps": 1, "batch_size": 2, "max_bad_fraction": 0.5, "valid_fraction": 0}
+    run = sidelight.pretrain("simclr", root, tmp_path / "run", quiet=True, **few)
+    left = pd.read_csv(run.folder / "quarantine.csv")
+    assert left["reason"].tolist() == ["is empty (0 bytes). Copy it again or leave it out."]
+    opened = Cohort.open(root)
+    assert left["item"].tolist() == [opened.item_hash(9)]
+    assert run.config["data"]["name"] == opened.alias == Cohort.open(root.rename(tmp_path / "moved")).alias
+    assert opened.alias.startswith("cohort-") and "ward" not in (run.folder / "config.json").read_text()
+    assert Cohort.open(tmp_path / "moved", name="given").alias == "given"
+
+
+def test_a_copy_with_another_key_is_known_again_by_its_pixels(tmp_path):
+    root = photos(tmp_path)
+    few = {**TINY, "encoder": "test_resnet", "steps": 1, "batch_size": 2, "max_bad_fraction": 0.5, "valid_fraction": 0}
+    run = sidelight.pretrain("simclr", root, tmp_path / "run", quiet=True, **few)
+    copy = shutil.copytree(root, tmp_path / "copy", ignore=shutil.ignore_patterns(".sidelight"))
+    assert Cohort.open(copy).alias != Cohort.open(root).alias
+    settings = {**EVALUATE, "folds": "one_group_out", "max_bad_fraction": 0.5}
+    assert sidelight.evaluate(run, copy, "odd", "knn", **settings).results["transductive"].all()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_an_external_test_trains_here_and_refits_nothing_there(here, judged, tmp
     found = sidelight.evaluate(
         "test_resnet", here, "malignant", test=there, random=True, image_size=32, labels=[8], **QUIET
     ).results  # fmt: skip
-    name = f"malignant on {there.name}"
+    name = f"malignant on {Cohort.open(there).alias}"
     outer = found[(found["task"] == name) & (found["metric"] == "auroc")]
     assert outer["labels"].tolist() == [8, 40] and (outer["units"] == 24).all()
     assert outer["value"].iloc[-1] > 0.9

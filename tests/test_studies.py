@@ -93,6 +93,16 @@ def test_the_report_shows_what_was_found_and_what_not(found):
     ):
         assert text in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    card = (found.folder / "card.md").read_text()
+    for text in (
+        "# Card: A small study",
+        "32 labelled units of 16 groups",
+        "| simclr |",
+        "It is synthetic.",
+        "licence",
+    ):
+        assert text in card, text
+    assert len(list(found.folder.glob("runs/*/card.md"))) == 1
 
 
 def test_the_published_protocol_needs_the_paper_profile(place, found):

@@ -21,9 +21,12 @@ from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
-from sidelight.models.image import Encoder
+from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
+from sidelight.train.card import run_card
+from sidelight.train.distributed import leads
 from sidelight.train.files import write_text
+from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 
@@ -51,17 +54,39 @@ def pretrain(
     feed = net.feed(pixels, _allowed(cohort, pixels, resolved), key(cohort))
     header = {
         "method": method,
-        "settings": resolved.model_dump(exclude={"workers", "device", "cache"}),
-        "data": {"name": cohort.name, "hash": pixels.hash},
+        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), "initial": _origin(net, resolved)},
+        "data": {"name": cohort.alias, "hash": pixels.hash},
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
     }
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
     run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
-    _hashed(pixels.quarantine, key(cohort)).to_csv(run.folder / "quarantine.csv", index=False)
+    if leads():
+        _finish(run, net, feed, cohort, pixels)
+    return run
+
+
+def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
+    """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
+    _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
+    rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
+    counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
+    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
-    return run
+
+
+def _count(rows: pd.DataFrame) -> dict[str, int]:
+    """How much rows of the pixel index hold."""
+    groups = int(rows["group"].nunique())
+    return {"items": len(rows), "patients or recording groups": groups, "frames": int(rows["frames"].sum())}
+
+
+def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
+    """What pre-training started from: the name of a hub's model, else a hash of the weights; the path of a file may identify."""
+    if settings.initial is None or settings.initial.startswith(HUB):
+        return settings.initial
+    return f"weights {weights_hash(net.encoder)[:16]}"
 
 
 def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSettings:
@@ -75,14 +100,16 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSett
     return build(kind.Settings, merge(kind.PROFILES[profile], settings))
 
 
-def _hashed(quarantine: pd.DataFrame, secret: bytes) -> pd.DataFrame:
-    """Broken items by hash: a run names nobody. Names stand in what the terminal says and nowhere else."""
-    names = [item_hash(item, secret) for item in quarantine["item"]]
-    reasons = [
-        reason.replace(item, name)
-        for item, name, reason in zip(quarantine["item"], names, quarantine["reason"], strict=True)
-    ]
-    return pd.DataFrame({"item": names, "reason": reasons})
+def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:
+    """Broken items by hash, with reasons that name no file: a run names nobody, only what the terminal says does."""
+    secret, files = key(cohort), dict(zip(cohort.items["item"], cohort.items["files"], strict=True))
+    items, reasons = pixels.quarantine["item"].tolist(), []
+    for item, reason in zip(items, pixels.quarantine["reason"], strict=True):
+        names = {item, *files[item], *(Path(file).name for file in files[item]), str(cohort.root)}
+        for name in sorted(names, key=len, reverse=True):
+            reason = reason.removeprefix(f"{name}: ").replace(name, "the file")
+        reasons.append(reason)
+    return pd.DataFrame({"item": [item_hash(item, secret) for item in items], "reason": reasons}, dtype=str)
 
 
 def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.ndarray:
@@ -131,9 +158,9 @@ def evaluate(
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     results = tabulate(
         table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),
-        transductive=_saw_test_items(given, cohort, task),
-        command=f"sidelight evaluate {name} --data {cohort.name} --task {task} --protocol {protocol}"
-        + (f" --test {other.name}" if test is not None else ""),
+        transductive=_saw_test_items(given, cohort, task, scored.facts["data_hash"]),
+        command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
+        + (f" --test {other.alias}" if test is not None else ""),
         subgroups=scored.columns,
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
@@ -145,12 +172,15 @@ def evaluate(
     return results
 
 
-def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str) -> bool:
-    """Whether the encoder's pre-training saw (unlabelled) items of the units it is tested on: then it is transductive."""
+def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str, data_hash: str) -> bool:
+    """Whether the encoder's pre-training saw (unlabelled) items of the units it is tested on: then it is transductive.
+
+    A cohort is known again by its name, or, in a copy that has another key, by its pixels.
+    """
     if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file():
         return False
     config = Run.open(encoder).config
-    if config["data"]["name"] != cohort.name:
+    if config["data"]["name"] != cohort.alias and config["data"]["hash"] != data_hash:
         return False
     seen = select(cohort.items, config["settings"]["where"], "where")
     return any(seen[items].any() for items in units(cohort, cohort.tasks[task])["items"])

@@ -1,8 +1,9 @@
 """check: what a cohort holds, what is wrong with it, which methods it allows and what they would cost."""
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,9 @@ from sidelight.scoring import open_pixels
 
 @dataclass(frozen=True)
 class Check:
-    """What :func:`check` found. Findings name items for whoever sits at the terminal; JSON has hashes instead."""
+    """What :func:`check` found. Findings name items for whoever sits at the terminal; JSON has hashes instead, and numbers
+    for the files of tables.
+    """
 
     name: str
     counts: dict[str, Any]
@@ -40,6 +43,8 @@ class Check:
     notices: tuple[str, ...] = ()
     """What opening the cohort said; it may name items and stays out of JSON and HTML."""
     secret: bytes = field(default=b"", repr=False)
+    tables: tuple[str, ...] = ()
+    """Files of the cohort's tables; none where they may be named."""
 
     @property
     def failed(self) -> bool:
@@ -47,10 +52,13 @@ class Check:
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self, named: Callable[[str], str] | None = None) -> dict[str, Any]:
-        """Everything but the notices; items by hash, or as ``named`` calls them."""
+        """Everything but the notices; items by hash and tables by number, or items as ``named`` calls them."""
         findings = [finding.to_dict(named or self._hash) for finding in self.findings]
         costs = [asdict(cost) for cost in self.costs]
-        return {"name": self.name, "failed": self.failed, "counts": self.counts, "findings": findings, "costs": costs}
+        counts = self.counts
+        if named is None:
+            counts, findings = _numbered(counts, self.tables), _numbered(findings, self.tables)
+        return {"name": self.name, "failed": self.failed, "counts": counts, "findings": findings, "costs": costs}
 
     def _hash(self, name: str) -> str:
         return item_hash(name, self.secret)
@@ -102,13 +110,34 @@ def check(
             with _stage(f"Timing {name}", quiet or quick):
                 costs.append(cost(name, cohort, pixels, settings, timed=not quick))
     return Check(
-        name=cohort.name,
+        name=cohort.alias,
         counts=count(cohort, record, pixels, seen, tasks),
         findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
         costs=tuple(costs),
         notices=cohort.notices,
         secret=key(cohort),
+        tables=() if cohort.spec.get("public") else _tables(cohort.spec),
     )
+
+
+def _tables(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    listing = spec.get("items", {}).get("table")
+    return (*([listing] if listing else []), *(table["file"] for table in spec.get("tables", ())))
+
+
+def _numbered(value: Any, tables: Sequence[str]) -> Any:
+    """``value`` as JSON, where every string calls tables, and columns named after one, by the number of the table."""
+    if isinstance(value, Mapping):
+        return {_numbered(name, tables): _numbered(one, tables) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbered(one, tables) for one in value]
+    if not isinstance(value, str):
+        return value
+    for number, file in enumerate(tables, 1):
+        for name in (file, Path(file).name):
+            value = value.replace(name, f"table {number}")
+        value = re.sub(rf"(?<!\w){re.escape(Path(file).stem)}\.(?=\w)", f"table {number}.", value)
+    return value
 
 
 def _settings(given: Mapping[str, Any]) -> PretrainSettings:

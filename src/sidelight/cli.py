@@ -252,6 +252,36 @@ def export(
 
 
 @app.command()
+def cache(
+    data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
+    preset: Preset = None,
+    forget: Annotated[
+        str | None, typer.Option("--forget", help="delete this patient's pixels, and the features stored beside them")
+    ] = None,
+    forget_all: Annotated[bool, typer.Option("--forget-all", help="delete every cache of the cohort")] = False,
+    cache: Cache = None,
+) -> None:
+    """List the decoded pixels that are kept of a cohort, or delete those of a patient."""
+    from sidelight.data.cache import caches, forget_patient
+    from sidelight.data.cache import forget_all as run_forget_all
+    from sidelight.data.cohort import Cohort
+
+    folder = Path(cache) if cache else None
+    cohort = Cohort.open(data, preset=preset, labels=False)
+    if forget_all or forget is not None:
+        freed = run_forget_all(cohort, folder) if forget_all else forget_patient(cohort, forget or "", folder)
+        typer.echo(f"{freed:,} bytes of pixels and features are deleted; source files, runs and results stay")
+        sheet = cohort.root / ".sidelight" / "contact.html"
+        if sheet.exists():
+            typer.echo(f"{sheet} may still show the patient: delete it, or draw it again with `sidelight init`")
+    found = caches(cohort, folder)
+    for one in found:
+        typer.echo(str(one))
+    total = sum(one.pixels + one.features for one in found)
+    typer.echo(f"{len(found)} caches, {total:,} bytes" if found else "No decoded pixels are kept of this cohort")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="a run or a study folder")],
     out: Annotated[Path, typer.Option("--out", help="the HTML file, or a .md page")] = Path("report.html"),

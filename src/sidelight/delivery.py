@@ -129,7 +129,7 @@ def _table(cohort: Cohort, pixels: Pixels, vectors: np.ndarray) -> pa.Table:
             "item": hashed(items["item"]),
             **levels,
             "group": hashed(items["group"]),
-            "view": pa.array(items["view"].tolist(), pa.string()),
+            "view": pa.array(cohort.views.loc[items.index].tolist(), pa.string()),
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
         }
     )

@@ -205,7 +205,7 @@ def _model_of(
         "task": task, "unit": cohort.tasks[task].unit, "classes": labelled.classes, "protocol": protocol,
         "frames": settings.frames, **_kind(cohort, pixels, units.items),
         "trained_on": {
-            "name": cohort.name, "units": len(table), "groups": table["group"].nunique(),
+            "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
             "classes": {name: int((y == c).sum()) for c, name in enumerate(labelled.classes)},
         },
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
@@ -230,14 +230,14 @@ def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, A
 
 def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings) -> pd.DataFrame:
     """Each unit's value of each subgroup column, banded; that of its first item."""
-    chosen = choose_columns(cohort.items, settings.subgroups)
-    chosen = [find_column(cohort.items, name, "subgroups") for name in chosen]
-    chosen = [name for name in chosen if name not in cohort.tasks[task].label]
+    asked = choose_columns(cohort.items, settings.subgroups)
+    chosen = {name: find_column(cohort.items, name, "subgroups") for name in asked}
     table, secret = units(cohort, cohort.tasks[task]), key(cohort)
     first = [positions[0] for positions in table["items"]]
     values = {
-        name: band(cohort.items[name].iloc[first].reset_index(drop=True).map(normalise), name).to_numpy()
-        for name in chosen
+        name: band(cohort.items[column].iloc[first].reset_index(drop=True).map(normalise), name).to_numpy()
+        for name, column in chosen.items()
+        if column not in cohort.tasks[task].label
     }
     return pd.DataFrame(values, index=[item_hash(name, secret) for name in table["unit"]])
 
@@ -279,7 +279,7 @@ def score_elsewhere(
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
     scores = _nameless(pd.concat(tables, ignore_index=True), key(other))
-    return scores.assign(task=f"{task} on {other.name}"), notes
+    return scores.assign(task=f"{task} on {other.alias}"), notes
 
 
 def tabulate(

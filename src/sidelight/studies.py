@@ -19,6 +19,7 @@ from sidelight import api, scoring
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.card import study_card
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import subgroup_table
@@ -32,6 +33,7 @@ from sidelight.evaluation.summary import (
     summarise,
 )
 from sidelight.methods import load_method
+from sidelight.train.files import write_text
 
 SCORING = 2
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
@@ -142,7 +144,9 @@ def study(
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
     cohort = Cohort.open(source, preset=preset or plan.preset)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
-    work = _Work(plan, cohort, folder, cache, quiet, command=f"sidelight study {file} --data DATA --size {size}")
+    work = _Work(
+        plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
+    )
     return work.run(size)
 
 
@@ -167,7 +171,7 @@ def demo(
         if chosen is None:
             raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
         values["parts"] = {chosen: {"task": chosen, "transductive": True}}
-        values["title"] = f"What {cohort.name} taught an encoder"
+        values["title"] = "What your images taught an encoder"
         values["limits"] = []
     plan = build(StudyFile, values)
     work = _Work(plan, cohort, Path(out), cache, quiet=False, command="sidelight demo")
@@ -291,7 +295,9 @@ class _Work:
             folder=self.folder,
         )
         results.save(self.folder)
-        write_json(self.folder / "study.json", self.description(notes, size))
+        said = self.description(notes, size)
+        write_json(self.folder / "study.json", said)
+        write_text(self.folder / "card.md", study_card(results, said))
         api.report(self.folder, self.folder / "report.html")
         return results
 
@@ -324,6 +330,13 @@ class _Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
 
+    def notices(self) -> list[str]:
+        """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
+        said = self.cohort.notices
+        if self.cohort.spec.get("public") or not said:
+            return list(said)
+        return [f"Opening the data gave {len(said)} notices: `sidelight check` shows them"]
+
     def description(self, notes: list[str], size: str) -> dict[str, Any]:
         """What the report says beside the numbers."""
         runs: dict[str, str] = {}
@@ -337,7 +350,7 @@ class _Work:
             "title": self.plan.title,
             "question": self.plan.question,
             "size": size,
-            "data": {"name": self.cohort.name, "hash": self.cohort.hash, "items": len(self.cohort.items)},
+            "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
             "tasks": {
                 name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
@@ -348,7 +361,7 @@ class _Work:
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
             "findings": self.plan.findings,
             "not_shown": [*self.plan.limits, *self.unequal_budgets()],
-            "notes": [*notes, *self.cohort.notices],
+            "notes": [*notes, *self.notices()],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},
             "command": self.command,

@@ -2,7 +2,7 @@
 
 The cache lies in ``DATA/.sidelight/cache/<key>`` (mode 0700), or in a folder of the user's choice. An item whose files
 keep their names, sizes and modification times is not decoded again; a build that is killed goes on where it was; a
-patient is deleted by :func:`forget`.
+patient is deleted by :func:`forget_patient`, and :func:`caches` lists what there is.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from rich.progress import Progress
 
 from sidelight.config import digest
 from sidelight.data import identity, shards
+from sidelight.data.caches import Stored, caches, forget_all, forget_patient, place, source
 from sidelight.data.container import split
 from sidelight.data.pixels import Pixels
 from sidelight.data.read import spaced
@@ -34,7 +35,7 @@ from sidelight.data.shards import Row, Shard, forget
 from sidelight.data.working import is_grey, working
 from sidelight.errors import DataError, ReadError, TooManyBadItems
 
-__all__ = ["Pixels", "build", "forget"]
+__all__ = ["Pixels", "Stored", "build", "caches", "forget", "forget_all", "forget_patient"]
 
 FORMAT = 1
 SAMPLE = 32
@@ -159,7 +160,8 @@ def build(
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
         _announce(job, job.stale(rows), rows, mean, progress)
         written = {"format": FORMAT, "size": size, "channels": resolved, "max_frames": max_frames}
-        shards.save_header(home, {**written, "sample": looked_at, "salt": job.salt, "source": cohort.hash})
+        whose = {"salt": job.salt, "source": cohort.hash, "root": source(cohort)}
+        shards.save_header(home, {**written, "sample": looked_at, **whose})
         try:
             rows, bad = _fill(job, rows, progress)
         except OSError as error:
@@ -171,16 +173,14 @@ def build(
 
 
 def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
-    """Its folder, one per recipe and selection of items. For phantoms it lies in the user's cache folder."""
+    """Its folder, one per recipe and selection of items."""
     crop = cohort.spec.get("images", {}).get("crop")
     where = cohort.spec.get("where")
     what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
+    owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidelight"
-        return Path(folder or base) / digest([cohort.hash, *what])
-    if folder is not None:
-        return Path(folder) / digest([str(cohort.root.resolve()), *what])
-    return cohort.root / ".sidelight" / "cache" / digest(what)
+        owner = [cohort.hash]
+    return place(cohort, folder) / digest([*owner, *what])
 
 
 def _files(cohort: Source) -> list[str]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from sidelight.data.read import Clip
 
 
+RARE = "(rare)"
+
+
 class Phantom(Protocol):
     """A synthetic source of items and pixels whose truth is known."""
 
@@ -134,6 +137,24 @@ class Cohort:
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         crop = self.spec.get("images", {}).get("crop")
         return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
+
+    @property
+    def alias(self) -> str:
+        """What runs, results and reports call the cohort: the name it was given; a folder's own name may identify."""
+        given = self.phantom is not None or self.spec.get("public") or self.spec.get("name")
+        if given or self.name != self.root.resolve().name:
+            return self.name
+        return f"cohort-{identity.value_hash('cohort', identity.key(self))[:8]}"
+
+    @cached_property
+    def views(self) -> "pd.Series[str]":
+        """The view of each item as it may be written: one that a single patient has, and no cohort file names, may identify."""
+        views, named = self.items["view"], {"", *self.spec.get("views", {}).values()}
+        if self.phantom is not None or self.spec.get("public"):
+            return views
+        patients = self.items.groupby("view")["group"].nunique()
+        rare = set(patients.index[patients < 2]) - named
+        return views.mask(views.isin(rare), RARE)
 
     @cached_property
     def hash(self) -> str:

@@ -41,7 +41,7 @@ def _level(cohort: Cohort, level: str) -> dict[str, Any]:
 
 def _views(cohort: Cohort) -> list[dict[str, Any]]:
     """Items of each view, units of the innermost level that have it, and of those the ones that have every view."""
-    items = cohort.items
+    items = cohort.items.assign(view=cohort.views)
     if not (items["view"] != "").any():
         return []
     keys = unit_keys(items, cohort.levels, cohort.levels[-1] if cohort.levels else "item")

@@ -4,12 +4,14 @@ Items of CLAIM (checklist for AI in medical imaging, 2024 update) and TRIPOD+AI 
 those that it cannot know are listed as open, so that nobody takes silence for an answer.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from sidelight.evaluation.model import Facts, Model
 from sidelight.evaluation.results import Results
+from sidelight.train.card import LICENCE, USE, bullets
 
 LEFT_TO_AUTHORS = (
     "study question, intended use and users, and the setting of care",
@@ -28,28 +30,61 @@ def model_card(model: Model, results: Results) -> str:
         f"# Model card: {facts.task}",
         f"**{facts.use}**",
         "## What it is",
-        _bullets(_about(model)),
+        bullets(_about(model)),
         "## Data",
-        _bullets(_data(facts)),
+        bullets(_data(facts)),
         "## Results",
         "Of units that neither the head nor what was chosen for it had seen; 95 % intervals resample patients "
         "(or recording groups).",
         _table(headline(results.results)),
         "## Calibration and decision",
-        _bullets(_decision(facts, results.results)),
+        bullets(_decision(facts, results.results)),
         "## Subgroups",
         _table(_subgroups(results.subgroups)) or "No column says sex, age, skin type, site or device.",
         "## Limits",
-        _bullets([*_limits(facts, results), *results.notes]),
+        bullets([*_limits(facts, results), *results.notes]),
         "## Methods paragraph",
         methods_paragraph(facts, results.results),
         "## CLAIM and TRIPOD+AI",
         "Answered above: data partitions and unit of splitting, model, training, evaluation metrics with intervals, "
         "calibration, subgroup results, limits. Left to the authors:",
-        _bullets(list(LEFT_TO_AUTHORS)),
+        bullets(list(LEFT_TO_AUTHORS)),
         "## Licence of the weights",
-        "The weights were learnt from the data named above: whether they may be passed on is decided by the licence of those "
-        "data and of any weights that pre-training started from. sidelight itself is Apache-2.0.",
+        LICENCE,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def study_card(results: Results, study: Mapping[str, Any]) -> str:
+    """The card of a study: its encoders, its numbers at all labels, and its limits.
+
+    :param study: what study.json says.
+    """
+    table = results.results
+    every = table[table["all_labels"].astype(bool) & (table["selected_on"] != "test")]
+    numbers = headline(table).assign(encoder=every["encoder"], protocol=every["protocol"])
+    data, units = study["data"], every.groupby("task", sort=False)[["units", "groups"]].max()
+    counts = [f"{task}: {row.units:,} labelled units of {row.groups:,} groups" for task, row in units.iterrows()]
+    hashes = [
+        f"Split of {task}: `{one}`" for task, one in table.groupby("task", sort=False)["split_hash"].first().items()
+    ]
+    parts = [
+        f"# Card: {study['title']}",
+        f"**{USE}**",
+        study["question"],
+        "## Encoders",
+        bullets([f"{name}: {text}" if text else name for name, text in study["encoders"].items()]),
+        "Each pre-trained one has its own `card.md` in `runs/`.",
+        "## Data",
+        bullets([f"{data['name']}: {data['items']:,} items (data `{data['hash']}`)", *counts, *hashes]),
+        "## Results",
+        "At all labels, of units that the heads had not seen; 95 % intervals resample patients (or recording groups). "
+        "Fewer labels and paired differences stand in `report.html`.",
+        _table(numbers[numbers["metric"] == "auroc"]),
+        "## Limits",
+        bullets([*study["not_shown"], *study["warnings"], *study["notes"]]),
+        "## Licence of the weights",
+        LICENCE,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -164,10 +199,6 @@ def _limits(facts: Facts, results: Results) -> list[str]:
 
 def _interval(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}" if low == low and high == high else "none"
-
-
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -24,12 +24,12 @@ from sidelight.evaluation.results import write_json
 from sidelight.evaluation.supervised import Classifier
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import Encoder, load_encoder, save_tower
+from sidelight.train.card import USE
 from sidelight.train.files import replacing
 
 VERSION = 1
 MOST_REFERENCES = 5000
 OUTSIDE = 0.99
-USE = "Research use only: not a medical device, not validated for clinical decisions."
 
 
 @dataclass(frozen=True)

@@ -64,22 +64,23 @@ def _read(path: str | Path) -> dict[str, NDArray[Any]]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}", do="Delete it; the report is made without it") from None
+        name = Path(path).name  # the report repeats it, and a whole path may identify
+        raise RunError(f"{name} cannot be read: {error}", do="Delete it; the report is made without it") from None
 
 
 def _checked(path: str | Path, pictures: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """The named arrays of one length; pictures of one shape [K,C,S,S]."""
-    stored, tensors = _read(path), {}
+    stored, tensors, place = _read(path), {}, Path(path).name
     for name in (*pictures, *numbers):
         if name not in stored:
-            raise RunError(f"{path} has no {name!r}", expected=", ".join([*pictures, *numbers]))
+            raise RunError(f"{place} has no {name!r}", expected=", ".join([*pictures, *numbers]))
         array = stored[name]
         if name in pictures and (array.dtype != np.uint8 or array.ndim != 4):
-            raise RunError(f"{path}: {name} is {array.dtype} {list(array.shape)}", expected="uint8 [K,C,S,S]")
+            raise RunError(f"{place}: {name} is {array.dtype} {list(array.shape)}", expected="uint8 [K,C,S,S]")
         if name in numbers and array.ndim != 1:
-            raise RunError(f"{path}: {name} has shape {list(array.shape)}", expected="one number per pair, [K]")
+            raise RunError(f"{place}: {name} has shape {list(array.shape)}", expected="one number per pair, [K]")
         tensors[name] = array if name in pictures else array.astype(np.float32)
     if len({len(array) for array in tensors.values()}) > 1 or len({tensors[name].shape for name in pictures}) > 1:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in tensors.items())
-        raise RunError(f"{path}: the arrays do not fit together: {shapes}", expected="one row per pair in each")
+        raise RunError(f"{place}: the arrays do not fit together: {shapes}", expected="one row per pair in each")
     return tensors

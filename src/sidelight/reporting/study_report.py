@@ -189,8 +189,8 @@ def _runs(content: Content) -> list[str]:
     for label, path in content.runs.items():
         try:
             run = load_run(path)
-        except RunError as error:
-            curves.append(html.note(f"{label}: {error}"))
+        except RunError:
+            curves.append(html.note(f"{label}: its run folder cannot be read"))
             continue
         title = f"<h3>{html.escape(label)}</h3>"
         curves.append(html.details(label, training(run)) if len(content.runs) > 2 else title + training(run))

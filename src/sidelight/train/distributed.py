@@ -31,6 +31,11 @@ class World:
         return self.rank == 0
 
 
+def leads() -> bool:
+    """Whether this process is the one that writes files, also before and after it joins the others."""
+    return dist.get_rank() == 0 if dist.is_initialized() else int(os.environ.get("RANK", 0)) == 0
+
+
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """Join the processes that ``torchrun`` started (its protocol is the environment), or be alone.

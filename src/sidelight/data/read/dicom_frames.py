@@ -6,6 +6,7 @@ before it is handed to one. Only the tags named here are kept in memory.
 """
 
 import functools
+import logging
 import struct
 import warnings
 import zlib
@@ -153,7 +154,9 @@ def _pydicom() -> Any:
         import pydicom
     except ImportError:
         raise MissingExtra("pydicom", "dicom", "Reading DICOM") from None
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # they quote values, and values may identify
+    # both quote values, and values may identify
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     return pydicom
 
 

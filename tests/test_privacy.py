@@ -1,0 +1,170 @@
+"""Identity stays out: strings planted wherever a cohort can hold one stand in nothing that leaves the cohort's folder."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw
+
+import identifiers
+import sidelight
+from identifiers import DICOM_STRINGS, PHOTO_STRINGS, ROOT, leaks, said
+from sidelight.cli import main
+from sidelight.data.cache import build, caches
+from sidelight.data.cohort import Cohort
+from sidelight.models.image import create_encoder, save_tower
+
+TINY = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 4, "pairs_per_clip": 1, "device": "cpu"}
+STUDY = """
+title = "Tiny"
+seeds = 1
+protocols = ["linear"]
+pretrain = {encoder = "test_resnet", image_size = 32, steps = 2, batch_size = 4, pairs_per_clip = 1, device = "cpu"}
+evaluate = {folds = 2, resamples = 100, device = "cpu", subgroups = ["site", "region"]}
+[encoders.random]
+[encoders.simclr]
+method = "simclr"
+[parts.mel]
+task = "mel"
+"""
+
+
+def flags(**settings):
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory):
+    root = identifiers.photos(tmp_path_factory.mktemp("a"))
+    save_tower(create_encoder("test_resnet", channels=3, image_size=32), root / identifiers.WEIGHTS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(ward, tmp_path_factory):
+    """Everything that every command writes, and what was said meanwhile, by command."""
+    out = tmp_path_factory.mktemp("out")
+    (out / "study.toml").write_text(STUDY)
+    data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
+    small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
+    commands = [
+        ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
+        ["pretrain", "simclr", *data, "--out", run, *flags(**TINY, initial=str(ward / identifiers.WEIGHTS))],
+        ["evaluate", run, *data, "--task", "mel", "--out", judged, *small],
+        ["study", str(out / "study.toml"), *data, "--out", str(out / "study")],
+        ["report", run, "--out", str(out / "run.html")],
+        ["report", str(out / "study"), "--out", str(out / "study.md")],
+        ["report", judged, "--out", str(out / "judged.html")],
+        ["predict", judged, *data, "--out", str(out / "scores.csv")],
+        ["embed", run, *data, "--out", str(out / "vectors.parquet")],
+        ["export", run, "--format", "timm", "--out", str(out / "e.safetensors")],
+        ["export", run, "--format", "hf", "--out", str(out / "hf")],
+        ["cache", str(ward)],
+    ]  # fmt: skip
+    return out, spoken(commands)
+
+
+def spoken(commands):
+    """What each command printed, run in this process with no terminal; none may fail."""
+    texts = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for words in commands:
+            stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+            patch.setattr(sys, "argv", ["sidelight", *words])
+            patch.setattr(sys, "stdout", stream)
+            patch.setattr(sys, "stderr", stream)
+            with pytest.raises(SystemExit) as left:
+                main()
+            heard = stream.buffer.getvalue().decode()
+            texts[words[0]] = texts.get(words[0], "") + heard
+            assert left.value.code in (0, None) or words[0] == "check", heard
+    return texts
+
+
+def test_sixty_strings_are_planted_and_the_search_finds_them(ward, tmp_path):
+    assert len(PHOTO_STRINGS) >= 60
+    there = {line.partition(": ")[2] for line in leaks(ward.parent, PHOTO_STRINGS)}
+    assert there == set(PHOTO_STRINGS)
+    text = "Vogelsäng07"
+    pd.DataFrame({"a": [text] * 99, "b": "x"}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.json").write_text(json.dumps({"a": text}))
+    (tmp_path / "c.html").write_text("<p>Vogels&auml;ng07</p>")
+    (tmp_path / "d.bin").write_bytes(text.encode("utf-16-le"))
+    (tmp_path / "e.txt").write_text(text, encoding="latin-1")
+    (tmp_path / f"{text}.png").touch()
+    assert len(leaks(tmp_path, (text,))) == 6
+
+
+def test_no_file_that_a_command_writes_names_anybody(written):
+    out, _ = written
+    for name in (
+        *("check.json", "check.html", "run/card.md", "run/config.json", "run/metrics.jsonl", "run/quarantine.csv"),
+        *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
+        *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
+        *("scores.csv", "vectors.parquet", "e.safetensors", "hf/README.md"),
+    ):
+        assert (out / name).stat().st_size, name
+    assert not leaks(out, PHOTO_STRINGS)
+    for page in out.rglob("*.html"):
+        assert "data:image" not in page.read_text(), page
+
+
+def test_a_log_names_nobody_but_the_folder_that_was_typed(written):
+    _, texts = written
+    for command, text in texts.items():
+        if command != "check":  # it names the items that are to be mended, on the terminal alone
+            assert said(text, PHOTO_STRINGS) in ([], [ROOT]), command
+
+
+def test_the_pixel_cache_names_nobody(ward, written):
+    assert leaks(ward / ".sidelight" / "cache", PHOTO_STRINGS) == []
+    assert len(caches(Cohort.open(ward))) == 1
+
+
+def test_no_dicom_tag_or_name_gets_out(tmp_path, capfd, caplog):
+    pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
+    root = identifiers.dicoms(tmp_path / "data")
+    there = {line.partition(": ")[2] for line in leaks(root.parent, DICOM_STRINGS)}
+    assert there == set(DICOM_STRINGS)
+    out = tmp_path / "out"
+    out.mkdir()
+    more = {"quiet": True, "cache": str(out / "cache"), "max_bad_fraction": 0.5}
+    run = sidelight.pretrain("simclr", root, out / "run", **TINY, **more)
+    sidelight.embed(run, root, out / "vectors.parquet", device="cpu", **more)
+    found = sidelight.check(root, quick=True, **{**TINY, **more})
+    (out / "check.json").write_text(found.to_json())
+    sidelight.report(run.folder, out / "run.html")
+    assert leaks(out, DICOM_STRINGS) == []
+    assert said("".join(capfd.readouterr()) + caplog.text, DICOM_STRINGS) == []
+
+
+def screen(seed, name):
+    """An ultrasound image with a name burnt into a band above its sector."""
+    rng = np.random.default_rng(seed)
+    canvas, fan = Image.new("L", (160, 120)), Image.new("1", (160, 120))
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, 0, 160, 12), fill=60)
+    draw.text((3, 1), name, fill=255)
+    ImageDraw.Draw(fan).pieslice((-8, -66, 168, 110), 50, 130, fill=1)
+    speckle = rng.rayleigh(40, (120, 160)).clip(15, 255)
+    return np.where(np.asarray(fan), speckle, np.asarray(canvas)).astype(np.uint8)
+
+
+def test_a_name_that_is_burnt_into_a_band_is_not_in_the_cache(tmp_path):
+    pixels = {}
+    for name in ("DOE, JANE 1950-02-03", ""):
+        for crop in ("sector", None):
+            root = tmp_path / f"{name}{crop}"
+            root.mkdir()
+            for seed in range(3):
+                Image.fromarray(screen(seed, name)).save(root / f"{seed}.png")
+            (root / "cohort.toml").write_text(
+                'files = "{item_id}.png"\n' + ('[images]\ncrop = "sector"\n' if crop else "")
+            )
+            pixels[name, crop] = build(Cohort.open(root), size=64).batch(range(3), [0] * 3)
+    named, blank = "DOE, JANE 1950-02-03", ""
+    np.testing.assert_array_equal(pixels[named, "sector"], pixels[blank, "sector"])
+    assert (pixels[named, None] != pixels[blank, None]).any()
