@@ -40,6 +40,8 @@ class Draft:
     unjoined: tuple[tuple[str, str], ...] = ()
     """Tables that no key joins, and why."""
     levels: tuple[Level, ...] = ()
+    where: tuple[tuple[str, str, str], ...] = ()
+    """What might be selected: a column, the value wanted, and why; only said, never done."""
     roles: Mapping[str, str] = field(default_factory=dict)
     view: str = ""
     """The column that names views."""
@@ -76,6 +78,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
         if root
         else "",
         _files(draft),
+        _where(draft),
         _off(_tables(draft), "tables" in without),
         _off(_levels(draft), "levels" in without),
         _views(draft),
@@ -144,6 +147,13 @@ def _files(draft: Draft) -> str:
     return "\n".join(lines)
 
 
+def _where(draft: Draft) -> str:
+    lines = [""]
+    for column, wanted, why in draft.where:
+        lines += [_comment(f"{why}:"), f"# where.{_key(column)} = {_quote(wanted)}"]
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
 def _tables(draft: Draft) -> str:
     lines = [""]
     for one in draft.joins:
@@ -206,7 +216,9 @@ def _views(draft: Draft) -> str:
 def _roles(draft: Draft) -> str:
     if not draft.roles:
         return ""
-    lines = ["", _comment("Levels and views that a column holds under another name."), "[roles]"]
+    said = "Where levels and views come from: a tag of the headers (identifiers only as hashes), or a column."
+    said = said if draft.dicom else "Levels and views that a column holds under another name."
+    lines = ["", _comment(said), "[roles]"]
     lines += [f"{_key(role)} = {_quote(column)}" for role, column in draft.roles.items()]
     return "\n".join(lines)
 
