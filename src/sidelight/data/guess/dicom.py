@@ -16,7 +16,7 @@ from sidelight.data.guess.columns import Column
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
 from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
-from sidelight.data.guess.selection import suggest
+from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
 from sidelight.data.guess.views import find_views
 from sidelight.data.items import list_items
@@ -101,6 +101,7 @@ def draft_dicom(
         on={one.file: [f"{key.name}={theirs}" for key, theirs in one.on] for one in met.joins},
         levels=tuple(levels),
         where=suggest(items),
+        sequences=sequences(items),
         dicom=True,
         todo=(*doubts(met.joins, met.unjoined, levels), *(notice.rstrip(".") for notice in notices)),
     )

@@ -2,7 +2,11 @@
 
 import pandas as pd
 
+from sidelight.data.series import VOLUMES
+
 LOOP = 10  # frames
+MOST_SEQUENCES = 12
+FEW_STUDIES = 5
 Suggestion = tuple[str, str, str]
 
 
@@ -12,14 +16,25 @@ def suggest(items: pd.DataFrame) -> tuple[Suggestion, ...]:
     :param items: with the columns of their headers.
     """
     found = [_loops(items), _colour(items)]
-    for column, what in (("localizer", "localizers"), ("derived", "derived from other images")):
-        if items["modality"].isin(["CT", "MR", "PT"]).any():
-            found.append(_part(items, column, "false", f"{what} ({column})"))
+    if items["modality"].isin(VOLUMES).any():
+        found.append(_part(items, "localizer", "false", "localizers"))
+        found.append(_part(items, "derived", "false", "derived from other images"))
     kinds = items["modality"].value_counts()
     if len(kinds) > 1:
         first = str(kinds.index[0])
         found.append(_part(items, "modality", first, f"of another modality than {first}"))
     return tuple(one for one in found if one is not None)
+
+
+def sequences(items: pd.DataFrame) -> tuple[tuple[str, int], ...]:
+    """Descriptions that tell series apart, with their items; none where one is seen in few studies: it may identify."""
+    told = items[(items["localizer"] == "false") & (items["dicom:SeriesDescription"] != "")]
+    groups = told.groupby("dicom:SeriesDescription")
+    if not told["modality"].isin(VOLUMES).any() or not 2 <= groups.ngroups <= MOST_SEQUENCES:
+        return ()
+    if groups["dicom:StudyInstanceUID"].nunique().min() < FEW_STUDIES:
+        return ()
+    return tuple((str(text), int(count)) for text, count in groups.size().items())
 
 
 def _loops(items: pd.DataFrame) -> Suggestion | None:
