@@ -44,7 +44,8 @@ def predict(
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
         each), ``decision``, ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training
-        unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item has no probability and no decision.
+        unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item
+        has no probability and no decision. ``attrs["notices"]`` is what opening the data said.
     :raises DataError: for data of another kind than the model's.
     """
     known = model if isinstance(model, Model) else read_model(model)

@@ -5,20 +5,7 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 
-from walkthrough import (  # noqa: E402
-    articles,
-    bytes_of,
-    checked,
-    classes,
-    drafted,
-    edited,
-    found,
-    judged,
-    predicted,
-    separation,
-    sidelight,
-    studied,
-)  # fmt: skip
+import walkthrough as walk  # noqa: E402
 
 from dicom_writing import write  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
@@ -67,14 +54,14 @@ def lab(tmp_path_factory):
     """The folder with a mended cohort file, and what was mended."""
     root = tmp_path_factory.mktemp("labor")
     write_exams(root, 20)
-    sidelight("init", root)
+    walk.sidelight("init", root)
     lines = {f"# where.{one}": f"where.{one}" for one in ('frames = ">= 10"', 'colour = "grey"')}
-    assert edited(root, lines) <= 2
+    assert walk.edited(root, lines) <= 2
     return root
 
 
 def test_what_init_reads_off_the_headers(lab):
-    spec = drafted(lab)
+    spec = walk.drafted(lab)
     assert spec["files"] == "export/**/*"
     assert spec["roles"] == {"patient": "dicom:PatientID", "study": "dicom:AccessionNumber"}
     assert spec["tables"] == [{"file": "Pathologie.csv", "on": ["study=Auftrag"]}]
@@ -83,28 +70,28 @@ def test_what_init_reads_off_the_headers(lab):
         "conflict": {"patient_sex": "first", "patient_age": "first"},
     }  # fmt: skip
     assert spec["task"] == {"befundklasse": {"label": "Befundklasse", "unit": "study", "classes": ["normal", "Erguss"]}}
-    shown = articles(lab)
+    shown = walk.articles(lab)
     assert len(shown) == 12
     assert all("Pathologie.csv, line" in one and "data:image/jpeg" in one and "From the header" in one for one in shown)
 
 
 def test_check_counts_grey_loops_alone(lab, tmp_path):
-    check = checked(lab, tmp_path)
+    check = walk.checked(lab, tmp_path)
     items = Cohort.open(lab).items
     assert set(items["frames"]) == {"12"} and set(items["colour"]) == {"grey"} and len(items) == 50
     assert check["counts"]["files"]["clips"] == 50
-    assert sum(classes(check).values()) == items["study"].nunique() == 20
+    assert sum(walk.classes(check).values()) == items["study"].nunique() == 20
     # one row of the list is of an exam that is not here; patients who came twice have two ages
-    assert [one for one in found(check) if one[0] != "source"] == [("join", "note"), ("conflict", "note")]
+    assert [one for one in walk.found(check) if one[0] != "source"] == [("join", "note"), ("conflict", "note")]
 
 
 def test_new_exams_are_told_apart_and_no_identifier_is_left(lab, tmp_path):
-    studied(lab, tmp_path, "meta_uscl", "befundklasse")
-    model = judged(lab, tmp_path, "befundklasse")
+    walk.studied(lab, tmp_path, "meta_uscl", "befundklasse")
+    model = walk.judged(lab, tmp_path, "befundklasse")
     ill = write_exams(tmp_path / "neu", 10, first=9000, labels=False, seed=1)
-    scores = predicted(model, lab, tmp_path / "neu", tmp_path)
+    scores = walk.predicted(model, lab, tmp_path / "neu", tmp_path)
     # an accession number is known as a hash alone: the path says which exam it is
     assert scores["item"].tolist() == [f"export/S{place:03d}/IM0000" for place in range(10)]
-    assert separation(scores, list(ill.values())) > 0.9
-    left = bytes_of(tmp_path / "study") + bytes_of(model) + (tmp_path / "scores.csv").read_bytes()
+    assert walk.separation(scores, list(ill.values())) > 0.9
+    left = walk.bytes_of(tmp_path / "study") + walk.bytes_of(model) + (tmp_path / "scores.csv").read_bytes()
     assert left and b"US-7" not in left and b"US-9" not in left and b"DOE" not in left

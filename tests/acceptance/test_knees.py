@@ -7,19 +7,7 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 
-from walkthrough import (  # noqa: E402
-    articles,
-    checked,
-    classes,
-    drafted,
-    edited,
-    found,
-    judged,
-    predicted,
-    separation,
-    sidelight,
-    studied,
-)  # fmt: skip
+import walkthrough as walk  # noqa: E402
 
 from dicom_writing import write  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
@@ -35,7 +23,7 @@ SLICES = 4
 def knee(rng, bright):
     """Slices of noise with a bright square where the series shows something; uint16 [4, 32, 32]."""
     values = rng.normal(300, 60, (SLICES, 32, 32))
-    values[1:3, 8:22, 8:22] += 900 * bright
+    values[:, 6:24, 6:24] += 1200 * bright
     return np.clip(values, 0, None).astype(np.uint16)
 
 
@@ -75,13 +63,13 @@ def scans(tmp_path_factory):
     """The folder with a mended cohort file."""
     root = tmp_path_factory.mktemp("knie")
     write_scans(root, 20)
-    sidelight("init", root)
-    assert edited(root, {'# where.localizer = "false"': 'where.localizer = "false"'}) == 1
+    walk.sidelight("init", root)
+    assert walk.edited(root, {'# where.localizer = "false"': 'where.localizer = "false"'}) == 1
     return root
 
 
 def test_what_init_reads_off_the_headers(scans):
-    spec = drafted(scans)
+    spec = walk.drafted(scans)
     assert spec["files"] == "DICOM/**/*.dcm"
     assert spec["roles"]["view"] == "dicom:plane"
     assert spec["tables"] == [{"file": "labels.csv", "on": ["study=Studie"]}]
@@ -90,31 +78,31 @@ def test_what_init_reads_off_the_headers(scans):
     }
     text = (scans / "cohort.toml").read_text(encoding="utf-8")
     assert "# Series: PD SAG FS (20), T1 COR (20), T2 TRA (20)." in text
-    assert len(articles(scans)) == 12
+    assert len(walk.articles(scans)) == 12
 
 
 def test_the_line_that_tells_sequences_apart_works_when_it_is_taken_in(scans, tmp_path):
     shutil.copytree(scans, tmp_path / "kopie")
     (line,) = [one for one in (scans / "cohort.toml").read_text().splitlines() if "derive.sequence" in one]
-    assert edited(tmp_path / "kopie", {line: line.removeprefix("# ")}) == 1
+    assert walk.edited(tmp_path / "kopie", {line: line.removeprefix("# ")}) == 1
     items = Cohort.open(tmp_path / "kopie").items
     assert items["sequence"].value_counts().to_dict() == dict.fromkeys(SEQUENCES, 20)
     assert (items["sequence"] == "T1 COR").equals(items["view"] == "coronal")
 
 
 def test_check_counts_series_and_three_labels_per_study(scans, tmp_path):
-    check = checked(scans, tmp_path)
+    check = walk.checked(scans, tmp_path)
     assert check["counts"]["items"] == 60 and check["counts"]["files"]["frames"] == 60 * SLICES
-    counts = classes(check)
+    counts = walk.classes(check)
     assert all(counts[name, "0"] + counts[name, "1"] == 20 for name in ("abnormal", "acl", "meniscus"))
     assert {one["with_all_views"] for one in check["counts"]["views"]} == {20}
-    assert not [one for one in found(check) if one[1] != "note"]
+    assert not [one for one in walk.found(check) if one[1] != "note"]
 
 
 def test_new_knees_are_told_apart(scans, tmp_path):
-    studied(scans, tmp_path, "simclr", "abnormal")
-    model = judged(scans, tmp_path, "acl")
+    walk.studied(scans, tmp_path, "simclr", "abnormal")
+    model = walk.judged(scans, tmp_path, "acl")
     truth = write_scans(tmp_path / "neu", 10, first=900, labels=False, seed=1)
-    scores = predicted(model, scans, tmp_path / "neu", tmp_path)
-    assert separation(scores, truth[:, 1]) > 0.9
+    scores = walk.predicted(model, scans, tmp_path / "neu", tmp_path)
+    assert walk.separation(scores, truth[:, 1]) > 0.9
     assert set(scores["items"]) == {3}

@@ -9,19 +9,7 @@ from PIL import Image
 
 openpyxl = pytest.importorskip("openpyxl", reason="needs the extra 'excel'")
 
-from walkthrough import (  # noqa: E402
-    articles,
-    checked,
-    classes,
-    drafted,
-    edited,
-    found,
-    judged,
-    predicted,
-    separation,
-    sidelight,
-    studied,
-)  # fmt: skip
+import walkthrough as walk  # noqa: E402
 
 from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.errors import DataError  # noqa: E402
@@ -72,8 +60,8 @@ def clinic(tmp_path_factory):
     """The clinic's folder with a mended cohort file."""
     root = tmp_path_factory.mktemp("klinik")
     write_clinic(root, 24)
-    assert "Read and mend" in sidelight("init", root)
-    assert edited(root, {'label = "Histologie"': f'label = "Histologie"\n{CLASSES}'}) <= 2
+    assert "Read and mend" in walk.sidelight("init", root)
+    assert walk.edited(root, {'label = "Histologie"': f'label = "Histologie"\n{CLASSES}'}) <= 2
     return root
 
 
@@ -81,13 +69,13 @@ def clinic(tmp_path_factory):
 def model(clinic, tmp_path_factory):
     """A model that a study of it and an evaluation left."""
     out = tmp_path_factory.mktemp("out")
-    studied(clinic, out, "simclr", "histologie")
-    assert "The report lies in" in sidelight("report", out / "study", "--out", out / "report.html")
-    return judged(clinic, out, "histologie")
+    walk.studied(clinic, out, "simclr", "histologie")
+    assert "The report lies in" in walk.sidelight("report", out / "study", "--out", out / "report.html")
+    return walk.judged(clinic, out, "histologie")
 
 
 def test_what_init_reads_off_the_folder(clinic):
-    spec = drafted(clinic)
+    spec = walk.drafted(clinic)
     assert {one["file"]: one["on"] for one in spec["tables"]} == {
         "Läsionen.csv": ["patient=Pat_Nr", "lesion=Läsion"],
         "Patienten.xlsx": ["patient=Pat_Nr"],
@@ -101,22 +89,22 @@ def test_what_init_reads_off_the_folder(clinic):
 
 
 def test_check_counts_lesions_and_sees_a_table_that_contradicts_itself(clinic, tmp_path):
-    check = checked(clinic, tmp_path)
-    assert classes(check) == {("histologie", "benign"): 21, ("histologie", "malignant"): 20}
+    check = walk.checked(clinic, tmp_path)
+    assert walk.classes(check) == {("histologie", "benign"): 21, ("histologie", "malignant"): 20}
     assert {one["level"]: one["units"] for one in check["counts"]["levels"]} == {"patient": 24, "lesion": 48}
-    assert set(found(check)) == {("source", "note")}  # brightness and bytes, which are the disease here
+    assert set(walk.found(check)) == {("source", "note")}  # brightness and bytes, which are the disease here
     copy = tmp_path / "kopie"
     shutil.copytree(clinic, copy, ignore=shutil.ignore_patterns(".sidelight"))
     with (copy / "Läsionen.csv").open("ab") as file:
         file.write("\r\n1;1;Arm;3,0;ja;Basaliom;ja".encode("cp1252"))
-    assert found(checked(copy, tmp_path, code=1))[0] == ("table", "error")
+    assert walk.found(walk.checked(copy, tmp_path, code=1))[0] == ("table", "error")
 
 
 def test_new_patients_are_told_apart(clinic, model, tmp_path):
     ill = write_clinic(tmp_path / "neu", 8, first=500, labels=False, seed=1)
-    scores = predicted(model, clinic, tmp_path / "neu", tmp_path)
+    scores = walk.predicted(model, clinic, tmp_path / "neu", tmp_path)
     assert list(scores.index) == list(ill)
-    assert separation(scores, list(ill.values())) > 0.9
+    assert walk.separation(scores, list(ill.values())) > 0.9
     assert (scores["missing"] == "").all() and set(scores["decision"]) == {"benign", "malignant"}
     assert scores["item"].tolist() == [f"Fotos/{name}/D1.jpg" for name in ill]
 
@@ -126,7 +114,7 @@ def test_new_patients_need_no_tables(clinic, model, tmp_path):
     for name in ("Läsionen.csv", "Patienten.xlsx"):
         (tmp_path / "neu" / name).unlink()
     shutil.copy(clinic / "cohort.toml", tmp_path / "neu")
-    said = sidelight("predict", model, "--data", tmp_path / "neu", "--out", tmp_path / "scores.csv")
+    said = walk.sidelight("predict", model, "--data", tmp_path / "neu", "--out", tmp_path / "scores.csv")
     assert "The table Läsionen.csv is not there: goes without its columns." in said
     assert "probability is that of 'malignant'" in said
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == len(ill) + 1
@@ -138,7 +126,7 @@ def test_a_table_that_names_the_patients_must_be_there(model, tmp_path):
         'files = "{photo}.jpg"\ntables = [{file = "who.csv", on = ["photo"]}]\nlevels = ["patient", "lesion"]\n'
     )
     with pytest.raises(DataError, match=r"The level patient .*who\.csv is not in .*Put who\.csv there"):
-        sidelight("predict", model, "--data", tmp_path, "--out", tmp_path / "scores.csv")
+        walk.sidelight("predict", model, "--data", tmp_path, "--out", tmp_path / "scores.csv")
 
 
 def test_a_join_that_is_off_by_one_row_is_seen_on_the_contact_sheet(tmp_path):
@@ -148,8 +136,8 @@ def test_a_join_that_is_off_by_one_row_is_seen_on_the_contact_sheet(tmp_path):
     for line in range(2, 8):
         sheet.cell(line, 1).value += 1  # each row's number is the next patient's
     book.save(tmp_path / "Patienten.xlsx")
-    sidelight("init", tmp_path)
-    shown = articles(tmp_path)
+    walk.sidelight("init", tmp_path)
+    shown = walk.articles(tmp_path)
     assert len(shown) == 12
     for article in shown:
         patient = int(re.search(r"Fotos/(\d)/", article)[1])

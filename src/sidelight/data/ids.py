@@ -14,7 +14,8 @@ NAMED = re.compile(
 )
 """What a column is called that holds ids."""
 SOURCE = re.compile(
-    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine)",
+    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine"
+    r"|quelle|standort|ger(ä|ae)t|krankenhaus|klinik|zentrum|hersteller|kamera|sonde|schallkopf)",
     re.I,
 )
 MOST_SOURCES, LEAST_PER_SOURCE = 50, 5
