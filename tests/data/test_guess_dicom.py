@@ -9,8 +9,10 @@ import pytest
 pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 
 from dicom_writing import ramp, write  # noqa: E402
+from sidelight import start  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.data.guess import guess, render  # noqa: E402
+from sidelight.errors import DataError  # noqa: E402
 
 
 def exams(root, count=12, *, files=2, **tags):
@@ -84,6 +86,33 @@ def test_a_chain_from_the_accession_number_to_the_patient_of_a_table(tmp_path):
     assert spec["roles"] == {"patient": "column:pid", "study": "dicom:AccessionNumber"}
     assert spec["metadata"] == {"patient": ["Alter"]}
     assert cohort.items["patient"].nunique() == 6
+
+
+def test_numbers_that_lost_their_zeros_are_told(tmp_path):
+    exams(tmp_path, AccessionNumber=lambda n, _: f"{n + 17:08d}")
+    listed(tmp_path, "Auftrag", lambda n: n + 17)
+    draft, spec, _ = drafted(tmp_path)
+    assert "tables" not in spec
+    assert "column Auftrag has lost the leading zeros of the headers' study" in draft.unjoined[0][1]
+    listed(tmp_path, "Auftrag", lambda n: f"{n + 17:08d}")
+    assert drafted(tmp_path)[1]["tables"] == [{"file": "list.csv", "on": ["study=Auftrag"]}]
+
+
+def test_a_task_that_does_not_open_stands_as_comments(tmp_path, monkeypatch):
+    exams(tmp_path)
+    listed(tmp_path, "Auftrag", lambda n: f"A{n}")
+    real = start._open
+
+    def refuse(text, root):
+        if "\n[task." in text:
+            raise DataError("the task is torn")
+        return real(text, root)
+
+    monkeypatch.setattr(start, "_open", refuse)
+    text = start.init(tmp_path).read_text(encoding="utf-8")
+    assert "tasks only stand as comments" in text and "\n# [task.diagnosis]" in text
+    cohort = Cohort.open(tmp_path)
+    assert cohort.levels == ("patient", "study") and not cohort.tasks and "diagnosis" in cohort.items
 
 
 def test_without_accession_numbers_the_study_is_its_uid_and_one_patient_is_none(tmp_path):

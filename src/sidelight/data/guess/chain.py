@@ -1,5 +1,6 @@
 """Every table joined that can be, the best first; a joined table's columns may be the keys of the next one."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sidelight.data.guess.joins import Join, Key, apply, find_join
 from sidelight.data.guess.levels import Level
 from sidelight.data.tables import normalise
 
+LONGEST = 16  # digits of an accession number or a patient's
 Unjoined = Sequence[tuple[str, str]]
 
 
@@ -49,18 +51,30 @@ def join_all(items: pd.DataFrame, keys: Sequence[Key], tables: Mapping[str, pd.D
         keys = [key for key in keys if key.name not in new or key.slot or key.secret]
         taken = {key.name for key in keys}
         keys += [Key(one, items[one].map(normalise)) for one in new if "=" not in one and one not in taken]
-    missed = [(file, _why(table, items)) for file, table in waiting.items()]
+    missed = [(file, _why(table, items, keys)) for file, table in waiting.items()]
     return Met(items, tuple(joins), (*unjoined, *missed), sources)
 
 
-def _why(table: pd.DataFrame, items: pd.DataFrame) -> str:
+def _why(table: pd.DataFrame, items: pd.DataFrame, keys: Sequence[Key]) -> str:
     """Why a table could not be joined, as far as that can be told."""
+    for column, key in itertools.product(table, [key for key in keys if key.secret]):
+        if _lost_zeros(table[column].head(200).map(normalise), key):
+            return (
+                f"its column {column} has lost the leading zeros of the headers' {key.name}: save it as text, with them"
+            )
     paths = {name for files in items["files"] for name in files}
     for column in table:
         cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
         if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
             return f"its column {column} holds paths from a folder further up: name that folder instead"
     return "no column holds what the paths or another table's columns say"
+
+
+def _lost_zeros(cells: "pd.Series[str]", key: Key) -> bool:
+    """Whether numbers would meet the hashes of ``key`` with zeros before them, as they were before a spreadsheet."""
+    numbers = cells[cells.str.fullmatch("[0-9]+")]
+    told = (key.told(numbers.str.zfill(width)) for width in range(2, LONGEST + 1))
+    return len(numbers) > 0 and any(one.isin(key.counts.keys()).mean() > 0.5 for one in told)
 
 
 def _slashes(cell: str) -> list[int]:
