@@ -168,7 +168,9 @@ def predict(
     model: Annotated[str, typer.Argument(help="folder that `evaluate --out` wrote")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="CSV file, one row per unit")],
-    names: Annotated[bool, typer.Option("--names", help="also write each unit's own key: identifies patients")] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="also write each unit's key and first file: identifies")
+    ] = False,
     other_kind: Annotated[
         bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
     ] = False,
@@ -179,10 +181,14 @@ def predict(
     from sidelight.prediction import predict as run_predict
 
     table = run_predict(model, data, out, preset=preset, names=names, other_kind=other_kind, cache=cache)
+    for notice in table.attrs["notices"]:
+        typer.echo(f"{notice}.")
     outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
     typer.echo(
         f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
     )
+    if "probability" in table:
+        typer.echo(f"probability is that of {table.attrs['positive']!r}")
     typer.echo(table["use"].iloc[0])
 
 

@@ -38,12 +38,14 @@ def predict(
     :param model: the folder that ``evaluate`` wrote.
     :param data: folder, cohort.toml or cohort; its tasks and labels are not looked at.
     :param out: CSV file to write.
-    :param names: add the column ``name`` with the unit's own key; without it units are named by keyed hash only.
+    :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
+        of DICOM headers are only known as hashes); without them units are named by keyed hash only.
     :param other_kind: go on with data that look like another kind than the model's.
-    :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class (with more than
-        two classes one column ``probability:CLASS`` and ``calibrated:CLASS`` each), ``decision``, ``outside`` (bool: far from
-        all training data), ``distance`` (cosine, to the nearest training unit), ``missing`` (what the unit lacks), ``items``
-        (readable ones) and ``use``. A unit without a readable item has no probability and no decision.
+    :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
+        ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
+        each), ``decision``, ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training
+        unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item
+        has no probability and no decision. ``attrs["notices"]`` is what opening the data said.
     :raises DataError: for data of another kind than the model's.
     """
     known = model if isinstance(model, Model) else read_model(model)
@@ -80,8 +82,10 @@ def predict(
     )
     if names:
         result.insert(1, "name", whole["unit"])
+        result.insert(2, "item", [cohort.items["item"].iloc[positions[0]] for positions in table["items"]])
     order = [name for name in result.columns if name not in ("missing", "items", "use")]
     result = result[[*order, "missing", "items", "use"]]
+    result.attrs |= {"positive": known.facts.classes[-1], "notices": list(cohort.notices)}
     if out is not None:
         with replacing(Path(out)) as temporary:
             result.to_csv(temporary, index=False)

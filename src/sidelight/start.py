@@ -89,13 +89,21 @@ def open_points(file: Path) -> list[str]:
 def _that_opens(draft: Draft, root: Path, written_root: str) -> tuple[str, Cohort | None]:
     """The fullest text that opens as a cohort, and the cohort; where nothing does, the full text and None."""
     why = ""
-    for without in WITHOUT if not draft.dicom else WITHOUT[:1]:
+    for without in _steps(draft):
         text = render(draft, root=written_root, without=without, why=why)
         try:
             return text, _open(text, root)
         except SidelightError as error:
             why = why or str(error).rstrip(".")
     return render(draft, root=written_root, todo=f"this file does not open yet: {why}"), None
+
+
+def _steps(draft: Draft) -> Sequence[tuple[str, ...]]:
+    """Of ``WITHOUT`` what changes anything; a DICOM tree is nothing without its levels."""
+    if not draft.dicom:
+        return WITHOUT
+    held = {"tasks": draft.tasks, "metadata": draft.metadata}
+    return [parts for parts in WITHOUT if all(held.get(part) for part in parts)]
 
 
 def _open(text: str, root: Path) -> Cohort:

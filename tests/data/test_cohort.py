@@ -389,3 +389,17 @@ def test_phantoms_that_are_not(path, words):
 def test_a_phantom_takes_no_preset():
     with pytest.raises(ConfigError, match="takes no preset"):
         Cohort.open("phantom:ultrasound", preset="us4")
+
+
+def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
+    (tmp_path / "a1.png").write_bytes(b"x")
+    text = 'files = "{photo}.png"\ntables = [{file = "who.csv", on = ["photo"]}]\n'
+    (tmp_path / "cohort.toml").write_text(f'{text}[metadata]\nitem = ["age", "photo"]\n')
+    cohort = Cohort.open(tmp_path, labels=False)
+    assert cohort.notices == ("The table who.csv is not there: goes without its columns",)
+    assert cohort.spec["metadata"] == {"columns": {"item": ["photo"]}}
+    with pytest.raises(DataError, match=r"who\.csv does not exist"):
+        Cohort.open(tmp_path)
+    (tmp_path / "cohort.toml").write_text(f'{text}levels = ["patient"]\n')
+    with pytest.raises(DataError, match=r"level patient .*; who\.csv is not in .*Put who\.csv there"):
+        Cohort.open(tmp_path, labels=False)

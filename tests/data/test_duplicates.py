@@ -94,6 +94,7 @@ class Clips:
         self.root, self.shown = root, shown
         names = [f"i{k}" for k in range(len(shown))]
         self.items = pd.DataFrame({"item": names, "files": [()] * len(shown), "group": names})
+        self.spec = {}
 
     def read(self, position, *, max_frames):
         frames = np.stack([np.asarray(one, np.uint8) for one in self.shown[position]])

@@ -21,7 +21,7 @@ import pandas as pd
 
 from sidelight.config import load_toml, merge, parse_flags
 from sidelight.data import identity, tags
-from sidelight.data.columns import derive, describe, find_column, select
+from sidelight.data.columns import derive, describe, find_column, select, without_absent
 from sidelight.data.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.container import split
 from sidelight.data.finding import Finding, Record
@@ -104,7 +104,17 @@ class Cohort:
         if not labels:
             tables = tuple(table for table in spec.tables if table.file not in missing)
             spec = spec.model_copy(update={"task": {}, "tables": tables})
-        items, notices = _items(root, spec, record)
+        try:
+            items, notices = _items(root, spec, record)
+        except DataError as error:
+            if not missing:
+                raise
+            lacks = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {root}"
+            raise DataError(
+                f"{error.given}; {lacks}", do=f"Put {missing[0]} there, with rows for these items"
+            ) from None
+        if missing:
+            spec = without_absent(spec, items)
         notices += [f"The table {name} is not there: goes without its columns" for name in missing]
         if preset is not None and (root / "cohort.toml").exists():
             notices = [f"cohort.toml is not used: the preset {preset} is", *notices]

@@ -1,5 +1,6 @@
 """What is done to the columns of items: found by name, derived, selected, and made constant within a level."""
 
+import contextlib
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,19 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
                 notices += settled
             items = items.assign(**{column: known})
     return items, notices
+
+
+def without_absent(spec: CohortSpec, items: pd.DataFrame) -> CohortSpec:
+    """The spec without the columns of ``[metadata]`` that no item has."""
+
+    def there(name: str) -> bool:
+        with contextlib.suppress(DataError):
+            return bool(find_column(items, name, ""))
+        return False
+
+    columns = {level: tuple(filter(there, names)) for level, names in spec.metadata.columns.items()}
+    date = spec.metadata.date if spec.metadata.date and there(spec.metadata.date) else None
+    return spec.model_copy(update={"metadata": spec.metadata.model_copy(update={"columns": columns, "date": date})})
 
 
 def _settle(

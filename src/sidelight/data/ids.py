@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 
+from sidelight.data import tags
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import unit_keys
 from sidelight.data.finding import Finding, some
@@ -13,7 +14,8 @@ NAMED = re.compile(
 )
 """What a column is called that holds ids."""
 SOURCE = re.compile(
-    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine)",
+    r"(^|[^a-z])(source|site|device|hospital|clinic|center|centre|scanner|manufacturer|vendor|camera|probe|machine"
+    r"|quelle|standort|ger(ä|ae)t|krankenhaus|klinik|zentrum|hersteller|kamera|sonde|schallkopf)",
     re.I,
 )
 MOST_SOURCES, LEAST_PER_SOURCE = 50, 5
@@ -55,7 +57,7 @@ def id_columns(cohort: Cohort) -> list[str]:
 
 def _candidates(cohort: Cohort) -> list[str]:
     items = cohort.items
-    taken = {"item", "files", "view", "group", *cohort.levels}
+    taken = {"item", "files", "view", "group", *cohort.levels, *tags.PLAIN.values()}  # patient_age is no id
     labels = {name for task in cohort.tasks.values() for name in task.label}
     same = {name for name in items for level in cohort.levels if name not in taken and items[name].equals(items[level])}
     return [str(name) for name in items if name not in taken | labels | same and NAMED.search(str(name))]

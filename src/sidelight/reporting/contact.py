@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data import tags
 from sidelight.data.cohort import PATH_KEYS, Cohort, keys_of
 from sidelight.data.pattern import parse
 from sidelight.data.spec import CohortSpec, TableSpec
@@ -118,16 +119,17 @@ def _item(cohort: Cohort, position: int, tables: list[Rows]) -> str:
 
 
 def _own(cohort: Cohort, position: int, tables: list[Rows]) -> str:
-    """What the path alone says of an item, beyond its levels and view."""
+    """What path and header alone say of an item, beyond its levels and view."""
     joined = {str(column) for one in tables for column in one.table.columns}
     joined |= {f"{Path(one.file).stem}.{column}" for one in tables for column in one.table.columns}
     skip = {"item", "files", "group", "view", *cohort.levels, *joined}
     row = cohort.items.iloc[position]
     stem = Path(row["item"]).stem
     said = {str(name): str(row[name]) for name in cohort.items.columns if name not in skip and row[name]}
-    said = {name: value for name, value in said.items() if value != stem}
+    said = {name: value for name, value in said.items() if value != stem and not tags.is_hashed(name)}
+    source = "header" if "dicom:PatientID" in row else "path"
     return (
-        f"<p>From the path: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>"
+        f"<p>From the {source}: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>"
         if said
         else ""
     )

@@ -4,20 +4,20 @@ Few hypotheses are made from names and contents and ranked by fit; nothing is le
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from sidelight.data.cohort import PATH_KEYS
-from sidelight.data.guess import words
+from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
-from sidelight.data.guess.joins import Join, Key, apply, find_join, path_keys
+from sidelight.data.guess.joins import Join, Key, path_keys
 from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
 from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
+from sidelight.data.guess.views import find_views
 from sidelight.data.items import list_items
 from sidelight.data.pattern import VIDEOS, example, walk
 from sidelight.data.spec import CohortSpec
@@ -28,7 +28,6 @@ __all__ = ["Draft", "guess", "render"]
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx")
 MOST_TABLES = 12
-Unjoined = list[tuple[str, str]]
 
 
 def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
@@ -43,7 +42,7 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     named = [_locate(root, table) for table in tables] or _lying(every)
     media = [path for path in every if is_media(path)]
     dicom = dicom_files(root, [path for path in every if path not in named])
-    if len(dicom) > len(media):
+    if len(dicom) > len({*media} - {*dicom}):
         return draft_dicom(root, dicom, *_read(root, named))
     if not media:
         raise DataError(
@@ -71,7 +70,8 @@ def _lying(every: Sequence[str]) -> list[str]:
 
 
 def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined]:
-    tables, unread = {}, []
+    tables: dict[str, pd.DataFrame] = {}
+    unread: list[tuple[str, str]] = []
     for name in named:
         try:
             table = read_table(root / name)
@@ -85,17 +85,6 @@ def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Un
     return tables, unread
 
 
-@dataclass(frozen=True)
-class Met:
-    """Items with everything joined to them, and how."""
-
-    items: pd.DataFrame
-    joins: tuple[Join, ...]
-    unjoined: tuple[tuple[str, str], ...]
-    sources: dict[str, int]
-    """Joined columns and the place of their table in ``joins``."""
-
-
 def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
     images, masks = split_masks(media)
     layouts = find_layouts(images)
@@ -104,62 +93,19 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     if masks is not None:
         items = items[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
     layouts = [layout for layout in layouts if _met(layout, items)]
-    met = _join_all(items, layouts, tables, unread)
+    met = join_all(items, _keys(items, layouts), tables, unread)
     texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
     met, final, levels = _final(met, layouts, names)
     draft = _patterns(images, layouts, names, met, masks)
-    draft = replace(draft, levels=levels, todo=(*_doubts(draft, levels), *names.todo))
-    return fill(_views(draft, met.items), met.items, met.sources, final)
+    draft = replace(draft, levels=levels, todo=(*doubts(draft.joins, draft.unjoined, levels), *names.todo))
+    return fill(find_views(draft, met.items), met.items, met.sources, final)
 
 
 def _met(layout: Layout, items: pd.DataFrame) -> bool:
     """Whether a layout matches anything; where not, one before it matched all of its files."""
     return all(slot.name in items or slot.name == layout.frame for slot in layout.slots)
-
-
-def _join_all(
-    items: pd.DataFrame, layouts: Sequence[Layout], tables: dict[str, pd.DataFrame], unjoined: Unjoined
-) -> Met:
-    """Join every table that some key joins, the best first; what was joined may be a key of the next one."""
-    keys = _keys(items, layouts)
-    waiting = dict(tables)
-    joins: list[Join] = []
-    sources: dict[str, int] = {}
-    while waiting:
-        found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
-        if not found:
-            break
-        # A column called `name` hides the file's own from the tables that come after it: such a table comes last.
-        best = max(found, key=lambda one: (not {*waiting[one.file].columns} & {*PATH_KEYS}, one.score))
-        table = waiting.pop(best.file)
-        wider = apply(items, table, best)
-        if wider is None:
-            unjoined = [*unjoined, (best.file, "its rows contradict each other")]
-            continue
-        new = [str(column) for column in wider.columns if column not in items]
-        sources.update(dict.fromkeys(new, len(joins)))
-        joins.append(best)
-        items = wider
-        keys = [key for key in keys if key.name not in new or key.slot]  # a table's own `name` hides the file's
-        keys += [Key(column, items[column].map(normalise)) for column in new if "=" not in column]
-    missed = [(file, _why(table, items)) for file, table in waiting.items()]
-    return Met(items, tuple(joins), (*unjoined, *missed), sources)
-
-
-def _why(table: pd.DataFrame, items: pd.DataFrame) -> str:
-    """Why a table could not be joined, as far as that can be told."""
-    paths = {name for files in items["files"] for name in files}
-    for column in table:
-        cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
-        if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
-            return f"its column {column} holds paths from a folder further up: name that folder instead"
-    return "no column holds what the paths or another table's columns say"
-
-
-def _slashes(cell: str) -> list[int]:
-    return [place for place, sign in enumerate(cell) if sign == "/"]
 
 
 def _keys(items: pd.DataFrame, layouts: Sequence[Layout]) -> list[Key]:
@@ -268,53 +214,3 @@ def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, me
         unjoined=met.unjoined,
         on=on,
     )
-
-
-def _doubts(draft: Draft, levels: Sequence[Level]) -> list[str]:
-    """What could not be guessed, said plainly."""
-    found = []
-    if not levels:
-        found.append(
-            "no patient was found: each item is its own group. If one patient has several, name the column or the part of "
-            "the path that tells, or images of one patient land on both sides of a split"
-        )
-    elif levels[0].name != "patient":
-        found.append(
-            f"no patient was found: the outermost level is {levels[0].name}. If one patient has several, name the column "
-            "or the part of the path that tells whose it is"
-        )
-    elif not levels[0].sure:
-        found.append("that the outermost folder or number is the patient is only a guess from its place: check it")
-    for one in draft.joins:
-        if one.share < 0.9:
-            found.append(f"{one.of_items - one.items} of {one.of_items} items have no row in {one.file}")
-    found += [f"{file} is not joined: {why}" for file, why in draft.unjoined]
-    return found
-
-
-def _views(draft: Draft, items: pd.DataFrame) -> Draft:
-    """Which column names views, and what their letters mean."""
-    roles = {level.name: f"column:{level.column}" for level in draft.levels if level.column != level.name}
-    column = "view" if "view" in items else ""
-    for name in items.columns if not column else ():
-        bare = str(name).rpartition(".")[2]
-        if name not in ("item", "files") and words.meets(bare, words.VIEW_NAMES) and 2 <= _kinds(items[name]) <= 12:
-            column = str(name)
-            roles["view"] = f"column:{column}"
-            break
-    if not column:
-        return replace(draft, roles=roles)
-    counts = items[column].map(normalise).value_counts()
-    letters = set(counts.index) - {""}
-    known = next((meant for meant in words.LETTERS if letters == set(meant)), {})
-    return replace(
-        draft,
-        roles=roles,
-        view=column,
-        view_counts=tuple((str(value), int(count)) for value, count in counts.items() if value),
-        views=known,
-    )
-
-
-def _kinds(column: "pd.Series[str]") -> int:
-    return int(column[column != ""].nunique())

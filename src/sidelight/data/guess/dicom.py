@@ -4,17 +4,33 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from sidelight.data import identity
 from sidelight.data.guess import words
-from sidelight.data.guess.joins import Join, Key
-from sidelight.data.guess.levels import Level
+from sidelight.data.guess.chain import doubts, join_all
+from sidelight.data.guess.columns import Column
+from sidelight.data.guess.fields import fill
+from sidelight.data.guess.joins import Join, Key, path_keys
+from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
+from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
+from sidelight.data.guess.views import find_views
+from sidelight.data.items import list_items
+from sidelight.data.spec import CohortSpec
+from sidelight.data.tables import normalise
+from sidelight.data.tags import HASHED, MADE, PASSING, PLAIN
+from sidelight.errors import SidelightError
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 SAMPLE = 20
+DESCRIBING = ("patient_sex", "patient_age", "body_part", "laterality", "manufacturer", "model")
+"""Columns of headers that may describe a patient or an exam; the others say how the file was made."""
+HASHES = tuple(f"dicom:{name}" for name in HASHED)
+TECHNICAL = (*(f"dicom:{name}" for name in PASSING), *MADE, *(one for one in PLAIN.values() if one not in DESCRIBING))
 
 
 def is_dicom(path: Path) -> bool:
@@ -52,20 +68,81 @@ def modality(root: Path, files: Sequence[str]) -> str:
     return found.most_common(1)[0][0] if found else ""
 
 
-def dicom_roles(kind: str) -> dict[str, str]:
-    """``[roles]`` of a DICOM tree of one modality."""
-    roles = {"patient": "dicom:PatientID", "study": "dicom:AccessionNumber"}
-    if kind in ("CR", "DX", "MG"):
-        roles["view"] = "dicom:ViewPosition"
-    elif kind in ("MR", "CT"):
-        roles["view"] = "dicom:plane"
-    return roles
-
-
 def draft_dicom(
     root: Path, files: Sequence[str], tables: Mapping[str, pd.DataFrame], unread: Sequence[tuple[str, str]]
 ) -> Draft:
-    """The draft of a DICOM tree: levels and views come from headers; a table is joined by the name of its column."""
+    """The draft of a DICOM tree: items, levels and views come from headers; tables join by what the headers hold."""
+    pattern = dicom_pattern(files)
+    try:
+        spec = CohortSpec(files=(pattern,), levels=("study",), roles={"study": "dicom:StudyInstanceUID"})
+        items, notices = list_items(root, spec)
+    except SidelightError as error:
+        return _by_names(root, files, tables, unread, str(error).rstrip("."))
+    levels = _header_levels(items)
+    met = join_all(items, _keys(items, levels, identity.values_key(root)), tables, unread)
+    if all(level.name != "patient" for level in levels):
+        levels = [*(level for level in name_all(met.items, (), (), False).levels if level.name == "patient"), *levels]
+    frame = met.items.drop(columns=[name for name in (*TECHNICAL, *HASHES) if name in items])
+    blank = [name for name in DESCRIBING if name in items and (items[name] == "").all()]
+    own = [name for name in met.sources if words.names_level(name.rpartition(".")[2])]
+    frame = frame.drop(columns=[*blank, *own])
+    for level in levels:
+        ids = met.items[level.column].map(normalise)
+        frame[level.name] = ids.mask(ids == "", frame["item"])
+    role, column = _view(items)
+    if column:
+        frame[column] = items[column]
+    draft = Draft(
+        media=len(files),
+        items=len(items),
+        files=((pattern, sum(map(len, items["files"]))),),
+        joins=met.joins,
+        unjoined=met.unjoined,
+        on={one.file: [f"{key.name}={theirs}" for key, theirs in one.on] for one in met.joins},
+        levels=tuple(levels),
+        where=suggest(items),
+        sequences=sequences(items),
+        dicom=True,
+        todo=(*doubts(met.joins, met.unjoined, levels), *(notice.rstrip(".") for notice in notices)),
+    )
+    draft = fill(find_views(draft, frame, role, column), frame, met.sources, {})
+    named = tuple(Column(name, "out", "an identifier") for name in own if all(name != one.column for one in levels))
+    return replace(draft, left_out=(*draft.left_out, *named))
+
+
+def _header_levels(items: pd.DataFrame) -> list[Level]:
+    """Patient and study by the tags that tell them apart; the study always, by its UID where nothing else does."""
+    found = []
+    for name, tags in (("patient", ("PatientID",)), ("study", ("AccessionNumber", "StudyInstanceUID"))):
+        for tag in tags:
+            ids = items[f"dicom:{tag}"]
+            units = ids[ids != ""].nunique()
+            if tag == "StudyInstanceUID" or ((ids == "").mean() <= MOST_BLANK and units > 1):
+                found.append(Level(name, f"dicom:{tag}", int(units), f"tag {tag}", True))
+                break
+    return found
+
+
+def _keys(items: pd.DataFrame, levels: Sequence[Level], secret: bytes) -> list[Key]:
+    """What tables may join by: identifiers of the headers, the study first, and paths."""
+    names = {level.column: level.name for level in reversed(levels)}
+    order = [*names, *(name for name in HASHES if name not in names)]
+    tags = [Key(names.get(column, column), items[column], secret=secret) for column in order]
+    return [*tags, *path_keys(items["files"].tolist(), items["item"].tolist())]
+
+
+def _view(items: pd.DataFrame) -> tuple[str, str]:
+    """The role and the column of views that headers state: the projection, else the plane of volumes."""
+    for role, column in (("dicom:ViewPosition", "view_position"), ("dicom:plane", "plane")):
+        if (items[column] != "").any():
+            return role, column
+    return "", ""
+
+
+def _by_names(
+    root: Path, files: Sequence[str], tables: Mapping[str, pd.DataFrame], unread: Sequence[tuple[str, str]], why: str
+) -> Draft:
+    """The draft of a tree whose headers cannot be read: a table is joined by the name of its column."""
     kind, unjoined = modality(root, files), list(unread)
     joins, on = [], {}
     for file, table in tables.items():
@@ -78,7 +155,11 @@ def draft_dicom(
             on[file] = [f"{level}={column}"]
         else:
             unjoined.append((file, "no column is called accession, study or patient"))
-    roles = dicom_roles(kind)
+    roles = {"patient": "dicom:PatientID", "study": "dicom:AccessionNumber"}
+    if kind in ("CR", "DX", "MG"):
+        roles["view"] = "dicom:ViewPosition"
+    elif kind in ("MR", "CT"):
+        roles["view"] = "dicom:plane"
     return Draft(
         media=len(files),
         items=len(files),
@@ -91,6 +172,6 @@ def draft_dicom(
         dicom=True,
         todo=(
             f"modality {kind or 'unknown'}: views come from {roles.get('view', 'nothing, none was found')}",
-            "metadata and tasks are not guessed for DICOM trees: add [metadata] and [task.NAME] by the tables' columns",
+            f"the headers could not be read, so metadata and tasks are not guessed: {why}",
         ),
     )

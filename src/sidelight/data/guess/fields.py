@@ -30,6 +30,7 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
         described[str(name)] = describe(str(name), items[name])
     if "diagnosis" in final.values() and "diagnosis" in described:
         described["diagnosis"] = replace(described["diagnosis"], kind="label")
+    described = {name: _as_label(column, described, sources) for name, column in described.items()}
     deepest = _deepest(draft, sources, final)
     tasks = _tasks(described, items, levels, deepest)
     metadata, left_out = [], []
@@ -64,6 +65,17 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
         language=_language(items, left_out),
         todo=(*draft.todo, *todo),
     )
+
+
+def _as_label(column: Column, described: Mapping[str, Column], sources: Mapping[str, int]) -> Column:
+    """A column of 0 and 1 as the label that its name says it is, or that it is in a table of nothing but such columns."""
+    bare = column.name.rpartition(".")[2]
+    if column.kind != "checkbox" or len(column.counts) != 2 or words.meets(bare, words.PATIENT):
+        return column
+    place = sources.get(column.name)
+    sheet = [one for name, one in described.items() if place is not None and sources.get(name) == place]
+    alone = len(sheet) > 1 and all(one.kind in ("checkbox", "out") for one in sheet)
+    return replace(column, kind="label") if alone or words.meets(bare, words.FINDINGS) else column
 
 
 def _same(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 import pandas as pd
 
 from sidelight.data.guess import words
+from sidelight.data.identity import value_hash
 from sidelight.data.tables import join, normalise
 from sidelight.errors import DataError
 
@@ -28,6 +29,19 @@ class Key:
     restarts: bool = False
     """Whether the same text means another thing in another folder: no key alone."""
     base: str = ""
+    secret: bytes = b""
+    """The key of the hashes that ``values`` are."""
+
+    @property
+    def kind(self) -> str:
+        """How a table's cells are compared with it: as "hash", as "path" or "plain"."""
+        return "hash" if self.secret else "path" if self.name == "file" else "plain"
+
+    def told(self, cells: "pd.Series[str]") -> "pd.Series[str]":
+        """Normalised cells of a table as this key compares them."""
+        if self.secret:
+            return cells.map(lambda cell: value_hash(cell, self.secret))
+        return _paths(cells) if self.name == "file" else cells
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -90,13 +104,16 @@ def _column(values: Sequence[str]) -> "pd.Series[str]":
 def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | None:
     """The best join of ``table`` to the items, by one key or several; None where nothing fits well enough."""
     cells = {str(column): table[column].map(normalise) for column in table.columns}
-    plain = {column: set(values) - {""} for column, values in cells.items()}
-    paths = {column: set(_paths(values)) - {""} for column, values in cells.items()}
+    told = {
+        (kind, column): set(key.told(values)) - {""}
+        for kind, key in {key.kind: key for key in keys}.items()
+        for column, values in cells.items()
+    }
     fits = {
         (place, column): share
         for place, key in enumerate(keys)
-        for column, values in (paths if key.name == "file" else plain).items()
-        if (share := _overlap(key, values)) > LEAST / 10
+        for column in cells
+        if (share := _overlap(key, told[key.kind, column])) > LEAST / 10
     }
     singles = [
         found
@@ -160,7 +177,7 @@ def _try(
 ) -> Join | None:
     """The join by these keys; None where rows of one key differ."""
     ours = _glue([key.values for key, _ in pairs])
-    theirs = _glue([_paths(cells[column]) if key.name == "file" else cells[column] for key, column in pairs])
+    theirs = _glue([key.told(cells[column]) for key, column in pairs])
     met = theirs.isin(set(ours) - {""})
     if not met.any():
         return None
@@ -182,8 +199,7 @@ def apply(items: pd.DataFrame, table: pd.DataFrame, found: Join) -> pd.DataFrame
     """The items with the table's columns, as opening the cohort will join them; None where that fails."""
     table = table.copy()
     for key, column in found.on:
-        if key.name == "file":
-            table[column] = _paths(table[column])
+        table[column] = key.told(table[column].map(normalise))
     try:
         left = [key.values.set_axis(items.index) for key, _ in found.on]
         return join(items, table, left, [column for _, column in found.on], posixpath.basename(found.file))[0]

@@ -6,9 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.levels import Level
+from sidelight.data.pattern import natural
 
 WIDTH = 118
 MOST_LISTED = 12
@@ -40,6 +42,10 @@ class Draft:
     unjoined: tuple[tuple[str, str], ...] = ()
     """Tables that no key joins, and why."""
     levels: tuple[Level, ...] = ()
+    where: tuple[tuple[str, str, str], ...] = ()
+    """What might be selected: a column, the value wanted, and why; only said, never done."""
+    sequences: tuple[tuple[str, int], ...] = ()
+    """Descriptions of series and how many items have each."""
     roles: Mapping[str, str] = field(default_factory=dict)
     view: str = ""
     """The column that names views."""
@@ -76,6 +82,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
         if root
         else "",
         _files(draft),
+        _where(draft),
         _off(_tables(draft), "tables" in without),
         _off(_levels(draft), "levels" in without),
         _views(draft),
@@ -144,6 +151,17 @@ def _files(draft: Draft) -> str:
     return "\n".join(lines)
 
 
+def _where(draft: Draft) -> str:
+    lines = [""]
+    for column, wanted, why in draft.where:
+        lines += [_comment(f"{why}:"), f"# where.{_key(column)} = {_quote(wanted)}"]
+    if draft.sequences:
+        lines.append(_comment(f"Series: {_counted(draft.sequences)}. A column that tells them apart:"))
+        pattern = "|".join(sorted((re.escape(text) for text, _ in draft.sequences), key=len, reverse=True))
+        lines.append(f'# derive.sequence = {{from = "dicom:SeriesDescription", pattern = {_quote(pattern)}}}')
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
 def _tables(draft: Draft) -> str:
     lines = [""]
     for one in draft.joins:
@@ -197,7 +215,7 @@ def _views(draft: Draft) -> str:
     if draft.views:
         pairs = ", ".join(f"{_key(raw)} = {_quote(name)}" for raw, name in draft.views.items())
         lines.append(f"views = {{{pairs}}}")
-    elif all(len(value) <= 2 for value, _ in draft.view_counts):
+    elif not draft.dicom and all(len(value) <= 2 for value, _ in draft.view_counts):
         pairs = ", ".join(f'{_key(value)} = "..."' for value, _ in draft.view_counts)
         lines.append(_comment(f"Say what they are: views = {{{pairs}}}"))
     return "\n".join(lines)
@@ -206,7 +224,9 @@ def _views(draft: Draft) -> str:
 def _roles(draft: Draft) -> str:
     if not draft.roles:
         return ""
-    lines = ["", _comment("Levels and views that a column holds under another name."), "[roles]"]
+    said = "Where levels and views come from: a tag of the headers (identifiers only as hashes), or a column."
+    said = said if draft.dicom else "Levels and views that a column holds under another name."
+    lines = ["", _comment(said), "[roles]"]
     lines += [f"{_key(role)} = {_quote(column)}" for role, column in draft.roles.items()]
     return "\n".join(lines)
 
@@ -282,6 +302,12 @@ def _left_out(draft: Draft) -> str:
     return "\n".join(lines)
 
 
+def _two(task: Labelled) -> list[str]:
+    """Two classes, the negative one first where words tell which it is."""
+    values = sorted((value for value, _ in task.counts), key=natural)
+    return sorted(values, key=lambda value: not (value in words.NEGATIVE or words.meets(value, words.NEGATIVE)))
+
+
 def _task(task: Labelled, draft: Draft) -> str:
     known = sum(count for _, count in task.counts)
     lines = [
@@ -301,6 +327,12 @@ def _task(task: Labelled, draft: Draft) -> str:
             )
         )
     lines += [f"[task.{_key(task.name)}]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
+    if len(task.counts) == 2:
+        lines.append(f"classes = {_array(_two(task))}  # the second is the positive one")
+    else:
+        lines.append(
+            _comment("Fewer classes: classes = {VALUE = CLASS, ...}; of two the second named is the positive one.")
+        )
     if task.column.unknown:
         lines.append(f"ignore = {_array(['', *task.column.unknown])}")
     if task.torn:

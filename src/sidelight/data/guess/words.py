@@ -132,6 +132,19 @@ CLASSES = (
         "nofinding",
     ),
 )
+FINDINGS = (
+    *("abnormal", "abnormality", "auffaellig", "pathologisch", "acl", "pcl", "mcl", "lcl", "meniscus", "meniskus"),
+    *("tear", "rupture", "ruptur", "riss", "fracture", "fraktur", "luxation", "effusion", "erguss", "edema", "oedem"),
+    *("pneumonia", "pneumonie", "pneumothorax", "atelectasis", "atelektase", "infiltrate", "infiltrat", "opacity"),
+    *("consolidation", "konsolidierung", "cardiomegaly", "kardiomegalie", "nodule", "stenosis", "stenose", "plaque"),
+    *("thrombus", "thrombosis", "thrombose", "hemorrhage", "haemorrhage", "blutung", "ischemia", "ischaemie"),
+)
+"""What a column of 0 and 1 says that an image shows."""
+NEGATIVE = (
+    *("0", "no", "none", "nein", "false", "negative", "negativ", "normal", "healthy", "gesund", "control", "kontrolle"),
+    *("benign", "gutartig", "unauffaellig", "ohne", "kein", "keine", "nofinding", "absent", "regular"),
+)
+"""Classes that are the other one of two."""
 MALIGNANT = (
     *("malignant", "maligne", "boesartig", "mel", "melanoma", "melanom", "bcc", "scc", "basalioma", "basaliom"),
     *(
