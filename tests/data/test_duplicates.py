@@ -86,6 +86,8 @@ def test_near_duplicates_agrees_with_counting_bits_in_any_block():
 
 
 class Clips:
+    spec: dict[str, str] = {}
+
     """Item k shows scenes ``shown[k]``."""
 
     name, channels, hash, phantom = "clips", 1, "0" * 16, "scenes"
