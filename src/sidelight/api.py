@@ -62,18 +62,18 @@ def pretrain(
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
     run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
     if leads():
-        _finish(run, net, feed, cohort, pixels)
+        _finish(run, feed, cohort, pixels)
+    if cohort.spec.get("public"):
+        net.illustrate(feed, run.folder)
     return run
 
 
-def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
-    """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
+def _finish(run: Run, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
+    """What a run folder holds beside the training: what was left out, and the card."""
     _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
-    if cohort.spec.get("public"):
-        net.illustrate(feed, run.folder)
 
 
 def _count(rows: pd.DataFrame) -> dict[str, int]:

@@ -181,8 +181,11 @@ def predict(
     from sidelight.prediction import predict as run_predict
 
     table = run_predict(model, data, out, preset=preset, names=names, other_kind=other_kind, cache=cache)
-    for notice in table.attrs["notices"]:
+    notices = table.attrs["notices"]
+    for notice in notices if names else []:  # they may quote file names and cells
         typer.echo(f"{notice}.")
+    if notices and not names:
+        typer.echo(f"{len(notices)} remarks on the data: --names shows them.")
     outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
     typer.echo(
         f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
