@@ -2,8 +2,8 @@
 
     python docs/tutorials/folders.py photos|ultrasound|radiographs|knee OUT [--new] [--seed N]
 
-``--new`` writes later patients of the same kind: other pictures, no labels; another seed writes another hospital. A bright spot tells the label, with noise; the
-folders are for trying commands, not for measuring anything.
+``--new`` writes later patients of the same kind: other pictures, no labels; another seed writes
+another hospital. A bright spot tells the label, with noise; the folders are for trying commands, not for measuring anything.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def photos(root: Path, rng: np.random.Generator, patients: range, new: bool) -> 
     lesions, people = [], []
     for number in patients:
         patient = f"P{number:03d}"
-        people.append((patient, int(rng.integers(25, 85)), "mw"[int(rng.integers(2))], "I II III IV".split()[number % 4]))
+        people.append(
+            (patient, int(rng.integers(25, 85)), "mw"[int(rng.integers(2))], ("I", "II", "III", "IV")[number % 4])
+        )
         for lesion in range(1, int(rng.integers(2, 5)) + 1):
             kind = int(rng.integers(6))
             for view in "DK":
@@ -80,7 +82,9 @@ def ultrasound(root: Path, rng: np.random.Generator, patients: range, new: bool)
                 values = np.stack([values, values // 2, values // 3], axis=-1)
                 values[:, 30:60, 30:60] = (220, 40, 40)
             count += 1
-            save(root / "export" / f"IM{count:04d}", values if frames > 1 else values[0], "US", count, {**common, **tags})
+            save(
+                root / "export" / f"IM{count:04d}", values if frames > 1 else values[0], "US", count, {**common, **tags}
+            )
         if number % 8:
             rows.append(f"{common['AccessionNumber']};{'malignant' if label else 'benign'}")
     if not new:
@@ -148,7 +152,13 @@ def uid(text: str) -> str:
 
 
 def save(
-    path: Path, values: np.ndarray, modality: str, number: int, tags: dict[str, Any], bits: int = 8, lossless: bool = False
+    path: Path,
+    values: np.ndarray,
+    modality: str,
+    number: int,
+    tags: dict[str, Any],
+    bits: int = 8,
+    lossless: bool = False,
 ) -> None:
     """A DICOM file of ``values`` ([H, W], [H, W, 3], or with frames before these)."""
     from pydicom import Dataset
