@@ -20,6 +20,7 @@ EXTRA = {
     "check": {},
     "pretrain": TINY,
     "evaluate": {"frames": 2, "seeds": 1, "resamples": 100},
+    "predict": {},
     "embed": {"frames": 2},
     "export": {},
 }
@@ -27,6 +28,7 @@ SAYS = {
     "check": "",
     "pretrain": "The run lies in",
     "evaluate": "AUROC",
+    "predict": "4 units scored",
     "embed": "48 vectors",
     "export": "timm.create_model(",
 }
@@ -42,23 +44,29 @@ def block(language: str) -> str:
 def folder(tmp_path_factory):
     """A folder as the README draws it: patients, clips, a table with a semicolon, cohort.toml."""
     root = tmp_path_factory.mktemp("readme")
-    phantom = Cohort.open("phantom:ultrasound?patients=24&clips=2&frames=5&size=40")
+    write(root / "clips", "phantom:ultrasound?patients=24&clips=2&frames=5&size=40")
+    write(root / "new_clips", "phantom:ultrasound?patients=2&clips=2&frames=5&size=40&seed=1")
+    (root / "new_clips" / "labels.csv").unlink()
+    return root
+
+
+def write(folder, source):
+    phantom = Cohort.open(source)
     rows = ["patient;clip;diagnosis"]
     for position, (patient, label) in enumerate(zip(phantom.items["group"], phantom.items["diagnosis"], strict=True)):
-        path = root / "clips" / str(patient) / f"{position}.gif"
+        path = folder / str(patient) / f"{position}.gif"
         path.parent.mkdir(parents=True, exist_ok=True)
         frames = [Image.fromarray(frame) for frame in phantom.read(position, max_frames=5).frames]
         frames[0].save(path, save_all=True, append_images=frames[1:])
         rows.append(f"{patient};{position};{'pneumonia' if label == 'ill' else 'healthy'}")
-    (root / "clips" / "labels.csv").write_text("\n".join(rows))
-    (root / "clips" / "cohort.toml").write_text(block("toml"))
-    return root
+    (folder / "labels.csv").write_text("\n".join(rows))
+    (folder / "cohort.toml").write_text(block("toml"))
 
 
 def test_commands(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    commands = re.findall(r"^sidelight (?:check|pretrain|evaluate|embed|export) .*$", README, re.MULTILINE)
-    assert len(commands) == 5
+    commands = re.findall(r"^sidelight (?:check|pretrain|evaluate|predict|embed|export) .*$", README, re.MULTILINE)
+    assert len(commands) == 6
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
         extra = EXTRA[words[0]]
