@@ -24,7 +24,7 @@ from sidelight.methods.base import MethodBase
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
 from sidelight.train.card import run_card
-from sidelight.train.distributed import leads
+from sidelight.train.distributed import joined, meet
 from sidelight.train.files import write_text
 from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
@@ -60,9 +60,11 @@ def pretrain(
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
     }
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
-    run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
-    if leads():
-        _finish(run, net, feed, cohort, pixels)
+    with joined(resolved.device) as world:
+        run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
+        if world.leads:
+            _finish(run, net, feed, cohort, pixels)
+        meet(world)
     return run
 
 
