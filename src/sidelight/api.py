@@ -24,7 +24,7 @@ from sidelight.methods.base import MethodBase
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
 from sidelight.train.card import run_card
-from sidelight.train.distributed import leads
+from sidelight.train.distributed import joined, meet
 from sidelight.train.files import write_text
 from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
@@ -60,20 +60,22 @@ def pretrain(
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
     }
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
-    run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
-    if leads():
-        _finish(run, feed, cohort, pixels)
-    if cohort.spec.get("public"):
-        net.illustrate(feed, run.folder)
+    with joined(resolved.device) as world:
+        run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
+        if world.leads:
+            _finish(run, net, feed, cohort, pixels)
+        meet(world)
     return run
 
 
-def _finish(run: Run, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
-    """What a run folder holds beside the training: what was left out, and the card."""
+def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
+    """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
     _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
+    if cohort.spec.get("public"):
+        net.illustrate(feed, run.folder)
 
 
 def _count(rows: pd.DataFrame) -> dict[str, int]:

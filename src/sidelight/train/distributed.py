@@ -31,11 +31,6 @@ class World:
         return self.rank == 0
 
 
-def leads() -> bool:
-    """Whether this process is the one that writes files, also before and after it joins the others."""
-    return dist.get_rank() == 0 if dist.is_initialized() else int(os.environ.get("RANK", 0)) == 0
-
-
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """Join the processes that ``torchrun`` started (its protocol is the environment), or be alone.
@@ -56,6 +51,12 @@ def joined(device: str) -> Iterator[World]:
             dist.destroy_process_group()
     else:
         yield World()
+
+
+def meet(world: World) -> None:
+    """Wait until every process is here: one that goes ahead would look for the next group where the last one still is."""
+    if world.size > 1:
+        dist.barrier()
 
 
 def gather(tensor: Tensor) -> Tensor:
