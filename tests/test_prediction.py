@@ -145,10 +145,12 @@ def test_an_external_test_trains_here_and_refits_nothing_there(here, judged, tmp
     there = write_photos(tmp_path / "there", 24, seed=5, shift=900)
     toml = there / "cohort.toml"
     toml.write_text(toml.read_text().replace('["benign", "malignant"]', '{malignant = "malignant", benign = "benign"}'))
-    found = sidelight.evaluate(
+    judged_there = sidelight.evaluate(
         "test_resnet", here, "malignant", test=there, random=True, image_size=32, labels=[8], **QUIET
-    ).results  # fmt: skip
+    )  # fmt: skip
+    found, sexes = judged_there.results, judged_there.subgroups
     name = f"malignant on {Cohort.open(there).alias}"
+    assert set(sexes.loc[(sexes["task"] == name) & (sexes["column"] == "sex"), "subgroup"]) == {"f", "m"}
     outer = found[(found["task"] == name) & (found["metric"] == "auroc")]
     assert outer["labels"].tolist() == [8, 40] and (outer["units"] == 24).all()
     assert outer["value"].iloc[-1] > 0.9
@@ -157,6 +159,16 @@ def test_an_external_test_trains_here_and_refits_nothing_there(here, judged, tmp
     inner = judged[1].results
     both = found[(found["task"] == "malignant") & (found["metric"] == "auroc") & found["all_labels"].astype(bool)]
     assert both["value"].item() == pytest.approx(inner.loc[inner["metric"] == "auroc", "value"].item())
+
+
+def test_several_label_columns_are_refused_in_one_sentence(tmp_path):
+    here = write_photos(tmp_path, 6, seed=0)
+    text = (here / "cohort.toml").read_text()
+    (here / "cohort.toml").write_text(
+        text + '[task.both]\nlabel = ["label", "sex"]\nunit = "patient"\npositive = ["f", "malignant"]\n'
+    )
+    with pytest.raises(ConfigError, match=r"one \[task.NAME\] for each of label, sex"):
+        sidelight.evaluate("test_resnet", here, "both", random=True, image_size=32, **QUIET)
 
 
 def test_an_external_test_on_the_same_images_is_none(here):

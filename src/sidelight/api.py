@@ -22,7 +22,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
 from sidelight.models.image import HUB, Encoder, weights_hash
-from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, tabulate
+from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.files import write_text
@@ -153,17 +153,19 @@ def evaluate(
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
     scored = score(given, cohort, task, protocol, resolved, random=random, keep=out is not None)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
+    columns = scored.columns
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
         scored.notes.extend(notes)
+        columns = pd.concat([columns, subgroup_columns(other, task, resolved)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     results = tabulate(
         table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),
         transductive=_saw_test_items(given, cohort, task, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
         + (f" --test {other.alias}" if test is not None else ""),
-        subgroups=scored.columns,
+        subgroups=columns,
         **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
     if out is not None:

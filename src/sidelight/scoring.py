@@ -80,6 +80,11 @@ def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSett
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
     chosen = cohort.tasks[task]
+    if chosen.kind == "multilabel":
+        raise ConfigError(
+            f"The task {task!r} has {len(chosen.label)} label columns, which cannot be scored together yet",
+            do="Write one [task.NAME] for each of " + ", ".join(chosen.label),
+        )
     table = units(cohort, chosen)
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]

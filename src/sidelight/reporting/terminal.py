@@ -17,8 +17,10 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     """Print the headline metrics of ``results`` with their intervals, then ``notes``."""
     console = console or Console(file=sys.stdout)
     table = Table(title="95 % intervals resample patients or recording groups")
-    for name in ("labels", "metric", "value", "seed sd", "units", "groups", "note"):
-        table.add_column(name, justify="left" if name in ("metric", "note") else "right")
+    several = results["task"].nunique() > 1  # an external test stands beside the own folds
+    columns = ["task"] if several else []
+    for name in [*columns, "labels", "metric", "value", "seed sd", "units", "groups", "note"]:
+        table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
     shown = results[~results["metric"].str.contains(":")]
     for row in shown.to_dict("records"):
         marks = [
@@ -27,6 +29,7 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
             "last step" if row["protocol"].endswith("last step") else "",
         ]
         table.add_row(
+            *([str(row["task"])] if several else []),
             f"{row['labels']}{' (all)' if row['all_labels'] else ''}",
             metric_name(row["metric"]),
             estimate(row["value"], row["low"], row["high"]),
