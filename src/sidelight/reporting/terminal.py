@@ -18,8 +18,8 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     console = console or Console(file=sys.stdout)
     table = Table(title="95 % intervals resample patients or recording groups")
     several = results["task"].nunique() > 1  # an external test stands beside the own folds
-    columns = ["task"] if several else []
-    for name in [*columns, "labels", "metric", "value", "seed sd", "units", "groups", "note"]:
+    names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
+    for name in names if several else names[1:]:
         table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
     shown = results[~results["metric"].str.contains(":")]
     for row in shown.to_dict("records"):
