@@ -17,7 +17,7 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     """Print the headline metrics of ``results`` with their intervals, then ``notes``."""
     console = console or Console(file=sys.stdout)
     table = Table(title="95 % intervals resample patients or recording groups")
-    several = results["task"].nunique() > 1  # an external test stands beside the own folds
+    several = len(set(results["task"])) > 1  # an external test stands beside the own folds
     names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
     for name in names if several else names[1:]:
         table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
