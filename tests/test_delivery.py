@@ -22,7 +22,8 @@ from sidelight.data.columns import unit_keys
 from sidelight.data.identity import item_hash, item_hashes, key
 from sidelight.errors import ConfigError, EncoderError, RunError
 from sidelight.evaluation.features import embed_items
-from sidelight.models.image import Encoder, create_encoder, save_tower, weights_hash
+from sidelight.models.image import Encoder, create_encoder, weights_hash
+from sidelight.models.towers import save_tower
 from sidelight.train.run import Run
 
 

@@ -15,7 +15,8 @@ from identifiers import DICOM_STRINGS, PHOTO_STRINGS, ROOT, leaks, said
 from sidelight.cli import main
 from sidelight.data.cache import build, caches
 from sidelight.data.cohort import Cohort
-from sidelight.models.image import create_encoder, save_tower
+from sidelight.models.image import create_encoder
+from sidelight.models.towers import save_tower
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 4, "pairs_per_clip": 1, "device": "cpu"}
 STUDY = """

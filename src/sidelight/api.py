@@ -20,7 +20,7 @@ from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import METHODS, load_method
-from sidelight.methods.base import MethodBase
+from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
@@ -37,6 +37,7 @@ def pretrain(
     out: str | Path,
     *,
     preset: str | None = None,
+    start: str | Path | Run | None = None,
     quiet: bool | None = None,
     **settings: Any,
 ) -> Run:
@@ -44,14 +45,20 @@ def pretrain(
 
     :param method: a name of :data:`sidelight.methods.METHODS`.
     :param data: folder, cohort.toml, ``phantom:NAME`` or an open cohort.
+    :param start: a finished run that this one is a later stage of.
     :param settings: the method's settings; ``profile="paper"`` is the published recipe.
     """
     kind = load_method(method)
-    resolved = resolve(kind, settings)
+    begun = None if start is None else _start(method, kind, start)
+    resolved = resolve(kind, settings, begun)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    missing = kind.needs(cohort)
+    if missing:
+        raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
-    net = kind(resolved, channels=pixels.channels)
-    feed = net.feed(pixels, _allowed(cohort, pixels, resolved), key(cohort))
+    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), key(cohort), begun)
+    net = kind(resolved, channels=pixels.channels, source=source)
+    feed = net.feed(pixels, source.rows, source.secret)
     header = {
         "method": method,
         "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), "initial": _origin(net, resolved)},
@@ -59,6 +66,8 @@ def pretrain(
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
     }
+    if begun is not None:
+        header["from"] = {"method": begun.method, "weights": Run(begun.folder).summary["weights"]}
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
     with joined(resolved.device) as world:
         run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
@@ -91,15 +100,28 @@ def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
     return f"weights {weights_hash(net.encoder)[:16]}"
 
 
-def resolve(kind: type[MethodBase], settings: Mapping[str, Any]) -> PretrainSettings:
-    """The method's settings: its profile's values, then the user's.
+def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Start:
+    """The finished run ``given`` as a start of ``method``; :raises ConfigError: where the method takes no such run."""
+    run = given if isinstance(given, Run) else Run.open(given)
+    config, known = run.config, kind.STARTS_FROM
+    if config["method"] not in known:
+        raise ConfigError(
+            f"{method} was to start from {run.folder}, a run of {config['method']}",
+            expected=f"a run of {' or '.join(known)}" if known else "no --from: this method has no earlier stage",
+        )
+    return Start(run.folder, config["method"], config["settings"], run.tensors())
+
+
+def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Start | None = None) -> PretrainSettings:
+    """The method's settings: its profile's values, then what it takes over from ``start``, then the user's.
 
     :raises ConfigError: for an unknown setting, a wrong value, or settings that exclude each other.
     """
     profile = settings.get("profile", "default")
     if profile not in kind.PROFILES:
         raise ConfigError(f"Unknown profile {profile!r}", do=nearest(str(profile), kind.PROFILES))
-    return build(kind.Settings, merge(kind.PROFILES[profile], settings))
+    inherited = {name: start.settings[name] for name in kind.INHERITS if name in start.settings} if start else {}
+    return build(kind.Settings, merge(kind.PROFILES[profile], inherited, settings))
 
 
 def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:

@@ -117,6 +117,7 @@ def pretrain(
     method: Annotated[str, typer.Argument(help="see `sidelight methods`")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="run folder; an existing run is resumed")],
+    start: Annotated[Path | None, typer.Option("--from", help="a finished run that this is a later stage of")] = None,
     preset: Preset = None,
     config: Config = None,
     flags: Set = None,
@@ -125,7 +126,7 @@ def pretrain(
     """Learn an encoder without labels; resumes if the run exists."""
     from sidelight.api import pretrain as run_pretrain
 
-    run = run_pretrain(method, data, out, preset=preset, **_settings(config, flags, cache=cache))
+    run = run_pretrain(method, data, out, preset=preset, start=start, **_settings(config, flags, cache=cache))
     typer.echo(f"The run lies in {run.folder}; next: sidelight evaluate {run.folder} --data {data} --task TASK")
 
 

@@ -13,7 +13,7 @@ from sidelight.data.identity import key
 from sidelight.data.pixels import Pixels
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase
+from sidelight.methods.base import MethodBase, Source
 from sidelight.scoring import open_pixels
 from sidelight.train.timing import STEPS, time_steps
 
@@ -66,8 +66,9 @@ def _timed(
     lenient = settings.model_copy(update={"max_bad_fraction": 1.0})
     pixels = open_pixels(cohort, size, lenient)
     try:
-        net = kind(settings, channels=pixels.channels)
-        timing = time_steps(net, net.feed(pixels, None, key(cohort)), settings, steps=steps)
+        source = Source(cohort, pixels, np.arange(len(pixels), dtype=np.int64), key(cohort))
+        net = kind(settings, channels=pixels.channels, source=source)
+        timing = time_steps(net, net.feed(pixels, source.rows, source.secret), settings, steps=steps)
     except (ConfigError, TrainingError) as error:  # too few patients, or a setting that this machine cannot do
         return Cost(method, str(error), disk)
     hours = timing.seconds * timing.steps / 3600

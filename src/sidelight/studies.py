@@ -6,7 +6,7 @@ after everything that it depends on; a study that is started again computes only
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class EncoderRow(Settings):
     method: str | None = Field(None, description="pre-train with this method")
     weights: str | None = Field(None, description="weights the user gives: a file or an hf-hub: name; empty: not given")
     description: str = ""
+    start: str | None = Field(None, description="the row whose run this one is a later stage of")
     protocols: list[str] = Field([], description="instead of the study's")
     settings: dict[str, Any] = Field({}, description="settings of the method, over the study's")
     evaluate: dict[str, Any] = Field({}, description="settings of the evaluation, over the study's")
@@ -254,8 +255,20 @@ class _Work:
             return scoring.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed), name
         run = self.folder / "runs" / name
         if not (run / "done.json").is_file():
-            api.pretrain(cell.row.method, self.cohort, run, **settings, cache=self.cache)
+            start = None if cell.row.start is None else self.encoder(self.earlier(cell))[0]
+            api.pretrain(cell.row.method, self.cohort, run, start=start, **settings, cache=self.cache)
         return run, name
+
+    def earlier(self, cell: Cell) -> Cell:
+        """The cell whose run that of ``cell`` starts from; :raises ConfigError: where no row has its name."""
+        name = cell.row.start or ""
+        row = self.plan.encoders.get(name)
+        if row is None or row.method is None:
+            raise ConfigError(
+                f"The row {cell.encoder!r} starts from {name!r}, which is no row with a method",
+                do=nearest(name, [key for key, one in self.plan.encoders.items() if one.method]),
+            )
+        return replace(cell, encoder=name, row=row)
 
     def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
         """Settings of a cell's encoder, and a hash of all that its weights depend on."""
@@ -264,7 +277,8 @@ class _Work:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": cell.part.where}
         used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
-        return settings, digest([cell.row.method, used, self.cohort.hash])
+        identity = [cell.row.method, used, self.cohort.hash]
+        return settings, digest(identity if cell.row.start is None else [*identity, self.recipe(self.earlier(cell))[1]])
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""

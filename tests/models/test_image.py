@@ -8,7 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sidelight.errors import EncoderError
-from sidelight.models.image import Encoder, create_encoder, load_encoder, save_tower, weights_hash
+from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
+from sidelight.models.towers import save_tower
 
 SMALL = {"channels": 1, "image_size": 32}
 

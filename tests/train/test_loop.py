@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -190,10 +188,8 @@ def test_a_full_disk_stops_with_the_last_checkpoint_whole_and_the_run_goes_on_af
 
 def test_towers_are_written_by_role(tmp_path, monkeypatch):
     saved = []
-    fake = types.ModuleType("sidelight.models.image")
-    fake.save_tower = lambda tower, folder, role: saved.append((tower, folder, role))
-    monkeypatch.setitem(sys.modules, "sidelight.models.image", fake)
+    monkeypatch.setattr("sidelight.train.loop.save_tower", lambda tower, folder, role: saved.append((folder, role)))
     method = ToyMethod()
-    method.towers = lambda: {"image": method.encoder}
+    method.towers = lambda: {"image": method.encoder, "lesion_metadata": method.encoder}
     run = train(tmp_path, method, steps=1)
-    assert saved == [(method.encoder, run.folder / "towers", "image")]
+    assert saved == [(run.folder / "towers", "image"), (run.folder / "towers", "lesion_metadata")]

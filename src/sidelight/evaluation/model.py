@@ -23,7 +23,8 @@ from sidelight.evaluation.protocols import Head, NetworkHead, Units, VectorHead,
 from sidelight.evaluation.results import write_json
 from sidelight.evaluation.supervised import Classifier
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
-from sidelight.models.image import Encoder, load_encoder, save_tower
+from sidelight.models.image import Encoder, load_encoder
+from sidelight.models.towers import save_tower
 from sidelight.train.card import USE
 from sidelight.train.files import replacing
 

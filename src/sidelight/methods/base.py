@@ -1,6 +1,7 @@
 """What every method is: modules, a loss, and a few places where the loop asks it something."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sidelight.config import PretrainSettings
+from sidelight.data.cache import Pixels
+from sidelight.data.cohort import Cohort
 from sidelight.models.image import Encoder, create_encoder
+from sidelight.models.towers import Tower
 
 Integers = NDArray[np.int64]
 Gather = Callable[[Tensor], Tensor]
@@ -19,6 +23,37 @@ Gather = Callable[[Tensor], Tensor]
 def identity(tensor: Tensor) -> Tensor:
     """The gather of a single process."""
     return tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A finished run that a later stage starts from (``--from RUN``).
+
+    :ivar folder: of the run, whose towers can be read by role.
+    :ivar settings: the resolved ones of its method.
+    :ivar tensors: state dict of its method, as it was kept.
+    """
+
+    folder: Path
+    method: str
+    settings: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a method may learn from.
+
+    :ivar rows: int64 [N], the rows of ``pixels.index`` that may be used; column ``position`` leads to ``cohort.items``.
+    :ivar secret: the cohort's key, under which items are named in logs.
+    :ivar start: the run that this one starts from, if any.
+    """
+
+    cohort: Cohort
+    pixels: Pixels
+    rows: Integers
+    secret: bytes = b""
+    start: Start | None = None
 
 
 class MethodBase(nn.Module):
@@ -33,29 +68,41 @@ class MethodBase(nn.Module):
     """Settings that a profile changes; what the user sets wins over them."""
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ()
     """Settings whose values in profile ``paper`` are ours, because the paper gives none; listed so in the run."""
+    STARTS_FROM: ClassVar[tuple[str, ...]] = ()
+    """Methods whose runs this one can start from."""
+    INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
+    """Settings that are the starting run's unless the user sets them."""
 
     encoder: Encoder
 
-    def __init__(self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None) -> None:
-        """Fresh modules, a function of ``settings.seed``; torch's global generator is left alone.
+    def __init__(
+        self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None, source: Source | None = None
+    ) -> None:
+        """Fresh modules, a function of ``settings.seed`` and ``source``; torch's global generator is left alone.
 
         :param settings: an instance of ``Settings``.
         :param channels: 1 or 3, of the data's images; ``settings.channels``, where there is one, wins.
-        :param encoder: used as it is, in place of the one that the settings describe.
+        :param encoder: used as it is, in place of the one that :meth:`make_encoder` gives.
+        :param source: the data and the run to start from; methods on images alone do without.
         """
         super().__init__()
-        self.settings = settings
+        self.settings, self.source = settings, source
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.encoder = encoder or create_encoder(
-                settings.encoder,
-                channels=getattr(settings, "channels", None) or channels,
-                image_size=settings.image_size,
-                mean=getattr(settings, "mean", None),
-                std=getattr(settings, "std", None),
-                initial=settings.initial,
-            )
+            self.encoder = encoder or self.make_encoder(channels)
             self.build_heads()
+
+    def make_encoder(self, channels: int) -> Encoder:
+        """The image tower that the settings describe; a stage that starts from a run reads that run's."""
+        s = self.settings
+        return create_encoder(
+            s.encoder,
+            channels=getattr(s, "channels", None) or channels,
+            image_size=s.image_size,
+            mean=getattr(s, "mean", None),
+            std=getattr(s, "std", None),
+            initial=s.initial,
+        )
 
     @classmethod
     def needs(cls, cohort: Any) -> str:
@@ -68,8 +115,10 @@ class MethodBase(nn.Module):
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
-    def feed(self, pixels: Any, rows: Integers | None = None, secret: bytes = b"") -> Any:
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Any:
         """What the loop needs of the data (:class:`sidelight.train.loader.Feed`).
+
+        A method that reads more than pixels finds the rest in ``self.source``.
 
         :param rows: of the pixel index that may be used; None is all.
         :param secret: the cohort's key, under which items are named in logs.
@@ -100,7 +149,7 @@ class MethodBase(nn.Module):
         """Parameters of the main optimiser."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def towers(self) -> dict[str, Encoder]:
+    def towers(self) -> Mapping[str, Tower]:
         """The trained networks to be saved, by role."""
         return {"image": self.encoder}
 

@@ -8,7 +8,6 @@ Example::
     load_encoder("run").embed(images)  # uint8 [N,H,W] -> float32 [N,512]
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +18,13 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from sidelight.errors import EncoderError, nearest
+from sidelight.models.towers import VERSION, read_tower, tower_file, tower_header
 from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors, read_weights
 
-VERSION = 1
 HUB = "hf-hub:"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -107,7 +104,7 @@ class Encoder(nn.Module):
         return maps
 
     def describe(self) -> dict[str, Any]:
-        """What :func:`load_encoder` needs beside the weights, as JSON."""
+        """What rebuilding needs beside the weights, as JSON."""
         return {
             "version": VERSION,
             "name": self.name,
@@ -161,20 +158,6 @@ def create_encoder(
     )
 
 
-def save_tower(encoder: Encoder, folder: str | Path, role: str = "image") -> Path:
-    """Write ``folder/<role>.safetensors``: tensors and description in one file, whole or not at all."""
-    path = Path(folder) / f"{role}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    partial_file = path.with_suffix(".tmp")
-    with partial_file.open("wb") as file:
-        file.write(save(tensors, {"sidelight": json.dumps({**encoder.describe(), "role": role}, sort_keys=True)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial_file.replace(path)
-    return path
-
-
 def load_encoder(
     path_or_name: str | Path,
     role: str = "image",
@@ -197,10 +180,8 @@ def load_encoder(
     path, name = Path(path_or_name), str(path_or_name)
     if name.startswith(HUB):
         return create_encoder(name, channels=channels, image_size=image_size).eval()
-    if path.is_dir():
-        return _read_tower(_tower_file(path, role)).eval()
-    if path.is_file():
-        return _read_tower(path).eval()
+    if path.exists():
+        return _read_tower(path, role).eval()
     if path.suffix in (".safetensors", ".pt", ".pth") or "/" in name or os.sep in name:
         raise EncoderError(f"There is no run or tower at {name}", do="Check the path")
     _known(name)
@@ -246,8 +227,8 @@ def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         donor: Any = timm.create_model(source, pretrained=True, num_classes=0)
         return donor.state_dict(), {key: donor.pretrained_cfg[key] for key in ("mean", "std")}
     path = Path(source)
-    path = _tower_file(path, "image") if path.is_dir() else path
-    header = _header(path) if path.suffix == ".safetensors" and path.is_file() else None
+    path = tower_file(path, "image") if path.is_dir() else path
+    header = tower_header(path) if path.suffix == ".safetensors" and path.is_file() else None
     return read_weights(path), {key: header[key] for key in ("mean", "std")} if header else {}
 
 
@@ -261,40 +242,8 @@ def _adaptations(network: Any, channels: int) -> dict[str, Any]:
     return adapt
 
 
-def _tower_file(folder: Path, role: str) -> Path:
-    candidates = [folder / "towers" / f"{role}.safetensors", folder / f"{role}.safetensors"]
-    for path in candidates:
-        if path.is_file():
-            return path
-    there = sorted(path.stem for path in candidates[0].parent.glob("*.safetensors"))
-    has = f"it has {', '.join(there)}" if there else "no encoder has been saved in it yet"
-    raise EncoderError(f"{folder} has no tower {role!r}: {has}", do="Name a finished run, or another role")
-
-
-def _header(path: Path) -> dict[str, Any] | None:
-    """The description inside a tower's file, or None in a safetensors file that sidelight did not write."""
-    try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("sidelight")
-    except (SafetensorError, OSError) as error:
-        raise EncoderError(
-            f"{path} is not a readable safetensors file: {error}", do="Write it again from its run"
-        ) from None
-    return json.loads(text) if text else None
-
-
-def _read_tower(path: Path) -> Encoder:
-    header = _header(path) if path.suffix == ".safetensors" else None
-    if header is None or "dim" not in header:
-        raise EncoderError(
-            f"{path} does not say which architecture its weights belong to",
-            expected="a tower that sidelight saved",
-            do="Use plain weights with --set encoder=NAME --set initial=FILE, or create_encoder(NAME, initial=FILE)",
-        )
-    if header["version"] > VERSION:
-        raise EncoderError(
-            f"{path} was written by a newer sidelight (format {header['version']})", do="Update sidelight"
-        )
+def _read_tower(path: Path, role: str) -> Encoder:
+    header, tensors = read_tower(path, role)
     encoder = create_encoder(
         header["name"],
         channels=header["channels"],
@@ -302,7 +251,7 @@ def _read_tower(path: Path) -> Encoder:
         mean=header["mean"],
         std=header["std"],
     )
-    encoder.load_state_dict(read_weights(path))
+    encoder.load_state_dict(tensors)
     return encoder
 
 

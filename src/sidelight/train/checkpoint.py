@@ -67,6 +67,11 @@ def capture(method: "MethodBase", optimizer: Optimizer | None = None) -> dict[st
     }
 
 
+def model_tensors(path: Path) -> dict[str, Tensor]:
+    """The model's own tensors of a checkpoint, under the names of its state dict."""
+    return _part(load(path)[0], "model.")
+
+
 def restore(tensors: Mapping[str, Tensor], method: "MethodBase", optimizer: Optimizer | None = None) -> None:
     """Put what :func:`capture` took back into place; without ``optimizer`` only the model's own tensors.
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from sidelight.config import PretrainSettings
+from sidelight.models.towers import save_tower
 from sidelight.models.weights import hash_tensors
 from sidelight.train import guards, log, validation
 from sidelight.train.device import autocast, reproducible, seed_torch
@@ -208,8 +209,6 @@ def _finish(trainer: Trainer, state: State) -> None:
         trainer.load_best()
     towers = method.towers()
     if towers:
-        from sidelight.models.image import save_tower  # here, because it takes seconds to import
-
         with explained(folder / "towers"):
             for role, tower in towers.items():
                 save_tower(tower, folder / "towers", role=role)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
+from torch import Tensor
 
 from sidelight.config import differences
 from sidelight.errors import RunError
-from sidelight.train import log
+from sidelight.train import checkpoint, log
 from sidelight.train.files import write_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Run:
         self._require("done.json")
         values: dict[str, Any] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
         return values
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State dict of the method as it was kept; :raises RunError: while the run is unfinished."""
+        return checkpoint.model_tensors(self.checkpoint("best" if self.summary["keep"] == "best" else "last"))
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
