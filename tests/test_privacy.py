@@ -63,6 +63,7 @@ def written(ward, tmp_path_factory):
         ["embed", run, *data, "--out", str(out / "vectors.parquet")],
         ["export", run, "--format", "timm", "--out", str(out / "e.safetensors")],
         ["export", run, "--format", "hf", "--out", str(out / "hf")],
+        ["explain", run, *data, "--out", str(out / "explained"), "--items", "3"],
         ["cache", str(ward)],
     ]  # fmt: skip
     return out, spoken(commands)
@@ -105,12 +106,12 @@ def test_no_file_that_a_command_writes_names_anybody(written):
         *("check.json", "check.html", "run/card.md", "run/config.json", "run/metrics.jsonl", "run/quarantine.csv"),
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
-        *("scores.csv", "vectors.parquet", "e.safetensors", "hf/README.md"),
+        *("scores.csv", "vectors.parquet", "e.safetensors", "hf/README.md", "explained/index.html"),
     ):
         assert (out / name).stat().st_size, name
     assert not leaks(out, PHOTO_STRINGS)
-    for page in out.rglob("*.html"):
-        assert "data:image" not in page.read_text(), page
+    for page in out.rglob("*.html"):  # to explain is to show images
+        assert ("data:image" in page.read_text()) == (page.parent.name == "explained"), page
 
 
 def test_a_log_names_nobody_but_the_folder_that_was_typed(written):

@@ -64,9 +64,9 @@ def test_a_stage_takes_over_weights_and_architecture(first, cohort, tmp_path):
 
 
 def test_what_cannot_start_is_said(first, cohort, tmp_path):
-    with pytest.raises(ConfigError, match="this method has no earlier stage"):
+    with pytest.raises(ConfigError, match=r"this method has no earlier stage"):
         sidelight.pretrain("simclr", cohort, tmp_path / "run", start=first, quiet=True, **TINY)
-    with pytest.raises(DataError, match="picky cannot learn from .*: a role called moon"):
+    with pytest.raises(DataError, match=r"picky cannot learn from .*: a role called moon"):
         sidelight.pretrain("picky", cohort, tmp_path / "run", quiet=True, **TINY)
 
 
@@ -91,5 +91,5 @@ def test_a_row_of_a_study_starts_from_another(tmp_path):
     assert set(results.results["encoder"]) == {"first", "second"}
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
     file.write_text(STUDY.replace('start = "first"', 'start = "frist"'))
-    with pytest.raises(ConfigError, match="no row with a method.*first"):
+    with pytest.raises(ConfigError, match=r"no row with a method.*first"):
         studies.study(file, out=tmp_path / "out", cache=str(tmp_path / "cache"), quiet=True)

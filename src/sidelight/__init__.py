@@ -16,6 +16,7 @@ _PUBLIC = {
     "check": "sidelight.checking",
     "embed": "sidelight.delivery",
     "evaluate": "sidelight.api",
+    "explain": "sidelight.explanation",
     "export": "sidelight.delivery",
     "init": "sidelight.start",
     "load_encoder": "sidelight.models.image",

@@ -262,6 +262,26 @@ def export(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="a finished run")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="folder for the page and its tables (contains images)")],
+    task: Annotated[
+        str | None, typer.Option("--task", help="whose labels give the truth; default is the first")
+    ] = None,
+    items: Annotated[int, typer.Option("--items", min=1, help="how many items are shown")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="which items")] = 0,
+    preset: Preset = None,
+    cache: Cache = None,
+) -> None:
+    """What the encoder looks at, in pictures: what its method can show, and the nearest items of other patients."""
+    from sidelight.explanation import explain as run_explain
+
+    page = run_explain(run, data, out, preset=preset, task=task, items=items, seed=seed, cache=cache)
+    typer.echo(f"The page lies in {page} (contains patient data unless the data are public)")
+
+
+@app.command()
 def cache(
     data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
     preset: Preset = None,

@@ -1,0 +1,19 @@
+"""What a run learnt, in pictures, and a score for them where the truth is known; one file per method."""
+
+from importlib import import_module
+from typing import Any
+
+from sidelight.explaining.content import Explainer
+
+EXPLAINERS: dict[str, str] = {}
+"""Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
+
+
+def load_explainer(method: str) -> Explainer | None:
+    """The function that explains runs of ``method`` beyond their nearest neighbours, if there is one."""
+    if method not in EXPLAINERS:
+        return None
+    module, _, name = EXPLAINERS[method].partition(":")
+    found: Any = getattr(import_module(module), name)
+    explainer: Explainer = found
+    return explainer
