@@ -23,6 +23,9 @@ LEFT_TO_AUTHORS = (
 )
 
 
+LEAKS = "**The given split leaks**: what was learnt from stands on its test side too, and the numbers are too good."
+
+
 def model_card(model: Model, results: Results) -> str:
     """The card as Markdown; it names no item and no patient."""
     facts = model.facts
@@ -82,7 +85,14 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
         "Fewer labels and paired differences stand in `report.html`.",
         _table(numbers[numbers["metric"] == "auroc"]),
         "## Limits",
-        bullets([*study["not_shown"], *study["warnings"], *study["notes"]]),
+        bullets(
+            [
+                *([LEAKS] if table["leaks"].astype(bool).any() else []),
+                *study["not_shown"],
+                *study["warnings"],
+                *study["notes"],
+            ]
+        ),
         "## Licence of the weights",
         LICENCE,
     ]
@@ -99,13 +109,25 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
         "finetune_last": "fine-tuning of the encoder's last block with a linear head",
     }[facts.protocol]
     seeds = int(results["seeds"].max()) if len(results) else 0
+    unit, tested = facts.unit, facts.tested_on
+    learnt = f"{on['units']} labelled {unit} units of {on['groups']} groups (patients or recording groups)"
+    if tested:
+        chosen = "inside the training and validation sides of the split"
+        split = (
+            f"{learnt} on the training ({tested['train']}) and validation ({tested['valid']}) sides of a given split were learnt "
+            f"from, and the {tested['units']} of {tested['groups']} groups on its test side were scored, over {seeds} seeds."
+        )
+    else:
+        chosen = "inside the training folds"
+        split = (
+            f"{learnt} were split into folds by group, near-duplicate images sharing a group; scores are out of fold, "
+            f"over {seeds} seeds."
+        )
     return (
         f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
         f"{facts.unit} were averaged. Classes ({', '.join(facts.classes)}) were predicted by {head}. "
-        f"{on['units']} labelled {facts.unit} units of {on['groups']} groups (patients or recording groups) were split into "
-        f"folds by group, near-duplicate images sharing a group; scores are out of fold, over {seeds} seeds. Intervals (95 %) "
-        "resample groups. Hyperparameters, probability calibration and the decision threshold were chosen inside the training "
-        "folds."
+        f"{split} Intervals (95 %) resample groups. Hyperparameters, probability calibration and the decision threshold were "
+        f"chosen {chosen}."
     )
 
 
@@ -146,9 +168,12 @@ def _about(model: Model) -> list[str]:
 def _data(facts: Facts) -> list[str]:
     on = facts.trained_on
     counts = ", ".join(f"{count} {name}" for name, count in on["classes"].items())
+    tested, made = facts.tested_on, "folds over groups, never rows"
+    if tested:
+        made = f"given: {tested['units']} units of {tested['groups']} groups are its test side and were not learnt from"
     return [
         f"{on['name']}: {on['units']} labelled units of {on['groups']} groups ({counts})",
-        f"Data `{facts.hashes['data_hash']}`, split `{facts.hashes['split_hash']}` (folds over groups, never rows)",
+        f"Data `{facts.hashes['data_hash']}`, split `{facts.hashes['split_hash']}` ({made})",
         f"{'Clips' if facts.clips else 'Stills'} of {facts.channels} channel{'s' * (facts.channels > 1)}"
         + (f"; views {', '.join(facts.views)}" if facts.views else ""),
     ]
@@ -192,6 +217,8 @@ def _limits(facts: Facts, results: Results) -> list[str]:
         said.append("Fewer than 20 groups were judged: the intervals are rough.")
     if len(rows) and rows["transductive"].astype(bool).any():
         said.append("Pre-training saw the unlabelled test items (transductive).")
+    if len(rows) and rows["leaks"].astype(bool).any():
+        said.append(LEAKS)
     if len(rows) and rows["task"].nunique() < 2:
         said.append("No external test was made.")
     return said

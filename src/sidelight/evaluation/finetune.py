@@ -40,13 +40,18 @@ def finetune(
     seed: int = 0,
     device: torch.device | None = None,
     bf16: bool = False,
+    given: np.ndarray | None = None,
 ) -> Finetuned:
     """Train on the labelled units and choose the step on some of them.
 
     :param items: cache rows of each labelled unit, ``y`` int [U] and ``groups`` [U] theirs.
+    :param given: bool [U], the units that choose the step; none holds some back.
     """
     device = device or torch.device("cpu")
-    train, valid = _validation(y, groups, classes, seed)
+    if given is None:
+        train, valid = _validation(y, groups, classes, seed)
+    else:
+        train, valid = np.flatnonzero(~given), np.flatnonzero(given)
     seen = Frames.of(pixels, [items[u] for u in train], frames)
     watched = Frames.of(pixels, [items[u] for u in valid], frames) if len(valid) else None
     best_loss, best, model = np.inf, None, None

@@ -42,6 +42,8 @@ class Facts:
     :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
     :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips.
     :ivar trained_on: name, hash, units, groups and counts per class of the data.
+    :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
+        where the units of ``trained_on`` were tested in folds.
     :ivar results: rows of the evaluation that made it, at all labels.
     """
 
@@ -57,6 +59,7 @@ class Facts:
     clips: bool
     views: tuple[str, ...]
     trained_on: Mapping[str, Any]
+    tested_on: Mapping[str, Any]
     hashes: Mapping[str, str]
     results: list[dict[str, Any]] = field(default_factory=list)
     use: str = USE
@@ -120,11 +123,12 @@ def make_model(
     an external test.
 
     :param units: the labelled units as the saved encoder embeds them; ``groups`` [N] their patients.
-    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores` at all labels.
+    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores`: those of units that their head had not seen, in
+        folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
     """
     assert units.vectors is not None
-    unseen = scores[scores["all_labels"] & (scores["step"] == "selected")]
+    unseen = scores[scores["all_labels"]]
     columns = [f"p{c}" for c in range(len(facts["classes"]))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()

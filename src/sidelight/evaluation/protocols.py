@@ -96,11 +96,14 @@ def fit(
     *,
     seed: int,
     draw: int,
+    valid: np.ndarray | None = None,
 ) -> dict[str, Head]:
     """Heads learnt from labelled units, by step: "selected", and "last" where one is trained by steps.
 
     :param y: int [N] in ``range(classes)``; ``groups`` [N] patients.
     :param seed: of what is drawn inside the labelled units; ``draw`` of what is trained.
+    :param valid: bool [N], the units that are there to choose by: fine-tuning chooses its step on them and trains on the
+        others; the probes, which choose by cross-validation, learn them like the others.
     """
     if protocol in FROZEN:
         assert units.vectors is not None
@@ -113,6 +116,6 @@ def fit(
     bf16 = settings.precision == "bf16"
     done = finetune(
         encoder, units.pixels, units.items, y, groups, classes, budget,
-        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16,
+        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16, given=valid,
     )  # fmt: skip
     return {step: NetworkHead(getattr(done, step), settings.frames, bf16) for step in ("selected", "last")}

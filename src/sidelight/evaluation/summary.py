@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.scores import INSIDE
 from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (
     Metric,
@@ -73,7 +74,7 @@ def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple
 def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples: int = 1000) -> pd.DataFrame:
     """One row per (encoder, task, protocol, labels, metric); ``classes`` names the classes of each task."""
     rows = []
-    for step in scores["step"].unique():
+    for step in ("selected", "last"):
         for key, block in blocks(scores, step):
             named = dict(zip(KEYS, key, strict=True))
             named["selected_on"] = "validation" if step == "selected" else "none"
@@ -138,23 +139,26 @@ def _per_class(block: Block, names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
-    """Out-of-fold scores at all labels, calibrated by a map fitted on the *other* folds' scores, with its threshold.
+    """Scores at all labels, calibrated by a map fitted on scores of *other* units, out of fold, with its threshold.
 
     So the calibrated numbers are of units that neither the head nor the map had seen, as the saved model's next units are.
-    Scores of an external test (fold -1) get the map and the threshold of the cohort that trained: nothing is refitted.
+    Without a given split the map of a fold comes from the other folds. Scores of a given test side or of an external test
+    (fold -1) get the map and the threshold of the units that trained, out of fold: nothing is refitted.
     :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
-        class: above the other folds' threshold where there are two classes, else the most probable).
+        class: above the threshold where there are two classes, else the most probable).
     """
-    rows = scores[scores["all_labels"] & (scores["step"] == "selected") & (scores["protocol"] != TEST_SELECTED)]
+    every = scores[scores["all_labels"] & (scores["protocol"] != TEST_SELECTED)]
+    rows = every[every["step"] == "selected"]
+    home = every[every["step"].isin(["selected", INSIDE]) & (every["fold"] >= 0)]
     columns = [name for name in rows.columns if name.startswith("p") and name[1:].isdigit()]
     parts = []
     for (encoder, task, protocol, _, seed), part in rows.groupby([*KEYS, "seed"]):
         used = [name for name in columns if part[name].notna().any()]
-        same = rows[(rows["encoder"] == encoder) & (rows["protocol"] == protocol) & (rows["seed"] == seed)]
-        at_home = same[(same["fold"] >= 0) & same["task"].map(lambda one, of=str(task): of.startswith(f"{one} on "))]
+        same = home[(home["encoder"] == encoder) & (home["protocol"] == protocol) & (home["seed"] == seed)]
+        learnt = same[same["task"].map(lambda one, of=str(task): of == one or of.startswith(f"{one} on "))]
         for fold in part["fold"].unique():
             own = part["fold"] == fold
-            parts.append(_calibrated(part[own].copy(), at_home if fold < 0 else part[~own], used))
+            parts.append(_calibrated(part[own].copy(), learnt if fold < 0 else part[~own], used))
     return pd.concat(parts, ignore_index=True) if parts else rows.assign(called=0)
 
 

@@ -99,6 +99,7 @@ def results(rows: pd.DataFrame, caption: str = "") -> Table:
     for row in rows.to_dict("records"):
         remarks = ["few groups"] if row["few_groups"] else []
         remarks += ["transductive"] if row["transductive"] else []
+        remarks += ["split leaks"] if row.get("leaks") else []
         remarks += ["test-selected"] if row["selected_on"] == "test" else []
         cells = (
             row["encoder"],

@@ -26,6 +26,7 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
         marks = [
             row.get("interval_note") or "",
             "selected on test" if row["selected_on"] == "test" else "",
+            "split leaks" if row.get("leaks") else "",
             "last step" if row["protocol"].endswith("last step") else "",
         ]
         table.add_row(
