@@ -92,8 +92,8 @@ def test_labels_of_the_test_side_choose_nothing(found, tmp_path):
     pd.testing.assert_frame_equal(before, after)
     assert (found[0].scores["label"] != results.scores["label"]).sum() == 40
     one, other = read_model(found[1]), read_model(out)
-    assert one.facts.calibration == other.facts.calibration and one.facts.threshold == other.facts.threshold
-    np.testing.assert_array_equal(one.head.head.weight, other.head.head.weight)
+    assert one.facts.targets == other.facts.targets
+    np.testing.assert_array_equal(one.head.targets[0].weight, other.head.targets[0].weight)
 
 
 def test_threshold_and_calibration_come_from_the_units_that_learn(found):
@@ -102,9 +102,9 @@ def test_threshold_and_calibration_come_from_the_units_that_learn(found):
     assert inside["unit"].nunique() == 60 and not set(inside["unit"]) & set(
         results.scores.loc[results.scores["step"] == "selected", "unit"]
     )
-    model = read_model(out)
+    target = read_model(out).facts.targets[""]
     tested = results.scores.query("step == 'selected' and all_labels").sort_values("unit")
-    called = model.facts.calibration(tested[["p0", "p1"]].to_numpy())[:, 1] >= model.facts.threshold
+    called = target.calibration(tested[["p0", "p1"]].to_numpy())[:, 1] >= target.threshold
     ill = tested["label"].to_numpy() == 1
     point = results.results.set_index("metric").query("all_labels")["value"]
     assert point["sensitivity at threshold"] == pytest.approx(called[ill].mean())

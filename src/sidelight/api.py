@@ -13,6 +13,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
 from sidelight.data.identity import item_hash, key
 from sidelight.errors import ConfigError, DataError, RunError, nearest
+from sidelight.evaluation.blocks import blocks
 from sidelight.evaluation.card import model_card
 from sidelight.evaluation.model import read_model
 from sidelight.evaluation.results import Results
@@ -21,6 +22,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.labelling import label_units, split_name
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase, Source, Start
+from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
@@ -186,7 +188,7 @@ def evaluate(
         columns = pd.concat([columns, subgroup_columns(other, task, resolved)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     results = tabulate(
-        table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),
+        table, dict.fromkeys(table["task"].unique(), scored.facts["targets"]), resolved, tuple(scored.notes),
         transductive=_saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
         + (f" --split {split_name(resolved.split)}" if resolved.split is not None else "")
@@ -247,15 +249,13 @@ def describe_methods() -> str:
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:
     """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
-    from sidelight.metrics.classification import auroc
-
     settings = build(EvaluateSettings, {"seeds": 1, "frames": 4})
     labelled, _ = label_units(cohort, pixels, task, settings)
 
     def read(encoder: Encoder, epoch: int) -> dict[str, float]:
         table, _ = collect_scores(encoder, pixels, labelled, "knn", settings, 0)
-        scores = table[[f"p{c}" for c in range(len(labelled.classes))]].to_numpy()
-        truth = table["label"].to_numpy()
-        return {"knn": float((scores.argmax(1) == truth).mean()), "knn_auroc": float(auroc(truth, scores))}
+        ((_, block),) = blocks(table.assign(encoder="", task=task, protocol="knn"))
+        metrics = {"knn": accuracy, "knn_auroc": auroc}
+        return {name: float(block.of(one)(block.labels, block.scores[0], None)) for name, one in metrics.items()}
 
     return read

@@ -1,6 +1,6 @@
 """The units of a task, ready to score: readable ones, near-duplicates in one group, in folds or on the sides of a given split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.leaks import leak_findings, same_pictures, sides
 from sidelight.data.split import SIDES
-from sidelight.data.task import units
+from sidelight.data.task import LEFT_OUT, units
 from sidelight.errors import ConfigError, SplitError, nearest
 from sidelight.evaluation.scores import Labelled, make_folds, make_given
 from sidelight.evaluation.settings import EvaluateSettings
@@ -26,13 +26,20 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
     """
     same = duplicate_items(pixels) if settings.merge_duplicates or settings.split is not None else []
     table, notes = unit_table(cohort, pixels, task, settings, same)
-    classes = cohort.tasks[task].classes
+    targets = cohort.tasks[task].targets
+    several = cohort.tasks[task].kind == "multilabel"
     if settings.split is None:
-        return make_folds(table, classes, settings), notes
+        if several:
+            table, targets, more = _scorable(table, targets)
+            notes += more
+        return make_folds(table, targets, settings, require_classes=not several), notes
     placed = sides(cohort, settings.split)
     leaks, remarks = _audit(cohort, pixels, placed, settings, same)
     table, left_out = _place(table, pixels, placed)
-    labelled = make_given(table, classes, settings, leaks)
+    if several:
+        table, targets, more = _scorable(table, targets)
+        notes += more
+    labelled = make_given(table, targets, settings, leaks)
     counts = labelled.table["side"].value_counts()
     said = [f"{counts.get('train', 0)} units train", *([f"{counts['valid']} are valid"] if "valid" in counts else [])]
     assert labelled.test is not None
@@ -49,13 +56,7 @@ def unit_table(
     """
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    chosen = cohort.tasks[task]
-    if chosen.kind == "multilabel":
-        raise ConfigError(
-            f"The task {task!r} has {len(chosen.label)} label columns, which cannot be scored together yet",
-            do="Write one [task.NAME] for each of " + ", ".join(chosen.label),
-        )
-    table = units(cohort, chosen)
+    table = units(cohort, cohort.tasks[task])
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
     readable = table["rows"].map(bool)
@@ -67,6 +68,38 @@ def unit_table(
         if table["group"].nunique() < before:
             notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
     return table, notes
+
+
+def keep_labels(table: pd.DataFrame, places: Sequence[int | None]) -> pd.DataFrame:
+    """A table of units with other labels: those at ``places`` of each unit's tuple, -1 for None; units that know none go."""
+    labels = [tuple(LEFT_OUT if place is None else own[place] for place in places) for own in table["label"]]
+    kept = table.assign(label=pd.Series(labels, table.index))
+    return kept[[any(code != LEFT_OUT for code in own) for own in labels]]
+
+
+def _scorable(
+    table: pd.DataFrame, targets: Mapping[str, tuple[str, ...]]
+) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]], list[str]]:
+    """A multi-label task without the labels that can neither be learnt nor judged, and sentences that name them.
+
+    Learning takes two groups with and two without the label; where ``side`` has a test side, that needs one of each.
+    """
+    tested = table["side"] == "test" if "side" in table else pd.Series(False, table.index)
+    asked = [(table[~tested], 2, "units that learn"), (table[tested], 1, "test side")]
+    kept, notes = [], []
+    for place, (name, signs) in enumerate(targets.items()):
+        faults = []
+        for part, least, where in asked if tested.any() else asked[:1]:
+            code = part["label"].str[place]
+            groups = [part.loc[code == sign, "group"].nunique() for sign in range(len(signs))]
+            if min(groups) < least:
+                faults.append(f"{groups[1]} groups with and {groups[0]} without it among the {where}")
+        kept += [] if faults else [place]
+        notes += [f"The label {name} is left out: {' and '.join(faults)}"] if faults else []
+    if not kept:
+        raise SplitError("; ".join(notes), expected="two groups with and two without at least one label")
+    names = list(targets)
+    return keep_labels(table, kept), {names[place]: targets[names[place]] for place in kept}, notes
 
 
 def _merged(table: pd.DataFrame, same: Rows) -> list[str]:

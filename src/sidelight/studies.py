@@ -286,7 +286,7 @@ class _Work:
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""
-        names = {name: list(self.cohort.tasks[part.task].classes) for name, part in self.plan.parts.items()}
+        names = {name: self.cohort.tasks[part.task].targets for name, part in self.plan.parts.items()}
         resamples = build(EvaluateSettings, self.plan.evaluate).resamples
         Console(stderr=True, quiet=self.quiet).print("intervals ...")
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[

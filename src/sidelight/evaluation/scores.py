@@ -4,6 +4,7 @@ The folds belong to the task and are the same for every encoder; the labelled su
 every encoder too, so that differences between encoders are paired unit by unit.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,16 +27,17 @@ INSIDE = "inside"
 class Labelled:
     """The units of one task, ready to score.
 
-    :ivar table: one row per unit that heads learn from, sorted by ``unit``: unit, group, label (int), rows (list of cache
-        rows); with a given split also side ("train" or "valid"), else they are tested too, in their folds.
-    :ivar classes: class names in the order of the labels.
+    :ivar table: one row per unit that heads learn from, sorted by ``unit``: unit, group, label (int, or a tuple with one per
+        target, -1 where unknown), rows (list of cache rows); with a given split also side ("train" or "valid"), else they are
+        tested too, in their folds.
+    :ivar targets: what is predicted, each with its class names in the order of the labels; one without a name, or several.
     :ivar folds: for each fold, the units that are tested in it.
     :ivar test: the test side of a given split, as ``table``; None without one.
     :ivar leaks: what stands on two sides of the given split, in sentences; accepted with ``allow_leak``.
     """
 
     table: pd.DataFrame
-    classes: tuple[str, ...]
+    targets: Mapping[str, tuple[str, ...]]
     folds: tuple[tuple[str, ...], ...]
     test: pd.DataFrame | None = None
     leaks: tuple[str, ...] = ()
@@ -49,34 +51,52 @@ class Labelled:
         return digest({side: sorted(placed.loc[placed["side"] == side, "unit"]) for side in SIDES})
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many classes each target has."""
+        return tuple(len(classes) for classes in self.targets.values())
+
+    @property
     def tested(self) -> pd.DataFrame:
         """The units that are scored."""
         return self.table if self.test is None else self.test
 
 
+def codes(table: pd.DataFrame) -> np.ndarray:
+    """The labels of a table of units: int64 [N, targets], -1 where unknown."""
+    return np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
+
+
 def make_folds(
-    table: pd.DataFrame, classes: tuple[str, ...], settings: EvaluateSettings, *, require_classes: bool = True
+    table: pd.DataFrame,
+    targets: Mapping[str, tuple[str, ...]],
+    settings: EvaluateSettings,
+    *,
+    require_classes: bool = True,
 ) -> Labelled:
-    """Split the units of a task over patients; ``table`` as in :class:`Labelled`.
+    """Split the units of a task over patients; ``table`` and ``targets`` as in :class:`Labelled`.
 
     :param require_classes: every fold must hold every class.
     """
     table = table.sort_values("unit").reset_index(drop=True)
-    present = table["label"].nunique()
-    if present < len(classes):
-        missing = [name for i, name in enumerate(classes) if not (table["label"] == i).any()]
-        raise SplitError(
-            f"No unit has the class {', '.join(missing)}", do="Leave the class out of the task, or add data"
-        )
+    for label, (target, classes) in zip(codes(table).T, targets.items(), strict=True):
+        missing = [name for i, name in enumerate(classes) if not (label == i).any()]
+        if missing:
+            of = f" of {target}" if target else ""
+            raise SplitError(
+                f"No unit has the class {', '.join(missing)}{of}", do="Leave the class out of the task, or add data"
+            )
     if settings.folds == "one_group_out":
         splits = leave_one_group_out(table)
     else:
         splits = k_folds(table, settings.folds, settings.split_seed, require_classes=require_classes)
-    return Labelled(table, classes, tuple(split.test for split in splits))
+    return Labelled(table, targets, tuple(split.test for split in splits))
 
 
 def make_given(
-    placed: pd.DataFrame, classes: tuple[str, ...], settings: EvaluateSettings, leaks: tuple[str, ...] = ()
+    placed: pd.DataFrame,
+    targets: Mapping[str, tuple[str, ...]],
+    settings: EvaluateSettings,
+    leaks: tuple[str, ...] = (),
 ) -> Labelled:
     """Train and valid side learn, the test side is tested; folds inside train and valid serve calibration and threshold.
 
@@ -91,7 +111,7 @@ def make_given(
     groups = int(learn["group"].nunique())
     if settings.folds != "one_group_out":
         settings = settings.model_copy(update={"folds": min(settings.folds, groups)})
-    return replace(make_folds(learn, classes, settings, require_classes=False), test=test, leaks=leaks)
+    return replace(make_folds(learn, targets, settings, require_classes=False), test=test, leaks=leaks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +132,14 @@ def collect_scores(
     """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
 
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
-        fold (-1 on a given test side), unit, group, label, p0, p1, ...; and sentences on label counts that were left out.
+        fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
+        out. Of several targets each has the rows of the units whose label it knows.
     """
     if task.test is not None:
         return _given_scores(encoder, pixels, task, protocol, settings, seed)
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
-        return _complete(table, int((table["step"] == "last").sum()), _most(task), set())
+        return _complete(table.assign(target=""), int((table["step"] == "last").sum()), _most(task), set())
     everyone = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings))
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
@@ -156,7 +177,7 @@ def external_scores(
     """Class probabilities of other units by heads that learnt those of ``task.table``; nothing is refitted there.
 
     :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
-        ``task.classes``; ``other`` holds their pixels.
+        ``task.targets``; ``other`` holds their pixels.
     :return: as :func:`collect_scores`, with fold -1.
     """
     learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings))
@@ -183,7 +204,7 @@ def _curve(
 
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
-    y, groups = learn.table["label"].to_numpy(dtype=np.int64), learn.table["group"].to_numpy()
+    y, groups = codes(learn.table), learn.table["group"].to_numpy()
     valid = valid_side(learn.table)
     subsets: dict[int, list[str]] = {}
     left_out: dict[int, str] = {}
@@ -195,14 +216,25 @@ def _curve(
     for count, chosen in [*counts.items(), (-1, learn.table["unit"].tolist())]:
         train = np.flatnonzero(learn.table["unit"].isin(chosen).to_numpy())
         heads = fit(
-            encoder, learn.units.take(train), y[train], groups[train], len(task.classes), protocol, settings,
+            encoder, learn.units.take(train), y[train], groups[train], task.sizes, protocol, settings,
             seed=seed, draw=draw, valid=valid if count == -1 else None,
         )  # fmt: skip
         for step, head in heads.items():
-            part = test.table[["unit", "group", "label"]].copy()
-            part[[f"p{c}" for c in range(len(task.classes))]] = head(test.units)
-            frames.append(part.assign(labels=count, step=step, seed=seed))
+            frames += [
+                part.assign(labels=count, step=step, seed=seed) for part in _rows(test.table, head(test.units), task)
+            ]
     return pd.concat(frames, ignore_index=True), left_out
+
+
+def _rows(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator[pd.DataFrame]:
+    """Of each target the units whose label is known, with its columns of ``scores`` [N, classes of all targets]."""
+    labels, start = codes(table), 0
+    for place, (target, classes) in enumerate(task.targets.items()):
+        known = labels[:, place] >= 0
+        part = table.loc[known, ["unit", "group"]].assign(target=target, label=labels[known, place])
+        part[[f"p{c}" for c in range(len(classes))]] = scores[known, start : start + len(classes)]
+        start += len(classes)
+        yield part
 
 
 def valid_side(table: pd.DataFrame) -> np.ndarray | None:
@@ -219,7 +251,7 @@ def _most(task: Labelled) -> int:
 
 def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[int]) -> tuple[pd.DataFrame, list[str]]:
     """Keep label counts that every fold could give, and name the rest."""
-    scored = table[table["step"] == "selected"].groupby("labels")["unit"].count()
+    scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
     kept = [count for count, number in scored.items() if number == units]
     left_out |= {int(count) for count in scored.index if count not in kept}
     table = table[table["labels"].isin(kept)].copy()

@@ -25,6 +25,10 @@ class EvaluateSettings(Settings):
     )
     allow_leak: bool = Field(False, description="go on with a given split that leaks; every result says so")
     frames: int = Field(8, ge=1, description="frames of a clip that are embedded and averaged")
+    balance: Literal["none", "inverse_frequency"] = Field(
+        "none",
+        description="weights of the classes where a head is trained: none, or as many times as the largest is larger",
+    )
     k: int = Field(5, ge=1, description="neighbours of the kNN protocol")
     resamples: int = Field(1000, ge=100)
     metric: Literal["auroc", "accuracy", "balanced_accuracy", "f1"] = "auroc"
