@@ -142,6 +142,10 @@ class Content:
         methods = [label for label in self.encoders if not self.is_baseline(label)]
         return (methods or self.encoders or [""])[-1]
 
+    def labels(self, task: str) -> pd.DataFrame:
+        """The rows of each label of a multi-label task."""
+        return self.targets[self.targets["task"] == task] if len(self.targets) else self.targets
+
     @property
     def honest(self) -> pd.DataFrame:
         """Results that were not selected on the test split."""
