@@ -97,7 +97,13 @@ def test_the_pages_show_every_label(judged, tmp_path):
     ):
         assert words in card, words
     page = sidelight.report(judged[0], tmp_path / "page.html").read_text()
-    assert "<h2" in page and ">Labels<" in page and "average precision" in page and "with it" in page
+    assert (
+        "<h2" in page
+        and ">Labels<" in page
+        and "findings (mean over 3 labels)" in page
+        and "average precision" in page
+        and "with it" in page
+    )
     assert "| rare |" in sidelight.report(judged[0], tmp_path / "page.md").read_text()
     assert b"pat0" not in b"".join(path.read_bytes() for path in judged[0].rglob("*") if path.is_file())
 
@@ -107,8 +113,14 @@ def test_new_patients_get_every_label(here, judged, new, tmp_path, protocol):
     out, budget = judged[0], {"steps": 30, "checks": 2, "batch_size": 12, "lr": 3e-3}
     if protocol != "linear":
         out = tmp_path / "out"
-        results = sidelight.evaluate("test_resnet", here, "findings", protocol, out=out, finetune=budget, **QUICK)
+        weighted = {"balance": "inverse_frequency", "finetune": budget, **QUICK}
+        results = sidelight.evaluate("test_resnet", here, "findings", protocol, out=out, **weighted)
         assert results.headline()["value"].min() > 0.6
+        card = (out / "card.md").read_text()
+        if protocol == "finetune":
+            assert "with a linear head, classes weighted by inverse frequency" in card
+        else:
+            assert "balance changes nothing" in card and "weighted" not in card
     table = sidelight.predict(out, new[0], tmp_path / "scores.csv", device="cpu", quiet=True)
     assert table.attrs["positive"] == ""
     columns = [f"{kind}:{name}" for name in CORNERS for kind in ("probability", "calibrated", "decision")]
@@ -184,16 +196,6 @@ def test_a_study_reports_both_with_and_without_weights(here, tmp_path):
     labels = page[page.index(">Labels<") :]
     assert labels.index(">rare<") < labels.index(">weighted<", labels.index(">rare<"))
     assert "| weighted |" in (tmp_path / "out" / "card.md").read_text()
-
-
-def test_weights_are_named_and_knn_has_none(here, tmp_path):
-    budget = {"steps": 1, "checks": 1, "batch_size": 4}
-    quick = {**QUICK, "balance": "inverse_frequency"}
-    sidelight.evaluate("test_resnet", here, "findings", "finetune", out=tmp_path, finetune=budget, **quick)
-    assert "with a linear head, classes weighted by inverse frequency" in (tmp_path / "card.md").read_text()
-    assert read_model(tmp_path).facts.balance == "inverse_frequency"
-    knn = sidelight.evaluate("test_resnet", here, "findings", "knn", **quick)
-    assert any("balance changes nothing" in note for note in knn.notes)
 
 
 def test_the_published_protocol_refuses_several_labels(here):

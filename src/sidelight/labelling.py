@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.duplicates import duplicate_items, merge_groups
@@ -153,3 +154,8 @@ def _place(table: pd.DataFrame, pixels: Pixels, placed: pd.DataFrame) -> tuple[p
 def split_name(split: str | Path | None) -> str:
     """A given split as results may call it: its column, or that it was a file, whose path may identify."""
     return "FILE.json" if Path(str(split)).suffix == ".json" else str(split)
+
+
+def split_content(split: str | Path | None) -> str | None:
+    """A hash of a split file, for numbers to be made anew when it changes; a column belongs to the cohort's hash."""
+    return digest(Path(split).read_text(encoding="utf-8")) if split is not None and Path(split).is_file() else None
