@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data import tags
-from sidelight.data.cohort import PATH_KEYS, Cohort, keys_of
+from sidelight.data.assemble import PATH_KEYS, keys_of
+from sidelight.data.cohort import Cohort
 from sidelight.data.pattern import parse
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join_keys

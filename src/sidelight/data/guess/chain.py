@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sidelight.data.cohort import PATH_KEYS
+from sidelight.data.assemble import PATH_KEYS
 from sidelight.data.guess.joins import Join, Key, apply, find_join
 from sidelight.data.guess.levels import Level
 from sidelight.data.tables import normalise
