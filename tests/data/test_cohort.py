@@ -172,6 +172,28 @@ def test_conflicts_are_settled_by_a_stated_rule(tmp_path, rule, ages):
     assert any("'sex': 1 blank cells filled" in notice for notice in cohort.notices)
 
 
+def test_no_column_of_a_table_hides_the_path(tmp_path):
+    toml = (
+        'files = "{n}.*"\n[[tables]]\nfile = "who.csv"\non = ["stem=n"]\n'
+        '[[tables]]\nfile = "more.csv"\non = ["name=photo"]\n[[tables]]\nfile = "ages.csv"\non = ["who.name=name"]\n'
+        '[metadata]\nitem = ["name", "age"]\n'
+    )
+    tables = {
+        "who_csv": "n,name,file,stem\n1,Ann,x,y\n2,Bob,x,y\n",
+        "more_csv": "photo,kind\n1.png,a\n2.png,b\n",
+        "ages_csv": "name,age\nAnn,60\nBob,70\n",
+    }
+    items = folder(tmp_path, toml, "1.png", "2.png", **tables).items
+    assert items[["kind", "age", "who.name"]].to_numpy().tolist() == [["a", "60", "Ann"], ["b", "70", "Bob"]]
+    assert not {"file", "name", "stem"} & {*items.columns}
+
+
+def test_a_name_in_braces_comes_before_the_name_of_the_file(tmp_path):
+    toml = 'files = "{name}_{n}.*"\n[[tables]]\nfile = "who.csv"\non = ["name"]\n'
+    items = folder(tmp_path, toml, "ann_1.png", "bob_1.png", who_csv="name,age\nann,60\nbob,70\n").items
+    assert items["age"].tolist() == ["60", "70"]
+
+
 def test_the_latest_is_by_date_not_by_row(tmp_path):
     toml = PATIENTS + '[metadata]\npatient = ["age"]\ndate = "day"\nconflict = "latest"\n'
     later = VISITS.replace("01.02.2019", "01.02.2021")

@@ -392,5 +392,6 @@ def test_a_column_called_name_does_not_hide_the_files_of_the_next_table(tmp_path
     (tmp_path / "a.csv").write_text("\n".join(["photo,name", *(f"x{n}q.png,Muster {n}" for n in range(12))]))
     (tmp_path / "b.csv").write_text("\n".join(["picture,dx", *(f"x{n}q.png,{'ab'[n % 2]}" for n in range(12))]))
     draft, cohort, _ = drafted(tmp_path)
-    assert [one.file for one in draft.joins] == ["b.csv", "a.csv"]
+    assert [one.file for one in draft.joins] == ["a.csv", "b.csv"]
+    assert "a.name" in cohort.items and "name" not in cohort.items
     assert [one.row.tolist() for one in beside(cohort)] == [list(range(12))] * 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data import identity, tags
-from sidelight.data.columns import derive, find_column, select
+from sidelight.data.columns import derive, find_column, has_column, select
 from sidelight.data.container import split
 from sidelight.data.finding import Record
 from sidelight.data.items import list_items
@@ -28,7 +28,7 @@ def assemble(root: Path, spec: CohortSpec, record: Record | None = None) -> tupl
     except DataError:
         refuse_files(root, "*", spec.refuse)
         raise
-    early = {name: rule for name, rule in spec.derive.items() if rule.source in items}
+    early = {name: rule for name, rule in spec.derive.items() if has_column(items, rule.source)}
     for name, rule in early.items():
         items = derive(items, name, rule)
     for table in spec.tables:
@@ -58,7 +58,8 @@ def keys_of(
 ) -> tuple[pd.DataFrame, list["pd.Series[str]"], list[str]]:
     """The rows of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
 
-    The items' side is a column, a role, or ``file``, ``stem``, ``name`` of the item.
+    The items' side is a name in braces, a role, a column, or ``file``, ``stem``, ``name`` of the item, which no table's
+    column hides.
     :raises DataError: for a table or a column that is not there.
     """
     rows = read_table(
@@ -75,7 +76,7 @@ def keys_of(
         theirs = theirs or ours
         if theirs not in rows:
             raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
-        if ours in PATH_KEYS and ours not in items:
+        if ours in PATH_KEYS and ours not in items and ours not in spec.roles:
             left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
         else:
             column = find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")
@@ -100,7 +101,7 @@ PATH_KEYS: dict[str, Callable[[str, str], str]] = {
     "name": lambda path, base: posixpath.basename(path),
     "stem": lambda path, base: stem(path),
 }
-"""What a key's left side may be though no column is called so, made from the item's path and the table's ``base``."""
+"""What ``PATH_WORDS`` mean: made from the item's path and the table's ``base``."""
 
 
 def _role(name: str, spec: CohortSpec) -> str:

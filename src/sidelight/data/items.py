@@ -10,7 +10,7 @@ import pandas as pd
 from sidelight.data import identity
 from sidelight.data.container import MARK, split
 from sidelight.data.pattern import DICOM, SUFFIXES, Found, Pattern, example, find, fitting, natural, parse, walk
-from sidelight.data.spec import RESERVED, CohortSpec
+from sidelight.data.spec import RESERVED, TAKEN, CohortSpec
 from sidelight.data.tables import read_table
 from sidelight.errors import ConfigError, DataError, nearest
 
@@ -155,7 +155,7 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
             f"None of the {len(named)} files in column {source.path!r} of {source.table} is in {root / source.base}",
             do=f"{example(root)}, the table says {missing[0]!r}" if missing else "The column is blank throughout",
         )
-    items = named.rename(columns={name: f"{stem}.{name}" for name in (*RESERVED, "view")})
+    items = named.rename(columns={name: f"{stem}.{name}" for name in TAKEN})
     items.insert(0, "item", [os.path.normpath(os.path.join(source.base, cell)) for cell in named[source.path]])
     items.insert(1, "files", pd.Series(files, index=items.index, dtype=object))
     items = items[[bool(paths) for paths in files]].reset_index(drop=True)

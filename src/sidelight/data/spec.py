@@ -11,6 +11,10 @@ from sidelight.errors import ConfigError, nearest
 
 Rule = Literal["error", "first", "latest", "mean"]
 RESERVED = ("item", "files", "group")
+PATH_WORDS = ("file", "name", "stem")
+"""What a table's key may call an item's path; a table's own column of such a name comes as ``TABLE.name``."""
+TAKEN = (*RESERVED, "view", *PATH_WORDS)
+"""Names that a column does not get from a table."""
 
 
 def _as_list(value: Any) -> Any:

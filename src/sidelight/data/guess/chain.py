@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sidelight.data.assemble import PATH_KEYS
 from sidelight.data.guess.joins import Join, Key, apply, find_join
 from sidelight.data.guess.levels import Level
 from sidelight.data.tables import normalise
@@ -36,8 +35,7 @@ def join_all(items: pd.DataFrame, keys: Sequence[Key], tables: Mapping[str, pd.D
         found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
         if not found:
             break
-        # A column called `name` hides the file's own from the tables that come after it: such a table comes last.
-        best = max(found, key=lambda one: (not {*waiting[one.file].columns} & {*PATH_KEYS}, one.score))
+        best = max(found, key=lambda one: one.score)
         table = waiting.pop(best.file)
         wider = apply(items, table, best)
         if wider is None:
@@ -47,8 +45,6 @@ def join_all(items: pd.DataFrame, keys: Sequence[Key], tables: Mapping[str, pd.D
         sources.update(dict.fromkeys(new, len(joins)))
         joins.append(best)
         items = wider
-        # a table's own `name` hides the file's; it hides no part of a path and no tag
-        keys = [key for key in keys if key.name not in new or key.slot or key.secret]
         taken = {key.name for key in keys}
         keys += [Key(one, items[one].map(normalise)) for one in new if "=" not in one and one not in taken]
     missed = [(file, _why(table, items, keys)) for file, table in waiting.items()]
