@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidelight.config import digest
-from sidelight.data import identity, shards, tags
+from sidelight.data import identity, shards
 from sidelight.data.header_table import forget_headers
 from sidelight.data.identity import Named
+from sidelight.data.keyed import hashed_tag, outermost
 from sidelight.data.tables import normalise
 from sidelight.errors import DataError, nearest
 
@@ -139,9 +140,7 @@ def _spellings(cohort: Named, patient: str) -> list[str]:
 
 def _hashed(cohort: Named) -> str:
     """The DICOM tag that the outermost level is the hash of, or ""."""
-    levels = tuple(getattr(cohort, "levels", ()))
-    role = str(cohort.spec.get("roles", {}).get(levels[0], "")) if levels else ""
-    return role.removeprefix("dicom:").strip() if tags.is_hashed(role.strip()) else ""
+    return hashed_tag(cohort, outermost(cohort))
 
 
 def megabytes(count: int) -> str:
