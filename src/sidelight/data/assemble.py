@@ -62,13 +62,7 @@ def keys_of(
     column hides.
     :raises DataError: for a table or a column that is not there.
     """
-    rows = read_table(
-        root / table.file,
-        separator=table.separator,
-        decimal=table.decimal,
-        encoding=table.encoding,
-        sheet=table.sheet,
-    )
+    rows = read_table(root / table.file, **table.reading)
     left, right = [], []
     pairs = list(zip(items["item"], items["files"], strict=True))
     for pair in table.on:

@@ -145,13 +145,7 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         raise ConfigError(
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
-    table = read_table(
-        root / source.table,
-        separator=source.separator,
-        decimal=source.decimal,
-        encoding=source.encoding,
-        sheet=source.sheet,
-    )
+    table = read_table(root / source.table, **source.reading)
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
     stem = Path(source.table).stem

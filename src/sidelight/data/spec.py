@@ -39,6 +39,11 @@ class TableFile(Settings):
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
 
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """What ``read_table`` is told."""
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet"})
+
 
 class TableSpec(TableFile):
     """A further table and its keys, each ``left=right``: what the items call it, what the table calls it."""
