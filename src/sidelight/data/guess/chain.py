@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sidelight.data.guess.joins import Join, Key, apply, find_join
+from sidelight.data.guess.joins import LEAST, Join, Key, apply, find_join, overlap
 from sidelight.data.guess.levels import Level
 from sidelight.data.tables import normalise
 
@@ -63,7 +63,17 @@ def _why(table: pd.DataFrame, items: pd.DataFrame, keys: Sequence[Key]) -> str:
         cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
         if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
             return f"its column {column} holds paths from a folder further up: name that folder instead"
-    return "no column holds what the paths or another table's columns say"
+    return _ambiguous(table, keys) or "no column holds what the paths or another table's columns say"
+
+
+def _ambiguous(table: pd.DataFrame, keys: Sequence[Key]) -> str:
+    """Of the column that would join if its rows did not differ, that they do; "" without one."""
+    for column, key in itertools.product(table, keys):
+        told = key.told(table[column].map(normalise))
+        if overlap(key, set(told) - {""}) >= LEAST and told[told != ""].duplicated().any():
+            said = f"its column {column} holds what {'the paths say' if key.slot else f'is called {key.name} here'}"
+            return f"{said}, but rows with one value differ: keep one row each, or join by a further column"
+    return ""
 
 
 def _lost_zeros(cells: "pd.Series[str]", key: Key) -> bool:
