@@ -137,6 +137,7 @@ def test_no_dicom_tag_or_name_gets_out(tmp_path, capfd, caplog):
     run = sidelight.pretrain("simclr", root, out / "run", **TINY, **more)
     sidelight.embed(run, root, out / "vectors.parquet", device="cpu", **more)
     found = sidelight.check(root, quick=True, **{**TINY, **more})
+    assert leaks(root / ".sidelight", DICOM_STRINGS) == []
     (out / "check.json").write_text(found.to_json())
     sidelight.report(run.folder, out / "run.html")
     assert leaks(out, DICOM_STRINGS) == []

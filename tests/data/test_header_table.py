@@ -40,7 +40,7 @@ def tree(tmp_path):
             }
             tags |= {"ImagePositionPatient": [0, 0, place], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
             write(tmp_path / f"p{patient}/{place}.dcm", ramp(), modality="MR", **tags)
-    write(tmp_path / "x.dcm", ramp())
+    write(tmp_path / "x.dcm", ramp(), modality="MR")
     (tmp_path / "report.dcm").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "cohort.toml").write_text(TOML)
     return tmp_path
@@ -76,6 +76,16 @@ def test_it_names_nobody(tree):
     text = table.to_csv()
     assert set(table["column patient_age"]) == {"45", ""}
     assert not [word for word in ("DOE", "Doe", "ACC", "1.2.", "p0", ".dcm") if word in text]
+
+
+def test_a_text_that_one_patient_alone_has_is_not_kept(tree, opened):
+    for place in range(2):
+        write(tree / f"p4/{place}.dcm", ramp(), modality="MR", PatientID="DOE4", Manufacturer="made for Mr Doe")
+    first = Cohort.open(tree).items
+    assert "Mr Doe" not in pd.read_parquet(tree / ".sidelight/headers.parquet").to_csv()
+    opened.clear()
+    pd.testing.assert_frame_equal(Cohort.open(tree).items, first)
+    assert {*opened} == {"p4/0.dcm", "p4/1.dcm", "report.dcm"}
 
 
 def test_free_text_selects_though_it_is_not_kept(tree, opened):

@@ -29,7 +29,15 @@ study = "dicom:AccessionNumber"
 label = "label"
 unit = "study"
 """
-QUIET = {"seeds": 1, "folds": 3, "protocol": "linear", "random": True, "image_size": 32, "device": "cpu", "labels": [8]}
+QUIET = {
+    "seeds": 1,
+    "folds": 3,
+    "protocol": "linear",
+    "random": True,
+    "image_size": 32,
+    "device": "cpu",
+    "resamples": 100,
+}
 
 
 def hospital(root, patients=range(20), *, seed=0, studies="A", shift=0):

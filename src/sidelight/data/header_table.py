@@ -2,7 +2,8 @@
 
 ``.sidelight/headers.parquet`` is for its owner's eyes only and holds what becomes columns of items, by keyed hashes of
 paths and identifiers. Free text (``tags.PASSING``) may identify and is never written: a cohort file that uses it has its
-headers read anew each time.
+headers read anew each time. So has a file with a text in any other element that one patient alone has: it, too, may tell
+who that is.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from sidelight.data.headers import Header, read_headers
 
 FORMAT = 1
 """To be raised when a header is read otherwise: tables of another format are not used."""
+_WHOSE = ("dicom:PatientID", "dicom:StudyInstanceUID", "dicom:SeriesInstanceUID")
 _TEXTS = dict.fromkeys((f"dicom:{name}" for name in tags.PASSING), "")
 Known = dict[tuple[str, str], Header]
 
@@ -33,8 +35,8 @@ def headers_of(root: Path, paths: Sequence[str], secret: bytes, *, texts: bool =
     unread = [path for path, one in zip(paths, found, strict=True) if one is None]
     fresh = iter(read_headers(root, unread, secret) if unread else ())
     whole = [next(fresh) if one is None else one for one in found]
-    kept = {name: one for name, one in zip(names, whole, strict=True) if isinstance(one, Header) and name[1]}
-    if kept.keys() - known.keys():
+    kept = _common({name: one for name, one in zip(names, whole, strict=True) if isinstance(one, Header) and name[1]})
+    if kept.keys() != known.keys():
         _save(root, kept)
     return whole if texts else [one if isinstance(one, str) else _without_texts(one) for one in whole]
 
@@ -59,6 +61,22 @@ def _state(path: Path) -> str:
 
 def _without_texts(header: Header) -> Header:
     return Header(**{**vars(header), "columns": {**header.columns, **_TEXTS}})
+
+
+def _common(headers: Known) -> Known:
+    """Without those that hold a text of one patient alone."""
+    whose: dict[str, set[str]] = {}
+    for one in headers.values():
+        patient = next((one.columns[name] for name in _WHOSE if one.columns[name]), "")
+        for text in _written(one):
+            whose.setdefault(text, set()).add(patient)
+    return {name: one for name, one in headers.items() if all(len(whose[text]) > 1 for text in _written(one))}
+
+
+def _written(header: Header) -> list[str]:
+    """Its texts as they stand in the file; numbers and what is worked out here or hashed are none."""
+    own = [text for name, text in header.columns.items() if name not in tags.MADE and not name.startswith("dicom:")]
+    return [text for text in (*own, *header.phases) if any(map(str.isalpha, text))]
 
 
 def _load(root: Path) -> Known:
