@@ -209,7 +209,7 @@ def _model_of(
     seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
     facts = {
         "task": task, "unit": cohort.tasks[task].unit, "classes": labelled.classes, "protocol": protocol,
-        "frames": settings.frames, **_kind(cohort, pixels, units.items),
+        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
         "trained_on": {
             "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
             "classes": {name: int((y == c).sum()) for c, name in enumerate(labelled.classes)},
@@ -231,7 +231,8 @@ def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, A
     per_unit = [{views[row] for row in rows} for rows in items]
     usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
     frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
-    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
+    crop = cohort.spec.get("images", {}).get("crop")
+    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "crop": crop, "views": tuple(usual)}
 
 
 def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings, like: Cohort | None = None) -> pd.DataFrame:

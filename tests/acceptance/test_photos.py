@@ -125,7 +125,7 @@ def test_a_table_that_names_the_patients_must_be_there(model, tmp_path):
     (tmp_path / "cohort.toml").write_text(
         'files = "{photo}.jpg"\ntables = [{file = "who.csv", on = ["photo"]}]\nlevels = ["patient", "lesion"]\n'
     )
-    with pytest.raises(DataError, match=r"The level patient .*who\.csv is not in .*Put who\.csv there"):
+    with pytest.raises(DataError, match=r"The level patient .*who\.csv is not there.*Put who\.csv into"):
         walk.sidelight("predict", model, "--data", tmp_path, "--out", tmp_path / "scores.csv")
 
 

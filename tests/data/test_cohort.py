@@ -423,5 +423,5 @@ def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
     with pytest.raises(DataError, match=r"who\.csv does not exist"):
         Cohort.open(tmp_path)
     (tmp_path / "cohort.toml").write_text(f'{text}levels = ["patient"]\n')
-    with pytest.raises(DataError, match=r"level patient .*; who\.csv is not in .*Put who\.csv there"):
+    with pytest.raises(DataError, match=r"level patient .*; who\.csv is not there.*Put who\.csv into"):
         Cohort.open(tmp_path, labels=False)

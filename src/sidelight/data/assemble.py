@@ -7,19 +7,24 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data import identity, tags
-from sidelight.data.columns import derive, find_column, has_column, select
+from sidelight.data.columns import derive, find_column, has_column, select, without_absent
 from sidelight.data.container import split
 from sidelight.data.finding import Record
 from sidelight.data.items import list_items
 from sidelight.data.locate import refuse_files
 from sidelight.data.pattern import stem
 from sidelight.data.spec import CohortSpec, TableSpec
-from sidelight.data.tables import join, normalise, read_table
+from sidelight.data.tables import join, join_keys, normalise, read_table
 from sidelight.errors import ConfigError, DataError, nearest
 
 
-def assemble(root: Path, spec: CohortSpec, record: Record | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Items listed, derived, joined, with levels and views, and selected."""
+def assemble(
+    root: Path, spec: CohortSpec, record: Record | None = None, *, absent: dict[str, str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Items listed, derived, joined, with levels and views, and selected.
+
+    :param absent: takes tables that are not there or have no row for any item, and why, in place of an error.
+    """
     try:
         for name, why in spec.needs.items():
             if not (root / name).exists():
@@ -32,10 +37,12 @@ def assemble(root: Path, spec: CohortSpec, record: Record | None = None) -> tupl
     for name, rule in early.items():
         items = derive(items, name, rule)
     for table in spec.tables:
-        items, more = _join(root, items, table, spec, record)
+        items, more = _join(root, items, table, spec, record, absent)
         notices += more
     for name, rule in spec.derive.items():
-        if name not in early:
+        if absent and not has_column(items, rule.source):
+            notices.append(f"[derive] {name} is left out: no item has the column {rule.source!r}")
+        elif name not in early:
             items = derive(items, name, rule)
     items, more = _views(*_levels(items, spec), spec)
     keep = select(items, spec.where, "where")
@@ -45,12 +52,56 @@ def assemble(root: Path, spec: CohortSpec, record: Record | None = None) -> tupl
     return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more
 
 
+def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.DataFrame, list[str]]:
+    """New patients: ``spec`` without its tasks and without tables that tell nothing about them, and as :func:`assemble`.
+
+    :raises DataError: where a level, the view or ``where`` needs a column of such a table.
+    """
+    absent: dict[str, str] = {}
+    spec = spec.model_copy(update={"task": {}})
+    try:
+        items, notices = assemble(root, spec, absent=absent)
+    except DataError as error:
+        if not absent:
+            raise
+        lacks = "; ".join(f"{name} {why}" for name, why in absent.items())
+        raise DataError(
+            f"{error.given}; {lacks}", do=f"Put {next(iter(absent))} into {root}, with rows for these items"
+        ) from None
+    if absent:
+        kept = tuple(table for table in spec.tables if table.file not in absent)
+        spec = without_absent(spec.model_copy(update={"tables": kept}), items)
+    notices += [f"The table {name} {why}: goes without its columns" for name, why in absent.items()]
+    return spec, items, notices
+
+
 def _join(
-    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec, record: Record | None = None
+    root: Path,
+    items: pd.DataFrame,
+    table: TableSpec,
+    spec: CohortSpec,
+    record: Record | None,
+    absent: dict[str, str] | None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The items with the columns of one of ``tables``."""
+    """The items with the columns of one of ``tables``; as they are where it goes to ``absent``."""
+    if absent is not None and not (root / table.file).exists():
+        absent[table.file] = "is not there"
+        return items, []
+    ours = [pair.partition("=")[0].strip() for pair in table.on]
+    lost = [name for name in ours if name not in PATH_KEYS and not has_column(items, _role(name, spec))]
+    if absent and lost:
+        absent[table.file] = f"is joined by {lost[0]!r}, which no item has"
+        return items, []
     rows, left, right = keys_of(root, items, table, spec)
+    if absent is not None and not _meet(left, [rows[column] for column in right]):
+        absent[table.file] = "has no row for any item"
+        return items, []
     return join(items, rows, left, right, Path(table.file).name, record)
+
+
+def _meet(left: list["pd.Series[str]"], right: list["pd.Series[str]"]) -> bool:
+    """Whether any key of the items is one of the table's."""
+    return bool(set(join_keys(left)) & set(join_keys(right)) - {""})
 
 
 def keys_of(

@@ -19,8 +19,8 @@ import pandas as pd
 
 from sidelight.config import merge, parse_flags
 from sidelight.data import identity
-from sidelight.data.assemble import arrange, assemble
-from sidelight.data.columns import describe, find_column, without_absent
+from sidelight.data.assemble import arrange, assemble, assemble_unlabelled
+from sidelight.data.columns import describe, find_column
 from sidelight.data.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.container import split
 from sidelight.data.finding import Finding, Record
@@ -72,6 +72,7 @@ class Cohort:
         preset: str | None = None,
         *,
         labels: bool = True,
+        cohort_file: str | Path | None = None,
         record: Record | None = None,
         **options: Any,
     ) -> "Cohort":
@@ -80,7 +81,10 @@ class Cohort:
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
         :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
-        :param labels: False for new patients: tasks are passed over, and so is a table that is not there.
+        :param labels: False for new patients: tasks are passed over, and so are tables that are not there or have no row
+            for any item.
+        :param cohort_file: a ``cohort.toml``, or the folder that holds it, to be used in place of the folder's own; its
+            ``root`` does not count.
         :param record: takes conflicts, tables that do not join and tasks that cannot be used, in place of an error: the
             first value then counts, and such a task is left out. For looking at a cohort, not for learning from it.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
@@ -88,10 +92,13 @@ class Cohort:
         :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
         """
         if str(path).startswith("phantom:"):
-            if preset is not None:
-                raise ConfigError(f"{path} is opened with the preset {preset!r}", do="A phantom takes no preset")
+            if preset is not None or cohort_file is not None:
+                raise ConfigError(
+                    f"{path} is opened with {preset or cohort_file!r}",
+                    do="A phantom takes no preset and no cohort file",
+                )
             return _open_phantom(str(path), options, record)
-        root, values, source = locate(Path(path), preset)
+        root, values, source = locate(Path(path), preset, cohort_file, labels)
         spec = parse_spec(merge(values, options), source)
         root = root / spec.root if spec.root else root
         if not root.is_dir():
@@ -99,9 +106,9 @@ class Cohort:
         if labels:
             items, notices = assemble(root, spec, record)
         else:
-            spec, items, notices = _unlabelled(root, spec, record)
-        if preset is not None and (root / "cohort.toml").exists():
-            notices = [f"cohort.toml is not used: the preset {preset} is", *notices]
+            spec, items, notices = assemble_unlabelled(root, spec)
+        if (preset or cohort_file) and (root / "cohort.toml").exists():
+            notices = [f"The folder's own cohort.toml is not used: {source} is", *notices]
         if record is not None:
             record.findings += column_conflicts(items, spec)
             spec = settled(spec)
@@ -167,22 +174,6 @@ class Cohort:
     def item_hash(self, position: int) -> str:
         """The name of an item that tells nothing about whose it is; see ``data/identity.py``."""
         return identity.item_hash(self.items["item"].iloc[position], identity.key(self))
-
-
-def _unlabelled(root: Path, spec: CohortSpec, record: Record | None) -> tuple[CohortSpec, pd.DataFrame, list[str]]:
-    """The items of new patients: without tasks, and without the columns of tables that are not there."""
-    missing = [table.file for table in spec.tables if not (root / table.file).exists()]
-    tables = tuple(table for table in spec.tables if table.file not in missing)
-    spec = spec.model_copy(update={"task": {}, "tables": tables})
-    try:
-        items, notices = assemble(root, spec, record)
-    except DataError as error:
-        if not missing:
-            raise
-        lacks = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {root}"
-        raise DataError(f"{error.given}; {lacks}", do=f"Put {missing[0]} there, with rows for these items") from None
-    notices = [*notices, *(f"The table {name} is not there: goes without its columns" for name in missing)]
-    return without_absent(spec, items) if missing else spec, items, notices
 
 
 def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) -> Cohort:
