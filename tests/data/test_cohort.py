@@ -1,5 +1,6 @@
 import os
 import sys
+import tomllib
 from types import ModuleType
 
 import numpy as np
@@ -411,6 +412,8 @@ def test_phantoms_that_are_not(path, words):
 def test_a_phantom_takes_no_preset():
     with pytest.raises(ConfigError, match="takes no preset"):
         Cohort.open("phantom:ultrasound", preset="us4")
+    with pytest.raises(ConfigError, match="no cohort file"):
+        Cohort.open("phantom:ultrasound", cohort_file="clinic")
 
 
 def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
@@ -425,3 +428,48 @@ def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
     (tmp_path / "cohort.toml").write_text(f'{text}levels = ["patient"]\n')
     with pytest.raises(DataError, match=r"level patient .*; who\.csv is not there.*Put who\.csv into"):
         Cohort.open(tmp_path, labels=False)
+
+
+def test_new_patients_go_without_tables_that_tell_nothing_about_them(tmp_path):
+    (tmp_path / "a1.png").write_bytes(b"x")
+    (tmp_path / "old.csv").write_text("photo,patient,age\nz9,Z,70\n")
+    (tmp_path / "people.csv").write_text("patient,sex\nZ,f\n")
+    (tmp_path / "cohort.toml").write_text(
+        'files = "{photo}.png"\ntables = [{file = "old.csv", on = ["photo"]}, {file = "people.csv", on = ["patient"]}]\n'
+        '[derive.old]\nfrom = "age"\npattern = "^[7-9]"\n[metadata]\nitem = ["age", "sex"]\n'
+    )
+    cohort = Cohort.open(tmp_path, labels=False)
+    assert cohort.items.columns.tolist() == ["item", "files", "view", "group", "photo"]
+    assert cohort.notices == (
+        "[derive] old is left out: no item has the column 'age'",
+        "The table old.csv has no row for any item: goes without its columns",
+        "The table people.csv is joined by 'patient', which no item has: goes without its columns",
+    )
+    with pytest.raises(DataError, match=r"No item has a row in old\.csv"):
+        Cohort.open(tmp_path)
+    for line in ('levels = ["patient"]', 'where = {age = "> 60"}'):
+        with pytest.raises(DataError, match=r"no item has; old\.csv has no row for any item; .*Put old\.csv into"):
+            Cohort.open(tmp_path, labels=False, **tomllib.loads(line))
+
+
+def test_the_cohort_file_of_other_data_serves_a_folder_without_one(tmp_path):
+    clinic, new = tmp_path / "clinic", tmp_path / "new"
+    for folder in (clinic, new):
+        folder.mkdir()
+        (folder / "a1.png").write_bytes(b"x")
+    (clinic / "cohort.toml").write_text('root = "."\nfiles = "{patient:[a-z]}{n}.png"\nlevels = ["patient"]\n')
+    with pytest.raises(DataError, match=r"new holds no cohort\.toml\. .*--cohort FILE"):
+        Cohort.open(new, labels=False)
+    for given in (clinic, clinic / "cohort.toml"):
+        cohort = Cohort.open(new, labels=False, cohort_file=given)
+        assert (cohort.root, cohort.levels, cohort.items["patient"].tolist()) == (new, ("patient",), ["a"])
+        assert cohort.notices == ()
+    (new / "cohort.toml").write_text('files = "*.jpg"\n')
+    (notice,) = Cohort.open(new, cohort_file=clinic).notices
+    assert notice.startswith("The folder's own cohort.toml is not used")
+    with pytest.raises(ConfigError, match="does not exist"):
+        Cohort.open(new, cohort_file=tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="one of them"):
+        Cohort.open(new, "busi", cohort_file=clinic)
+    with pytest.raises(DataError, match="is no folder"):
+        Cohort.open(new / "a1.png", cohort_file=clinic)

@@ -6,7 +6,7 @@ Nothing in it names a patient.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from sidelight.train.files import replacing
 
 VERSION = 2
 MOST_REFERENCES = 5000
+MOST_LEFT_OUT = 500
 FALSE_ALARMS = 0.05
 
 
@@ -147,43 +148,52 @@ def make_model(
     threshold = 0.5
     if len(columns) == 2:
         threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
-    centre = units.vectors.mean(axis=0)
-    vectors = units.vectors - centre
-    kept = np.random.default_rng(0).permutation(len(vectors))[:MOST_REFERENCES]
-    outside, false_alarms = outside_limit(vectors[kept], groups[kept])
+    kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
+    reference, centre = units.vectors[kept], units.vectors[kept].mean(axis=0)
+    outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
     known = Facts(
         **facts, threshold=threshold, calibration=calibration, outside=outside, false_alarms=false_alarms
     )  # fmt: skip
-    return Model(encoder, head, known, vectors[kept], centre)
+    return Model(encoder, head, known, reference - centre, centre)
 
 
-def outside_limit(vectors: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+def left_out_distances(vectors: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+    """Each patient left out, as a new one is: the distances of its units to those of the others, centred on the others.
+
+    :param vectors: [N, D]; ``groups`` [N] their patients, of whom at most ``MOST_LEFT_OUT`` are left out.
+    :return: per patient the distances [units]; nothing for a single patient.
+    """
+    patients = np.random.default_rng(0).permutation(np.unique(groups))[:MOST_LEFT_OUT]
+    distances = []
+    for own in (groups == patient for patient in patients):
+        if not own.all():
+            centre = vectors[~own].mean(axis=0)
+            distances.append(nearest_distance(vectors[own] - centre, vectors[~own] - centre))
+    return distances
+
+
+def outside_limit(distances: Sequence[np.ndarray]) -> tuple[float, float]:
     """The distance above which a unit is called outside, and the share of false alarms that it is made for.
 
-    Each labelled unit is measured against the units of the other patients, as a new patient's unit will be. Of K patients
-    each counts 1 / (K + 1), shared by its units, and the new patient the rest; the limit is the 1 - ``FALSE_ALARMS``
-    quantile. Fewer than 19 patients cannot tell so much: the limit is then the largest distance, which a unit of one more
-    patient exceeds with probability 1 / (K + 1).
+    Of K patients each counts 1 / (K + 1), shared by its units, and the new patient the rest; the limit is the 1 -
+    ``FALSE_ALARMS`` quantile. Fewer than 19 patients cannot tell so much: the limit is then the largest distance, which a
+    unit of one more patient exceeds with probability 1 / (K + 1).
 
     Source: hierarchical conformal prediction (Lee, Barber and Willett, "Distribution-free inference with hierarchical
-    data", 2023). Its guarantee is for a fixed distance; here a new unit is measured against one patient more than the
-    labelled ones were, which makes alarms rarer, and the encoder may know the labelled ones: `benchmarks/outside.py`.
+    data", 2023). Its guarantee is for a fixed distance; here a new unit is measured against one patient more than those
+    left out were, which makes alarms rarer, and the encoder may know the labelled ones: `benchmarks/outside.py`.
 
-    :param vectors: [N, D]; ``groups`` [N] their patients.
-    :return: (2.0, 0.0) of a single patient: nothing is outside.
+    :param distances: of :func:`left_out_distances`; of no patient (2.0, 0.0): nothing is outside.
     """
-    group = pd.factorize(groups)[0]
-    size = np.bincount(group)
-    if len(size) < 2:
+    if not distances:
         return 2.0, 0.0
-    similar = _unit(vectors) @ _unit(vectors).T
-    similar[group[:, None] == group[None]] = -np.inf
-    distance = 1 - similar.max(axis=1)
+    distance, count = np.concatenate(distances), len(distances) + 1
+    share = np.concatenate([np.full(len(own), 1 / len(own)) for own in distances])
     order = np.argsort(distance, kind="stable")
-    covered = np.cumsum(1 / size[group[order]]) / (len(size) + 1)
-    false_alarms = max(FALSE_ALARMS, 1 / (len(size) + 1))
-    place = np.searchsorted(covered, 1 - false_alarms - 1e-9)
-    return float(distance[order[min(place, len(order) - 1)]]), false_alarms
+    covered = np.cumsum(share[order]) / count
+    false_alarms = max(FALSE_ALARMS, 1 / count)
+    place = int(np.searchsorted(covered, 1 - false_alarms - 1e-9))
+    return float(distance[order[place]]), false_alarms
 
 
 def read_model(folder: str | Path) -> Model:

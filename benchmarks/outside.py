@@ -1,0 +1,132 @@
+"""How often `predict` calls new patients of the same kind "outside the training data", and how often other pictures.
+
+Cohorts are phantom ultrasound of G patients with two clips each; new patients come from the same phantom with another
+seed. Other pictures are the new patients' clips as negatives, upside down, or with their pixels shuffled. Encoders: random
+weights, SimCLR trained on the cohort itself, and fine-tuned on its labels; the latter two know the labelled patients,
+which the limit cannot make up for.
+
+    python benchmarks/outside.py --cohorts 8 --patients 10 30 60 200 --json outside.json
+
+The bar: false alarms at most at the stated share, 5 % from 19 patients on, up to twice the standard error.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import sidelight
+from sidelight.data.cohort import Cohort, Phantom
+from sidelight.data.read.clip import Clip
+from sidelight.evaluation.model import read_model
+
+SIZE, FRAMES, NEW = 32, 4, 60
+COMMON = {"max_frames": FRAMES, "device": "cpu", "quiet": True}
+JUDGED = {
+    "image_size": SIZE,
+    "max_frames": FRAMES,
+    "device": "cpu",
+    "frames": 2,
+    "folds": 2,
+    "seeds": 1,
+    "resamples": 100,
+}
+ENCODERS = ("random", "simclr", "finetuned")
+KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "same kind": lambda frames: frames,
+    "negative": lambda frames: 255 - frames,
+    "upside down": lambda frames: frames[:, ::-1],
+    "shuffled": lambda frames: np.random.default_rng(0).permutation(frames.reshape(-1)).reshape(frames.shape),
+}
+
+
+@dataclass(frozen=True)
+class Altered:
+    """A phantom whose frames are changed."""
+
+    source: Phantom
+    change: Callable[[np.ndarray], np.ndarray]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.source, name)
+
+    def read(self, position: int, max_frames: int) -> Clip:
+        """The clip of the source, changed."""
+        clip = self.source.read(position, max_frames)
+        return replace(clip, frames=np.ascontiguousarray(self.change(clip.frames)))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Shares of the new clips called outside, per cohort."""
+
+    patients: int
+    encoder: str
+    stated: float
+    outside: dict[str, list[float]]
+
+
+def measure(patients: int, encoder: str, cohorts: int, steps: int) -> Cell:
+    """Train a model on each cohort and show it new patients of each kind."""
+    shares: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    stated = 0.0
+    for seed in range(cohorts):
+        with tempfile.TemporaryDirectory() as place:
+            home, cache = Path(place), str(Path(place, "cache"))
+            data = f"phantom:ultrasound?patients={patients}&seed={seed}&frames={FRAMES}&size=48"
+            judge(encoder, data, home, cache, steps)
+            model = read_model(home / "judged")
+            stated = model.facts.false_alarms
+            new = Cohort.open(f"phantom:ultrasound?patients={NEW}&seed={seed + 1000}&frames={FRAMES}&size=48")
+            assert new.phantom is not None
+            for kind, change in KINDS.items():
+                other = replace(new, name=kind, phantom=Altered(new.phantom, change))
+                table = sidelight.predict(model, other, other_kind=True, cache=cache, device="cpu", quiet=True)
+                shares[kind].append(float(table["outside"].mean()))
+    return Cell(patients, encoder, stated, shares)
+
+
+def judge(encoder: str, data: str, home: Path, cache: str, steps: int) -> None:
+    """Save the model of one cohort at ``home / "judged"``."""
+    start: str | sidelight.Run = "test_resnet"
+    if encoder == "simclr":
+        start = sidelight.pretrain(
+            "simclr", data, home / "run", encoder="test_resnet", image_size=SIZE, steps=steps, batch_size=16, cache=cache, **COMMON
+        )  # fmt: skip
+    more = {"protocol": "finetune", "finetune": {"steps": steps, "checks": 2}} if encoder == "finetuned" else {}
+    random = {} if encoder == "simclr" else {"random": True}
+    sidelight.evaluate(start, data, "diagnosis", out=home / "judged", cache=cache, **JUDGED, **more, **random)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cohorts", type=int, default=8, help="per row")
+    parser.add_argument("--patients", type=int, nargs="+", default=[10, 30, 60, 200])
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
+    parser.add_argument("--steps", type=int, default=200, help="of SimCLR and of fine-tuning")
+    parser.add_argument("--json", type=Path, help="write the shares here")
+    given = parser.parse_args()
+    columns = ["patients", "encoder", "stated %", *(f"{kind} %" for kind in KINDS), "standard error", "bar"]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
+    cells = []
+    for patients in given.patients:
+        for encoder in given.encoders:
+            cell = measure(patients, encoder, given.cohorts, given.steps)
+            cells.append(asdict(cell))
+            false = pd.Series(cell.outside["same kind"])
+            error = float(false.sem()) if len(false) > 1 else float("nan")
+            met = "met" if false.mean() <= cell.stated + 2 * error else "missed"
+            rates = [f"{100 * np.mean(shares):.1f}" for shares in cell.outside.values()]
+            row = [patients, encoder, f"{100 * cell.stated:.1f}", *rates, f"{100 * error:.1f}", met]
+            print("| " + " | ".join(map(str, row)) + " |", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps({"new_patients": NEW, "cells": cells}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
