@@ -15,6 +15,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +27,12 @@ from sidelight.data.read.clip import Clip
 from sidelight.evaluation.model import read_model
 
 SIZE, FRAMES, NEW = 32, 4, 60
-COMMON = {"max_frames": FRAMES, "device": "cpu", "quiet": True}
+PRETRAIN = {
+    "encoder": "test_resnet", "image_size": SIZE, "batch_size": 16, "max_frames": FRAMES, "device": "cpu", "quiet": True
+}  # fmt: skip
 JUDGED = {
-    "image_size": SIZE,
-    "max_frames": FRAMES,
-    "device": "cpu",
-    "frames": 2,
-    "folds": 2,
-    "seeds": 1,
-    "resamples": 100,
-}
+    "image_size": SIZE, "max_frames": FRAMES, "device": "cpu", "frames": 2, "folds": 2, "seeds": 1, "resamples": 100
+}  # fmt: skip
 ENCODERS = ("random", "simclr", "finetuned")
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "same kind": lambda frames: frames,
@@ -71,16 +68,15 @@ class Cell:
     outside: dict[str, list[float]]
 
 
-def measure(patients: int, encoder: str, cohorts: int, steps: int) -> Cell:
-    """Train a model on each cohort and show it new patients of each kind."""
+def measure(patients: int, encoder: str, cohorts: int, steps: int, cache: str) -> Cell:
+    """Train a model on each cohort and show it new patients of each kind; ``cache`` keeps the pixels of all."""
     shares: dict[str, list[float]] = {kind: [] for kind in KINDS}
     stated = 0.0
     for seed in range(cohorts):
         with tempfile.TemporaryDirectory() as place:
-            home, cache = Path(place), str(Path(place, "cache"))
             data = f"phantom:ultrasound?patients={patients}&seed={seed}&frames={FRAMES}&size=48"
-            judge(encoder, data, home, cache, steps)
-            model = read_model(home / "judged")
+            judge(encoder, data, Path(place), cache, steps)
+            model = read_model(Path(place, "judged"))
             stated = model.facts.false_alarms
             new = Cohort.open(f"phantom:ultrasound?patients={NEW}&seed={seed + 1000}&frames={FRAMES}&size=48")
             assert new.phantom is not None
@@ -94,18 +90,27 @@ def measure(patients: int, encoder: str, cohorts: int, steps: int) -> Cell:
 def judge(encoder: str, data: str, home: Path, cache: str, steps: int) -> None:
     """Save the model of one cohort at ``home / "judged"``."""
     start: str | sidelight.Run = "test_resnet"
+    more: dict[str, object] = {"random": True}
     if encoder == "simclr":
-        start = sidelight.pretrain(
-            "simclr", data, home / "run", encoder="test_resnet", image_size=SIZE, steps=steps, batch_size=16, cache=cache, **COMMON
-        )  # fmt: skip
-    more = {"protocol": "finetune", "finetune": {"steps": steps, "checks": 2}} if encoder == "finetuned" else {}
-    random = {} if encoder == "simclr" else {"random": True}
-    sidelight.evaluate(start, data, "diagnosis", out=home / "judged", cache=cache, **JUDGED, **more, **random)
+        start = sidelight.pretrain("simclr", data, home / "run", steps=steps, cache=cache, **PRETRAIN)
+        more = {}
+    elif encoder == "finetuned":
+        more |= {"protocol": "finetune", "finetune": {"steps": steps, "checks": 2}}
+    sidelight.evaluate(start, data, "diagnosis", out=home / "judged", cache=cache, **JUDGED, **more)
+
+
+def line(cell: Cell) -> str:
+    """One row of the table."""
+    false = pd.Series(cell.outside["same kind"])
+    error = float(false.sem())
+    met = "met" if false.mean() <= cell.stated + 2 * error else "missed"
+    rates = [f"{100 * share:.1f}" for share in (cell.stated, *map(np.mean, cell.outside.values()), error)]
+    return "| " + " | ".join([str(cell.patients), cell.encoder, *rates, met]) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cohorts", type=int, default=8, help="per row")
+    parser.add_argument("--cohorts", type=int, default=8, help="per row, at least 2")
     parser.add_argument("--patients", type=int, nargs="+", default=[10, 30, 60, 200])
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--steps", type=int, default=200, help="of SimCLR and of fine-tuning")
@@ -114,16 +119,11 @@ def main() -> None:
     columns = ["patients", "encoder", "stated %", *(f"{kind} %" for kind in KINDS), "standard error", "bar"]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     cells = []
-    for patients in given.patients:
-        for encoder in given.encoders:
-            cell = measure(patients, encoder, given.cohorts, given.steps)
+    with tempfile.TemporaryDirectory() as cache:
+        for patients, encoder in product(given.patients, given.encoders):
+            cell = measure(patients, encoder, given.cohorts, given.steps, cache)
             cells.append(asdict(cell))
-            false = pd.Series(cell.outside["same kind"])
-            error = float(false.sem()) if len(false) > 1 else float("nan")
-            met = "met" if false.mean() <= cell.stated + 2 * error else "missed"
-            rates = [f"{100 * np.mean(shares):.1f}" for shares in cell.outside.values()]
-            row = [patients, encoder, f"{100 * cell.stated:.1f}", *rates, f"{100 * error:.1f}", met]
-            print("| " + " | ".join(map(str, row)) + " |", flush=True)
+            print(line(cell), flush=True)
     if given.json:
         given.json.write_text(json.dumps({"new_patients": NEW, "cells": cells}, indent=1))
 
