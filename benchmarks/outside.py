@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--cohorts", type=int, default=4, help="per row, at least 2")
     parser.add_argument("--patients", type=int, nargs="+", default=[10, 30, 60, 200])
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
-    parser.add_argument("--steps", type=int, default=200, help="of SimCLR and of fine-tuning")
+    parser.add_argument("--steps", type=int, default=100, help="of SimCLR and of fine-tuning")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the shares here")
     given = parser.parse_args()
