@@ -9,6 +9,7 @@ from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.duplicates import duplicate_items, merge_groups
+from sidelight.data.keyed import lasting_names
 from sidelight.data.leaks import leak_findings, same_pictures, sides
 from sidelight.data.split import SIDES
 from sidelight.data.task import LEFT_OUT, units
@@ -57,7 +58,8 @@ def unit_table(
     """
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    table = units(cohort, cohort.tasks[task])
+    chosen = cohort.tasks[task]
+    table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
     readable = table["rows"].map(bool)
