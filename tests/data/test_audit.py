@@ -237,7 +237,7 @@ def test_a_split_file_in_any_spelling(tmp_path, spelling):
 
 def test_splits_that_are_none(tmp_path):
     cohort = opened(write(tmp_path, table(4)))
-    with pytest.raises(SplitError, match=r"'sitee' is neither a file nor a column.*did you mean 'site'"):
+    with pytest.raises(SplitError, match=r"'sitee' is neither a file nor a column.*Did you mean 'site'"):
         sides(cohort, "sitee")
     with pytest.raises(SplitError, match="names nothing"):
         sides(cohort, {"train": ["a"], "test": ["b"]})

@@ -92,6 +92,7 @@ class TaskSpec(Settings):
     label: Names
     unit: str = "item"
     positive: Texts | None = None
+    negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
     classes: Texts | dict[str, str] | None = None
     ignore: Texts = ()
     where: Where = Field(default={})
