@@ -37,12 +37,13 @@ class TableFile(Settings):
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
+    header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
 
     @property
-    def reading(self) -> dict[str, str | None]:
+    def reading(self) -> dict[str, Any]:
         """What ``read_table`` is told."""
-        return self.model_dump(include={"separator", "decimal", "encoding", "sheet"})
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header"})
 
 
 class TableSpec(TableFile):
