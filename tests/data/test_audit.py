@@ -241,6 +241,11 @@ def test_splits_that_are_none(tmp_path):
         sides(cohort, "sitee")
     with pytest.raises(SplitError, match="names nothing"):
         sides(cohort, {"train": ["a"], "test": ["b"]})
+    with pytest.raises(SplitError, match=r"'no\.json' is neither a file nor a column\. Check the path\."):
+        sides(cohort, "no.json")
+    (tmp_path / "split.json").write_text('["p0", "p1"]')
+    with pytest.raises(SplitError, match=r'it holds a list, not sides. Expected: JSON such as \{"train"'):
+        sides(cohort, tmp_path / "split.json")
     (tmp_path / "split.json").write_text('{"train": []}')
     with pytest.raises(SplitError, match="1 sides"):
         sides(cohort, tmp_path / "split.json")

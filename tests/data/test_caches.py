@@ -67,7 +67,13 @@ def test_an_unknown_patient_is_refused_with_the_nearest(cohort):
     build(cohort, size=16)
     with pytest.raises(DataError, match=r"no patient 'Barker'.*Did you mean 'Baker'"):
         forget_patient(cohort, "Barker")
+    with pytest.raises(DataError, match=r"The nearest of 3 are|Known are") as error:
+        forget_patient(cohort, "NOPE")
     assert caches(cohort)[0].patients == 3
+    cohort.items["group"] = [f"{name}{place}" for place, name in enumerate(cohort.items["group"])]
+    with pytest.raises(DataError, match=r"The nearest of 6 are (\w+, ){2}\w+\.$") as error:
+        forget_patient(cohort, "NOPE")
+    assert sum(name in str(error.value) for name in cohort.items["group"]) == 3
 
 
 def test_a_patient_whose_files_are_gone_already_can_be_forgotten(cohort, tmp_path):

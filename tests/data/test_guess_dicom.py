@@ -14,6 +14,7 @@ from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.data.guess import guess, render  # noqa: E402
 from sidelight.data.ids import id_findings  # noqa: E402
 from sidelight.errors import DataError  # noqa: E402
+from sidelight.reporting.contact import render_contact  # noqa: E402
 
 
 def exams(root, count=12, *, files=2, **tags):
@@ -56,6 +57,8 @@ def test_the_column_of_identifiers_is_found_by_its_values(tmp_path, key, on):
     draft, spec, cohort = drafted(tmp_path)
     assert spec["tables"] == [{"file": "list.csv", "on": [on]}]
     assert draft.joins[0].share == 1.0
+    page = render_contact(cohort, tmp_path / "contact.html").read_text(encoding="utf-8")
+    assert "identifiers that meet those of DICOM headers as keyed hashes" in page
     assert cohort.items["diagnosis"].tolist() == [["normal", "cyst"][n // 2 % 2] for n in range(12) for _ in range(2)]
     assert spec["task"]["diagnosis"]["classes"] == ["normal", "cyst"]
     assert not re.search(r"\b[AP]\d|1\.2\.\d", cohort.items.drop(columns=["item", "files"]).to_csv())

@@ -343,9 +343,8 @@ def _task(task: Labelled, draft: Draft) -> str:
     if task.few:
         level = draft.levels[0].name if draft.levels else "item"
         does = "`ignore` leaves them out" if rare else "map classes together, or evaluate with fewer folds"
-        lines.append(
-            _comment(f"Too few to judge ({level} each, {FOLDS} folds need {FOLDS}): {_counted(task.few)}; {does}.")
-        )
+        short = f"Fewer than {FOLDS} units of {level}, as many as folds need: {_counted(task.few)}; {does}."
+        lines.append(_comment(short))
     lines += [f"[task.{_key(task.name)}]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
     if len(task.counts) - len(rare) == 2:
         lines.append(
