@@ -35,7 +35,8 @@ def audit(
     found = id_findings(cohort)
     if cohort.phantom is None:
         known = ("item", "files", "group", *cohort.levels)
-        found += join_findings(cohort.items, [*(name for name in cohort.items if name not in known), *cohort.levels])
+        columns = [str(name) for name in cohort.items if name not in known]
+        found += join_findings(cohort.items, [*columns, *cohort.levels])
     found += file_findings(cohort, pixels, pd.DataFrame() if seen is None else seen, max_bad_fraction)
     pairs = same_pictures(pixels) if pixels is not None else []
     found += duplicate_findings(cohort, pairs)

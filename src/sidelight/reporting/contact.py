@@ -1,6 +1,7 @@
 """The contact sheet: random items with everything that was joined to them, so that a shifted join is seen at a glance.
 
-It shows pictures, paths and table rows as they are, but for identifiers joined to those of DICOM headers: it contains patient data and is written for its owner's eyes only.
+It shows pictures, paths and table rows as they are, but for identifiers joined to those of DICOM headers: it contains
+patient data and is written for its owner's eyes only.
 """
 
 import os
