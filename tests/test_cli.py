@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -111,3 +112,19 @@ def test_init_says_what_to_check_and_where_the_sheet_lies(tmp_path, monkeypatch,
     assert f"Read and mend {tmp_path / 'cohort.toml'}; look at" in said
     assert called(monkeypatch, "init", str(tmp_path)) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
+    class Done:
+        folder = tmp_path / "Läufe & mehr" / "run 1"
+
+    monkeypatch.setattr("sidelight.api.pretrain", lambda *args, **settings: Done)
+    data = str(tmp_path / "my photos")
+    assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--out", "x") == 0
+    words = shlex.split(capsys.readouterr().out.partition("next: ")[2])
+    assert words == ["sidelight", "evaluate", str(Done.folder), "--data", data, "--task", "TASK"]
+
+
+def test_a_setting_of_the_wrong_type_is_told_once(monkeypatch, capsys):
+    assert called(monkeypatch, "pretrain", "simclr", "--data", PHANTOM, "--out", "x", "--set", "epochs=two") == 2
+    assert capsys.readouterr().err == "sidelight: Setting epochs = 'two'. Expected: a valid integer.\n"

@@ -22,6 +22,7 @@ from sidelight.data.finding import SEVERITIES, Finding, Record
 from sidelight.data.identity import item_hash, key
 from sidelight.data.leaks import sides
 from sidelight.data.pixels import Pixels
+from sidelight.data.support import support_findings
 from sidelight.data.survey import brightness, survey
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
 from sidelight.evaluation.shortcuts import shortcuts
@@ -91,9 +92,9 @@ def check(
     known = _settings(settings)
     record = Record()
     cohort = Cohort.open(data, preset=preset, record=record)
-    if task is not None and task not in cohort.tasks:
-        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    tasks = list(cohort.tasks) if task is None else [task]
+    if task is not None and task not in cohort.broken:
+        cohort.task(task)
+    tasks = [name for name in cohort.tasks if task in (None, name)]
     placed = None if split is None else sides(cohort, split)
     with _stage("Reading headers", quiet):
         seen = survey(cohort)
@@ -103,6 +104,7 @@ def check(
     properties = _properties(cohort, pixels, seen)
     for name in tasks:
         with _stage(f"Looking for what predicts {name}", quiet):
+            found += support_findings(cohort, cohort.tasks[name])
             found += shortcuts(cohort, name, properties)
     costs = []
     for name in METHODS:

@@ -131,7 +131,8 @@ def pretrain(
     from sidelight.api import pretrain as run_pretrain
 
     run = run_pretrain(method, data, out, preset=preset, start=start, **_settings(config, flags, cache=cache))
-    typer.echo(f"The run lies in {run.folder}; next: sidelight evaluate {run.folder} --data {data} --task TASK")
+    after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, "--task", "TASK"])
+    typer.echo(f"The run lies in {run.folder}; next: {after}")
 
 
 @app.command()
@@ -171,7 +172,8 @@ def evaluate(
     )
     results_table(results.results, results.notes)
     if out is not None and protocol != "published":
-        typer.echo(f"The model lies in {out / 'model'}; next: sidelight predict {out} --data NEW --out scores.csv")
+        after = shlex.join(["sidelight", "predict", str(out), "--data", "NEW", "--out", "scores.csv"])
+        typer.echo(f"The model lies in {out / 'model'}; next: {after}")
 
 
 @app.command()
@@ -190,6 +192,7 @@ def predict(
     cache: Cache = None,
 ) -> None:
     """Score new patients with a saved model; no labels needed."""
+    from sidelight.data.finding import counted
     from sidelight.prediction import predict as run_predict
 
     table = run_predict(
@@ -199,7 +202,8 @@ def predict(
     for notice in notices if names else []:  # they may quote file names and cells
         typer.echo(f"{notice}.")
     if notices and not names:
-        typer.echo(f"{len(notices)} remarks on the data: --names shows them.")
+        shows = "it" if len(notices) == 1 else "them"
+        typer.echo(f"{counted(len(notices), 'remark')} on the data: --names shows {shows}.")
     outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
     typer.echo(
         f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."

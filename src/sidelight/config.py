@@ -112,7 +112,10 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, kind.model_fields)) from None
-        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=first["msg"]) from None
+        expected = (
+            first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
+        )
+        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=expected) from None
 
 
 def digest(values: Any) -> str:

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 class SidelightError(Exception):
     """Base of every error that sidelight raises on purpose.
 
-    Parts that are empty are left out of the message: ``given``; ``expected`` after "Expected:"; ``do`` as the last sentence.
+    Parts that are empty are left out of the message: ``given``; ``expected`` after "Expected:"; ``do`` as the last sentence,
+    which may end in a line of TOML to paste.
     ``exit_code`` is what the command line exits with.
     """
 
@@ -17,7 +18,7 @@ class SidelightError(Exception):
         self.given, self.expected, self.do = given, expected, do
         parts = [given.rstrip("."), f"Expected: {expected.rstrip('.')}" if expected else "", do.rstrip(".")]
         message = ". ".join(part for part in parts if part)
-        super().__init__(message if message.endswith(("?", "!")) else message + ".")
+        super().__init__(message if message.endswith(("?", "!", "]", "}")) else message + ".")
 
 
 class ConfigError(SidelightError):
@@ -26,6 +27,10 @@ class ConfigError(SidelightError):
 
 class DataError(SidelightError):
     """A cohort file, table or folder that does not say what it should."""
+
+
+class ColumnError(DataError):
+    """Columns that are not there; its message names columns, and never quotes a cell."""
 
 
 class ReadError(DataError):
@@ -62,8 +67,14 @@ class MissingExtra(SidelightError):
         )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint that names the nearest known spelling, or lists what is known: ``"did you mean 'lr'?"``."""
+def nearest(name: str, known: Iterable[str], most: int | None = None) -> str:
+    """The hint that names the nearest known spelling, or lists what is known: ``"Did you mean 'lr'?"``.
+
+    :param most: of the known ones only so many are listed, the nearest.
+    """
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    shown = known if most is None or len(known) <= most else get_close_matches(name, known, n=most, cutoff=0.0)
+    return f"{'Known are' if len(shown) == len(known) else f'The nearest of {len(known)} are'} {', '.join(shown)}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sidelight.config import build, working_size
 from sidelight.data.cohort import Cohort
 from sidelight.data.identity import item_hash, key
-from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.errors import DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining import load_explainer
 from sidelight.explaining.content import Question
@@ -44,8 +44,8 @@ def explain(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
-    if task is not None and task not in cohort.tasks:
-        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
+    if task is not None:
+        cohort.task(task)
     encoder = run.encoder()
     settings = build(EvaluateSettings, {"cache": cache})
     pixels = open_pixels(cohort, working_size(encoder.image_size), settings, quiet=quiet)

@@ -12,8 +12,9 @@ from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.keyed import lasting_names
 from sidelight.data.leaks import leak_findings, same_pictures, sides
 from sidelight.data.split import SIDES
+from sidelight.data.support import require_groups
 from sidelight.data.task import LEFT_OUT, units
-from sidelight.errors import ConfigError, SplitError, nearest
+from sidelight.errors import SplitError
 from sidelight.evaluation.scores import Labelled, make_folds, make_given
 from sidelight.evaluation.settings import EvaluateSettings
 
@@ -34,6 +35,7 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
         if several:
             table, targets, more = _scorable(table, targets)
             notes += more
+        require_groups(cohort, cohort.tasks[task], table, settings.folds)
         return make_folds(table, targets, settings, require_classes=not several), notes
     placed = sides(cohort, settings.split)
     leaks, remarks = _audit(cohort, pixels, placed, settings, same)
@@ -56,9 +58,7 @@ def unit_table(
 
     :param same: of :func:`sidelight.data.duplicates.duplicate_items`, where it has been called already.
     """
-    if task not in cohort.tasks:
-        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    chosen = cohort.tasks[task]
+    chosen = cohort.task(task)
     table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]

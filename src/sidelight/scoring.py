@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.columns import find_column, has_column
 from sidelight.data.identity import item_hash, key
 from sidelight.data.keyed import own_names, shared_items
+from sidelight.data.spelling import classes_elsewhere
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, SplitError
@@ -295,6 +296,7 @@ def _in_order(
     :raises ConfigError: for a class that ``cohort`` has not, or where one has several labels and the other not.
     """
     mine, theirs = cohort.tasks[task], other.tasks[task]
+    theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
     if (mine.kind == "multilabel") != (theirs.kind == "multilabel"):
         raise ConfigError(f"Task {task!r} has several label columns in one of {cohort.name} and {other.name} only")
     strange = [one for one in theirs.classes if one not in mine.classes]

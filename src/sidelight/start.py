@@ -110,4 +110,7 @@ def _open(text: str, root: Path) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cohort.toml"
         file.write_text(text, encoding="utf-8")
-        return Cohort.open(file, root=str(root))
+        cohort = Cohort.open(file, root=str(root))
+    for name in cohort.broken:
+        cohort.task(name)
+    return cohort

@@ -148,6 +148,8 @@ def study(
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
     cohort = Cohort.open(source, preset=preset or plan.preset)
+    for part in plan.parts.values():
+        cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     work = _Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
@@ -173,8 +175,9 @@ def demo(
     cohort = Cohort.open(data or values["data"], preset=preset)
     if data:
         chosen = task or next(iter(cohort.tasks), None)
-        if chosen is None:
+        if chosen is None and not cohort.broken:
             raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
+        chosen = cohort.task(chosen or next(iter(cohort.broken))).name
         values["parts"] = {chosen: {"task": chosen, "transductive": True}}
         values["title"] = "What your images taught an encoder"
         values["limits"] = []

@@ -237,10 +237,15 @@ def test_a_split_file_in_any_spelling(tmp_path, spelling):
 
 def test_splits_that_are_none(tmp_path):
     cohort = opened(write(tmp_path, table(4)))
-    with pytest.raises(SplitError, match=r"'sitee' is neither a file nor a column.*did you mean 'site'"):
+    with pytest.raises(SplitError, match=r"'sitee' is neither a file nor a column.*Did you mean 'site'"):
         sides(cohort, "sitee")
     with pytest.raises(SplitError, match="names nothing"):
         sides(cohort, {"train": ["a"], "test": ["b"]})
+    with pytest.raises(SplitError, match=r"'no\.json' is neither a file nor a column\. Check the path\."):
+        sides(cohort, "no.json")
+    (tmp_path / "split.json").write_text('["p0", "p1"]')
+    with pytest.raises(SplitError, match=r'it holds a list, not sides. Expected: JSON such as \{"train"'):
+        sides(cohort, tmp_path / "split.json")
     (tmp_path / "split.json").write_text('{"train": []}')
     with pytest.raises(SplitError, match="1 sides"):
         sides(cohort, tmp_path / "split.json")

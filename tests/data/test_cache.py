@@ -143,6 +143,11 @@ def test_broken_items_go_to_quarantine_until_they_are_too_many(root):
     assert built.index["position"].tolist() == [0, 1, 3, 4, 5]
     with pytest.raises(TooManyBadItems, match=r"1 of 6 items.*max_bad_fraction = 0\.1.*p1/0\.png: is empty"):
         build(Folder(root), size=16)
+    (root / "p1" / "1.png").write_bytes(b"")
+    with pytest.raises(TooManyBadItems, match=r"p1/0\.png.*; p1/1\.png") as error:
+        build(Folder(root), size=16, max_bad_fraction=0.2)
+    assert str(error.value).count("leave it out") == 1 and str(error.value).endswith("Or raise max_bad_fraction.")
+    Image.fromarray(image(11)).save(root / "p1" / "1.png")
     Image.fromarray(image(10)).save(root / "p1" / "0.png")
     np.testing.assert_array_equal(build(Folder(root), size=16).read(2, [0]), expected(10))
 

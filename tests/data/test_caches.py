@@ -65,9 +65,15 @@ def test_a_patient_leaves_every_cache_and_the_features_go_whole(cohort):
 
 def test_an_unknown_patient_is_refused_with_the_nearest(cohort):
     build(cohort, size=16)
-    with pytest.raises(DataError, match=r"no patient 'Barker'.*did you mean 'Baker'"):
+    with pytest.raises(DataError, match=r"no patient 'Barker'.*Did you mean 'Baker'"):
         forget_patient(cohort, "Barker")
+    with pytest.raises(DataError, match=r"The nearest of 3 are|Known are") as error:
+        forget_patient(cohort, "NOPE")
     assert caches(cohort)[0].patients == 3
+    cohort.items["group"] = [f"{name}{place}" for place, name in enumerate(cohort.items["group"])]
+    with pytest.raises(DataError, match=r"The nearest of 6 are (\w+, ){2}\w+\.$") as error:
+        forget_patient(cohort, "NOPE")
+    assert sum(name in str(error.value) for name in cohort.items["group"]) == 3
 
 
 def test_a_patient_whose_files_are_gone_already_can_be_forgotten(cohort, tmp_path):
@@ -122,7 +128,7 @@ def test_the_command_line_lists_and_forgets(cohort, monkeypatch, capsys):
     code, text = said()
     assert code == 0 and "16 x 16, 1 channel" in text and "1 caches, 1,536 bytes" in text
     code, text = said("--forget", "Adms")
-    assert code == 2 and "did you mean 'Adams'?" in text
+    assert code == 2 and "Did you mean 'Adams'?" in text
     code, text = said("--forget", "Adams")
     assert code == 0 and "bytes of pixels and features are deleted" in text and "4 items of 2 patients" in text
     code, text = said("--forget-all")

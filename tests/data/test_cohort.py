@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sidelight.data.cohort import Cohort
+from sidelight.data.finding import Record
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, DataError
 
@@ -75,7 +76,7 @@ def test_the_file_itself_and_options_replace_keys(tmp_path):
     write(tmp_path, ["a.png", "b.png"], my_toml='files = "{clip}.*"\nname = "theirs"')
     cohort = Cohort.open(tmp_path / "my.toml", name="mine", images={"channels": 3}, where={"clip": "b"})
     assert (cohort.name, cohort.channels, cohort.items["item"].tolist()) == ("mine", 3, ["b.png"])
-    with pytest.raises(ConfigError, match=r"'nam'.*did you mean 'name'"):
+    with pytest.raises(ConfigError, match=r"'nam'.*Did you mean 'name'"):
         Cohort.open(tmp_path / "my.toml", nam="mine")
 
 
@@ -92,14 +93,13 @@ def test_the_hash_sees_columns_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("levels =", "level =", r"Unknown key 'level' in cohort\.toml.*did you mean 'levels'"),
+        ("levels =", "level =", r"Unknown key 'level' in cohort\.toml.*Did you mean 'levels'"),
         ('file = "lesions.csv"', 'fil = "lesions.csv"', r"Unknown key 'fil' in cohort\.toml tables.*'file'"),
         ("unknown =", "unknwn =", r"Unknown key 'unknwn' in cohort\.toml \[metadata\].*'unknown'"),
         ("positive =", "positiv =", r"Unknown key 'positiv' in cohort\.toml \[task\.malignant\].*'positive'"),
         ("files  =", "name =", "items nowhere"),
-        ('unit     = "lesion"', 'unit = "leson"', "did you mean 'lesion'"),
         ('levels = ["patient", "lesion"]', 'levels = ["patient", "lesion", "group"]', "cannot be called 'group'"),
-        ("[metadata]", '[roles]\npatient = "dicom:PatientId"\n[metadata]', "not read.*did you mean 'PatientID'"),
+        ("[metadata]", '[roles]\npatient = "dicom:PatientId"\n[metadata]', "not read.*Did you mean 'PatientID'"),
         ("[metadata]", '[roles]\npatient = "dicom:PatientName"\n[metadata]', "this tag is not read"),
         ("[metadata]", '[roles]\npatent = "pid"\n[metadata]', "Unknown role 'patent'.*'patient'"),
         ("[metadata]", "[images]\nchannels = 2\n[metadata]", r"\[images\].*channels = 2"),
@@ -119,14 +119,8 @@ def test_keys_that_are_wrong(tmp_path, old, new, words):
         ('patient=pid", "lesion', 'patient=pidd", "lesion', r"lesions\.csv has no column 'pidd'.*'pid'"),
         ('patient=pid", "lesion', 'patien=pid", "lesion', "column 'patien', which no item has.*'patient'"),
         ('"age"', '"agee"', r"\[metadata\] patient names the column 'agee'.*'age'"),
-        (
-            'label    = "histology"',
-            'label = "histo"',
-            r"\[task\.malignant\] label names the column 'histo'.*'histology'",
-        ),
-        ('["MEL", "BCC", "SCC"]', '["XXX"]', "no unit of class 'XXX'"),
         ("[metadata]", '[where]\nage = "> 100"\n[metadata]', "No item of 4 fulfils"),
-        ("[metadata]", "[where]\nagee = 1\n[metadata]", "'agee'.*did you mean 'age'"),
+        ("[metadata]", "[where]\nagee = 1\n[metadata]", "'agee'.*Did you mean 'age'"),
         (
             'levels = ["patient", "lesion"]',
             'levels = ["patient", "lesion", "visit"]',
@@ -140,6 +134,38 @@ def test_data_that_does_not_say_what_it_should(tmp_path, old, new, words):
         Cohort.open(clinic(tmp_path, CLINIC.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            'label    = "histology"',
+            'label = "histo"',
+            r"\[task\.malignant\] label names the column 'histo'.*'histology'",
+        ),
+        ('["MEL", "BCC", "SCC"]', '["XXX"]', "no unit of class 'XXX'"),
+        ('unit     = "lesion"', 'unit = "leson"', "Did you mean 'lesion'"),
+    ],
+)
+def test_a_task_that_does_not_fit_stops_only_who_asks_for_it(tmp_path, old, new, words):
+    assert old in CLINIC
+    cohort = Cohort.open(clinic(tmp_path, f'{CLINIC.replace(old, new)}[task.sex]\nlabel = "region"\n'))
+    assert list(cohort.tasks) == ["sex"] and cohort.task("sex") is cohort.tasks["sex"]
+    with pytest.raises(DataError, match=f"The task 'malignant' of .* cannot be used.*{words}"):
+        cohort.task("malignant")
+    assert any("'malignant' cannot be used" in notice for notice in cohort.notices)
+    with pytest.raises(ConfigError, match=r"has no task 'maligant'.*Did you mean 'malignant'"):
+        cohort.task("maligant")
+
+
+def test_all_columns_that_are_not_there_are_told_at_once(tmp_path):
+    toml = CLINIC.replace('["age", "sex"]', '["agee", "sex"]').replace('["region"]', '["regionn"]')
+    both = r"patient names the column 'agee'.*Did you mean 'age'.*lesion names the column 'regionn'.*'region'"
+    with pytest.raises(DataError, match=both):
+        Cohort.open(clinic(tmp_path, toml))
+    with pytest.raises(DataError, match=both):
+        Cohort.open(tmp_path, record=Record())
+
+
 def test_paths_that_cannot_be_opened(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         Cohort.open(tmp_path / "none")
@@ -150,7 +176,7 @@ def test_paths_that_cannot_be_opened(tmp_path):
         Cohort.open(tmp_path)
     with pytest.raises(DataError, match="is one file"):
         Cohort.open(tmp_path / "a" / "x.png")
-    with pytest.raises(ConfigError, match="did you mean 'us4'"):
+    with pytest.raises(ConfigError, match="Did you mean 'us4'"):
         Cohort.open(tmp_path, preset="us-4")
     with pytest.raises(DataError, match="is no folder"):
         Cohort.open(tmp_path / "none", preset="us4")
@@ -234,7 +260,7 @@ def test_the_rule_holds_for_labels_of_a_level(tmp_path):
     toml = PATIENTS + '[task.old]\nlabel = "age"\nunit = "patient"\npositive = [60]\n'
     files = ("A_1.png", "A_2.png", "B_1.png")
     with pytest.raises(DataError, match=r"differs within 1 patient units"):
-        folder(tmp_path, toml, *files, t_csv=VISITS)
+        folder(tmp_path, toml, *files, t_csv=VISITS).task("old")
     cohort = folder(tmp_path, toml + '[metadata]\nconflict = "first"\n', *files, t_csv=VISITS)
     assert units(cohort, cohort.tasks["old"])["label"].tolist() == [1, 0]
     assert cohort.items["age"].tolist() == ["60", "70", "50"]  # the column itself is no metadata and stays
@@ -259,7 +285,7 @@ def test_a_stack_is_one_item_in_numeric_order(tmp_path):
     cohort = folder(tmp_path, toml, "a/10.png", "a/9.png", "a/100.png", "b/1.png")
     assert cohort.items["item"].tolist() == ["a/*.png"]
     assert cohort.items["files"].tolist() == [("a/9.png", "a/10.png", "a/100.png")]
-    with pytest.raises(ConfigError, match=r"stack = 'fram'.*did you mean 'frame'"):
+    with pytest.raises(ConfigError, match=r"stack = 'fram'.*Did you mean 'frame'"):
         Cohort.open(tmp_path, stack="fram")
 
 
@@ -398,9 +424,9 @@ def test_a_phantom_with_options():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("phantom:ultrasond", "did you mean 'ultrasound'"),
-        ("phantom:knee", "known are ultrasound"),
-        ("phantom:ultrasound?patient=3", "did you mean 'patients'"),
+        ("phantom:ultrasond", "Did you mean 'ultrasound'"),
+        ("phantom:knee", "Known are ultrasound"),
+        ("phantom:ultrasound?patient=3", "Did you mean 'patients'"),
         ("phantom:ultrasound?patients", "has no value"),
     ],
 )

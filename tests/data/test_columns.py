@@ -38,7 +38,7 @@ def test_where(where, kept):
 
 
 def test_where_that_cannot_be_answered():
-    with pytest.raises(DataError, match="did you mean 'frames'"):
+    with pytest.raises(DataError, match="Did you mean 'frames'"):
         select(ITEMS, {"frame": 1}, "where")
     with pytest.raises(DataError, match="meets the value 'left'"):
         select(ITEMS, {"site": "> 3"}, "where")

@@ -415,3 +415,20 @@ def test_of_files_of_several_arrays_the_picture_is_named(tmp_path, arrays, files
     assert spec.get("companions", {}).get("masks") == masks
     assert len(cohort.items) == 5
     assert any("hold the arrays t1, t2" in point for point in draft.todo) == (arrays == ("t1", "t2"))
+
+
+def test_classes_with_fewer_patients_than_folds_are_ignored(tmp_path):
+    """Three photos of a single patient's melanoma are three photos, and one patient."""
+    rows = ["photo,patient_id,diagnosis"]
+    for n in range(40):
+        patient = 20 if n > 36 else n % 20
+        touch(tmp_path, f"{n}.png")
+        rows.append(f"{n},P{patient:03d},{'melanoma' if patient == 20 else ['nevus', 'wart', 'scar'][patient % 3]}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    draft, cohort, text = drafted(tmp_path)
+    assert draft.tasks[0].few == (("melanoma", 1),)
+    assert 'ignore = ["", "melanoma"]' in text and "units of patient, as many as folds need: melanoma (1)" in text
+    assert cohort.tasks["diagnosis"].classes == ("nevus", "scar", "wart")
+    (tmp_path / "list.csv").write_text("\n".join(rows).replace("wart", "nevus").replace("scar", "nevus"))
+    draft, cohort, text = drafted(tmp_path)
+    assert "ignore" not in text.split("[task.diagnosis]")[1] and "map classes together" in text

@@ -12,7 +12,9 @@ from dicom_writing import ramp, write  # noqa: E402
 from sidelight import start  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.data.guess import guess, render  # noqa: E402
+from sidelight.data.ids import id_findings  # noqa: E402
 from sidelight.errors import DataError  # noqa: E402
+from sidelight.reporting.contact import render_contact  # noqa: E402
 
 
 def exams(root, count=12, *, files=2, **tags):
@@ -55,6 +57,8 @@ def test_the_column_of_identifiers_is_found_by_its_values(tmp_path, key, on):
     draft, spec, cohort = drafted(tmp_path)
     assert spec["tables"] == [{"file": "list.csv", "on": [on]}]
     assert draft.joins[0].share == 1.0
+    page = render_contact(cohort, tmp_path / "contact.html").read_text(encoding="utf-8")
+    assert "identifiers that meet those of DICOM headers as keyed hashes" in page
     assert cohort.items["diagnosis"].tolist() == [["normal", "cyst"][n // 2 % 2] for n in range(12) for _ in range(2)]
     assert spec["task"]["diagnosis"]["classes"] == ["normal", "cyst"]
     assert not re.search(r"\b[AP]\d|1\.2\.\d", cohort.items.drop(columns=["item", "files"]).to_csv())
@@ -80,7 +84,8 @@ def test_a_chain_from_the_accession_number_to_the_patient_of_a_table(tmp_path):
     (tmp_path / "exams.csv").write_text("\n".join(["order,pid", *(f"A{n},{n // 2 + 70}" for n in range(12))]))
     rows = [f"{n + 70},{30 + 3 * n},{'ab'[n % 2]}" for n in range(6)]
     (tmp_path / "people.csv").write_text("\n".join(["pid,Alter,diagnosis", *rows]))
-    _, spec, cohort = drafted(tmp_path)
+    draft, spec, cohort = drafted(tmp_path)
+    assert not any("PatientID" in point for point in draft.todo)
     assert [one["on"] for one in spec["tables"]] == [["study=order"], ["pid=pid"]]
     assert spec["levels"] == ["patient", "study"]
     assert spec["roles"] == {"patient": "column:pid", "study": "dicom:AccessionNumber"}
@@ -134,6 +139,20 @@ def test_without_accession_numbers_the_study_is_its_uid_and_one_patient_is_none(
     assert spec["roles"] == {"study": "dicom:StudyInstanceUID"}
     assert cohort.items["study"].nunique() == 12
     assert any("no patient was found: the outermost level is study" in point for point in draft.todo)
+    assert "PatientID is blank in 24 of 24 items" in draft.todo
+    (finding,) = [one for one in id_findings(cohort) if one.kind == "ids"]
+    assert "every study for a patient of its own (PatientID is blank in 24 of" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("patient", "told"),
+    [("ANON", "is the same in all 24 items"), (lambda n, _: f"P{n}" if n < 10 else "", "is blank in 4 of 24 items")],
+)
+def test_patients_that_headers_do_not_tell_apart_are_to_be_checked(tmp_path, patient, told):
+    exams(tmp_path, PatientID=patient)
+    draft, spec, _ = drafted(tmp_path)
+    assert f"PatientID {told}" in draft.todo
+    assert ("patient" in spec["levels"]) == callable(patient)
 
 
 def test_what_headers_tell_of_patients_is_metadata_and_identifiers_are_none(tmp_path):

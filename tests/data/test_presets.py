@@ -20,7 +20,7 @@ def counts(cohort, task):
 
 def test_the_presets_and_the_nearest_name():
     assert preset_names() == ["busi", "covid19_ultrasound", "us4"]
-    with pytest.raises(ConfigError, match="did you mean 'busi'"):
+    with pytest.raises(ConfigError, match="Did you mean 'busi'"):
         load_preset("bus")
 
 

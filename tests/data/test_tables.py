@@ -138,7 +138,7 @@ def test_sheets_by_name(tmp_path):
     path = workbook(tmp_path / "t.xlsx", lesions=[["a"], [1]], patients=[["b"], [2]], empty=[])
     assert read_table(path)["a"].tolist() == ["1"]
     assert read_table(path, sheet="patients")["b"].tolist() == ["2"]
-    with pytest.raises(DataError, match=r"t\.xlsx has no sheet 'patient'. did you mean 'patients'"):
+    with pytest.raises(DataError, match=r"t\.xlsx has no sheet 'patient'. Did you mean 'patients'"):
         read_table(path, sheet="patient")
     with pytest.raises(DataError, match="is empty"):
         read_table(path, sheet="empty")

@@ -71,7 +71,7 @@ def test_every_profile_builds_and_the_user_wins(name: str, profile: str) -> None
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'simclr'"):
+    with pytest.raises(ConfigError, match="Did you mean 'simclr'"):
         load_method("simlcr")
 
 

@@ -168,7 +168,7 @@ def test_what_gives_other_vectors_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "name", "says"),
     [
-        ("onx", "e.onnx", "did you mean 'onnx'"),
+        ("onx", "e.onnx", "Did you mean 'onnx'"),
         ("timm", "e.pth", r"called e\.pth.*in \.safetensors"),
         ("onnx", "e", r"in \.onnx"),
     ],

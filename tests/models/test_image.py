@@ -140,7 +140,7 @@ def test_a_bare_name_has_no_weights() -> None:
 
 
 def test_names_and_paths_that_lead_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="did you mean 'resnet18'"):
+    with pytest.raises(EncoderError, match="Did you mean 'resnet18'"):
         load_encoder("resnett18", random=True)
     with pytest.raises(EncoderError, match="Unknown architecture"):
         create_encoder("resnett18", **SMALL)

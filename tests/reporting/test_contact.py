@@ -57,6 +57,14 @@ def test_every_item_stands_beside_its_own_rows(cohort, tmp_path):
     assert text.count("bright") == 2
 
 
+def test_lines_count_from_the_top_and_only_plain_rows_stand_as_they_are(cohort, tmp_path):
+    (tmp_path / "patients.csv").write_text("Our patients\n" + (tmp_path / "patients.csv").read_text())
+    (tmp_path / "cohort.toml").write_text(TOML.replace('"patients.csv"', '"patients.csv", header = 2'))
+    text = render_contact(Cohort.open(tmp_path), tmp_path / "contact.html").read_text(encoding="utf-8")
+    assert "patients.csv, line 3<" in text and "patients.csv, line 2<" not in text
+    assert "as they are on the disk." in text and "keyed hashes" not in text
+
+
 def test_joined_and_unjoined_rows_are_counted(cohort):
     patients, photos = beside(cohort)
     assert patients.row.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, -1, -1]

@@ -11,6 +11,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Finding
 from sidelight.data.ids import id_findings
 from sidelight.data.leaks import contradictions, duplicate_findings, leak_findings, same_pictures
+from sidelight.data.misjoined import join_findings
 from sidelight.data.pixels import Pixels
 from sidelight.data.survey import file_findings
 
@@ -32,6 +33,10 @@ def audit(
     :param placed: a given split, of :func:`sidelight.data.leaks.sides`.
     """
     found = id_findings(cohort)
+    if cohort.phantom is None:
+        known = ("item", "files", "group", *cohort.levels)
+        columns = [str(name) for name in cohort.items if name not in known]
+        found += join_findings(cohort.items, [*columns, *cohort.levels])
     found += file_findings(cohort, pixels, pd.DataFrame() if seen is None else seen, max_bad_fraction)
     pairs = same_pictures(pixels) if pixels is not None else []
     found += duplicate_findings(cohort, pairs)

@@ -79,7 +79,7 @@ def forget_patient(cohort: Named, patient: str, folder: Path | None = None) -> i
         hashed = _hashed(cohort)
         raise DataError(
             f"{cohort.name} has no patient {patient!r}, and its pixel caches hold none",
-            do=f"Give the {hashed} as it stands in the DICOM files" if hashed else nearest(patient, known),
+            do=f"Give the {hashed} as it stands in the DICOM files" if hashed else nearest(patient, known, most=3),
         )
     if cohort.phantom is None:
         forget_headers(cohort.root)

@@ -26,8 +26,9 @@ from sidelight.data.container import split
 from sidelight.data.finding import Finding, Record
 from sidelight.data.locate import locate
 from sidelight.data.spec import CohortSpec, TaskSpec, group, parse_spec
+from sidelight.data.spelling import alike, named_nowhere
 from sidelight.data.task import Task, fit_classes, make_task
-from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.errors import ColumnError, ConfigError, DataError, SidelightError, nearest
 
 if TYPE_CHECKING:
     from sidelight.data.read import Clip
@@ -64,6 +65,8 @@ class Cohort:
     spec: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     phantom: Phantom | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that do not fit what is here, and why; nothing but asking for one stops. The reason may quote cells."""
 
     @classmethod
     def open(
@@ -85,9 +88,11 @@ class Cohort:
             for any item.
         :param cohort_file: a ``cohort.toml``, or the folder that holds it, to be used in place of the folder's own; its
             ``root`` does not count.
-        :param record: takes conflicts, tables that do not join and tasks that cannot be used, in place of an error: the
-            first value then counts, and such a task is left out. For looking at a cohort, not for learning from it.
+        :param record: takes conflicts, tables that do not join and tasks that cannot be used: the first value then counts.
+            For looking at a cohort, not for learning from it.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
+        A task that does not fit is :attr:`broken` and told in a notice.
+
         :raises DataError: for files, tables and columns that do not say what they should.
         :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
         """
@@ -139,6 +144,18 @@ class Cohort:
         crop = self.spec.get("images", {}).get("crop")
         return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
 
+    def task(self, name: str) -> Task:
+        """The task ``name``.
+
+        :raises ConfigError: where there is none of that name.
+        :raises DataError: where it does not fit what is here: why.
+        """
+        if name in self.broken:
+            raise DataError(f"The task {name!r} of {self.name} cannot be used. {self.broken[name]}")
+        if name not in self.tasks:
+            raise ConfigError(f"{self.name} has no task {name!r}", do=nearest(name, [*self.tasks, *self.broken]))
+        return self.tasks[name]
+
     @property
     def alias(self) -> str:
         """What runs, results and reports call the cohort: the name it was given; a folder's own name may identify."""
@@ -178,21 +195,30 @@ class Cohort:
 
 def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) -> Cohort:
     tasks: dict[str, Task] = {}
+    broken: dict[str, str] = {}
     notices = list(cohort.notices)
     for name, one in spec.task.items():
         try:
             fitted, more = _task(cohort, spec, name, one, record)
-        except DataError as error:
+        except (DataError, ConfigError) as error:
+            broken[name] = str(error)
             if record is None:
-                raise
-            what = f"Task {name!r} cannot be used: its column, values or classes do not fit what is here"
-            record.findings.append(Finding("task", "error", what, {"task": name}))
-            notices.append(str(error))  # may quote cells, which a finding must not
+                notices.append(f"The task {name!r} cannot be used: {error}".rstrip("."))
+            else:
+                record.findings.append(_unusable(name, error))
             continue
         notices += more
         if fitted is not None:
             tasks[name] = fitted
-    return replace(cohort, tasks=tasks, notices=tuple(notices))
+    return replace(cohort, tasks=tasks, notices=tuple(notices), broken=broken)
+
+
+def _unusable(name: str, error: SidelightError) -> Finding:
+    """The finding on a task; what may quote cells stands among its examples, which leave this host by hash only."""
+    if isinstance(error, ColumnError | ConfigError):
+        return Finding("task", "error", f"Task {name!r} cannot be used: {error}".rstrip("."), {"task": name})
+    what = f"Task {name!r} cannot be used: its values or classes do not fit what is here"
+    return Finding("task", "error", what, {"task": name}, (str(error),))
 
 
 def _task(
@@ -203,10 +229,12 @@ def _task(
         one = one.model_copy(update={"conflict": rule})
     date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
     task = make_task(name, one, cohort.items, cohort.levels, date)
+    nowhere = named_nowhere(task, one)
     if record is not None:
-        record.findings += label_conflicts(cohort, task)
+        record.findings += [*label_conflicts(cohort, task), *nowhere, *alike(task, one)]
         task = replace(task, conflict="first") if task.conflict == "error" else task
-    return fit_classes(cohort, task, one.optional)
+    fitted, notices = fit_classes(cohort, task, one.optional)
+    return fitted, [*notices, *(found.sentence for found in nowhere if record is None)]
 
 
 def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None = None) -> Cohort:

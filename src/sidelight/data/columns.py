@@ -12,8 +12,9 @@ import pandas as pd
 from sidelight.data import tags
 from sidelight.data.spec import CohortSpec, DeriveSpec
 from sidelight.data.tables import normalise
-from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
+MOST_LISTED = 10
 _COMPARE = {
     ">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
@@ -24,23 +25,47 @@ def find_column(items: pd.DataFrame, name: str, place: str) -> str:
 
     ``dicom:TAG`` is the column that holds the tag.
 
-    :raises DataError: that says where (``place``) and names the nearest column.
+    :raises ColumnError: that says where (``place``) and names the nearest column.
     """
+    return find_columns(items, [(name, place)])[0]
+
+
+def find_columns(items: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> list[str]:
+    """:func:`find_column` for several names, each with its place.
+
+    :raises ColumnError: that tells all which are not there.
+    """
+    found = [_column(items, name, place) for name, place in wanted]
+    lost = [(name, place) for (name, place), one in zip(wanted, found, strict=True) if one is None]
+    if not lost:
+        return [one for one in found if one is not None]
+    hints = [nearest(name, _spelt(items, name), most=MOST_LISTED) for name, _ in lost]
+    said = [f"{place} names the column {name!r}, which no item has" for name, place in lost]
+    if len(lost) == 1:
+        raise ColumnError(said[0], do=hints[0])
+    told = [f"{one} ({hint.rstrip('?')})" for one, hint in zip(said[:MOST_LISTED], hints, strict=False)]
+    raise ColumnError("; ".join(told) + (f"; and {len(lost) - MOST_LISTED} more" if len(lost) > MOST_LISTED else ""))
+
+
+def _spelt(items: pd.DataFrame, name: str) -> list[str]:
+    """What a column may be called instead of ``name``."""
+    dotted = [str(column) for column in items.columns if str(column).endswith(f".{name}")]
+    return dotted or [str(column) for column in items.columns if column not in ("item", "files")]
+
+
+def _column(items: pd.DataFrame, name: str, place: str) -> str | None:
     if name.startswith("dicom:") and name not in items:
         name = tags.column(name, place)
     dotted = [column for column in items.columns if column.endswith(f".{name}")]
     if name in items and not (name == "group" and dotted):  # a table's own group comes before the one made of levels
         return name
-    if len(dotted) == 1:
-        return str(dotted[0])
-    known = dotted or [str(column) for column in items.columns if column not in ("item", "files")]
-    raise DataError(f"{place} names the column {name!r}, which no item has", do=nearest(name, known))
+    return str(dotted[0]) if len(dotted) == 1 else None
 
 
 def has_column(items: pd.DataFrame, name: str) -> bool:
     """Whether :func:`find_column` finds it."""
-    with contextlib.suppress(DataError, ConfigError):
-        return bool(find_column(items, name, ""))
+    with contextlib.suppress(ConfigError):
+        return _column(items, name, "") is not None
     return False
 
 
@@ -108,6 +133,19 @@ def unit_keys(items: pd.DataFrame, levels: Sequence[str], unit: str) -> "pd.Seri
     return parts[0].str.cat(pd.concat(parts[1:], axis=1), sep="/")
 
 
+def described(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tuple[str, str]]]:
+    """By level of ``[metadata]`` the names that it gives and the columns that they mean.
+
+    :raises ColumnError: that tells all which are not there.
+    """
+    named = [(level, name) for level, names in spec.metadata.columns.items() for name in names]
+    columns = find_columns(items, [(name, f"[metadata] {level}") for level, name in named])
+    found: dict[str, list[tuple[str, str]]] = {}
+    for (level, name), column in zip(named, columns, strict=True):
+        found.setdefault(level, []).append((name, column))
+    return found
+
+
 def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     """Apply ``[metadata]``: unknown values become blank, and columns of a level are made constant within it.
 
@@ -116,9 +154,8 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
     """
     rules, notices = spec.metadata, []
     dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
-    for level, names in rules.columns.items():
-        for name in names:
-            column = find_column(items, name, f"[metadata] {level}")
+    for level, pairs in described(items, spec).items():
+        for name, column in pairs:
             known = items[column].mask(items[column].map(normalise).isin([normalise(one) for one in rules.unknown]), "")
             if level != "item":
                 keys = unit_keys(items, spec.levels, level)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sidelight.data.columns import find_column, select, unit_keys
+from sidelight.data.columns import described, select, unit_keys
 from sidelight.data.finding import Finding, Severity, listed, some
 from sidelight.data.spec import CohortSpec, Rule
 from sidelight.data.tables import normalise
@@ -20,16 +20,16 @@ def column_conflicts(items: pd.DataFrame, spec: CohortSpec) -> list[Finding]:
     """
     blanks = [normalise(one) for one in spec.metadata.unknown]
     found = []
-    for level, names in spec.metadata.columns.items():
+    for level, pairs in described(items, spec).items():
         if level == "item":
             continue
         keys = unit_keys(items, spec.levels, level)
-        columns = [find_column(items, name, f"[metadata] {level}") for name in names]
+        columns = [column for _, column in pairs]
         cells = items[columns].apply(lambda column: column.map(normalise))
         cells = cells.mask(cells.isin(["", *blanks]))
         torn = cells.groupby(keys).nunique().gt(1)
         gaps = cells.fillna("").groupby(keys).nunique().gt(1) & ~torn
-        rules = dict(zip(columns, map(spec.metadata.rule, names), strict=True))
+        rules = {column: spec.metadata.rule(name) for name, column in pairs}
         found += _level(level, torn, gaps, rules)
     return found
 

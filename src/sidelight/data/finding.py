@@ -13,8 +13,9 @@ EXAMPLES = 20
 class Finding:
     """One fault, or what may become one. ``sentence`` and ``numbers`` name no item and no patient: they may be shown.
 
-    ``kind`` is one of: conflict, join, table, ids, task (what the tables say); file, mixed, copies, contradiction (what
-    the files say); leak (of a given split); shortcut, blanks, source, recoding (what predicts a label by itself).
+    ``kind`` is one of: conflict, join, table, ids, task, spelling, support (what the tables say); file, mixed, copies,
+    contradiction (what the files say); leak (of a given split); shortcut, blanks, source, recoding (what predicts a label
+    by itself).
     """
 
     kind: str
@@ -57,8 +58,9 @@ def some(names: Iterable[object]) -> tuple[str, ...]:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 pair``, ``2 pairs``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    """``1 pair``, ``2 pairs``, ``3 studies``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def listed(names: Iterable[object], most: int = 6) -> str:

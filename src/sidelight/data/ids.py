@@ -18,11 +18,23 @@ SOURCE = re.compile(
     r"|quelle|standort|ger(ä|ae)t|krankenhaus|klinik|zentrum|hersteller|kamera|sonde|schallkopf)",
     re.I,
 )
+LOWER = re.compile(r"(lesion|study|exam|series|recording|clip|video|image|frame|slice)", re.I)
+"""How the name of a level begins that lies within a patient."""
+PATIENT = "dicom:PatientID"
 MOST_SOURCES, LEAST_PER_SOURCE = 50, 5
 MOST_REPEATED = 0.5
 """A larger share of ids under several parents is a numbering inside the parent: 1, 2, 3, ..."""
 LEAST_VALUES, LARGEST_SHARE, LEAST_CROSSING = 0.1, 0.25, 0.05
 LEAST_COUNTED, DENSE, FEW_ELSEWHERE = 20, 2.0, 1.5
+
+
+def patient_gap(items: pd.DataFrame) -> str:
+    """Why the headers of DICOM files do not tell patients apart; "" where they do, or where there are none."""
+    ids = items[PATIENT] if PATIENT in items else pd.Series([], dtype=str)
+    blank, files = int((ids == "").sum()), len(ids)
+    if blank:
+        return f"PatientID is blank in {blank} of {files} items"
+    return f"PatientID is the same in all {files} items" if files > 1 and (ids == ids.iloc[0]).all() else ""
 
 
 def is_source(column: "pd.Series[str]") -> bool:
@@ -33,7 +45,7 @@ def is_source(column: "pd.Series[str]") -> bool:
 
 def id_findings(cohort: Cohort) -> list[Finding]:
     """All that this file looks for."""
-    found = [] if cohort.levels else [_ungrouped(cohort)]
+    found = [] if cohort.levels and not LOWER.match(cohort.levels[0]) else [_ungrouped(cohort)]
     found += _repeated(cohort)
     if cohort.phantom is None:
         found += [_crossing(cohort, name) for name in id_columns(cohort)]
@@ -71,9 +83,10 @@ def _spanning(items: pd.DataFrame, name: str) -> list[str]:
 
 
 def _ungrouped(cohort: Cohort) -> Finding:
-    what = (
-        "No level says which items belong to one patient: splits and intervals take every item for a patient of its own"
-    )
+    unit = cohort.levels[0] if cohort.levels else "item"
+    what = f"No level says which items belong to one patient: splits and intervals take every {unit} for a patient of its own"
+    gap = patient_gap(cohort.items)
+    what += f" ({gap})" if gap else ""
     return Finding("ids", "warning", f"{what}. Name what there is: levels = [...]", {"items": len(cohort.items)})
 
 

@@ -19,6 +19,7 @@ from sidelight.data.pixels import Pixels
 from sidelight.data.task import Task, units
 from sidelight.errors import SplitError, nearest
 
+SPLIT_FILE = 'JSON such as {"train": [NAME, ...], "test": [NAME, ...]}'
 Pairs = list[tuple[int, int, bool]]
 SPELLINGS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -106,7 +107,8 @@ def _side(written: str) -> str:
 def _column(cohort: Cohort, name: str) -> "pd.Series[str]":
     known = [str(column) for column in cohort.items.columns if column not in ("item", "files")]
     if name not in known and not any(column.endswith(f".{name}") for column in known):
-        raise SplitError(f"The split {name!r} is neither a file nor a column", do=nearest(name, known))
+        hint = "Check the path" if Path(name).suffix else nearest(name, known, most=10)
+        raise SplitError(f"The split {name!r} is neither a file nor a column", do=hint)
     return cohort.items[find_column(cohort.items, name, "--split")]
 
 
@@ -114,8 +116,11 @@ def _json(path: Path) -> dict[str, list[str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         lists = {side: names for side, names in content.items() if isinstance(names, list) and side != "leaks"}
-    except (ValueError, AttributeError) as error:
-        raise SplitError(f"{path} is not a split file ({error})", expected='JSON with lists "train", "test"') from None
+    except ValueError as error:
+        raise SplitError(f"{path} is not a split file: {error}", expected=SPLIT_FILE) from None
+    except AttributeError:
+        kind = type(content).__name__
+        raise SplitError(f"{path} is not a split file: it holds a {kind}, not sides", expected=SPLIT_FILE) from None
     if len(lists) < 2:
         raise SplitError(f"{path} names {len(lists)} sides", expected='lists of names such as "train" and "test"')
     return lists

@@ -37,12 +37,13 @@ class TableFile(Settings):
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
+    header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
 
     @property
-    def reading(self) -> dict[str, str | None]:
+    def reading(self) -> dict[str, Any]:
         """What ``read_table`` is told."""
-        return self.model_dump(include={"separator", "decimal", "encoding", "sheet"})
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header"})
 
 
 class TableSpec(TableFile):
@@ -92,6 +93,7 @@ class TaskSpec(Settings):
     label: Names
     unit: str = "item"
     positive: Texts | None = None
+    negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
     classes: Texts | dict[str, str] | None = None
     ignore: Texts = ()
     where: Where = Field(default={})

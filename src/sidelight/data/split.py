@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.config import digest
+from sidelight.data.finding import counted
 from sidelight.data.task import LEFT_OUT
 from sidelight.errors import SplitError
 
@@ -253,11 +254,14 @@ def group_split(units: pd.DataFrame, fractions: Sequence[float], seed: int) -> S
     return table.split(part, **{name: [index] for index, name in enumerate(used)})
 
 
-def k_folds(units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = True) -> list[Split]:
+def k_folds(
+    units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = True, names: Sequence[str] = ()
+) -> list[Split]:
     """k splits by group, stratified by class: fold i is the test side of split i, the others its train side.
 
     :param require_classes: every class must occur in every fold; False accepts folds without, where pooled scores still
         work.
+    :param names: of the classes in their order, for errors.
     :raises SplitError: when there are fewer groups than folds, or a class is absent from a fold.
     """
     table = _prepare(units)
@@ -267,17 +271,19 @@ def k_folds(units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = T
         )
     part = _assign(table.table, np.full(k, 1 / k), np.random.default_rng([seed, 12]))
     if require_classes:
-        _require_classes(table, part, k)
+        _require_classes(table, part, k, names)
     return [table.split(part, train=set(range(k)) - {fold}, test=[fold]) for fold in range(k)]
 
 
-def _require_classes(table: _Units, part: Array, k: int) -> None:
+def _require_classes(table: _Units, part: Array, k: int, names: Sequence[str]) -> None:
     for fold in range(k):
         absent = np.flatnonzero(table.table[part == fold].sum(axis=0) == 0)
         if len(absent):
             holders = int((table.table[:, absent[0]] > 0).sum())
+            name = repr(names[int(table.classes[absent[0]])]) if names else table.classes[absent[0]]
             raise SplitError(
-                f"Class {table.classes[absent[0]]} is absent from fold {fold + 1} of {k}: {holders} groups hold it",
+                f"Class {name} is absent from fold {fold + 1} of {k}: {counted(holders, 'group')} "
+                f"hold{'s' * (holders == 1)} it",
                 do=f"Use fewer folds{f' ({holders})' if holders > 1 else ''} or leave one group out",
             )
 

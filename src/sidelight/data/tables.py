@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.finding import Finding, Joined, Record, some
+from sidelight.data.header_row import LOOKED_AT, check_header
 from sidelight.data.spec import TAKEN
 from sidelight.errors import DataError, MissingExtra, nearest
 
@@ -43,6 +44,7 @@ def read_table(
     decimal: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
+    header: int | None = None,
 ) -> pd.DataFrame:
     """Read a CSV (or TSV, TXT), Parquet or Excel table with every cell as text.
 
@@ -52,6 +54,8 @@ def read_table(
     2020-12-31; formats that only show a value otherwise, such as leading zeros, do not count.
 
     :param sheet: of a workbook the sheet's name; the first one unless given.
+    :param header: the row that names the columns, counted from 1 with blank rows; rows above it are passed over.
+    :raises TitleRow: where the first row looks like a title or like groups of columns, and ``header`` is not given.
     :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
@@ -65,14 +69,17 @@ def read_table(
             do="Save it as .xlsx or CSV and name that file instead",
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
-        return _tidy(_read_excel(path, sheet, decimal))
+        return _tidy(_read_excel(path, sheet, decimal, header))
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding)
     named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
     if named:
         separator, text = separator or named[1], text[named.end() :]
+    text = text.split("\n", header - 1)[-1] if header else text
     separator = separator or _separator(text)
+    if header is None:
+        check_header(path.name, [[cell.strip() for cell in row] for row in _first_rows(text, separator)])
     try:
         cells = pd.read_csv(
             io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False, na_filter=False
@@ -96,8 +103,8 @@ def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
     return table.loc[(table != "").any(axis=1), [bool(name) for name in table.columns]].reset_index(drop=True)
 
 
-def _read_excel(path: Path, sheet: str | None, decimal: str | None) -> pd.DataFrame:
-    """All cells of a sheet as text; the first row that is not blank comes first."""
+def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int | None) -> pd.DataFrame:
+    """All cells of a sheet as text; the header comes first, without one the first row that is not blank."""
     try:
         import openpyxl
     except ImportError:
@@ -124,7 +131,9 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None) -> pd.DataFr
             f"The table {path.name} cannot be read as an Excel workbook ({str(error) or type(error).__name__})",
             do="Save it anew, without a password",
         ) from None
-    rows = [row for row in rows if any(text for text, _ in row)]
+    if header is None:
+        check_header(path.name, _squared([[text for text, _ in row] for row in rows]))
+    rows = [row for row in rows[(header or 1) - 1 :] if any(text for text, _ in row)]
     if not rows:
         raise DataError(f"The table {path.name} is empty", do="Name another with `sheet`" if sheet is None else "")
     width = max(map(len, rows))
@@ -136,6 +145,12 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None) -> pd.DataFr
             below = table.loc[1:, place]
             table.loc[1:, place] = below.mask(typed.loc[1:, place], _decimal_points(below[typed.loc[1:, place]]))
     return table
+
+
+def _squared(rows: list[list[str]]) -> list[list[str]]:
+    """``rows`` up to the last column that holds anything: a sheet may be as wide as its formats."""
+    width = max((place + 1 for row in rows for place, text in enumerate(row) if text), default=0)
+    return [row[:width] for row in rows]
 
 
 def _excel_cell(value: Any) -> tuple[str, bool]:
@@ -186,15 +201,25 @@ def _decode(path: Path, encoding: str | None) -> str:
 
 def _separator(text: str) -> str:
     """The separator under which most of the first rows have as many cells as the header, and the header most cells."""
-    best, score = ",", (0.0, 1)
-    for candidate in ",;\t|":
-        rows = [row for row in csv.reader(io.StringIO(text[:60_000]), delimiter=candidate) if row]
-        rows = rows[:-1] if len(text) > 60_000 else rows  # the last one is cut off
-        cells = len(rows[0]) if rows else 0
-        fit = sum(len(row) == cells for row in rows) / max(len(rows), 1)
-        if cells > 1 and (fit, cells) > score:
-            best, score = candidate, (fit, cells)
-    return best
+    fallback = ","
+    for above in range(LOOKED_AT):  # a title has no separator, or another
+        best, score = "", (0.0, 1)
+        for candidate in ",;\t|":
+            rows = [row for row in _first_rows(text, candidate)[above:] if row]
+            cells = len(rows[0]) if rows else 0
+            fit = sum(len(row) == cells for row in rows) / max(len(rows), 1)
+            if cells > 1 and (fit, cells) > score:
+                best, score = candidate, (fit, cells)
+        if best and score[0] > 0.5:
+            return best
+        fallback = best if best and not above else fallback
+    return fallback
+
+
+def _first_rows(text: str, separator: str) -> list[list[str]]:
+    """The rows at the top, blank ones too; one that was cut off is left out."""
+    rows = list(csv.reader(io.StringIO(text[:60_000]), delimiter=separator))
+    return rows[:-1] if len(text) > 60_000 else rows
 
 
 def _header(names: Sequence[str]) -> list[str]:

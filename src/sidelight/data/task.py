@@ -1,10 +1,12 @@
 """A task: what is predicted, for which unit, from which values, and what is left out.
 
 Blank labels and values under ``ignore`` are left out. ``positive`` makes a task binary: what is neither positive nor
-left out is negative. ``classes`` gives the order of classes, or maps values to classes; without it every value is a
-class. Several label columns make a multi-label task, each positive where its cell is in ``positive`` (1, true, yes).
+left out is negative, or, where ``negative`` names them, an error. ``classes`` gives the order of classes, or maps values
+to classes; without it every value is a class. Several label columns make a multi-label task, each positive where its cell
+is in ``positive`` (1, true, yes).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -12,9 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from sidelight.data.columns import find_column, select, unit_keys, when
+from sidelight.data.columns import find_column, find_columns, select, unit_keys, when
 from sidelight.data.pattern import natural
 from sidelight.data.spec import TaskSpec
+from sidelight.data.strange import no_class
 from sidelight.data.tables import normalise
 from sidelight.errors import ConfigError, DataError, nearest
 
@@ -127,10 +130,11 @@ def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[s
         raise ConfigError(f"{place} unit = {spec.unit!r} is no level", do=nearest(spec.unit, [*levels, "item"]))
     if spec.conflict == "mean":
         raise ConfigError(f"{place} conflict = 'mean': classes have no mean", expected="error, first or latest")
-    columns = tuple(find_column(items, column, f"{place} label") for column in spec.label)
+    columns = tuple(find_columns(items, [(column, f"{place} label") for column in spec.label]))
     where = {find_column(items, column, f"{place} where"): wanted for column, wanted in spec.where.items()}
     rows = items[select(items, where, f"{place} where")]
-    values = sorted({value for column in columns for value in rows[column].map(normalise)}, key=natural)
+    found = Counter(value for column in columns for value in rows[column].map(normalise))
+    values = {value: found[value] for value in sorted(found, key=natural)}
     task = Task(name, columns, spec.unit, (), "", where=where, conflict=spec.conflict or "error", date=date)
     if len(columns) > 1:
         return _multilabel(task, spec, values, place)
@@ -142,20 +146,32 @@ def _out(spec: TaskSpec, *named: Sequence[str]) -> set[str]:
     return {normalise(one) for one in spec.ignore} | ({""} - {normalise(one) for many in named for one in many})
 
 
-def _multilabel(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+def _signs(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> dict[str, int]:
+    """Values of a task that is asked as yes or no -> 1, 0 or -1; ``values`` count their items."""
+    positive = {normalise(one) for one in (YES if spec.positive is None else spec.positive)}
+    negative = None if spec.negative is None else {normalise(one) for one in spec.negative}
+    out = _out(spec, list(positive), list(negative or ()))
+    both = sorted(positive & (negative or set()))
+    if both:
+        raise ConfigError(f"{place} names {both[0]!r} under `positive` and `negative`", expected="one of them")
+    strange = {} if negative is None else {one: n for one, n in values.items() if one not in positive | negative | out}
+    if strange:
+        raise no_class(place, task.label, strange, spec)
+    return {value: LEFT_OUT if value in out else int(value in positive) for value in values}
+
+
+def _multilabel(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
     if spec.classes is not None:
         raise ConfigError(f"{place} has several label columns and `classes`", do="The columns are the classes")
-    positive = {normalise(one) for one in (YES if spec.positive is None else spec.positive)}
-    out = _out(spec, list(positive))
-    codes = {value: LEFT_OUT if value in out else int(value in positive) for value in values}
-    return replace(task, classes=spec.label, kind="multilabel", codes=codes)
+    return replace(task, classes=spec.label, kind="multilabel", codes=_signs(task, spec, values, place))
 
 
-def _binary(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+def _binary(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
     positive = [normalise(one) for one in spec.positive or ()]
-    out = _out(spec, positive)
-    codes = {value: LEFT_OUT if value in out else int(value in positive) for value in values}
+    codes = _signs(task, spec, values, place)
     rest = [value for value, code in codes.items() if code == 0]
+    if spec.negative is not None:
+        rest = [normalise(one) for one in spec.negative]
     classes = (rest[0] if len(rest) == 1 else "negative", positive[0] if len(positive) == 1 else "positive")
     if spec.classes is not None:
         if isinstance(spec.classes, dict) or len(spec.classes) != 2:
@@ -166,19 +182,18 @@ def _binary(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Ta
     return replace(task, classes=classes, kind="binary", codes=codes)
 
 
-def _multiclass(task: Task, spec: TaskSpec, values: Sequence[str], place: str) -> Task:
+def _multiclass(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
+    if spec.negative is not None:
+        raise ConfigError(f"{place} has `negative` without `positive`", do="Name the positive values, or use `classes`")
     given = spec.classes
     named = given if isinstance(given, dict) else {one: one for one in given or ()}
     named = {normalise(value): name for value, name in named.items()}
     out = _out(spec, list(named))
     named = named or {value: value for value in values if value not in out}
     classes = tuple(dict.fromkeys(named.values()))
-    strange = [value for value in values if value not in named and value not in out]
+    strange = {value: count for value, count in values.items() if value not in named and value not in out}
     if strange:
-        raise DataError(
-            f"{place}: the value {strange[0]!r} of column {task.label[0]!r} is no class",
-            do="Name it in `classes` or `ignore`",
-        )
+        raise no_class(place, task.label, strange, spec)
     codes = {value: LEFT_OUT if value in out else classes.index(named[value]) for value in values}
     return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass", codes=codes)
 

@@ -88,7 +88,8 @@ def make_folds(
     if settings.folds == "one_group_out":
         splits = leave_one_group_out(table)
     else:
-        splits = k_folds(table, settings.folds, settings.split_seed, require_classes=require_classes)
+        names = next(iter(targets.values())) if len(targets) == 1 else ()
+        splits = k_folds(table, settings.folds, settings.split_seed, require_classes=require_classes, names=names)
     return Labelled(table, targets, tuple(split.test for split in splits))
 
 

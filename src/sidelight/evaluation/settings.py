@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from sidelight.config import Settings
+from sidelight.data.support import FOLDS
 from sidelight.evaluation.supervised import FinetuneSettings
 
 PROTOCOLS = ("knn", "linear", "finetune", "finetune_last", "published")
@@ -15,7 +16,7 @@ class EvaluateSettings(Settings):
     """How units are split, how many are labelled, and how numbers are made."""
 
     profile: Literal["default", "paper"] = "default"
-    folds: int | Literal["one_group_out"] = Field(5, description="folds over patients, or leave one patient out")
+    folds: int | Literal["one_group_out"] = Field(FOLDS, description="folds over patients, or leave one patient out")
     labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
     seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
     first_seed: int = Field(0, ge=0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidelight.data.finding import counted
 from sidelight.reporting.html import page, section, write
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
@@ -37,7 +38,8 @@ def check_line(values: Mapping[str, Any]) -> str:
     for finding in values["findings"]:
         numbers[finding["severity"]] += 1
     said = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
-    return f"{counts['items']} items in {counts['groups']} groups: {said or 'nothing found'}"
+    held = f"{counted(counts['items'], 'item')} in {counted(counts['groups'], 'group')}"
+    return f"{held}: {said or 'nothing found'}"
 
 
 def render_check(values: Mapping[str, Any], out: Path) -> Path:

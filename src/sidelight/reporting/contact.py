@@ -1,6 +1,7 @@
 """The contact sheet: random items with everything that was joined to them, so that a shifted join is seen at a glance.
 
-It shows pictures, paths and table rows as they are: it contains patient data and is written for its owner's eyes only.
+It shows pictures, paths and table rows as they are, but for identifiers joined to those of DICOM headers: it contains
+patient data and is written for its owner's eyes only.
 """
 
 import os
@@ -35,6 +36,8 @@ class Rows:
     table: pd.DataFrame
     keys: tuple[str, ...]
     row: np.ndarray[Any, np.dtype[np.int64]]
+    header: int
+    """The line of the header."""
 
 
 def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int = 0) -> Path:
@@ -44,7 +47,8 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
     levels = [f"{cohort.items[level].nunique()} {level}" for level in cohort.levels]
     body = [
         html.note(
-            "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk."
+            "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk"
+            + (", identifiers that meet those of DICOM headers as keyed hashes." if _hashes(cohort) else ".")
         ),
         html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices)), name="tables"),
         html.section(
@@ -62,6 +66,13 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
     return _write_private(out, text)
 
 
+def _hashes(cohort: Cohort) -> bool:
+    """Whether a table is joined by an identifier of DICOM headers."""
+    roles = cohort.spec.get("roles", {})
+    left = [pair.partition("=")[0].strip() for table in cohort.spec.get("tables", ()) for pair in table["on"]]
+    return any(str(roles.get(name, name)).startswith("dicom:") for name in left)
+
+
 def beside(cohort: Cohort) -> list[Rows]:
     """Every table of the cohort with the row that each item took from it."""
     spec = CohortSpec.model_validate(cohort.spec)
@@ -76,7 +87,7 @@ def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])
     first = {key: place for place, key in reversed(list(enumerate(theirs))) if key}
     places = np.array([first.get(key, -1) for key in ours], dtype=np.int64)
-    return Rows(table.file, rows, tuple(right), places)
+    return Rows(table.file, rows, tuple(right), places, table.header or 1)
 
 
 def _joined(tables: list[Rows], items: int) -> str:
@@ -141,7 +152,7 @@ def _row(one: Rows, position: int, cohort: Cohort) -> str:
         size = ' class="long"' if len(value) > LONG else ""
         pair = f'<dt>{html.escape(column)}</dt><dd class="{kind}">{html.escape(shown)}</dd>'
         cells.append(f"<div{size}>{pair}</div>")
-    name = f"{html.escape(one.file)}, line {place + 2}"  # as a spreadsheet counts, the header being line 1
+    name = f"{html.escape(one.file)}, line {place + one.header + 1}"  # as a spreadsheet counts
     inside = "".join(sorted(cells, key=_is_long))
     return f'<div class="row" style="flex-grow: {len(cells)}"><h3>{name}</h3><dl>{inside}</dl></div>'
 

@@ -90,7 +90,7 @@ def test_an_npz_names_its_arrays(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.npz::label").frames, CLIP // 200)
     with pytest.raises(ReadError, match=r'a\.npz: holds 2 arrays \(image, label\)\. .*"a\.npz::image"'):
         read(path)
-    with pytest.raises(ReadError, match=r"a\.npz::imge: the file holds no 'imge'\. did you mean 'image'"):
+    with pytest.raises(ReadError, match=r"a\.npz::imge: the file holds no 'imge'\. Did you mean 'image'"):
         read(tmp_path / "a.npz::imge")
 
 

@@ -3,7 +3,7 @@
 Few hypotheses are made from names and contents and ranked by fit; nothing is learned, nothing but text is opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
+from sidelight.data.header_row import TitleRow
 from sidelight.data.items import list_items
+from sidelight.data.misjoined import misjoined, said
 from sidelight.data.pattern import VIDEOS, example, walk
 from sidelight.data.spec import CohortSpec
 from sidelight.data.tables import normalise, read_table
@@ -44,14 +46,22 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     media = [path for path in every if is_media(path)]
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
-        return draft_dicom(root, dicom, *_read(root, named))
+        read, unread, headers = _read(root, named)
+        return _with_headers(draft_dicom(root, dicom, read, unread), headers)
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
             do=f"{example(root)}; name the folder of the images",
         )
-    read, unread = _read(root, named)
-    return _draft(root, media, read, unread)
+    read, unread, headers = _read(root, named)
+    return _with_headers(_draft(root, media, read, unread), headers)
+
+
+def _with_headers(draft: Draft, headers: Mapping[str, int]) -> Draft:
+    """The draft that says which row of a table is the header, where that is not the first."""
+    todo = [f"in {file}, row {row} was taken for the header, for what is above it looks like a title or like groups of "
+            "columns: is it?" for file, row in headers.items()]  # fmt: skip
+    return replace(draft, headers=headers, todo=(*draft.todo, *todo))
 
 
 def _locate(root: Path, table: str | Path) -> str:
@@ -70,12 +80,14 @@ def _lying(every: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda path: (path.count("/"), path))[:MOST_TABLES]
 
 
-def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined]:
+def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined, dict[str, int]]:
+    """Tables by file, files that cannot be read and why, and the row of the header where it is not the first."""
     tables: dict[str, pd.DataFrame] = {}
     unread: list[tuple[str, str]] = []
+    headers: dict[str, int] = {}
     for name in named:
         try:
-            table = read_table(root / name)
+            table, row = _table(root / name)
         except SidelightError as error:
             unread.append((name, str(error).rstrip(".")))
             continue
@@ -83,7 +95,15 @@ def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Un
             unread.append((name, "it has no rows"))
         else:
             tables[name] = table
-    return tables, unread
+            headers |= {name: row} if row else {}
+    return tables, unread, headers
+
+
+def _table(path: Path) -> tuple[pd.DataFrame, int]:
+    try:
+        return read_table(path), 0
+    except TitleRow as found:
+        return read_table(path, header=found.row), found.row
 
 
 def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
@@ -99,6 +119,7 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
     met, final, levels = _final(met, layouts, names)
+    met = _doubted(met)
     draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
     draft = replace(draft, levels=levels, todo=(*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure))
     return fill(find_views(draft, met.items), met.items, met.sources, final)
@@ -178,6 +199,15 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict
         for one in met.joins
     )
     return Met(frame, joins, met.unjoined, sources), final, levels
+
+
+def _doubted(met: Met) -> Met:
+    """With a doubt at each join whose rows say another patient, lesion or file than the files' own names."""
+    joins = list(met.joins)
+    for column, (wrong, names) in misjoined(met.items, met.sources).items():
+        place = met.sources[column]
+        joins[place] = replace(joins[place], doubt=said(column, int(wrong.sum()), names))
+    return replace(met, joins=tuple(joins))
 
 
 def _merges(frame: pd.DataFrame, name: str, slot: Slot) -> bool:

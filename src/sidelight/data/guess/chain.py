@@ -103,6 +103,8 @@ def doubts(joins: Sequence[Join], unjoined: Unjoined, levels: Sequence[Level]) -
     elif not levels[0].sure:
         found.append("that the outermost folder or number is the patient is only a guess from its place: check it")
     for one in joins:
+        if one.doubt:
+            found.append(f"{one.file} may be joined to the wrong rows: {one.doubt}")
         if one.share < 0.9:
             found.append(f"{one.of_items - one.items} of {one.of_items} items have no row in {one.file}")
     found += [f"{file} is not joined: {why}" for file, why in unjoined]

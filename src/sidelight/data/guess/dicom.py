@@ -19,6 +19,7 @@ from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
 from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
 from sidelight.data.guess.views import find_views
+from sidelight.data.ids import PATIENT, patient_gap
 from sidelight.data.items import list_items
 from sidelight.data.spec import CohortSpec
 from sidelight.data.tables import normalise
@@ -103,7 +104,11 @@ def draft_dicom(
         where=suggest(items),
         sequences=sequences(items),
         dicom=True,
-        todo=(*doubts(met.joins, met.unjoined, levels), *(notice.rstrip(".") for notice in notices)),
+        todo=(
+            *_gap(items, levels),
+            *doubts(met.joins, met.unjoined, levels),
+            *(notice.rstrip(".") for notice in notices),
+        ),
     )
     draft = fill(find_views(draft, frame, role, column), frame, met.sources, {})
     named = tuple(Column(name, "out", "an identifier") for name in own if all(name != one.column for one in levels))
@@ -121,6 +126,12 @@ def _header_levels(items: pd.DataFrame) -> list[Level]:
                 found.append(Level(name, f"dicom:{tag}", int(units), f"tag {tag}", True))
                 break
     return found
+
+
+def _gap(items: pd.DataFrame, levels: Sequence[Level]) -> list[str]:
+    """What the headers lack to tell patients apart, unless a table tells them."""
+    why, told = patient_gap(items), [level.column for level in levels if level.name == "patient"]
+    return [why] if why and told in ([], [PATIENT]) else []
 
 
 def _keys(items: pd.DataFrame, levels: Sequence[Level], secret: bytes) -> list[Key]:

@@ -11,6 +11,7 @@ from sidelight.data.columns import unit_keys
 from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
 from sidelight.data.guess.text import Draft, Labelled
+from sidelight.data.support import FOLDS
 from sidelight.data.tables import normalise
 
 
@@ -133,9 +134,16 @@ def _tasks(
                 tuple((str(value), int(count)) for value, count in counts.items()),
                 place.torn if place.level != "item" else 0,
                 tuple(malignant) if mixed else (),
+                _few(known, items[levels[0] if levels else "item"]),
             )
         )
     return [one for one in found if len(one.counts) > 1]
+
+
+def _few(known: "pd.Series[str]", groups: "pd.Series[str]") -> tuple[tuple[str, int], ...]:
+    """Classes that fewer groups have than there are folds."""
+    held = groups.groupby(known).nunique().sort_values(ascending=False, kind="stable")
+    return tuple((str(value), int(count)) for value, count in held[held < FOLDS].items())
 
 
 def _unknown(metadata: Sequence[tuple[Column, Place]]) -> tuple[tuple[str, ...], list[str]]:

@@ -59,6 +59,8 @@ class Join:
     of_items: int
     rows: int
     of_rows: int
+    doubt: str = ""
+    """Why it may have met the wrong rows."""
 
     @property
     def share(self) -> float:

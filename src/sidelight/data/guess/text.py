@@ -11,6 +11,7 @@ from sidelight.data.guess.columns import Column, Place
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.levels import Level
 from sidelight.data.pattern import natural
+from sidelight.data.support import FOLDS
 
 WIDTH = 118
 MOST_LISTED = 12
@@ -26,6 +27,8 @@ class Labelled:
     counts: tuple[tuple[str, int], ...]
     torn: int = 0
     malignant: tuple[str, ...] = ()
+    few: tuple[tuple[str, int], ...] = ()
+    """Classes that fewer patients have than there are folds, and how many."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Draft:
     language: str = ""
     dicom: bool = False
     todo: tuple[str, ...] = ()
+    headers: Mapping[str, int] = field(default_factory=dict)
+    """The row of a table's header, counted from 1, where it is not the first."""
     on: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """``on`` of each joined table, with final names."""
 
@@ -165,7 +170,15 @@ def _tables(draft: Draft) -> str:
     lines = [""]
     for one in draft.joins:
         partly = one.share > LIKELY or one.rows == one.of_rows
-        sure = "sure" if one.share > 0.98 else "look at the items without a row" if partly else "NOT sure"
+        sure = (
+            f"NOT sure: {one.doubt}"
+            if one.doubt
+            else "sure"
+            if one.share > 0.98
+            else "look at the items without a row"
+            if partly
+            else "NOT sure"
+        )
         keys = " and ".join(f"{'the path' if key.slot else key.name} = column {column}" for key, column in one.on)
         lines.append(
             _comment(
@@ -177,11 +190,16 @@ def _tables(draft: Draft) -> str:
         name = draft.levels[-1].name if draft.levels else "stem"
         how = f"{{file = {_quote(file)}, on = [{_quote(f'{name}=COLUMN')}]}}"
         lines.append(_comment(f"{file} is not joined: {why}. To join it, perhaps: tables = [{how}]."))
+    if draft.headers:
+        lines.append(
+            _comment("header: the row that names the columns, counted from 1; the rows above it do not count.")
+        )
     if draft.joins:
         lines.append("tables = [")
         for one in draft.joins:
             base = next((key.base for key, _ in one.on if key.base), "")
             more = f", base = {_quote(base)}" if base else ""
+            more += f", header = {draft.headers[one.file]}" if one.file in draft.headers else ""
             lines.append(f"  {{file = {_quote(one.file)}, on = {_array(list(draft.on[one.file]))}{more}}},")
         lines.append("]")
     return "\n".join(lines) if len(lines) > 1 else ""
@@ -321,22 +339,23 @@ def _task(task: Labelled, draft: Draft) -> str:
     twice = {value.casefold() for value, _ in task.counts}
     if len(twice) < len(task.counts):
         lines.append(_comment("Some classes differ in capitals only: classes = {OLD = NEW} makes one of them."))
-    rare = [value for value, count in task.counts if count < 4]
-    if rare:
-        lines.append(
-            _comment(
-                f"Too rare to judge (under 4): {', '.join(map(_quote, rare[:MOST_LISTED]))}; `ignore` leaves them out."
-            )
-        )
+    rare = [value for value, _ in task.few] if len(task.counts) - len(task.few) > 1 else []
+    if task.few:
+        level = draft.levels[0].name if draft.levels else "item"
+        does = "`ignore` leaves them out" if rare else "map classes together, or evaluate with fewer folds"
+        short = f"Fewer than {FOLDS} units of {level}, as many as folds need: {_counted(task.few)}; {does}."
+        lines.append(_comment(short))
     lines += [f"[task.{_key(task.name)}]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
-    if len(task.counts) == 2:
-        lines.append(f"classes = {_array(_two(task))}  # the second is the positive one")
+    if len(task.counts) - len(rare) == 2:
+        lines.append(
+            f"classes = {_array([value for value in _two(task) if value not in rare])}  # the second is the positive one"
+        )
     else:
         lines.append(
             _comment("Fewer classes: classes = {VALUE = CLASS, ...}; of two the second named is the positive one.")
         )
-    if task.column.unknown:
-        lines.append(f"ignore = {_array(['', *task.column.unknown])}")
+    if task.column.unknown or rare:
+        lines.append(f"ignore = {_array(['', *task.column.unknown, *rare])}")
     if task.torn:
         lines += [
             _comment(f"{task.torn} units have several labels: the first counts. Better mend the table."),
