@@ -27,7 +27,7 @@ from sidelight.data.container import split
 from sidelight.data.finding import Finding, Record
 from sidelight.data.items import list_items
 from sidelight.data.pattern import example, stem
-from sidelight.data.presets import load_preset, preset_names
+from sidelight.data.presets import acdc, load_preset, preset_names
 from sidelight.data.spec import CohortSpec, TableSpec, TaskSpec, group, parse_spec
 from sidelight.data.tables import join, normalise, read_table
 from sidelight.data.task import Task, fit_classes, make_task
@@ -100,19 +100,19 @@ class Cohort:
         root = root / spec.root if spec.root else root
         if not root.is_dir():
             raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
-        missing = [] if labels else [table.file for table in spec.tables if not (root / table.file).exists()]
+        absent = [table for table in spec.tables if (table.optional or not labels) and not _is_there(root, table)]
+        missing = [table.file for table in absent if not table.optional]
+        spec = spec.model_copy(update={"tables": tuple(table for table in spec.tables if table not in absent)})
         if not labels:
-            tables = tuple(table for table in spec.tables if table.file not in missing)
-            spec = spec.model_copy(update={"task": {}, "tables": tables})
+            spec = spec.model_copy(update={"task": {}})
         try:
             items, notices = _items(root, spec, record)
         except DataError as error:
-            if not missing:
+            if labels or not absent:
                 raise
-            lacks = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {root}"
-            raise DataError(
-                f"{error.given}; {lacks}", do=f"Put {missing[0]} there, with rows for these items"
-            ) from None
+            names = [table.file for table in absent]
+            lacks = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not in {root}"
+            raise DataError(f"{error.given}; {lacks}", do=f"Put {names[0]} there, with rows for these items") from None
         if missing:
             spec = without_absent(spec, items)
         notices += [f"The table {name} is not there: goes without its columns" for name in missing]
@@ -261,13 +261,7 @@ def keys_of(
     The items' side is a column, a role, or ``file``, ``stem``, ``name`` of the item.
     :raises DataError: for a table or a column that is not there.
     """
-    rows = read_table(
-        root / table.file,
-        separator=table.separator,
-        decimal=table.decimal,
-        encoding=table.encoding,
-        sheet=table.sheet,
-    )
+    rows = pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
     left, right = [], []
     pairs = list(zip(items["item"], items["files"], strict=True))
     for pair in table.on:
@@ -287,6 +281,23 @@ def keys_of(
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)
     return rows, left, right
+
+
+def _rows(root: Path, table: TableSpec, file: str) -> pd.DataFrame:
+    if table.parser == "acdc":
+        return acdc.read(root, file)
+    return read_table(
+        root / file,
+        separator=table.separator,
+        decimal=table.decimal,
+        encoding=table.encoding,
+        sheet=table.sheet,
+        columns=table.columns,
+    )
+
+
+def _is_there(root: Path, table: TableSpec) -> bool:
+    return (root / table.file).exists() or (table.parser is not None and any(root.glob(table.file)))
 
 
 def _path(item: str, files: tuple[str, ...]) -> str:

@@ -42,6 +42,7 @@ def read_table(
     decimal: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
+    columns: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read a CSV (or TSV, TXT), Parquet or Excel table with every cell as text.
 
@@ -51,6 +52,7 @@ def read_table(
     2020-12-31; formats that only show a value otherwise, such as leading zeros, do not count.
 
     :param sheet: of a workbook the sheet's name; the first one unless given.
+    :param columns: names of the columns of a file without a header, as many as it has.
     :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
@@ -64,7 +66,7 @@ def read_table(
             do="Save it as .xlsx or CSV and name that file instead",
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
-        return _tidy(_read_excel(path, sheet, decimal))
+        return _tidy(_named(_read_excel(path, sheet, decimal), columns, path))
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding)
@@ -81,10 +83,22 @@ def read_table(
             f"The table {path.name} cannot be read: {error}",
             expected=f"a header and rows with as many cells, separated by {separator!r}",
         ) from None
-    table = _tidy(cells)
+    table = _tidy(_named(cells, columns, path))
     if decimal == "," or (decimal is None and separator != ","):
         table = table.apply(_decimal_points)
     return pd.DataFrame(table)
+
+
+def _named(cells: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
+    """The cells under a header of ``columns``, if there are any."""
+    if not columns:
+        return cells
+    if len(columns) != cells.shape[1]:
+        raise DataError(
+            f"The table {path.name} has {cells.shape[1]} columns, `columns` names {len(columns)}",
+            do="Name every column, or leave `columns` out where the first row is a header",
+        )
+    return pd.concat([pd.DataFrame([list(columns)], columns=cells.columns), cells], ignore_index=True)
 
 
 def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
