@@ -39,8 +39,10 @@ CONTRAST = {
 """Signal of each tissue by plane."""
 AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Which of (x: right to left, y: front to back, z: foot to head) a series runs along."""
-REACH = {"sagittal": 0.75, "coronal": 0.6, "axial": 0.55}
-"""Its slices lie in [-reach, reach], in units of half the imaged width."""
+FIELD = 0.72
+"""Half the imaged width, in the knee's own units."""
+REACH = {"sagittal": 0.5, "coronal": 0.45, "axial": 0.35}
+"""Slices lie in [-reach, reach]."""
 ACL = ((-0.02, -0.24, -0.16), (0.14, 0.26, 0.24))
 PCL = ((-0.04, 0.36, -0.18), (-0.08, -0.08, 0.16))
 
@@ -195,17 +197,17 @@ def _knee(seed: int, exam: int, labels: tuple[int, int, int]) -> Knee:
     if labels[1]:
         along = rng.uniform(0.35, 0.65)
         torn = tuple(float(a + along * (b - a)) for a, b in zip(*ACL, strict=True))
-        lesions.append(Lesion("acl", torn, float(rng.uniform(0.13, 0.17))))  # type: ignore[arg-type]
+        lesions.append(Lesion("acl", torn, float(rng.uniform(0.26, 0.32))))  # type: ignore[arg-type]
     if labels[2]:
         angle, inner = rng.uniform(0.1, 0.9) * np.pi, float(rng.choice([-1, 1]))
         horn = (inner * 0.38 + 0.27 * float(np.cos(angle)), 0.02 + 0.27 * float(np.sin(angle)), -0.07)
-        lesions.append(Lesion("meniscus", horn, float(rng.uniform(0.11, 0.15))))
+        lesions.append(Lesion("meniscus", horn, float(rng.uniform(0.24, 0.3))))
     # Who has nothing torn is abnormal by a bruise; a torn ligament often comes with one (it is how it tears).
     bruises = int(rng.integers(1, 3)) if labels == (1, 0, 0) else int(labels[1] and rng.random() < 0.5)
     for _ in range(bruises):
         place = rng.uniform((-0.45, -0.2, 0.2), (0.45, 0.3, 0.45)) * (1, 1, rng.choice([1, -1]))
         lesions.append(
-            Lesion("bruise", (float(place[0]), float(place[1]), float(place[2])), float(rng.uniform(0.13, 0.19)))
+            Lesion("bruise", (float(place[0]), float(place[1]), float(place[2])), float(rng.uniform(0.2, 0.3)))
         )
     return Knee(
         labels=labels,
@@ -220,14 +222,14 @@ def _knee(seed: int, exam: int, labels: tuple[int, int, int]) -> Knee:
 
 def _grid(knee: Knee, plane: str, places: Floats, size: int) -> Grid:
     """The grid of slices at ``places`` along their axis."""
-    line = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
+    line: Any = FIELD * ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1)
     down, across, along = line[None, :, None], line[None, None, :], places[:, None, None]
-    x, y, z = {
+    planes: dict[str, Grid] = {
         "sagittal": (along, across, -down),
         "coronal": (across, along, -down),
         "axial": (across, down, along),
-    }[plane]
-    x, y, z = ((axis - move) / knee.scale for axis, move in zip((x, y, z), knee.shift, strict=True))
+    }
+    x, y, z = ((axis - move) / knee.scale for axis, move in zip(planes[plane], knee.shift, strict=True))
     cos, sin = np.float32(np.cos(knee.turn)), np.float32(np.sin(knee.turn))
     return (knee.side * (cos * x + sin * y)).astype(np.float32), (cos * y - sin * x).astype(np.float32), z
 
@@ -273,7 +275,7 @@ def _signal(knee: Knee, grid: Grid, plane: str, difficulty: float) -> Floats:
     for lesion in knee.lesions:
         fade = visible * np.clip(2 * (1 - _distance(grid, lesion.centre) / lesion.radius), 0, 1)
         where = {"acl": LIGAMENT, "meniscus": MENISCUS, "bruise": BONE}[lesion.kind]
-        fade = np.minimum(fade, 1) * np.where(tissue == where, 1.0, 0.35 if lesion.kind != "bruise" else 0.0)
+        fade = np.minimum(fade, 1) * np.where(tissue == where, 1.0, 0.4 if lesion.kind != "bruise" else 0.0)
         signal = signal + fade * (contrast[FLUID] - signal)
     return np.asarray(signal, np.float32)
 
