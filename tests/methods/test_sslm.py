@@ -109,7 +109,7 @@ def test_a_run_keeps_its_permutations_and_resumes_bit_for_bit(world, tmp_path) -
 def test_an_encoder_that_reads_no_patches_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224 cannot read patches of 24 x 24.*convolutional"):
         method(encoder="vit_tiny_patch16_224", image_size=96, working_size=96)
-    with pytest.raises(ConfigError, match="patches of 12 pixels.*a multiple of 16"):
+    with pytest.raises(ConfigError, match=r"patches of 12 pixels.*a multiple of 16"):
         method(encoder="nine_branches_tiny")
 
 
