@@ -43,9 +43,10 @@ def predict(
     :param other_kind: go on with data that look like another kind than the model's.
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
-        each), ``decision``, ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training
-        unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item
-        has no probability and no decision. ``attrs["notices"]`` is what opening the data said.
+        each), ``decision`` (of a multi-label task ``probability:LABEL``, ``calibrated:LABEL`` and ``decision:LABEL``),
+        ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training unit), ``missing``
+        (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item has no probability and
+        no decision. ``attrs["notices"]`` is what opening the data said.
     :raises DataError: for data of another kind than the model's.
     """
     known = model if isinstance(model, Model) else read_model(model)
@@ -72,7 +73,8 @@ def predict(
         )
     found = _rows(known, readable, scores, calibrated, distance, outside)
     whole = table.assign(missing=_missing(known, cohort, table)).merge(found, on="unit", how="left")
-    whole["decision"] = whole["decision"].fillna("")
+    decisions = [name for name in whole.columns if name.partition(":")[0] == "decision"]
+    whole[decisions] = whole[decisions].fillna("")
     secret = key(cohort)
     result = whole.drop(columns=["group", "rows", "lost"]).assign(
         items=whole["rows"].map(len),
@@ -85,7 +87,8 @@ def predict(
         result.insert(2, "item", [cohort.items["item"].iloc[positions[0]] for positions in table["items"]])
     order = [name for name in result.columns if name not in ("missing", "items", "use")]
     result = result[[*order, "missing", "items", "use"]]
-    result.attrs |= {"positive": known.facts.classes[-1], "notices": list(cohort.notices)}
+    positive = {name: target.classes[-1] for name, target in known.facts.targets.items()}
+    result.attrs |= {"positive": positive.get("", ""), "notices": list(cohort.notices)}
     if out is not None:
         with replacing(Path(out)) as temporary:
             result.to_csv(temporary, index=False)
@@ -104,26 +107,21 @@ def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
 def _rows(
     model: Model,
     table: pd.DataFrame,
-    scores: np.ndarray,
-    calibrated: np.ndarray,
+    scores: dict[str, np.ndarray],
+    calibrated: dict[str, np.ndarray],
     distance: np.ndarray,
     outside: np.ndarray,
 ) -> pd.DataFrame:
-    classes = model.facts.classes
-    if len(classes) == 2:
-        columns = {"probability": scores[:, 1], "calibrated": calibrated[:, 1]}
-    else:
-        columns = {f"probability:{name}": scores[:, c] for c, name in enumerate(classes)}
-        columns |= {f"calibrated:{name}": calibrated[:, c] for c, name in enumerate(classes)}
-    return pd.DataFrame(
-        {
-            "unit": table["unit"].to_numpy(),
-            **columns,
-            "decision": model.decide(calibrated),
-            "outside": outside,
-            "distance": distance,
-        }
-    )
+    columns: dict[str, np.ndarray | list[str]] = {}
+    for name, target in model.facts.targets.items():
+        of = f":{name}" if name else ""
+        for kind, values in {"probability": scores[name], "calibrated": calibrated[name]}.items():
+            if len(target.classes) == 2:
+                columns[f"{kind}{of}"] = values[:, 1]
+            else:
+                columns |= {f"{kind}{of}:{one}": values[:, c] for c, one in enumerate(target.classes)}
+        columns[f"decision{of}"] = target.decide(calibrated[name])
+    return pd.DataFrame({"unit": table["unit"].to_numpy(), **columns, "outside": outside, "distance": distance})
 
 
 def _missing(model: Model, cohort: Cohort, table: pd.DataFrame) -> list[str]:

@@ -40,7 +40,7 @@ SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
 
 
 def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     found, notes = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", SETTINGS, seed=0)
     for _, part in found.groupby("labels"):
         assert part["unit"].is_unique and len(part) == len(vectors)
@@ -52,36 +52,38 @@ def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vector
 
 
 def test_folds_do_not_depend_on_the_order_of_rows_nor_on_the_seed(vectors):
-    one = make_folds(vectors, ("no", "yes"), SETTINGS)
-    other = make_folds(vectors.sample(frac=1, random_state=3), ("no", "yes"), SETTINGS)
+    one = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
+    other = make_folds(vectors.sample(frac=1, random_state=3), {"": ("no", "yes")}, SETTINGS)
     assert one.split_hash == other.split_hash
-    assert one.split_hash != make_folds(vectors, ("no", "yes"), EvaluateSettings(split_seed=1, folds=4)).split_hash
+    assert (
+        one.split_hash != make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(split_seed=1, folds=4)).split_hash
+    )
 
 
 def test_a_class_without_units_is_named(vectors):
     with pytest.raises(SplitError, match="maybe"):
-        make_folds(vectors, ("no", "yes", "maybe"), SETTINGS)
+        make_folds(vectors, {"": ("no", "yes", "maybe")}, SETTINGS)
 
 
 def test_an_unknown_protocol_names_the_nearest(vectors):
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     with pytest.raises(ConfigError, match="linear"):
         collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linaer", SETTINGS, seed=0)
 
 
 def test_one_group_out(vectors):
-    task = make_folds(vectors, ("no", "yes"), EvaluateSettings(folds="one_group_out"))
+    task = make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(folds="one_group_out"))
     assert len(task.folds) == 12
 
 
 def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     """Turning round the labels of one fold's units leaves their own scores as they were."""
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=4), 0)
     hidden = set(task.folds[0])
     turned = task.table.copy()
     turned.loc[turned["unit"].isin(hidden), "label"] ^= 1
-    spoilt = module.Labelled(turned, task.classes, task.folds)
+    spoilt = module.Labelled(turned, task.targets, task.folds)
     after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, spoilt, "linear", EvaluateSettings(folds=4), 0)
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])

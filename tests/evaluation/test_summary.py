@@ -19,6 +19,7 @@ def scores(encoder: str, strength: float, seeds: int = 2, counts: tuple[int, ...
                     {
                         "unit": [f"u{i:02d}" for i in range(60)],
                         "group": [f"g{i // 2:02d}" for i in range(60)],
+                        "target": "",
                         "label": label,
                         "p0": 1 - p,
                         "p1": p,
@@ -33,7 +34,7 @@ def scores(encoder: str, strength: float, seeds: int = 2, counts: tuple[int, ...
 
 
 TABLE = pd.concat([scores("good one", 1.2), scores("poor", 0.1)], ignore_index=True)
-CLASSES = {"t": ["no", "yes"]}
+TARGETS = {"t": {"": ["no", "yes"]}}
 
 
 def test_blocks_align_units_whatever_the_order_of_rows():
@@ -45,7 +46,7 @@ def test_blocks_align_units_whatever_the_order_of_rows():
 
 
 def test_one_row_per_metric_and_two_kinds_of_variance():
-    table = summarise(TABLE, CLASSES, resamples=200)
+    table = summarise(TABLE, TARGETS, resamples=200)
     auroc = table[table["metric"] == "auroc"].set_index(["encoder", "labels"])
     assert auroc.loc[("good one", 32), "value"] > auroc.loc[("poor", 32), "value"] + 0.2
     assert (auroc["low"] <= auroc["value"]).all() and (auroc["value"] <= auroc["high"]).all()
@@ -70,7 +71,7 @@ def test_the_better_encoder_needs_fewer_labels():
 
 
 def test_confusion_is_pooled_over_units_and_seeds():
-    found = confusions(TABLE, CLASSES)
+    found = confusions(TABLE, TARGETS)
     assert {entry["encoder"] for entry in found} == {"good one", "poor"}
     assert all(np.sum(entry["matrix"]) == 120 and entry["labels"] == 32 for entry in found)
 
@@ -78,7 +79,7 @@ def test_confusion_is_pooled_over_units_and_seeds():
 def test_the_published_protocol_is_marked_and_compared_with_nothing():
     chosen = TABLE[TABLE["encoder"] == "good one"].assign(encoder="as published", protocol="published")
     both = pd.concat([TABLE, chosen, chosen.assign(step="last")])
-    table = summarise(both, CLASSES, resamples=100)
+    table = summarise(both, TARGETS, resamples=100)
     assert set(table.loc[table["encoder"] == "as published", "selected_on"]) == {"test"}
     assert set(table.loc[table["encoder"] != "as published", "selected_on"]) == {"validation"}
     for compared in (differences(both, resamples=100), efficiency(both, resamples=20)):

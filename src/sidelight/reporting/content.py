@@ -66,7 +66,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns."""
+    """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns.
+
+    ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks.
+    """
 
     folder: Path
     results: pd.DataFrame
@@ -76,6 +79,7 @@ class Content:
     study: dict[str, Any]
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: list[dict[str, Any]] = field(default_factory=list)
+    targets: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def title(self) -> str:
@@ -201,7 +205,9 @@ def load(folder: Path) -> Content:
     folder = Path(folder)
     if not (folder / "results.parquet").is_file():
         raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
-    results = _table(folder / "results.parquet", RESULTS)
+    every = _table(folder / "results.parquet", RESULTS)
+    whole = every["target"] == "" if "target" in every else pd.Series(True, every.index)
+    results = every[whole].reset_index(drop=True)
     chosen = set(results.loc[results["selected_on"] == "test", "protocol"])
     return Content(
         folder=folder,
@@ -212,6 +218,7 @@ def load(folder: Path) -> Content:
         study=_json(folder / "study.json", {}),
         subgroups=_table(folder / "subgroups.parquet", SUBGROUPS),
         reliability=_json(folder / "reliability.json", []),
+        targets=every[~whole].reset_index(drop=True),
     )
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidelight.evaluation.results import shown_rows
 from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.numbers import estimate, metric_name
 
@@ -18,23 +19,27 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     console = console or Console(file=sys.stdout)
     table = Table(title="95 % intervals resample patients or recording groups")
     several = len(set(results["task"])) > 1  # an external test stands beside the own folds
-    names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
-    for name in names if several else names[1:]:
-        table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
-    shown = results[~results["metric"].str.contains(":")]
+    labels = (results["target"] != "").any()
+    names = [*(["task"] if several else []), *(["label"] if labels else []), "labels", "metric", "value"]
+    for name in [*names, "seed sd", "units", *(["with it"] if labels else []), "groups", "note"]:
+        table.add_column(name, justify="left" if name in ("task", "label", "metric", "note") else "right")
+    shown = shown_rows(results[~results["metric"].str.contains(":")])
     for row in shown.to_dict("records"):
         marks = [
             row.get("interval_note") or "",
             "selected on test" if row["selected_on"] == "test" else "",
+            "split leaks" if row.get("leaks") else "",
             "last step" if row["protocol"].endswith("last step") else "",
         ]
         table.add_row(
             *([str(row["task"])] if several else []),
+            *([str(row["target"]) or "all (mean)"] if labels else []),
             f"{row['labels']}{' (all)' if row['all_labels'] else ''}",
             metric_name(row["metric"]),
             estimate(row["value"], row["low"], row["high"]),
             "" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.3f}",
             str(row["units"]),
+            *([f"{row['positives']:.0f}" if row["target"] else ""] if labels else []),
             str(row["groups"]),
             "; ".join(mark for mark in marks if mark),
         )
