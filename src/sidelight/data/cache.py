@@ -382,6 +382,7 @@ def _watched(decoded: Generator[Decoded, None, None], total: int, progress: bool
 def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
     items = job.cohort.items
     names, owners = items["item"].tolist(), items["group"].tolist()
+    views = getattr(job.cohort, "views", pd.Series([""] * len(items))).tolist()
     found = job.valid(rows)
     columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
     index = pd.DataFrame(
@@ -389,6 +390,7 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
             "position": list(found),
             "item": [names[position] for position in found],
             "group": [owners[position] for position in found],
+            "view": [views[position] for position in found],
             **{name: [row[name] for row in found.values()] for name in columns},
         }
     )

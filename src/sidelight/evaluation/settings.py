@@ -6,9 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from sidelight.config import Settings
+from sidelight.evaluation.series import SeriesSettings
 from sidelight.evaluation.supervised import FinetuneSettings
 
-PROTOCOLS = ("knn", "linear", "finetune", "finetune_last", "published")
+PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published")
 
 
 class EvaluateSettings(Settings):
@@ -37,6 +38,7 @@ class EvaluateSettings(Settings):
     )
     merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
     finetune: FinetuneSettings = FinetuneSettings()
+    series: SeriesSettings = SeriesSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"

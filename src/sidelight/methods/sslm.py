@@ -128,6 +128,8 @@ class SeriesBatch:
 class SSLM(ClipMethod):
     """Nine moved patches of one slice, and perhaps two frames of one series: spatial context."""
 
+    permutations: Tensor
+
     Settings: ClassVar[type[PretrainSettings]] = SSLMSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {},
