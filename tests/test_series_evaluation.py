@@ -79,7 +79,7 @@ def test_the_given_split_of_mrnet(knees, encoder, tmp_path) -> None:
 
 
 def test_an_unknown_setting_is_named(knees, encoder, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="series.agregator"):
+    with pytest.raises(ConfigError, match=r"series\.agregator"):
         sidelight.evaluate(
             encoder,
             Cohort.open(knees, preset="mrnet"),

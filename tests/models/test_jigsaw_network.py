@@ -23,7 +23,7 @@ def test_the_published_network_has_its_parameters_and_shapes() -> None:
         assert net.branches[0](patches[:, 0]).shape == (2, 256, 16, 16)
         assert net.maps(patches).shape == (2, 4096, 4, 4)
         assert head(net.puzzle(patches)).shape == (2, 1000)
-        assert net.forward_intermediates(torch.empty(1, 3, 256, 256))[-1].shape == (1, 4096, 16, 16)
+        assert net.forward_intermediates(torch.empty(1, 3, 256, 256))[0].shape == (1, 4096, 16, 16)
 
 
 def test_branches_are_not_shared() -> None:

@@ -96,9 +96,14 @@ class NineBranches(nn.Module):
         """Whole slices [N, C, S, S], each fed to all nine branches, to vectors [N, 16 width]."""
         return self.puzzle(images[:, None].expand(-1, PATCHES, -1, -1, -1))
 
-    def forward_intermediates(self, images: Tensor, **_: Any) -> list[Tensor]:
-        """The last map of whole slices, as timm's networks give theirs."""
-        return [self.maps(images[:, None].expand(-1, PATCHES, -1, -1, -1))]
+    def forward_intermediates(self, images: Tensor, intermediates_only: bool = False) -> Any:
+        """The last map of whole slices, and a list of it, as timm's networks give theirs."""
+        maps = self.maps(images[:, None].expand(-1, PATCHES, -1, -1, -1))
+        return [maps] if intermediates_only else (maps, [maps])
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = True) -> Tensor:
+        """The last map [N, 16 width, H, W] to vectors [N, 16 width]."""
+        return maps.mean((2, 3))
 
 
 class PatchHead(nn.Module):

@@ -60,7 +60,7 @@ class ConvLSTMCell(nn.Module):
 
     def forward(self, maps: Tensor, mask: Tensor) -> Tensor:
         """[N, K, C, H, W] and mask bool [N, K] -> the state after each slice [N, K, width, H', W']; a padded one keeps it."""
-        seen = self.read(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])  # type: ignore[no-untyped-call]
+        seen = self.read(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
         state = seen.new_zeros(len(maps), self.width, *seen.shape[-2:])
         cell, states = state, []
         for place in range(maps.shape[1]):
