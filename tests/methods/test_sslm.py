@@ -106,6 +106,19 @@ def test_a_run_keeps_its_permutations_and_resumes_bit_for_bit(world, tmp_path) -
     assert run.encoder().embed(torch.rand(2, 1, 48, 48)).shape == (2, 96)
 
 
+def test_gradients_are_finite_in_bf16(world) -> None:
+    """Torch's own are not, on maps of one pixel on the CPU: puzzles are solved in float32 there."""
+    net = method(patch=12)
+    feed = net.feed(world[1])
+    for step in range(4):
+        found = feed.finish(feed.raw(step, ROWS, ROWS * 0, "train"), torch.device("cpu"))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = net.loss(found)
+            assert net.solve(found.puzzles.patches).dtype == torch.float32
+        loss.backward()
+    assert all(torch.isfinite(one.grad).all() for one in net.parameters())
+
+
 def test_an_encoder_that_reads_no_patches_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224 cannot read patches of 24 x 24.*convolutional"):
         method(encoder="vit_tiny_patch16_224", image_size=96, working_size=96)

@@ -231,6 +231,10 @@ class SSLM(ClipMethod):
 
     def solve(self, patches: Tensor) -> Tensor:
         """Logits [N, n] of permutations of patches [N, 9, C, P, P] in [0, 1]."""
+        if patches.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # Torch's bf16 convolutions on the CPU sometimes give gradients that are not finite on maps of one or two pixels.
+            with torch.autocast("cpu", enabled=False):
+                return self.solve(patches)
         encoder = self.encoder
         network: nn.Module = encoder.network
         if isinstance(network, NineBranches):
