@@ -21,10 +21,9 @@ from sidelight.metrics.intervals import clustered_interval, paired_difference
 pytestmark = pytest.mark.slow
 PHANTOM = "phantom:knee?exams=160&slices=8&size=72&difficulty=0.1"
 SETTINGS = {
-    "encoder": "test_resnet", "image_size": 72, "working_size": 72, "permutations": 24, "batch_size": 16, "steps": 300,
-    "lr": 4e-3, "warmup": 1, "max_frames": 8, "device": "cpu", "precision": "float32", "valid_fraction": 0.1,
+    "encoder": "test_resnet", "image_size": 72, "working_size": 72, "permutations": 100, "batch_size": 24, "steps": 300,
+    "lr": 3e-3, "warmup": 1, "max_frames": 8, "device": "cpu", "precision": "float32", "valid_fraction": 0.1,
 }  # fmt: skip
-LABELS = 96
 RARE = "acl"
 
 
@@ -37,7 +36,7 @@ def world(tmp_path_factory):
 class World:
     def __init__(self, folder):
         self.folder, self.cohort, self.known = folder, Cohort.open(PHANTOM), {}
-        values = {"labels": [LABELS], "frames": 8, "max_frames": 8, "cache": str(folder), "device": "cpu", "folds": 4}
+        values = {"frames": 8, "max_frames": 8, "cache": str(folder), "device": "cpu", "folds": 4}
         self.evaluate = EvaluateSettings.model_validate(values)
         self.pixels = scoring.open_pixels(self.cohort, 72, self.evaluate, quiet=True)
         self.task, _ = label_units(self.cohort, self.pixels, "diagnosis", self.evaluate)
@@ -45,12 +44,12 @@ class World:
         self.run = sidelight.pretrain("sslm", self.cohort, folder / "run", quiet=True, **self.settings)
 
     def probe(self, name):
-        """Scores at 96 labelled exams and at all of them."""
+        """Scores with 120 labelled exams in each fold, 22 of them with the rare label."""
         if name not in self.known:
             random = scoring.fresh_encoder(self.cohort, SETTINGS, initial=None, seed=0)
             encoder = random if name == "random" else self.run.encoder()
             table, _ = collect_scores(encoder, self.pixels, self.task, "linear", self.evaluate, 0)
-            self.known[name] = {key[3]: block for key, block in blocks(table.assign(encoder="", task="", protocol=""))}
+            ((_, self.known[name]),) = blocks(table.assign(encoder="", task="", protocol=""))
         return self.known[name]
 
 
@@ -64,16 +63,13 @@ def solved(net, pixels, role):
 
 def test_puzzles_of_unseen_exams_are_solved(world) -> None:
     net = SSLM(api.resolve(SSLM, world.settings), channels=1)
-    assert solved(net, world.pixels, "valid") < 0.15  # chance is 1 / 24
+    assert solved(net, world.pixels, "valid") < 0.1  # chance is 1 / 100
     net.load_state_dict(world.run.tensors())
-    assert solved(net, world.pixels, "valid") > 0.7
+    assert solved(net, world.pixels, "valid") > 0.5
 
 
-@pytest.mark.parametrize("labels", [LABELS, None])
-def test_three_labels_gain_by_more_than_the_interval_the_rare_one_too(world, labels) -> None:
-    learnt, random = (world.probe(name) for name in ("sslm", "random"))
-    count = labels or max(learnt)
-    ours, theirs = learnt[count], random[count]
+def test_three_labels_gain_by_more_than_the_interval_the_rare_one_too(world) -> None:
+    ours, theirs = (world.probe(name) for name in ("sslm", "random"))
     found = paired_difference(ours.labels, ours.scores, theirs.scores, ours.groups, ours.of(auroc), resamples=500)
     assert found.low > 0 and found.value > found.high - found.value, found
     rare, without = dict(ours.parts())[RARE], dict(theirs.parts())[RARE]
@@ -82,7 +78,7 @@ def test_three_labels_gain_by_more_than_the_interval_the_rare_one_too(world, lab
 
 
 def test_the_random_encoder_is_no_oracle(world) -> None:
-    block = world.probe("random")[max(world.probe("random"))]
+    block = world.probe("random")
     found = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=500)
     assert 0.45 <= found.value <= 0.75
 
@@ -97,6 +93,7 @@ def test_without_places_there_is_nothing_to_learn(tmp_path, broken) -> None:
     data = Cohort.open(tmp_path) if broken == "noise" else Cohort.open("phantom:knee?exams=12&slices=4&size=48")
     settings = {**SETTINGS, "image_size": 48, "working_size": 48, "steps": 60, "cache": str(tmp_path / "cache")}
     settings |= {"shuffle_pairs": broken == "labels", "pairs_per_clip": 8, "valid_fraction": 0.3}
+    settings |= {"permutations": 24, "batch_size": 16}
     run = sidelight.pretrain("sslm", data, tmp_path / "run", quiet=True, **settings)
     net = SSLM(api.resolve(SSLM, settings), channels=1)
     net.load_state_dict(run.tensors())

@@ -20,7 +20,7 @@ from sidelight.data.task import units
 from sidelight.evaluation.linear import fit_linear
 from sidelight.evaluation.series import SeriesHead, SeriesSettings, fit_series
 from sidelight.explaining.content import Part, Picture, Question, frame_of, overlay
-from sidelight.explaining.heat import Heat, heat_of
+from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM
 from sidelight.metrics.classification import auroc, balanced_accuracy
 from sidelight.models.image import Encoder, create_encoder
