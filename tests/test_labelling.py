@@ -13,7 +13,7 @@ from sidelight.cli import app
 from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.model import read_model
 
-QUICK = {"seeds": 1, "frames": 1, "resamples": 100, "device": "cpu", "image_size": 32, "folds": 3}
+QUICK = {"seeds": 1, "frames": 1, "resamples": 100, "device": "cpu", "image_size": 32, "folds": 2}
 
 
 def rows(patients=40):
@@ -39,14 +39,14 @@ def place(tmp_path_factory):
     return ward(tmp_path_factory.mktemp("given"), rows())
 
 
-def judged(data, split="part", protocol="linear", **more):
+def judged(data, split="part", protocol="knn", **more):
     return sidelight.evaluate("test_resnet", data, "ill", protocol, random=True, split=split, **{**QUICK, **more})
 
 
 @pytest.fixture(scope="module")
 def found(place, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return judged(place, out=out, labels=[8, 500]), out
+    return judged(place, protocol="linear", out=out, labels=[8, 500]), out
 
 
 def json_of(frame, path):
@@ -73,7 +73,7 @@ def test_the_test_side_alone_is_scored_and_said(found):
 
 def test_a_column_and_a_file_are_one_split(place, found, tmp_path):
     named = json_of(rows(), tmp_path / "split.json")
-    again = judged(place, named, labels=[8, 500])
+    again = judged(place, named, "linear", labels=[8, 500])
     assert "--split FILE.json" in again.results["command"].iloc[0]
     columns = ["metric", "labels", "value", "low", "high", "split_hash"]
     pd.testing.assert_frame_equal(again.results[columns], found[0].results[columns])
@@ -87,7 +87,7 @@ def test_labels_of_the_test_side_choose_nothing(found, tmp_path):
     tested = turned["part"] == "testing"
     turned.loc[tested, "diagnosis"] = turned.loc[tested, "diagnosis"].map({"ill": "healthy", "healthy": "ill"})
     out = tmp_path / "out"
-    results = judged(ward(tmp_path, turned), out=out, labels=[8, 500])
+    results = judged(ward(tmp_path, turned), protocol="linear", out=out, labels=[8, 500])
     before, after = (one.scores.drop(columns=["unit", "group", "label"]) for one in (found[0], results))
     pd.testing.assert_frame_equal(before, after)
     assert (found[0].scores["label"] != results.scores["label"]).sum() == 40
@@ -165,15 +165,14 @@ def test_splits_that_cannot_be_used(place, tmp_path):
         judged(place, tmp_path / "no.json")
 
 
-@pytest.mark.parametrize("protocol", ["knn", "finetune"])
-def test_other_protocols(place, protocol):
+def test_fine_tuning(place):
     few = {"finetune": {"steps": 2, "checks": 1, "batch_size": 4}}
-    results = judged(place, protocol=protocol, **few).results
+    results = judged(place, protocol="finetune", **few).results
     assert set(results.loc[results["metric"] == "auroc", "units"]) == {20}
 
 
 def test_flags_and_settings_are_one_thing(place, tmp_path):
-    words = ["evaluate", "test_resnet", "--random", "--data", str(place), "--task", "ill"]
+    words = ["evaluate", "test_resnet", "--random", "--data", str(place), "--task", "ill", "--protocol", "knn"]
     quick = [word for key, value in QUICK.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     (tmp_path / "given.toml").write_text('split = "part"')
     ways = {"flag": ["--split", "part"], "toml": ["--config", str(tmp_path / "given.toml")]}
@@ -195,6 +194,7 @@ def test_pre_training_on_the_train_side_alone_is_not_transductive(place, tmp_pat
 STUDY = """
 title = "On a given split"
 seeds = 1
+protocols = ["knn"]
 [pretrain]
 encoder = "test_resnet"
 image_size = 32

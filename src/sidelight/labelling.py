@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.duplicates import duplicate_items, merge_groups
+from sidelight.data.keyed import lasting_names
 from sidelight.data.leaks import leak_findings, same_pictures, sides
 from sidelight.data.split import SIDES
 from sidelight.data.task import LEFT_OUT, units
@@ -56,7 +58,8 @@ def unit_table(
     """
     if task not in cohort.tasks:
         raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    table = units(cohort, cohort.tasks[task])
+    chosen = cohort.tasks[task]
+    table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
     readable = table["rows"].map(bool)
@@ -153,3 +156,8 @@ def _place(table: pd.DataFrame, pixels: Pixels, placed: pd.DataFrame) -> tuple[p
 def split_name(split: str | Path | None) -> str:
     """A given split as results may call it: its column, or that it was a file, whose path may identify."""
     return "FILE.json" if Path(str(split)).suffix == ".json" else str(split)
+
+
+def split_content(split: str | Path | None) -> str | None:
+    """A hash of a split file, for numbers to be made anew when it changes; a column belongs to the cohort's hash."""
+    return digest(Path(split).read_text(encoding="utf-8")) if split is not None and Path(split).is_file() else None

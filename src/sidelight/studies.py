@@ -32,7 +32,7 @@ from sidelight.evaluation.summary import (
     reliabilities,
     summarise,
 )
-from sidelight.labelling import split_name
+from sidelight.labelling import split_content, split_name
 from sidelight.methods import load_method
 from sidelight.train.files import write_text
 
@@ -239,7 +239,7 @@ class _Work:
         encoder, name = self.encoder(cell)
         evaluate = build(EvaluateSettings, settings)
         used = evaluate.model_dump(mode="json", exclude={"cache"})
-        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, _content(evaluate.split)]
+        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
             scored = scoring.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
@@ -390,11 +390,6 @@ class _Work:
             "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},
             "command": self.command,
         }
-
-
-def _content(split: str | Path | None) -> str | None:
-    """A hash of a split file, so that cells are made anew when it changes; a column belongs to the cohort's hash."""
-    return digest(Path(split).read_text(encoding="utf-8")) if split is not None and Path(split).is_file() else None
 
 
 def _load_json(path: Path) -> dict[str, Any]:

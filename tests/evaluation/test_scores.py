@@ -88,3 +88,46 @@ def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
     assert not np.array_equal(before.loc[~mine, "p1"], after.loc[~after["unit"].isin(hidden), "p1"])
+
+
+SIGNS = ("no", "yes")
+FEW = EvaluateSettings(labels=[8], folds=3)
+
+
+def several(units: pd.DataFrame) -> pd.DataFrame:
+    """A second label, of every third patient and unknown of every fourth unit, beside the one that the vectors carry."""
+    patient = units["group"].str[1:].astype(int)
+    second = np.where(np.arange(len(units)) % 4 == 0, -1, patient % 3 == 0)
+    return units.assign(label=list(zip(units["label"].tolist(), second.tolist(), strict=True)))
+
+
+@pytest.mark.parametrize("protocol", ["knn", "linear"])
+def test_of_several_labels_each_has_rows_where_it_is_known(vectors, protocol):
+    units = several(vectors)
+    task = make_folds(units, {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
+    found, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, protocol, FEW, seed=0)
+    known = units.assign(hard=units["label"].str[1]).query("hard >= 0")
+    for (target, _), part in found.groupby(["target", "labels"]):
+        assert (
+            set(part["unit"]) == set(vectors["unit"] if target == "easy" else known["unit"]) and part["unit"].is_unique
+        )
+        np.testing.assert_allclose(part["p0"] + part["p1"], 1)
+    alone = make_folds(units.assign(label=vectors["label"]), {"": SIGNS}, FEW)
+    same = module.Labelled(alone.table, alone.targets, task.folds)
+    whole = EvaluateSettings(folds=3)
+    one, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, same, protocol, whole, seed=0)
+    easy = found[found["all_labels"] & (found["target"] == "easy")]
+    np.testing.assert_array_equal(easy["p1"], one["p1"])
+
+
+def test_a_label_learns_nothing_from_units_that_do_not_know_it(vectors, monkeypatch):
+    task = make_folds(several(vectors), {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
+    before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    unknown = np.flatnonzero(task.table["label"].str[1] == -1)
+    moved = protocols.embed_items(None, None).copy()
+    moved[unknown] += 5.0
+    monkeypatch.setattr(protocols, "embed_items", lambda *a, **k: moved)
+    after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    hard, easy = (before["target"] == name for name in ("hard", "easy"))
+    np.testing.assert_array_equal(before.loc[hard, "p1"], after.loc[hard, "p1"])
+    assert not np.allclose(before.loc[easy, "p1"], after.loc[easy, "p1"])

@@ -62,9 +62,15 @@ class Block:
         return replace(self, labels=self.labels % 2, targets=("",), sizes=(2,))
 
 
+def probability_columns(scores: pd.DataFrame) -> list[str]:
+    """``p0``, ``p1``, ... of a table of scores."""
+    found = [name for name in scores.columns if name.startswith("p") and name[1:].isdigit()]
+    return sorted(found, key=lambda name: int(name[1:]))
+
+
 def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple[Any, ...], Block]]:
     """Every block of a scores table, in the order of its keys."""
-    columns = [name for name in scores.columns if name.startswith("p") and name[1:].isdigit()]
+    columns = probability_columns(scores)
     for key, part in scores[scores["step"] == step].groupby(KEYS, sort=True):
         targets = tuple(part["target"].unique())
         each = [_aligned(part[part["target"] == name], columns) for name in targets]

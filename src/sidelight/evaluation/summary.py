@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.evaluation.blocks import KEYS, Block, blocks
+from sidelight.evaluation.blocks import KEYS, Block, blocks, probability_columns
 from sidelight.evaluation.scores import INSIDE
 from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (
@@ -147,9 +147,9 @@ def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
     every = scores[scores["all_labels"] & (scores["protocol"] != TEST_SELECTED)]
     rows = every[every["step"] == "selected"]
     home = every[every["step"].isin(["selected", INSIDE]) & (every["fold"] >= 0)]
-    columns = [name for name in rows.columns if name.startswith("p") and name[1:].isdigit()]
+    columns = probability_columns(rows)
     parts = []
-    for (encoder, task, protocol, _, target, seed), part in rows.groupby([*KEYS, "target", "seed"]):
+    for (encoder, task, protocol, _, target, seed), part in rows.groupby([*KEYS, "target", "seed"], sort=False):
         used = [name for name in columns if part[name].notna().any()]
         same = home[(home[["encoder", "protocol", "target", "seed"]] == [encoder, protocol, target, seed]).all(axis=1)]
         learnt = same[same["task"].map(lambda one, of=str(task): of == one or of.startswith(f"{one} on "))]

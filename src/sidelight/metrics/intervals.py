@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
-from sidelight.metrics.targets import Macro
+from sidelight.metrics.targets import Macro, plain
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ def _trials(sample: _Sample, metric: Metric) -> float:
     Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts.
     Accuracy counts every unit alike, so all groups together are its trials.
     """
-    sizes = sample.counts.sum(axis=1, keepdims=True) if _plain(metric) is accuracy else sample.counts
+    sizes = sample.counts.sum(axis=1, keepdims=True) if plain(metric) is accuracy else sample.counts
     return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
 
 
@@ -166,16 +166,9 @@ def _resamples(sample: _Sample, count: int, rng: np.random.Generator) -> tuple[F
     return weights, redrawn
 
 
-def _plain(metric: Metric) -> Any:
-    """The function behind ``functools.partial`` and :class:`sidelight.metrics.targets.Macro`."""
-    while hasattr(metric, "func"):
-        metric = metric.func
-    return metric
-
-
 def _by_class(metric: Metric) -> bool:
     """True of metrics that condition on the class, so that how many groups each class has is fixed, not sampled."""
-    return _plain(metric) in (auroc, balanced_accuracy, recall)
+    return plain(metric) in (auroc, balanced_accuracy, recall)
 
 
 def _jackknife(left_out: Floats, strata: Array, fixed: bool) -> tuple[float, float]:
@@ -341,7 +334,7 @@ def paired_difference(
     """
     sample, tail = _sample(labels, groups), (1 - level) / 2
     pair = [_seeds(scores, len(sample.index)) for scores in (scores_a, scores_b)]
-    if _plain(metric) in (auroc, average_precision):
+    if plain(metric) in (auroc, average_precision):
         parts = metric.parts(sample.labels) if isinstance(metric, Macro) else [np.ones(len(sample.labels), bool)]
         pair = [_ranks(scores, parts) for scores in pair]
     first, second = np.broadcast_arrays(*pair)

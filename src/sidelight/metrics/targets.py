@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -46,3 +47,10 @@ class Macro:
         return [
             (labels >= start) & (labels < start + size) for start, size in zip(self.starts, self.sizes, strict=True)
         ]
+
+
+def plain(metric: Metric) -> Any:
+    """The function behind ``functools.partial`` and :class:`Macro`."""
+    while hasattr(metric, "func"):
+        metric = metric.func
+    return metric

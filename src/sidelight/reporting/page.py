@@ -56,7 +56,7 @@ def _tables(content: Content) -> list[str]:
         if head is None:
             continue
         parts += [f"### {tables.plain(head.title)}", tables.scores(head).markdown()]
-        parts.append(_folded("Each label", labels.label_table(content, task)))
+        parts.append(_folded("Each label", labels.label_table(content.labels(task))))
         parts.append(tables.against(content, head).markdown())
         rows = content.differences[content.differences["task"] == task]
         parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))

@@ -161,7 +161,7 @@ def _scores(content: Content) -> list[str]:
 
 def _labels(content: Content) -> list[str]:
     """Of each multi-label task a table of its labels."""
-    found = {content.task_title(task): labels.label_table(content, task).html() for task in content.tasks}
+    found = {content.task_title(task): labels.label_table(content.labels(task)).html() for task in content.tasks}
     return [f"<h3>{html.escape(title)}</h3>{table}" for title, table in found.items() if table]
 
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidelight.evaluation.results import shown_rows
+from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
+from sidelight.reporting.labels import label_table
 from sidelight.reporting.numbers import estimate, metric_name
 
 
@@ -19,11 +20,10 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     console = console or Console(file=sys.stdout)
     table = Table(title="95 % intervals resample patients or recording groups")
     several = len(set(results["task"])) > 1  # an external test stands beside the own folds
-    labels = (results["target"] != "").any()
-    names = [*(["task"] if several else []), *(["label"] if labels else []), "labels", "metric", "value"]
-    for name in [*names, "seed sd", "units", *(["with it"] if labels else []), "groups", "note"]:
-        table.add_column(name, justify="left" if name in ("task", "label", "metric", "note") else "right")
-    shown = shown_rows(results[~results["metric"].str.contains(":")])
+    names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
+    for name in names if several else names[1:]:
+        table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
+    shown = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
     for row in shown.to_dict("records"):
         marks = [
             row.get("interval_note") or "",
@@ -33,19 +33,28 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
         ]
         table.add_row(
             *([str(row["task"])] if several else []),
-            *([str(row["target"]) or "all (mean)"] if labels else []),
             f"{row['labels']}{' (all)' if row['all_labels'] else ''}",
             metric_name(row["metric"]),
             estimate(row["value"], row["low"], row["high"]),
             "" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.3f}",
             str(row["units"]),
-            *([f"{row['positives']:.0f}" if row["target"] else ""] if labels else []),
             str(row["groups"]),
             "; ".join(mark for mark in marks if mark),
         )
     console.print(table)
+    for task, own in results[results["target"] != ""].groupby("task", sort=False):
+        console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _rich(one: tables.Table, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(one.header):
+        table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
+    for row in one.rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -60,12 +69,7 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
     tables = check_tables(values)
     findings = tables.pop("Findings", None)
     for title, one in tables.items():
-        table = Table(title=title, title_justify="left")
-        for place, name in enumerate(one.header):
-            table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
-        for row in one.rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(_rich(one, title))
     for notice in notices:
         console.print(f"- {notice}", markup=False, highlight=False)
     for severity, kind, sentence, example in findings.rows if findings else ():
