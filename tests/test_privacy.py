@@ -58,6 +58,7 @@ def written(ward, tmp_path_factory):
     )
     (out / "study.toml").write_text(STUDY)
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
+    puzzles = str(out / "sslm" / "run")
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
@@ -74,6 +75,10 @@ def written(ward, tmp_path_factory):
         ["export", run, "--format", "hf", "--out", str(out / "hf")],
         *([["export", run, "--format", "onnx", "--out", str(out / "e.onnx")]] if ONNX else []),
         ["explain", run, *data, "--out", str(out / "explained"), "--items", "3"],
+        ["pretrain", "sslm", *data, "--out", puzzles, *flags(**{**TINY, "image_size": 48, "pairs_per_clip": 2})],
+        ["evaluate", puzzles, *data, "--task", "mel", "--protocol", "series", "--out", str(out / "series"), *small],
+        ["predict", str(out / "series"), *data, "--out", str(out / "series.csv")],
+        ["explain", puzzles, *data, "--out", str(out / "sslm" / "explained"), "--items", "2"],
         ["cache", str(ward)],
     ]  # fmt: skip
     return out, spoken(commands)
@@ -116,6 +121,7 @@ def test_no_file_that_a_command_writes_names_anybody(written):
         *("check.json", "check.html", "run/card.md", "run/config.json", "run/metrics.jsonl", "run/quarantine.csv"),
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
+        *("sslm/run/card.md", "series/model/model.json", "series/model/head.safetensors", "series.csv"),
         *("scores.csv", "later.csv", "vectors.parquet", "e.safetensors", "hf/README.md", *["e.onnx"] * ONNX),
         "explained/index.html",
     ):

@@ -165,7 +165,7 @@ def evaluate(
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
 
     :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
-    :param protocol: knn, linear, finetune, finetune_last, published (profile ``paper`` only).
+    :param protocol: knn, linear, series, finetune, finetune_last, published (profile ``paper`` only).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``

@@ -143,7 +143,7 @@ def evaluate(
     data: Data,
     task: Annotated[str, typer.Option("--task", help="a task of the cohort")],
     protocol: Annotated[
-        str, typer.Option("--protocol", help="knn, linear, finetune, finetune_last, published")
+        str, typer.Option("--protocol", help="knn, linear, series, finetune, finetune_last, published")
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
     random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,

@@ -32,12 +32,13 @@ class PretrainSettings(Settings):
     batch_size: int = Field(32, ge=2)
     accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
     seed: int = Field(0, ge=0)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    schedule: Literal["cosine", "constant", "ramp_cosine"] = Field(
-        "cosine", description="ramp_cosine is Meta-USCL's exponential ramp followed by a half cosine"
+    schedule: Literal["cosine", "constant", "ramp_cosine", "decay"] = Field(
+        "cosine",
+        description="ramp_cosine is Meta-USCL's exponential ramp followed by a half cosine; decay is x 0.95 each epoch",
     )
     warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")

@@ -22,9 +22,10 @@ from sidelight.data.tables import normalise
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.model import Model, make_model
-from sidelight.evaluation.protocols import NetworkHead, fit, read_units
+from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
+from sidelight.evaluation.series import describe_series
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import band, choose_columns, subgroup_table
 from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
@@ -190,6 +191,7 @@ def _model_of(
             "classes": _counts(labelled),
         },
         "tested_on": _tested_on(labelled),
+        "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
     }  # fmt: skip
 

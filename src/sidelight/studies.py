@@ -51,6 +51,7 @@ class EncoderRow(Settings):
     description: str = ""
     start: str | None = Field(None, description="the row whose run this one is a later stage of")
     protocols: list[str] = Field([], description="instead of the study's")
+    parts: list[str] = Field([], description="only in these parts; empty is all")
     settings: dict[str, Any] = Field({}, description="settings of the method, over the study's")
     evaluate: dict[str, Any] = Field({}, description="settings of the evaluation, over the study's")
 
@@ -214,6 +215,8 @@ class _Work:
         for seed in range(self.plan.seeds):
             for part_name, part in self.plan.parts.items():
                 for name, row in self.plan.encoders.items():
+                    if row.parts and part_name not in row.parts:
+                        continue
                     for protocol in row.protocols or self.plan.protocols:
                         yield Cell(name, row, part_name, part, protocol, seed)
 

@@ -13,6 +13,7 @@ from sidelight.data.finding import Record
 from sidelight.data.items import list_items
 from sidelight.data.locate import refuse_files
 from sidelight.data.pattern import stem
+from sidelight.data.presets import acdc
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join, join_keys, normalise, read_table
 from sidelight.errors import ConfigError, DataError, nearest
@@ -84,7 +85,10 @@ def _join(
     absent: dict[str, str] | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The items with the columns of one of ``tables``; as they are where it goes to ``absent``."""
-    if absent is not None and not (root / table.file).exists():
+    there = (root / table.file).exists() or (table.parser is not None and any(root.glob(table.file)))
+    if table.optional and not there:
+        return items, []
+    if absent is not None and not there:
         absent[table.file] = "is not there"
         return items, []
     ours = [pair.partition("=")[0].strip() for pair in table.on]
@@ -113,7 +117,7 @@ def keys_of(
     column hides.
     :raises DataError: for a table or a column that is not there.
     """
-    rows = read_table(root / table.file, **table.reading)
+    rows = pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
     left, right = [], []
     pairs = list(zip(items["item"], items["files"], strict=True))
     for pair in table.on:
@@ -133,6 +137,11 @@ def keys_of(
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
         right.append(theirs)
     return rows, left, right
+
+
+def _rows(root: Path, table: TableSpec, file: str) -> pd.DataFrame:
+    """One file of a table, by its parser if it has one."""
+    return acdc.read(root, file) if table.parser == "acdc" else read_table(root / file, **table.reading)
 
 
 def _path(item: str, files: tuple[str, ...]) -> str:

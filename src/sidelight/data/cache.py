@@ -386,6 +386,7 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
     items = job.cohort.items
     lasts = lasting(job.cohort, outermost(job.cohort))
     names, owners = items["item"].tolist(), [lasts.get(group, group) for group in items["group"]]
+    views = getattr(job.cohort, "views", pd.Series([""] * len(items))).tolist()
     found = job.valid(rows)
     columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
     index = pd.DataFrame(
@@ -393,6 +394,7 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
             "position": list(found),
             "item": [names[position] for position in found],
             "group": [owners[position] for position in found],
+            "view": [views[position] for position in found],
             **{name: [row[name] for row in found.values()] for name in columns},
         }
     )

@@ -78,6 +78,7 @@ def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
     column = find_column(items, rule.source, f"[derive] {name}")
     matches = [pattern.search(value) for value in items[column]]
     values = [(match[1] if pattern.groups else match[0]) or "" if match else "" for match in matches]
+    values = [rule.values.get(value, value) for value in values]
     return items.assign(**{name: pd.Series(values, index=items.index, dtype=str)})
 
 

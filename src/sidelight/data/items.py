@@ -27,8 +27,8 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
 
 
 def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
-    companions = {name: parse(text) for name, text in spec.companions.items()}
-    found, empty = find(root, spec.files, companions.values())
+    companions = {name: [parse(text) for text in texts] for name, texts in spec.companions.items()}
+    found, empty = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
     for name in names:
         if name in RESERVED:
@@ -49,8 +49,10 @@ def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         notices += more
     elif "frames" not in names:
         items["frames"] = [str(len(files)) for files in items["files"]]
-    for name, pattern in companions.items():
-        items[name], lost = _companions(root, items, pattern, names)
+    for name, patterns in companions.items():
+        parts = [_companions(root, items, pattern, names) for pattern in patterns]
+        items[name] = [sum(files, ()) for files in zip(*(files for files, _ in parts), strict=True)]
+        lost = [path for _, strays in parts for path in strays]
         if lost:
             notices.append(f"{len(lost)} files of [companions] {name} belong to no item, for example {lost[0]!r}")
     return items, notices

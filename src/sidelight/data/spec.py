@@ -39,11 +39,12 @@ class TableFile(Settings):
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
     header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
+    columns: Names = Field(default=(), description="names of the columns, of a file without a header")
 
     @property
     def reading(self) -> dict[str, Any]:
         """What ``read_table`` is told."""
-        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header"})
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns"})
 
 
 class TableSpec(TableFile):
@@ -51,6 +52,9 @@ class TableSpec(TableFile):
 
     file: str
     on: Names
+    also: Names = Field(default=(), description="further files with the same columns, whose rows follow")
+    parser: Literal["acdc"] | None = Field(default=None, description="of files that are no table; ``file`` is a glob")
+    optional: bool = Field(default=False, description="where it is not there, the cohort goes without its columns")
 
 
 class ItemsSpec(TableFile):
@@ -61,10 +65,11 @@ class ItemsSpec(TableFile):
 
 
 class DeriveSpec(Settings):
-    """A new column: the first group of ``pattern`` in column ``from``; blank where it does not match."""
+    """A new column: the first group of ``pattern`` in column ``from``, translated by ``values``; blank without a match."""
 
     source: str = Field(alias="from")
     pattern: str
+    values: dict[str, str] = Field(default={}, description="what becomes of a value; others stay as they are")
 
 
 class ImagesSpec(Settings):
@@ -111,7 +116,7 @@ class CohortSpec(Settings):
     stack: str | None = Field(
         default=None, description="files that differ only in this name are the frames of one item"
     )
-    companions: dict[str, str] = Field(
+    companions: dict[str, Names] = Field(
         default={}, description="patterns of files that belong to items without being items"
     )
     items: ItemsSpec | None = None

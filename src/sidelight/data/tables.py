@@ -45,6 +45,7 @@ def read_table(
     encoding: str | None = None,
     sheet: str | None = None,
     header: int | None = None,
+    columns: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read a CSV (or TSV, TXT), Parquet or Excel table with every cell as text.
 
@@ -56,6 +57,7 @@ def read_table(
     :param sheet: of a workbook the sheet's name; the first one unless given.
     :param header: the row that names the columns, counted from 1 with blank rows; rows above it are passed over.
     :raises TitleRow: where the first row looks like a title or like groups of columns, and ``header`` is not given.
+    :param columns: names of the columns of a file without a header, as many as it has.
     :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
@@ -69,7 +71,8 @@ def read_table(
             do="Save it as .xlsx or CSV and name that file instead",
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
-        return _tidy(_read_excel(path, sheet, decimal, header))
+        first = 1 if columns and header is None else header
+        return _tidy(_named(_read_excel(path, sheet, decimal, first), columns, path))
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding)
@@ -78,7 +81,7 @@ def read_table(
         separator, text = separator or named[1], text[named.end() :]
     text = text.split("\n", header - 1)[-1] if header else text
     separator = separator or _separator(text)
-    if header is None:
+    if header is None and not columns:
         check_header(path.name, [[cell.strip() for cell in row] for row in _first_rows(text, separator)])
     try:
         cells = pd.read_csv(
@@ -89,10 +92,22 @@ def read_table(
             f"The table {path.name} cannot be read: {error}",
             expected=f"a header and rows with as many cells, separated by {separator!r}",
         ) from None
-    table = _tidy(cells)
+    table = _tidy(_named(cells, columns, path))
     if decimal == "," or (decimal is None and separator != ","):
         table = table.apply(_decimal_points)
     return pd.DataFrame(table)
+
+
+def _named(cells: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
+    """The cells under a header of ``columns``, if there are any."""
+    if not columns:
+        return cells
+    if len(columns) != cells.shape[1]:
+        raise DataError(
+            f"The table {path.name} has {cells.shape[1]} columns, `columns` names {len(columns)}",
+            do="Name every column, or leave `columns` out where the first row is a header",
+        )
+    return pd.concat([pd.DataFrame([list(columns)], columns=cells.columns), cells], ignore_index=True)
 
 
 def _tidy(cells: pd.DataFrame) -> pd.DataFrame:

@@ -106,6 +106,7 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
         "linear": "an L2-regularised logistic regression on the frozen encoder's features",
         "knn": "k nearest neighbours by cosine on the frozen encoder's features",
         "finetune": "fine-tuning of the whole encoder with a linear head",
+        "series": "an aggregator of slices with linear heads for each plane, fused by weights fitted inside the labelled units",
         "finetune_last": "fine-tuning of the encoder's last block with a linear head",
     }[facts.protocol]
     seeds = int(results["seeds"].max()) if len(results) else 0

@@ -19,8 +19,9 @@ from safetensors.numpy import load_file, save_file
 from sidelight.errors import RunError
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead
-from sidelight.evaluation.protocols import FROZEN, Head, NetworkHead, Units, VectorHead, read_units
+from sidelight.evaluation.protocols import FROZEN, Head, NetworkHead, StudyHead, Units, VectorHead, read_units
 from sidelight.evaluation.results import write_json
+from sidelight.evaluation.series import rebuild_series, series_tensors
 from sidelight.evaluation.supervised import Classifier
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import Encoder, load_encoder
@@ -67,6 +68,7 @@ class Facts:
     :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
         where the units of ``trained_on`` were tested in folds.
     :ivar results: rows of the evaluation that made it, at all labels.
+    :ivar series: what rebuilds a head on series; empty for other protocols.
     """
 
     task: str
@@ -86,6 +88,7 @@ class Facts:
     tested_on: Mapping[str, Any]
     hashes: Mapping[str, str]
     results: list[dict[str, Any]] = field(default_factory=list)
+    series: Mapping[str, Any] = field(default_factory=dict)
     use: str = USE
     version: int = VERSION
 
@@ -264,6 +267,8 @@ def _head_tensors(head: Head) -> dict[str, np.ndarray]:
     if isinstance(head, NetworkHead):
         linear = head.model.head
         return {"weight": linear.weight.detach().cpu().numpy(), "bias": linear.bias.detach().cpu().numpy()}
+    if isinstance(head, StudyHead):
+        return series_tensors(head.head)
     tensors: dict[str, np.ndarray] = {}
     for place, one in enumerate(head.targets):
         if isinstance(one, LinearHead):
@@ -276,6 +281,8 @@ def _head_tensors(head: Head) -> dict[str, np.ndarray]:
 
 def _head(encoder: Encoder, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
     sizes = tuple(len(target.classes) for target in facts.targets.values())
+    if facts.protocol == "series":
+        return StudyHead(rebuild_series(encoder, sizes, facts.series, tensors), keep=False)
     if facts.protocol not in FROZEN:
         return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
     return VectorHead(tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes)))

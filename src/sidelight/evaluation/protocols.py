@@ -15,6 +15,7 @@ from sidelight.evaluation.features import embed_items, pool_units
 from sidelight.evaluation.finetune import finetune
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead, fit_linear
+from sidelight.evaluation.series import SeriesHead, fit_series
 from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
 from sidelight.evaluation.supervised import Classifier, Frames, predict_units
 from sidelight.losses.labels import inverse_frequency
@@ -77,7 +78,19 @@ class NetworkHead:
         return predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16)[1]
 
 
-Head = VectorHead | NetworkHead
+@dataclass(frozen=True)
+class StudyHead:
+    """A head on the slices of a study's series."""
+
+    head: SeriesHead
+    keep: bool = True
+
+    def __call__(self, units: Units) -> np.ndarray:
+        """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
+        return self.head(units.pixels, units.items, keep=self.keep)
+
+
+Head = VectorHead | NetworkHead | StudyHead
 
 
 def known_protocol(protocol: str) -> None:
@@ -114,6 +127,14 @@ def fit(
             for target, size in enumerate(sizes)
         ]
         return {"selected": VectorHead(tuple(probes))}
+    if protocol == "series":
+        balance = None
+        if settings.balance != "none":
+            balance = np.array([inverse_frequency(y[:, target], size) for target, size in enumerate(sizes)])
+        series = fit_series(
+            encoder, units.pixels, units.items, y, groups, sizes, settings.series, seed=draw, balance=balance
+        )
+        return {"selected": StudyHead(series)}
     budget, learn = settings.finetune, np.ones(len(y), bool) if valid is None else ~valid
     if protocol == "finetune_last":
         budget = budget.model_copy(update={"layers": "last_block"})

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from sidelight.config import Settings
 from sidelight.data.support import FOLDS
+from sidelight.evaluation.series import SeriesSettings
 from sidelight.evaluation.supervised import FinetuneSettings
 
-PROTOCOLS = ("knn", "linear", "finetune", "finetune_last", "published")
+PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published")
 
 
 class EvaluateSettings(Settings):
@@ -41,6 +42,7 @@ class EvaluateSettings(Settings):
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )
     finetune: FinetuneSettings = FinetuneSettings()
+    series: SeriesSettings = SeriesSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -9,7 +9,7 @@ Example::
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,17 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from sidelight.errors import EncoderError, nearest
+from sidelight.models.jigsaw import NineBranches
 from sidelight.models.towers import VERSION, read_tower, tower_file, tower_header
 from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors, read_weights
 
 HUB = "hf-hub:"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+OWN: dict[str, Callable[[int], NineBranches]] = {
+    "nine_branches": NineBranches,
+    "nine_branches_tiny": partial(NineBranches, width=4),
+}
+"""Architectures that timm does not have."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -202,6 +208,8 @@ def weights_hash(encoder: nn.Module) -> str:
 
 def _network(name: str, channels: int, image_size: int | None) -> Any:
     hub = name.startswith(HUB)
+    if name in OWN:
+        return OWN[name](channels)
     if not hub:
         _known(name)
     make = partial(timm.create_model, name, num_classes=0, in_chans=channels, pretrained=hub)
@@ -217,8 +225,8 @@ def _network(name: str, channels: int, image_size: int | None) -> Any:
 
 
 def _known(name: str) -> None:
-    if not timm.is_model(name.partition(".")[0]):
-        raise EncoderError(f"Unknown architecture {name!r}", do=nearest(name, timm.list_models()))
+    if name not in OWN and not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(f"Unknown architecture {name!r}", do=nearest(name, [*OWN, *timm.list_models()]))
 
 
 def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

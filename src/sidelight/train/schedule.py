@@ -6,16 +6,19 @@ from sidelight.config import PretrainSettings
 
 RAMP_EPOCHS = 10
 """Length of Meta-USCL's ramp (published code); at most half of a shorter run."""
+DECAY = 0.95
 
 
 def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoch: int) -> float:
     """Learning rate of the optimiser step ``step`` (from 0) of ``total``, with ``per_epoch`` steps in an epoch.
 
     ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over ``warmup`` epochs (at most half of the run) and
-    falls to zero; ``ramp_cosine`` changes once per epoch, as published.
+    falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, as published.
     """
     if settings.schedule == "constant":
         return settings.lr
+    if settings.schedule == "decay":
+        return settings.lr * DECAY ** (step // per_epoch)
     if settings.schedule == "cosine":
         return settings.lr * cosine(step, total, min(round(settings.warmup * per_epoch), total // 2))
     return settings.lr * ramp_cosine(step // per_epoch, -(-total // per_epoch))

@@ -1,0 +1,103 @@
+"""On knees whose lesions are known, puzzles teach what helps three diagnoses; without places in them they teach nothing.
+
+The network is timm's smallest. All numbers are of exams whose labels the probe never saw.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import sidelight
+from sidelight import api, scoring
+from sidelight.data.cohort import Cohort
+from sidelight.evaluation.blocks import blocks
+from sidelight.evaluation.scores import collect_scores
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.labelling import label_units
+from sidelight.methods.sslm import SSLM
+from sidelight.metrics.classification import auroc
+from sidelight.metrics.intervals import clustered_interval, paired_difference
+
+pytestmark = pytest.mark.slow
+PHANTOM = "phantom:knee?exams=160&slices=8&size=72&difficulty=0.1"
+SETTINGS = {
+    "encoder": "test_resnet", "image_size": 72, "working_size": 72, "permutations": 100, "batch_size": 24, "steps": 300,
+    "lr": 3e-3, "warmup": 1, "max_frames": 8, "device": "cpu", "precision": "float32", "valid_fraction": 0.1,
+}  # fmt: skip
+RARE = "acl"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The phantom, its pixels, and the scores of both encoders, made once."""
+    return World(tmp_path_factory.mktemp("learning"))
+
+
+class World:
+    def __init__(self, folder):
+        self.folder, self.cohort, self.known = folder, Cohort.open(PHANTOM), {}
+        values = {"frames": 8, "max_frames": 8, "cache": str(folder), "device": "cpu", "folds": 4}
+        self.evaluate = EvaluateSettings.model_validate(values)
+        self.pixels = scoring.open_pixels(self.cohort, 72, self.evaluate, quiet=True)
+        self.task, _ = label_units(self.cohort, self.pixels, "diagnosis", self.evaluate)
+        self.settings = {**SETTINGS, "cache": str(folder)}
+        self.run = sidelight.pretrain("sslm", self.cohort, folder / "run", quiet=True, **self.settings)
+
+    def probe(self, name):
+        """Scores with 120 labelled exams in each fold, 22 of them with the rare label."""
+        if name not in self.known:
+            random = scoring.fresh_encoder(self.cohort, SETTINGS, initial=None, seed=0)
+            encoder = random if name == "random" else self.run.encoder()
+            table, _ = collect_scores(encoder, self.pixels, self.task, "linear", self.evaluate, 0)
+            ((_, self.known[name]),) = blocks(table.assign(encoder="", task="", protocol=""))
+        return self.known[name]
+
+
+def solved(net, pixels, role):
+    """Share of 256 puzzles that are solved."""
+    feed = net.feed(pixels)
+    rows = np.resize(feed.valid_rows if role == "valid" else feed.train_rows, 256)
+    batch = feed.finish(feed.raw(7, rows, np.arange(256) // 8, role), torch.device("cpu"))
+    return net.accuracy(batch.puzzles)
+
+
+def test_puzzles_of_unseen_exams_are_solved(world) -> None:
+    net = SSLM(api.resolve(SSLM, world.settings), channels=1)
+    assert solved(net, world.pixels, "valid") < 0.1  # chance is 1 / 100
+    net.load_state_dict(world.run.tensors())
+    assert solved(net, world.pixels, "valid") > 0.5
+
+
+def test_three_labels_gain_by_more_than_the_interval_the_rare_one_too(world) -> None:
+    ours, theirs = (world.probe(name) for name in ("sslm", "random"))
+    found = paired_difference(ours.labels, ours.scores, theirs.scores, ours.groups, ours.of(auroc), resamples=500)
+    assert found.low > 0 and found.value > found.high - found.value, found
+    rare, without = dict(ours.parts())[RARE], dict(theirs.parts())[RARE]
+    one = paired_difference(rare.labels, rare.scores, without.scores, rare.groups, auroc, resamples=500)
+    assert one.low > 0, one
+
+
+def test_the_random_encoder_is_no_oracle(world) -> None:
+    block = world.probe("random")
+    found = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=500)
+    assert 0.45 <= found.value <= 0.75
+
+
+@pytest.mark.parametrize("broken", ["noise", "labels"])
+def test_without_places_there_is_nothing_to_learn(tmp_path, broken) -> None:
+    """Patches of noise, or labels that have nothing to do with the arrangement, keep the accuracy at chance."""
+    rng = np.random.default_rng(0)
+    for exam in range(12):
+        np.save(tmp_path / f"{exam:02d}.npy", rng.integers(0, 256, (4, 48, 48), np.uint8))
+    (tmp_path / "cohort.toml").write_text('files = "{exam}.npy"\nlevels = ["exam"]\n[images]\nchannels = 1\n')
+    data = Cohort.open(tmp_path) if broken == "noise" else Cohort.open("phantom:knee?exams=12&slices=4&size=48")
+    settings = {**SETTINGS, "image_size": 48, "working_size": 48, "steps": 60, "cache": str(tmp_path / "cache")}
+    settings |= {"shuffle_pairs": broken == "labels", "pairs_per_clip": 8, "valid_fraction": 0.3}
+    settings |= {"permutations": 24, "batch_size": 16}
+    run = sidelight.pretrain("sslm", data, tmp_path / "run", quiet=True, **settings)
+    net = SSLM(api.resolve(SSLM, settings), channels=1)
+    net.load_state_dict(run.tensors())
+    pixels = scoring.open_pixels(
+        data, 48, EvaluateSettings.model_validate({"cache": settings["cache"], "max_frames": 8}), quiet=True
+    )
+    assert solved(net, pixels, "valid") < 0.12  # seven standard deviations above 1 / 24
