@@ -28,7 +28,7 @@ from sidelight.data.finding import Finding, Record
 from sidelight.data.items import list_items
 from sidelight.data.pattern import example, stem
 from sidelight.data.presets import load_preset, preset_names
-from sidelight.data.spec import CohortSpec, TableSpec, TaskSpec, group, parse_spec
+from sidelight.data.spec import CohortSpec, TableSpec, TaskSpec, group, parse_spec, present
 from sidelight.data.tables import join, normalise, read_table
 from sidelight.data.task import Task, fit_classes, make_task
 from sidelight.errors import ConfigError, DataError, nearest
@@ -83,7 +83,7 @@ class Cohort:
 
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
-        :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
+        :param preset: a name of :func:`preset_names`: a public data set in its own layout.
         :param labels: False for new patients: tasks are passed over, and so is a table that is not there.
         :param record: takes conflicts, tables that do not join and tasks that cannot be used, in place of an error: the
             first value then counts, and such a task is left out. For looking at a cohort, not for learning from it.
@@ -96,7 +96,8 @@ class Cohort:
                 raise ConfigError(f"{path} is opened with the preset {preset!r}", do="A phantom takes no preset")
             return _open_phantom(str(path), options, record)
         root, values, source = _locate(Path(path), preset)
-        spec = parse_spec(merge(values, options), source)
+        values = merge(values, options)
+        spec = parse_spec(present(root / str(values.get("root", "")), values), source)
         root = root / spec.root if spec.root else root
         if not root.is_dir():
             raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
@@ -400,7 +401,7 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
         items=_arrange(items.reset_index(drop=True), levels),
         levels=levels,
         channels=source.channels,
-        spec={"phantom": name, "options": settings, "public": True},
+        spec={"phantom": name, "options": settings, "public": True, **getattr(source, "spec", {})},
         phantom=source,
     )
     places = {

@@ -100,7 +100,7 @@ def local_alignment(
         one, other = checks.unit(local, attended)
         scale = checks.check_temperature(temperature)
         share = _shares(weights, mask, one)
-        far = (None, None)
+        far: tuple[Tensor | None, Tensor | None] = (None, None)
         if negatives == "batch":
             far = _of_others(one, other, scale, mask, groups, chunk), _of_others(other, one, scale, mask, groups, chunk)
         similar = one @ other.mT / scale
@@ -139,7 +139,8 @@ def spatial_targets(
     # By subtraction: torch.cdist multiplies matrices here, and its diagonal is not exactly 0.
     distance = (cells[:, None] - cells[None]).square().sum(-1).sqrt() / (height**2 + width**2) ** 0.5
     near = torch.exp(-decay * distance) * (distance <= threshold)
-    return (near / near.sum(-1, keepdim=True)).to(dtype)
+    targets: Tensor = (near / near.sum(-1, keepdim=True)).to(dtype)
+    return targets
 
 
 def _mask(mask: Tensor | None, batch: int, count: int, device: torch.device) -> Tensor:

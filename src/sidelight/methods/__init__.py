@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
+    "lovt": "sidelight.methods.lovt:LoVT",
+    "clip": "sidelight.methods.clip:CLIP",
+    "convirt": "sidelight.methods.convirt:ConVIRT",
 }
 
 
