@@ -2,10 +2,10 @@ r"""LoVT: an image beside its report, and inside each pair regions beside senten
 
 Mueller, Kaissis, Zou, Rueckert: Joint Learning of Localized Representations from Medical Images and Reports (ECCV 2022).
 
-The image encoder gives regions y^I, the report encoder sentence vectors y^R. Attention pooling makes a vector of each whole and,
-on the way, a weight w of each region and sentence. Projections lead to z^I, z^R and, of the wholes, to Z^I, Z^R. A cross-attention
-with shared matrices writes each region as a mix of sentences, z^{R->I}, and each sentence as a mix of regions, z^{I->R}. With the
-losses of :mod:`sidelight.losses.alignment`,
+The image encoder gives regions y^I, the report encoder sentence vectors y^R. Attention pooling makes a vector of each whole
+and, on the way, a weight w of each region and sentence. Projections lead to z^I, z^R and, of the wholes, to Z^I, Z^R. A
+cross-attention with shared matrices writes each region as a mix of sentences, z^{R->I}, and each sentence as a mix of regions,
+z^{I->R}. With the losses of :mod:`sidelight.losses.alignment`,
 
     L = gamma L_global(Z^I, Z^R) + mu/2 (L^{l2att} + L^{att2l})(z^I, z^{R->I}) + nu/2 (L^{l2att} + L^{att2l})(z^R, z^{I->R}):
 
@@ -17,16 +17,16 @@ The paper's ablations are settings: ``global_weight=0``, ``image_weight=0``, ``r
 
 Deviations from the paper
     Profile ``paper`` keeps its batch of 32 x 16, in which contrast and batch statistics see 32, its cosine wave, its padding and
-    its validation by one view. It takes the best of 100 epochs by the validation loss, without early stopping; bf16 where the device
-    has it, in place of scaled fp16; images are squashed to a square, not padded; rotation comes after the colours, and blur is a
-    tent filter with a deviation uniform from 0 to 3 px; AdamW leaves biases and norms without decay.
+    its validation by one view. It takes the best of 100 epochs by the validation loss, without early stopping; bf16 where the
+    device has it, in place of scaled fp16; images are squashed to a square, not padded; rotation comes after the colours, and
+    blur is a tent filter with a deviation uniform from 0 to 3 px; AdamW leaves biases and norms without decay.
     Profile ``default`` divides means by the number of valid sentences and keeps padding out of batch statistics, does not mirror
     images (reports name sides), lets studies of one patient not repel each other, and is narrower.
 Limits
     The soft target is nearly flat (at 7 x 7 its loss lies between 3.525 and 3.892, and perfect one-to-one alignment costs 4.200):
     the regions' loss asks for smoothness, the sentences' for meaning. The attention is computed on vectors that are not
     normalised, before a further projection: it says where values are taken from, which is no proof of evidence. Over several
-    processes the wholes are contrasted over all; local negatives of the batch, and batch statistics on the CPU, are each process's.
+    processes the wholes are contrasted over all; local negatives of the batch, and batch statistics on the CPU, are its own.
 """
 
 from typing import Any, ClassVar, Literal
