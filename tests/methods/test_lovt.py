@@ -190,7 +190,14 @@ def test_a_given_split_says_who_trains(build, chest):
 
 
 def test_a_run_resumes_to_the_same_weights_and_its_towers_read(chest, cache, tmp_path):
-    values = {**TINY, "steps": 6, "checkpoint_every": 1, "cache": cache, "quiet": True, "text": {**TINY["text"], "dropout": 0.1}}
+    values = {
+        **TINY,
+        "steps": 6,
+        "checkpoint_every": 1,
+        "cache": cache,
+        "quiet": True,
+        "text": {**TINY["text"], "dropout": 0.1},
+    }
     whole = sidelight.pretrain("lovt", chest, tmp_path / "whole", **values)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sidelight.train.loop._log_step", _stop)

@@ -3,12 +3,12 @@
 A radiograph is a sum of attenuations: body, spine, mediastinum and heart, ribs, less for the air of the lungs, more for a
 finding. Findings are an opacity (patchy), a nodule (small, round), an effusion (the base filled to a meniscus) and a large heart.
 The patient's right is on the left of the image. A report has an indication and findings: a sentence with side and zone for each
-finding, and normal sentences. Exposure, contrast, ribs, soft tissue and grain differ between images and dominate the pixels.
+finding, and normal sentences. Position, size, exposure, contrast, ribs, soft tissue and grain differ between images and dominate the pixels.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,14 @@ class Finding:
     size: float
 
 
+class Place(NamedTuple):
+    """Where the chest is in the image: its shift in half image sides, and its size."""
+
+    down: float
+    right: float
+    scale: float
+
+
 @dataclass(frozen=True)
 class ChestPhantom:
     """What :func:`phantom` returns: a source of items, truth and pixels that needs no files."""
@@ -75,6 +83,8 @@ class ChestPhantom:
     for each of ``KINDS``."""
     findings: tuple[tuple[Finding, ...], ...]
     """Of each item."""
+    places: tuple["Place", ...]
+    """How the patient of each item stands before the detector."""
     levels: tuple[str, ...] = ("patient", "study")
     channels: int = 1
 
@@ -92,23 +102,25 @@ class ChestPhantom:
     def read(self, position: int, max_frames: int) -> Clip:
         """The radiograph at ``position``: uint8 [1, size, size]."""
         rng = np.random.default_rng((self.seed, 2, position))
-        image = _render(self.findings[position], self.items["view"].iloc[position], rng, self.size, self.difficulty)
+        view = str(self.items["view"].iloc[position])
+        image = _render(self.findings[position], self.places[position], view, rng, self.size, self.difficulty)
         return Clip(image[None], np.zeros(1), np.zeros(1, np.int64), 1)
 
     def mask(self, position: int, kind: str) -> Bools:
         """Where the findings of one kind are in the image, bool [size, size]."""
         found = [one for one in self.findings[position] if one.kind == kind]
-        return np.any([self.extent(one) for one in found], axis=0) if found else np.zeros((self.size,) * 2, bool)
+        everywhere = [self.extent(position, one) for one in found]
+        return np.any(everywhere, axis=0) if found else np.zeros((self.size,) * 2, bool)
 
-    def extent(self, finding: Finding) -> Bools:
-        """Where one finding is, bool [size, size]."""
-        return _extent(finding, self.size) > 0.5
+    def extent(self, position: int, finding: Finding) -> Bools:
+        """Where one finding is in the image, bool [size, size]."""
+        return _extent(finding, *_grid(self.size, self.places[position])) > 0.5
 
     def boxes(self, position: int) -> list[tuple[str, int, int, int, int]]:
         """Kind, x, y, width and height in pixels of each finding."""
         found = []
         for one in self.findings[position]:
-            rows, columns = np.nonzero(self.extent(one))
+            rows, columns = np.nonzero(self.extent(position, one))
             x, y = int(columns.min()), int(rows.min())
             found.append((one.kind, x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1))
         return found
@@ -132,6 +144,7 @@ def phantom(
         raise ConfigError(f"The phantom was asked for difficulty = {difficulty}", expected="a number from 0 to 1")
     rows: list[dict[str, Any]] = []
     findings: list[tuple[Finding, ...]] = []
+    places: list[Place] = []
     for patient in range(patients):
         for study in range(studies):
             rng = np.random.default_rng((seed, 1, patient, study))
@@ -144,7 +157,9 @@ def phantom(
                 kind = "PA" if rng.random() < 0.6 else "AP"
                 rows.append({"item": f"{name}/{study:02d}/{view}", **row, "view": kind})
                 findings.append(found)
-    return ChestPhantom(seed, size, difficulty, pd.DataFrame(rows), tuple(findings))
+                shift = rng.normal(0, 0.04, 2).clip(-0.08, 0.08).tolist()
+                places.append(Place(shift[0], shift[1], float(rng.uniform(0.9, 1.08))))
+    return ChestPhantom(seed, size, difficulty, pd.DataFrame(rows), tuple(findings), tuple(places))
 
 
 def _findings(rng: np.random.Generator) -> tuple[Finding, ...]:
@@ -172,10 +187,10 @@ def _report(found: tuple[Finding, ...], rng: np.random.Generator) -> str:
     return f" INDICATION: ___-year-old with cough.\n\n FINDINGS:\n {' '.join(sentences)}\n"
 
 
-def _grid(size: int) -> tuple[Floats, Floats]:
-    """Row and column of each pixel in [-1, 1]."""
+def _grid(size: int, place: Place) -> tuple[Floats, Floats]:
+    """Row and column of each pixel in half image sides from the middle of the chest."""
     line = (np.arange(size) + 0.5) / size * 2 - 1
-    return line[:, None], line[None, :]
+    return (line[:, None] - place.down) / place.scale, (line[None, :] - place.right) / place.scale
 
 
 def _ellipse(y: Any, x: Any, centre: tuple[float, float], radii: tuple[float, float], soft: float = 0.06) -> Floats:
@@ -184,9 +199,8 @@ def _ellipse(y: Any, x: Any, centre: tuple[float, float], radii: tuple[float, fl
     return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) / soft, -30, 30))), np.float64)
 
 
-def _extent(one: Finding, size: int) -> Floats:
-    """How much of a finding there is at each pixel, float [size, size] in [0, 1]."""
-    y, x = _grid(size)
+def _extent(one: Finding, y: Floats, x: Floats) -> Floats:
+    """How much of a finding there is at each place, float [size, size] in [0, 1]."""
     if one.kind == "cardiomegaly":
         return _heart(y, x, 1.5 * one.size)
     centre = (_ZONE[one.zone] + one.shift[0], _LUNG[one.side] + one.shift[1])
@@ -207,10 +221,10 @@ def _heart(y: Any, x: Any, width: float) -> Floats:
 
 
 def _render(
-    found: tuple[Finding, ...], view: str, rng: np.random.Generator, size: int, difficulty: float
+    found: tuple[Finding, ...], place: Place, view: str, rng: np.random.Generator, size: int, difficulty: float
 ) -> npt.NDArray[np.uint8]:
     """One radiograph, uint8 [size, size]."""
-    y, x = _grid(size)
+    y, x = _grid(size, place)
     nuisance = 0.5 + difficulty
     body = _ellipse(y, x, (0.15, 0.0), (1.2, 0.92), 0.05)
     density = 0.55 * body + 0.3 * np.exp(-((x / 0.09) ** 2)) * np.ones_like(y)
@@ -225,7 +239,7 @@ def _render(
     for one in (one for one in found if one.kind != "cardiomegaly"):
         waves = np.sin(11 * y + rng.uniform(0, 6)) * np.sin(13 * x + rng.uniform(0, 6))
         texture = 1 + (0.35 if one.kind == "opacity" else 0.0) * waves
-        density = density + 0.4 * visible * texture * _extent(one, size)
+        density = density + 0.4 * visible * texture * _extent(one, y, x)
     tilt = nuisance * rng.normal(0, 0.06, 2)
     density = density + tilt[0] * y + tilt[1] * x + 0.05 * nuisance * _smooth(rng, size)
     density = density + 0.035 * nuisance * rng.standard_normal((size, size))
