@@ -130,3 +130,13 @@ def test_phantom_options():
     cohort = Cohort.open("phantom:chest?patients=30&size=48")
     assert set(cohort.tasks) == {"diagnosis", *KINDS}
     assert cohort.spec["report"] == {"column": ["report"]}
+
+
+def test_the_real_clips_with_comments_have_no_label_words(real_data):
+    cohort = Cohort.open(real_data / "covid19_ultrasound", preset="covid19_ultrasound")
+    found = read_reports(cohort)
+    assert len(found) > 50
+    text = " ".join(one for study in found.studies for one in study.sentences).lower()
+    assert "consolidation" in text
+    for word in ("pneumonia", "covid", "healthy", "normal", "viral", "bacterial"):
+        assert f" {word} " not in text

@@ -3,7 +3,8 @@
 A radiograph is a sum of attenuations: body, spine, mediastinum and heart, ribs, less for the air of the lungs, more for a
 finding. Findings are an opacity (patchy), a nodule (small, round), an effusion (the base filled to a meniscus) and a large heart.
 The patient's right is on the left of the image. A report has an indication and findings: a sentence with side and zone for each
-finding, and normal sentences. Position, size, exposure, contrast, ribs, soft tissue and grain differ between images and dominate the pixels.
+finding, and normal sentences. Position, size, exposure, contrast, ribs, soft tissue and grain differ between images and dominate
+the pixels.
 """
 
 from dataclasses import dataclass
