@@ -196,3 +196,22 @@ def test_what_does_not_fit_is_refused():
         global_alignment(one[:, 0], one[:, 0], balance=2.0)
     with pytest.raises(ConfigError, match="at least one cell"):
         spatial_targets(0, 3)
+
+
+def test_memory_is_linear_in_the_batch():
+    """What the graph keeps for the backward pass."""
+
+    def kept(batch):
+        total = 0
+
+        def count(tensor):
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        one, other = sample(batch, 49, 16).requires_grad_(), sample(batch, 49, 16, seed=1).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            local_alignment(one, other, targets=spatial_targets(7, 7, dtype=torch.float64))
+        return total
+
+    assert kept(32) / kept(8) == pytest.approx(4, rel=0.05)
