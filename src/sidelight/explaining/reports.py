@@ -36,13 +36,9 @@ def explain(question: Question) -> Sequence[Part]:
     seen = [
         (study, rows) for study in studies if (rows := [row_of[int(at)] for at in study.items if int(at) in row_of])
     ]
-    parts = []
-    if joint.alignment.attention is not None:
-        owner = {row: study for study, rows in seen for row in rows}
-        chosen = [(row, owner[row]) for row in question.rows.tolist() if row in owner]
-        parts.append(sentences_and_regions(question, joint, chosen))
-    parts.append(statistics(question, joint, seen))
-    return parts
+    owner = {row: study for study, rows in seen for row in rows}
+    chosen = [(row, owner[row]) for row in question.rows.tolist() if row in owner]
+    return sentences_and_regions(question, joint, chosen), statistics(question, joint, seen)
 
 
 def sentences_and_regions(question: Question, joint: Joint, chosen: Sequence[tuple[int, Study]]) -> Part:
@@ -51,14 +47,19 @@ def sentences_and_regions(question: Question, joint: Joint, chosen: Sequence[tup
     for row, study in chosen:
         image, said = frame_of(question.pixels, row), list(study.sentences[:MOST_SENTENCES])
         found = joint.align(_pixels(question, [row]), [said])
-        pictures.append(Picture(question.names[row], *_panels(image, said, found)))
-    hits = pointing(joint, question)
-    table = None if hits is None else pd.DataFrame([hits])
+        if found.attended is not None:
+            pictures.append(Picture(question.names[row], *_panels(image, said, found)))
+        near = [joint.similarity_map(_pixels(question, [row]), text)[0].numpy() for text in said]
+        shown = (image, *(overlay(image, one - one.min()) for one in near))
+        captions = ("", *(f"{number + 1}. {text}" for number, text in enumerate(said)))
+        pictures.append(Picture(f"{question.names[row]}: regions most like each sentence", shown, captions))
+    table = pointing(joint, question)
     return Part(
         "Sentences and regions",
         "Left the image; then how much each region counts in the image's vector, and which sentence each region attends to "
         "most (by colour, in the order of the sentences). Then each sentence with the regions that it attends to, and its weight "
-        "in the report's vector. Attention says where values are taken from; it is no proof of what decided.",
+        "in the report's vector. Attention says where values are taken from; it is no proof of what decided. The second row "
+        "shows which regions are most like the sentence in the shared space, from the least to the most.",
         tuple(pictures),
         table,
         () if pictures else ("None of the images that were drawn has a report.",),
@@ -119,30 +120,32 @@ def statistics(question: Question, joint: Joint, seen: Sequence[tuple[Study, Seq
     )
 
 
-def pointing(joint: Joint, question: Question) -> dict[str, float] | None:
-    """Where the truth is known: how often the region that a finding's sentence attends to most is the one that holds the most of
-    the finding; None for cohorts without that truth.
+def pointing(joint: Joint, question: Question) -> pd.DataFrame | None:
+    """Where the truth is known: how often the region that a finding's sentence picks holds the most of the finding, by the
+    similarity of the regions and, with local losses, by the attention; None for cohorts without that truth.
     """
     phantom = question.cohort.phantom
-    if not isinstance(phantom, ChestPhantom) or joint.alignment.attention is None:
+    if not isinstance(phantom, ChestPhantom):
         return None
-    positions = question.pixels.index["position"].to_numpy()
-    hits: list[bool] = []
-    share: list[float] = []
+    maps = {"similarity": joint.similarity_map}
+    if joint.alignment.attention is not None:
+        maps["attention"] = joint.heat_map
+    positions, rows = question.pixels.index["position"].to_numpy(), []
+    hits: dict[str, list[bool]] = {name: [] for name in maps}
+    regions = 1
     for row in range(min(len(question.pixels), MOST_STUDIES)):
         for finding in (one for one in phantom.findings[int(positions[row])] if one.side):
-            heat = joint.heat_map(_pixels(question, [row]), finding.sentence)[0]
-            extent = torch.from_numpy(phantom.extent(int(positions[row]), finding)).float()
-            cover = torch.nn.functional.adaptive_avg_pool2d(extent[None, None], heat.shape)[0, 0].flatten()
-            hits.append(bool(heat.argmax() == cover.argmax()))
-            share.append(1 / cover.numel())
-    if not hits:
-        return None
-    return {
-        "findings": len(hits),
-        "attended region holds it": float(np.mean(hits)),
-        "a random region does": float(np.mean(share)),
-    }
+            extent = torch.from_numpy(phantom.extent(int(positions[row]), finding)).float()[None, None]
+            for name, read in maps.items():
+                heat = read(_pixels(question, [row]), finding.sentence)[0]
+                cover = torch.nn.functional.adaptive_avg_pool2d(extent, heat.shape)[0, 0]
+                hits[name].append(bool(heat.argmax() == cover.argmax()))
+                regions = heat.numel()
+    rows = [
+        {"by": name, "findings": len(own), "hits": float(np.mean(own)), "chance": 1 / regions}
+        for name, own in hits.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def _pixels(question: Question, rows: Sequence[int]) -> NDArray[np.generic]:

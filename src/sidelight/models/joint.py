@@ -4,7 +4,7 @@ Example::
 
     joint = load_joint("run")
     joint.score(images, {"effusion": ("There is a pleural effusion.", "No pleural effusion.")})  # [N, 1] in (0, 1)
-    joint.heat_map(images, "Opacity in the left lower zone.")  # [N, H, W], sums to 1
+    joint.similarity_map(images, "Opacity in the left lower zone.")  # [N, H, W], cosines
 """
 
 from collections.abc import Mapping, Sequence
@@ -154,6 +154,18 @@ class Joint:
         if found.attended is None:
             raise ConfigError("This run has no attention between sentences and regions", do="Pre-train with lovt")
         return found.attended.to_regions[:, 0].reshape(-1, *found.grid)
+
+    @torch.no_grad()
+    def similarity_map(self, images: Any, phrase: str) -> Tensor:
+        """How near each region, pooled and projected as if it were a whole image, lies to a phrase: cosines [N, H, W].
+
+        Source: dense CLIP features (Zhou et al., ECCV 2022); for every method on reports, with local losses or without.
+        """
+        regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images))
+        alone = regions.flatten(0, 1)[:, None]
+        whole = self.alignment.image(alone, torch.ones(alone.shape[:2], dtype=torch.bool)).whole
+        cosine = F.normalize(whole, dim=-1) @ self.embed_reports([[phrase]])[0]
+        return cosine.reshape(-1, *grid)
 
 
 def load_joint(run: str | Path, *, temperature: float = 0.1) -> Joint:
