@@ -121,31 +121,31 @@ def statistics(question: Question, joint: Joint, seen: Sequence[tuple[Study, Seq
 
 
 def pointing(joint: Joint, question: Question) -> pd.DataFrame | None:
-    """Where the truth is known: how often the region that a finding's sentence picks holds the most of the finding, by the
-    similarity of the regions and, with local losses, by the attention; None for cohorts without that truth.
+    """Where the truth is known: how often the region that a finding's sentence picks holds the most of the finding; None else.
+
+    It picks by the similarity of the regions, by how far that goes beyond the mean image's, and, with local losses, by attention.
     """
     phantom = question.cohort.phantom
     if not isinstance(phantom, ChestPhantom):
         return None
-    maps = {"similarity": joint.similarity_map}
-    if joint.alignment.attention is not None:
-        maps["attention"] = joint.heat_map
-    positions, rows = question.pixels.index["position"].to_numpy(), []
-    hits: dict[str, list[bool]] = {name: [] for name in maps}
-    regions = 1
-    for row in range(min(len(question.pixels), MOST_STUDIES)):
+    rows = list(range(min(len(question.pixels), MOST_STUDIES)))
+    positions = question.pixels.index["position"].to_numpy()
+    regions = joint.embed_regions(_pixels(question, rows))
+    mean, shape = regions.mean(0), tuple(regions.shape[1:3])
+    hits: dict[str, list[bool]] = {"similarity": [], "similarity beyond the mean image": [], "attention": []}
+    for row in rows:
         for finding in (one for one in phantom.findings[int(positions[row])] if one.side):
+            phrase = joint.embed_reports([[finding.sentence]])[0]
+            maps = [regions[row] @ phrase, (regions[row] - mean) @ phrase]
+            if joint.alignment.attention is not None:
+                maps.append(joint.heat_map(_pixels(question, [row]), finding.sentence)[0])
             extent = torch.from_numpy(phantom.extent(int(positions[row]), finding)).float()[None, None]
-            for name, read in maps.items():
-                heat = read(_pixels(question, [row]), finding.sentence)[0]
-                cover = torch.nn.functional.adaptive_avg_pool2d(extent, heat.shape)[0, 0]
-                hits[name].append(bool(heat.argmax() == cover.argmax()))
-                regions = heat.numel()
-    rows = [
-        {"by": name, "findings": len(own), "hits": float(np.mean(own)), "chance": 1 / regions}
-        for name, own in hits.items()
-    ]
-    return pd.DataFrame(rows)
+            best = torch.nn.functional.adaptive_avg_pool2d(extent, shape).argmax()
+            for own, heat in zip(hits.values(), maps, strict=False):
+                own.append(bool(heat.argmax() == best))
+    chance = 1 / mean[..., 0].numel()
+    found = [(name, len(own), float(np.mean(own)), chance) for name, own in hits.items() if own]
+    return pd.DataFrame(found, columns=["by", "findings", "hits", "chance"])
 
 
 def _pixels(question: Question, rows: Sequence[int]) -> NDArray[np.generic]:

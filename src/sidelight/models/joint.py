@@ -156,16 +156,22 @@ class Joint:
         return found.attended.to_regions[:, 0].reshape(-1, *found.grid)
 
     @torch.no_grad()
-    def similarity_map(self, images: Any, phrase: str) -> Tensor:
-        """How near each region, pooled and projected as if it were a whole image, lies to a phrase: cosines [N, H, W].
+    def embed_regions(self, images: Any, batch_size: int = 128) -> Tensor:
+        """Each region, pooled and projected as if it were a whole image: unit vectors float32 [N, H, W, D].
 
         Source: dense CLIP features (Zhou et al., ECCV 2022); for every method on reports, with local losses or without.
         """
-        regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images))
-        alone = regions.flatten(0, 1)[:, None]
-        whole = self.alignment.image(alone, torch.ones(alone.shape[:2], dtype=torch.bool)).whole
-        cosine = F.normalize(whole, dim=-1) @ self.embed_reports([[phrase]])[0]
-        return cosine.reshape(-1, *grid)
+        parts = []
+        for start in range(0, len(images), batch_size):
+            regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
+            alone = regions.flatten(0, 1)[:, None]
+            whole = self.alignment.image(alone, torch.ones(alone.shape[:2], dtype=torch.bool)).whole
+            parts.append(F.normalize(whole, dim=-1).reshape(len(regions), *grid, -1))
+        return torch.cat(parts)
+
+    def similarity_map(self, images: Any, phrase: str) -> Tensor:
+        """How near each region lies to a phrase: cosines [N, H, W]."""
+        return self.embed_regions(images) @ self.embed_reports([[phrase]])[0]
 
 
 def load_joint(run: str | Path, *, temperature: float = 0.1) -> Joint:
