@@ -3,5 +3,6 @@
 from sidelight.losses.alignment import global_alignment, local_alignment, spatial_targets
 from sidelight.losses.contrast import info_nce, nt_xent
 from sidelight.losses.dice import dice_loss
+from sidelight.losses.labels import label_loss
 
-__all__ = ["dice_loss", "global_alignment", "info_nce", "local_alignment", "nt_xent", "spatial_targets"]
+__all__ = ["dice_loss", "global_alignment", "info_nce", "label_loss", "local_alignment", "nt_xent", "spatial_targets"]
