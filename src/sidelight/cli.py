@@ -25,7 +25,10 @@ app = typer.Typer(
 
 Data = Annotated[str, typer.Option("--data", help="folder, cohort.toml, or phantom:ultrasound")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="layout of a public data set: covid19_ultrasound, us4, busi")
+    str | None,
+    typer.Option(
+        "--preset", help="layout of a public data set: covid19_ultrasound, us4, busi, mimic_cxr, covid_chestxray"
+    ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]

@@ -36,9 +36,10 @@ class PretrainSettings(Settings):
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    schedule: Literal["cosine", "constant", "ramp_cosine", "decay"] = Field(
+    schedule: Literal["cosine", "constant", "ramp_cosine", "decay", "cosine_wave"] = Field(
         "cosine",
-        description="ramp_cosine is Meta-USCL's exponential ramp followed by a half cosine; decay is x 0.95 each epoch",
+        description="ramp_cosine is Meta-USCL's exponential ramp and a half cosine; decay is x 0.95 each epoch; "
+        "cosine_wave is LoVT's, down in one epoch and up in the next",
     )
     warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")

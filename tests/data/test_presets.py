@@ -19,7 +19,7 @@ def counts(cohort, task):
 
 
 def test_the_presets_and_the_nearest_name():
-    assert preset_names() == ["acdc", "busi", "covid19_ultrasound", "kneemri", "mrnet", "us4"]
+    assert {"busi", "covid19_ultrasound", "us4"} <= set(preset_names()) and preset_names() == sorted(preset_names())
     with pytest.raises(ConfigError, match="Did you mean 'busi'"):
         load_preset("bus")
 

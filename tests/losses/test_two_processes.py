@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import sidelight
-from sidelight.losses import info_nce, nt_xent
+from sidelight.losses import global_alignment, info_nce, local_alignment, nt_xent, spatial_targets
 
 WORLD, PAIRS = 2, 6
 GROUPS = torch.tensor([0, 0, 1, 1, 2, 0])  # one group lies in both processes
@@ -59,7 +59,15 @@ def local_anchors(left, right, temperature, weights, groups, chunk):
     return info_nce(left, whole(right), targets=first + torch.arange(len(left)), **settings)
 
 
-LOSSES = {"simclr": simclr, "clip": clip, "local_anchors": local_anchors}
+def lovt(left, right, temperature, weights, groups, chunk):
+    """The wholes are contrasted over all processes, regions inside each sample of this one."""
+    settings = {"temperature": temperature, "groups": whole(groups), "chunk": chunk}
+    regions = [torch.stack([side, side.roll(1, -1), side.flip(-1)], 1) for side in (left, right)]
+    local = local_alignment(*regions, temperature=temperature, targets=spatial_targets(1, 3, dtype=left.dtype))
+    return global_alignment(whole(left), whole(right), **settings) + sum(local)
+
+
+LOSSES = {"lovt": lovt, "simclr": simclr, "clip": clip, "local_anchors": local_anchors}
 CASES = [(name, chunk) for name in LOSSES for chunk in (None, 2)]
 
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from training_toys import settings
 
 from sidelight.train.schedule import cosine, learning_rate, ramp_cosine
@@ -43,3 +44,17 @@ def test_warm_up_is_at_most_half_of_a_short_run():
 def test_constant_is_constant():
     asked = settings(schedule="constant", lr=0.3)
     assert {learning_rate(asked, step, total=9, per_epoch=3) for step in range(9)} == {0.3}
+
+
+def test_lovts_wave_falls_in_one_epoch_and_rises_in_the_next():
+    asked = settings(schedule="cosine_wave", lr=1e-4)
+    rates = [learning_rate(asked, step, total=100, per_epoch=4) for step in range(9)]
+    wanted = [1e-4, 8.536e-5, 5e-5, 1.464e-5, 0, 1.464e-5, 5e-5, 8.536e-5, 1e-4]
+    assert rates == pytest.approx(wanted, abs=5e-9)
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=1e-4)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    for rate in rates:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-12)
+        optimizer.step()
+        theirs.step()

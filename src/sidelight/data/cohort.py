@@ -25,7 +25,7 @@ from sidelight.data.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.container import split
 from sidelight.data.finding import Finding, Record
 from sidelight.data.locate import locate
-from sidelight.data.spec import CohortSpec, TaskSpec, group, parse_spec
+from sidelight.data.spec import CohortSpec, TaskSpec, group, parse_spec, present
 from sidelight.data.spelling import alike, named_nowhere
 from sidelight.data.task import Task, fit_classes, make_task
 from sidelight.errors import ColumnError, ConfigError, DataError, SidelightError, nearest
@@ -83,7 +83,7 @@ class Cohort:
 
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
-        :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
+        :param preset: a name of :func:`sidelight.data.presets.preset_names`: a public data set in its own layout.
         :param labels: False for new patients: tasks are passed over, and so are tables that are not there or have no row
             for any item.
         :param cohort_file: a ``cohort.toml``, or the folder that holds it, to be used in place of the folder's own; its
@@ -104,7 +104,8 @@ class Cohort:
                 )
             return _open_phantom(str(path), options, record)
         root, values, source = locate(Path(path), preset, cohort_file, labels)
-        spec = parse_spec(merge(values, options), source)
+        values = merge(values, options)
+        spec = parse_spec(present(root / str(values.get("root", "")), values), source)
         root = root / spec.root if spec.root else root
         if not root.is_dir():
             raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
@@ -260,7 +261,7 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
         items=arrange(items.reset_index(drop=True), levels),
         levels=levels,
         channels=source.channels,
-        spec={"phantom": name, "options": settings, "public": True},
+        spec={"phantom": name, "options": settings, "public": True, **getattr(source, "spec", {})},
         phantom=source,
     )
     places = {

@@ -1,6 +1,7 @@
 """The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
@@ -106,6 +107,27 @@ class TaskSpec(Settings):
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
 
 
+class ReportSpec(Settings):
+    """Where the reports are and how they are read; see ``data/reports.py``. ``report = "COLUMN"`` alone is enough."""
+
+    column: Names = Field(
+        default=(), description="columns that hold the text; several are joined, absent ones passed over"
+    )
+    files: Names = Field(
+        default=(), description="patterns of text files, or ARCHIVE.zip::PATTERN, met by the names that items have too"
+    )
+    language: str = "en"
+    findings: Texts = Field(default=(), description="further headers of the findings")
+    impression: Texts = Field(default=(), description="further headers of the impression")
+    without: Literal["whole", "drop"] = Field(
+        default="whole", description="what becomes of a report that has neither section: it is read whole, or left out"
+    )
+    splitter: Literal["rules", "spacy", "stanza"] = "rules"
+    least_words: int = Field(default=1, ge=1, description="reports with fewer are left out")
+    hide: Texts = Field(default=(), description="words that are taken out, such as those that name the label")
+    exclude: dict[str, Texts] = Field(default={}, description="values of columns whose reports are left out")
+
+
 class CohortSpec(Settings):
     """A whole ``cohort.toml``."""
 
@@ -128,12 +150,26 @@ class CohortSpec(Settings):
     where: Where = Field(default={})
     metadata: MetadataSpec = MetadataSpec()
     images: ImagesSpec = ImagesSpec()
+    report: ReportSpec | None = None
     task: dict[str, TaskSpec] = Field(default={})
     needs: dict[str, str] = Field(default={}, description="files without which the cohort cannot be opened, and why")
     refuse: dict[str, str] = Field(default={}, description="files that are not read, and what to do instead")
 
 
 G = TypeVar("G", bound=Settings)
+
+
+def present(root: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A raw cohort file in which each list inside ``tables`` is replaced by the first table of it whose file is there."""
+
+    def first(one: Any) -> Any:
+        if not isinstance(one, list):
+            return one
+        there = (table for table in one if isinstance(table, Mapping) and (root / str(table.get("file"))).is_file())
+        return next(there, one[-1] if one else {})
+
+    tables = values.get("tables")
+    return {**values, "tables": [first(one) for one in tables]} if isinstance(tables, list) else dict(values)
 
 
 def parse_spec(values: Mapping[str, Any], source: str) -> CohortSpec:
@@ -143,7 +179,9 @@ def parse_spec(values: Mapping[str, Any], source: str) -> CohortSpec:
     """
     raw = dict(values)
     _known(CohortSpec, raw, source)
-    kinds: dict[str, type[Settings]] = {"items": ItemsSpec, "images": ImagesSpec}
+    kinds: dict[str, type[Settings]] = {"items": ItemsSpec, "images": ImagesSpec, "report": ReportSpec}
+    if isinstance(raw.get("report"), str | list):
+        raw["report"] = {"column": raw["report"]}
     for key, kind in kinds.items():
         if key in raw:
             raw[key] = group(kind, raw[key], f"{source} [{key}]")
@@ -209,6 +247,9 @@ def _check(spec: CohortSpec, source: str) -> None:
                     f"{source}: `stack` and {column!r}",
                     do="Leave `stack` out: headers put the series of DICOM together",
                 )
+    if spec.report is not None and bool(spec.report.column) == bool(spec.report.files):
+        given = "names its reports twice" if spec.report.files else "has [report] but names no text"
+        raise ConfigError(f"{source} {given}", expected="[report] column or [report] files")
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
     if "latest" in used and spec.metadata.date is None:

@@ -6,10 +6,12 @@ Every cell is text, stripped; a blank one is "". Keys are compared after :func:`
 
 import codecs
 import csv
+import gzip
 import io
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -47,7 +49,7 @@ def read_table(
     header: int | None = None,
     columns: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a CSV (or TSV, TXT), Parquet or Excel table with every cell as text.
+    """Read a CSV (or TSV, TXT; also gzipped), Parquet or Excel table with every cell as text.
 
     Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252, Latin-1) are detected unless given. In a
     file not separated by commas, a column of numbers with decimal commas is rewritten with points (``decimal="."``
@@ -192,7 +194,7 @@ def _cell(value: Any) -> str:
 
 
 def _decode(path: Path, encoding: str | None) -> str:
-    data = path.read_bytes()
+    data = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
     guesses = [name for mark, name in marks.items() if data.startswith(mark)]
     head = data[:400]
@@ -212,6 +214,18 @@ def _decode(path: Path, encoding: str | None) -> str:
     raise DataError(
         f"The table {path.name} is not encoded in {encoding}", do="Leave `encoding` out to have it detected"
     )
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of a gzipped table; :raises DataError: where it is broken or too large."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"The table {path.name} cannot be unpacked: {error}", do="Fetch it again") from None
+    if len(data) > MOST_BYTES:
+        raise DataError(f"The table {path.name} unpacks to more than {MOST_BYTES:,} bytes", do="Split it")
+    return data
 
 
 def _separator(text: str) -> str:

@@ -5,7 +5,12 @@ from typing import Any
 
 from sidelight.explaining.content import Explainer
 
-EXPLAINERS: dict[str, str] = {"sslm": "sidelight.explaining.sslm:explain"}
+EXPLAINERS: dict[str, str] = {
+    "sslm": "sidelight.explaining.sslm:explain",
+    "lovt": "sidelight.explaining.reports:explain",
+    "clip": "sidelight.explaining.reports:explain",
+    "convirt": "sidelight.explaining.reports:explain",
+}
 """Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
 
 

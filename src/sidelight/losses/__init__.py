@@ -1,6 +1,8 @@
 """Vectors in, a scalar out: pure functions of tensors, without state, settings or process groups."""
 
+from sidelight.losses.alignment import global_alignment, local_alignment, spatial_targets
 from sidelight.losses.contrast import info_nce, nt_xent
+from sidelight.losses.dice import dice_loss
 from sidelight.losses.labels import label_loss
 
-__all__ = ["info_nce", "label_loss", "nt_xent"]
+__all__ = ["dice_loss", "global_alignment", "info_nce", "label_loss", "local_alignment", "nt_xent", "spatial_targets"]

@@ -12,6 +12,9 @@ METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
     "sslm": "sidelight.methods.sslm:SSLM",
+    "lovt": "sidelight.methods.lovt:LoVT",
+    "clip": "sidelight.methods.clip:CLIP",
+    "convirt": "sidelight.methods.convirt:ConVIRT",
 }
 
 

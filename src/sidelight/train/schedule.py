@@ -13,7 +13,7 @@ def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoc
     """Learning rate of the optimiser step ``step`` (from 0) of ``total``, with ``per_epoch`` steps in an epoch.
 
     ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over ``warmup`` epochs (at most half of the run) and
-    falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, as published.
+    falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, ``cosine_wave`` at every step, as published.
     """
     if settings.schedule == "constant":
         return settings.lr
@@ -21,6 +21,8 @@ def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoc
         return settings.lr * DECAY ** (step // per_epoch)
     if settings.schedule == "cosine":
         return settings.lr * cosine(step, total, min(round(settings.warmup * per_epoch), total // 2))
+    if settings.schedule == "cosine_wave":
+        return settings.lr * cosine_wave(step, per_epoch)
     return settings.lr * ramp_cosine(step // per_epoch, -(-total // per_epoch))
 
 
@@ -40,3 +42,12 @@ def ramp_cosine(epoch: float, epochs: int) -> float:
     if epoch < ramp:
         return 0.1 + 0.9 * exp(-5 * (1 - epoch / ramp) ** 2)
     return 0.5 * (1 + cos(pi * (epoch - ramp) / (epochs - ramp)))
+
+
+def cosine_wave(step: int, per_epoch: int) -> float:
+    """LoVT's factor, PyTorch's ``CosineAnnealingLR`` with an epoch's steps as ``T_max``: 1 to 0 in the first epoch, back to 1
+    in the second, and so on.
+
+    For ``per_epoch = 4`` the steps 0 to 4 give 1, .8536, .5, .1464, 0; step 8 gives 1 again.
+    """
+    return 0.5 * (1 + cos(pi * step / per_epoch))

@@ -1,0 +1,185 @@
+"""The space that images and reports share, and what can be asked of it: vectors, zero-shot scores, where a phrase points.
+
+Example::
+
+    joint = load_joint("run")
+    joint.score(images, {"effusion": ("There is a pleural effusion.", "No pleural effusion.")})  # [N, 1] in (0, 1)
+    joint.similarity_map(images, "Opacity in the left lower zone.")  # [N, H, W], cosines
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sidelight.errors import ConfigError
+from sidelight.models.alignment import Attended, AttentionPool, CrossAttention, MaxPool, MeanPool, Projection
+from sidelight.models.image import Encoder, load_encoder
+from sidelight.models.text import ReportEncoder, Tokens, rebuild_report_encoder
+from sidelight.models.towers import VERSION, read_tower
+
+Pool = Literal["attention", "mean", "max"]
+POOLS = {"attention": AttentionPool, "mean": MeanPool, "max": MaxPool}
+
+
+class Projected(NamedTuple):
+    """One modality in the shared space: ``local`` [B, N, D] (None without local losses), ``whole`` [B, D], ``weights`` [B, N]."""
+
+    local: Tensor | None
+    whole: Tensor
+    weights: Tensor
+
+
+class Side(nn.Module):
+    """What stands on one encoder: a pooling, and a projection each for the positions and for the whole."""
+
+    def __init__(
+        self, dim: int, hidden: int, out: int, *, pool: Pool, local: bool, norm: bool = True, masked: bool = True
+    ) -> None:
+        super().__init__()
+        self.pool = AttentionPool(dim, masked=masked) if pool == "attention" else POOLS[pool]()
+        self.whole = Projection(dim, hidden, out, norm=norm, masked=masked)
+        self.local = Projection(dim, hidden, out, norm=norm, masked=masked) if local else None
+
+    def forward(self, positions: Tensor, mask: Tensor) -> Projected:
+        """``positions`` [B, N, dim], ``mask`` bool [B, N]."""
+        pooled, weights = self.pool(positions, mask)
+        local = None if self.local is None else self.local(positions, mask)
+        return Projected(local, self.whole(pooled), weights)
+
+
+class Alignment(nn.Module):
+    """Both sides and the cross-attention between them; the tower ``alignment`` of a run."""
+
+    def __init__(self, **shape: Any) -> None:
+        """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked."""
+        super().__init__()
+        self.shape = shape
+        common = {name: shape[name] for name in ("local", "norm", "masked")}
+        self.image = Side(shape["image_dim"], shape["hidden"], shape["dim"], pool=shape["image_pool"], **common)
+        self.report = Side(shape["report_dim"], shape["hidden"], shape["dim"], pool=shape["report_pool"], **common)
+        self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if shape["local"] else None
+
+    def describe(self) -> dict[str, Any]:
+        """As a tower: the shape that rebuilds it."""
+        return {"version": VERSION, "kind": "alignment", "shape": self.shape}
+
+
+class Aligned(NamedTuple):
+    """A batch in the shared space; ``attended`` is None without local losses, ``grid`` is (H, W) of the regions."""
+
+    image: Projected
+    report: Projected
+    attended: Attended | None
+    mask: Tensor
+    grid: tuple[int, int]
+
+
+def align(encoder: Encoder, reports: ReportEncoder, alignment: Alignment, images: Tensor, tokens: Tokens) -> Aligned:
+    """Images [B, C, S, S] in [0, 1] and their reports through every part."""
+    regions, grid = region_vectors(encoder, images)
+    mask = tokens.mask
+    every = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
+    image = alignment.image(regions, every)
+    report = alignment.report(reports(tokens), mask)
+    attended = None
+    if alignment.attention is not None:
+        attended = alignment.attention(image.local, report.local, mask)
+    return Aligned(image, report, attended, mask, grid)
+
+
+def region_vectors(encoder: Encoder, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The last feature map as regions [B, H W, D] in row-major order, and (H, W); of a ViT the patch tokens."""
+    last = encoder.feature_maps(images)[-1]
+    return last.flatten(2).mT, (int(last.shape[2]), int(last.shape[3]))
+
+
+class Joint:
+    """A finished run that reads images and text, in eval mode and without gradients; batches are the caller's."""
+
+    def __init__(
+        self, encoder: Encoder, reports: ReportEncoder, alignment: Alignment, temperature: float = 0.1
+    ) -> None:
+        self.encoder, self.reports, self.alignment = encoder.eval(), reports.eval(), alignment.eval()
+        self.temperature = temperature
+
+    @torch.no_grad()
+    def embed_images(self, images: Any, batch_size: int = 128) -> Tensor:
+        """Any images (see ``Encoder.preprocess``) to unit vectors float32 [N, D]."""
+        parts = []
+        for start in range(0, len(images), batch_size):
+            regions, _ = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
+            every = torch.ones(regions.shape[:2], dtype=torch.bool)
+            parts.append(F.normalize(self.alignment.image(regions, every).whole, dim=-1))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def embed_reports(self, reports: Sequence[Sequence[str]], batch_size: int = 128) -> Tensor:
+        """Reports, each a list of sentences, to unit vectors float32 [N, D]."""
+        parts = []
+        for start in range(0, len(reports), batch_size):
+            tokens = self.reports.tokens(reports[start : start + batch_size])
+            whole = self.alignment.report(self.reports(tokens), tokens.mask).whole
+            parts.append(F.normalize(whole, dim=-1))
+        return torch.cat(parts)
+
+    def score(self, images: Any, prompts: Mapping[str, tuple[str | Sequence[str], str | Sequence[str]]]) -> Tensor:
+        """Zero-shot scores [N, classes] in (0, 1): how much nearer an image is to a class's first prompts than to its second.
+
+        :param prompts: class to (present, absent), each a sentence or several, whose vectors are averaged.
+        """
+        vectors = self.embed_images(images)
+        columns = []
+        for present, absent in prompts.values():
+            sides = [[one] if isinstance(one, str) else list(one) for one in (present, absent)]
+            yes, no = (F.normalize(self.embed_reports([[text] for text in side]).mean(0), dim=0) for side in sides)
+            columns.append(torch.sigmoid(vectors @ (yes - no) / self.temperature))
+        return torch.stack(columns, 1)
+
+    @torch.no_grad()
+    def align(self, images: Any, reports: Sequence[Sequence[str]]) -> Aligned:
+        """Images beside their reports: vectors, weights and both attentions."""
+        tokens = self.reports.tokens(reports)
+        return align(self.encoder, self.reports, self.alignment, self.encoder.preprocess(images), tokens)
+
+    def heat_map(self, images: Any, phrase: str) -> Tensor:
+        """Where a phrase reads each image: its attention over the regions, [N, H, W] that sums to 1.
+
+        :raises ConfigError: of a run without local losses, which has no such attention.
+        """
+        found = self.align(images, [[phrase]] * len(images))
+        if found.attended is None:
+            raise ConfigError("This run has no attention between sentences and regions", do="Pre-train with lovt")
+        return found.attended.to_regions[:, 0].reshape(-1, *found.grid)
+
+    @torch.no_grad()
+    def embed_regions(self, images: Any, batch_size: int = 128) -> Tensor:
+        """Each region, pooled and projected as if it were a whole image: unit vectors float32 [N, H, W, D].
+
+        Source: dense CLIP features (Zhou et al., ECCV 2022); for every method on reports, with local losses or without.
+        """
+        parts = []
+        for start in range(0, len(images), batch_size):
+            regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
+            alone = regions.flatten(0, 1)[:, None]
+            whole = self.alignment.image(alone, torch.ones(alone.shape[:2], dtype=torch.bool)).whole
+            parts.append(F.normalize(whole, dim=-1).reshape(len(regions), *grid, -1))
+        return torch.cat(parts)
+
+    def similarity_map(self, images: Any, phrase: str) -> Tensor:
+        """How near each region lies to a phrase: cosines [N, H, W]."""
+        return self.embed_regions(images) @ self.embed_reports([[phrase]])[0]
+
+
+def load_joint(run: str | Path, *, temperature: float = 0.1) -> Joint:
+    """The image, report and alignment towers of a finished run; :raises EncoderError: where one is missing."""
+    said, tensors = read_tower(run, "report", kind="report")
+    reports = rebuild_report_encoder(said)
+    reports.load_state_dict(tensors)
+    said, tensors = read_tower(run, "alignment", kind="alignment")
+    alignment = Alignment(**said["shape"])
+    alignment.load_state_dict(tensors)
+    return Joint(load_encoder(run), reports, alignment, temperature)

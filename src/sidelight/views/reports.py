@@ -1,0 +1,182 @@
+"""A study as a method sees it: one of its images, augmented, and the sentences of its report as tokens.
+
+The host picks image, frame and sentences and reads the pixels (:class:`StudySource`); the device augments. All of it is a pure
+function of (seed, epoch, study, draw).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidelight.data.cache import Pixels
+from sidelight.errors import DataError
+from sidelight.models.text import Tokenizer, Tokens, within
+from sidelight.views import affine as turns
+from sidelight.views.affine import Affine, affine
+from sidelight.views.augment import NUMBERS, Augment, augment
+from sidelight.views.randomness import Floats, Ints, integer, uniform
+
+_PICK, _SWAP, _PARTNER, _LOOK, _TURN = -1, -2, -3, 0, 1  # streams of random numbers
+MOST_SWAPS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Studies:
+    """All studies that can be learnt from, by number.
+
+    :ivar rows: of each study the rows of the pixel index that show it; the first stands for the study.
+    :ivar pieces: of each study its sentences in piece numbers.
+    :ivar group: int64 [number of studies], the patient.
+    """
+
+    rows: tuple[Ints, ...]
+    pieces: tuple[tuple[tuple[int, ...], ...], ...]
+    group: Ints
+
+    @property
+    def first(self) -> Ints:
+        """int64, the row that stands for each study."""
+        return np.array([rows[0] for rows in self.rows], np.int64)
+
+
+@dataclass(frozen=True)
+class StudyRecipe:
+    """How an image and its report are shown.
+
+    :param swaps: chance of a further exchange of two sentences, so that swaps / (1 - swaps) are made on average.
+    :param sentences: "all" of a report, or "one" at random.
+    """
+
+    augment: Augment
+    affine: Affine
+    swaps: float = 0.0
+    sentences: Literal["all", "one"] = "all"
+
+
+@dataclass(frozen=True, eq=False)
+class RawStudies:
+    """What leaves the host: pixels [N, C, H, W] (uint8 or uint16), tokens, and the numbers that augmentation depends on."""
+
+    pixels: Tensor
+    tokens: Tokens
+    row: Ints
+    draw: Ints
+    group: Tensor
+    epoch: int
+    role: str
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBatch:
+    """``left`` float [N, C, S, S] in [0, 1], ``tokens``, ``study`` and ``group`` int64 [N]."""
+
+    left: Tensor
+    tokens: Tokens
+    study: Tensor
+    group: Tensor
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def part(self, start: int, stop: int) -> "StudyBatch":
+        """Some studies of the batch."""
+        tokens = Tokens(self.tokens.ids[start:stop], self.tokens.sentence[start:stop])
+        return StudyBatch(self.left[start:stop], tokens, self.study[start:stop], self.group[start:stop])
+
+
+class StudySource:
+    """Batches of studies from cached pixels.
+
+    :param recipes: by role; a role without one is shown as "valid".
+    :param broken: the negative control: each image gets the report of another patient, drawn anew in every epoch.
+    :param pools: by role the studies from which ``broken`` takes reports.
+    :raises DataError: when ``broken`` finds a pool of one patient.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        studies: Studies,
+        tokenizer: Tokenizer,
+        recipes: dict[str, StudyRecipe],
+        seed: int,
+        *,
+        budget: int,
+        broken: bool = False,
+        pools: dict[str, Ints] | None = None,
+    ) -> None:
+        self.pixels, self.studies, self.tokenizer, self.recipes = pixels, studies, tokenizer, recipes
+        self.seed, self.budget, self.broken, self.pools = seed, budget, broken, pools or {}
+        self.number = {int(row): number for number, row in enumerate(studies.first)}
+        for pool in self.pools.values() if broken else ():
+            if len(pool) and len(np.unique(studies.group[pool])) < 2:
+                raise DataError(
+                    "Pairs cannot be broken: all reports are of one patient", expected="two patients or more"
+                )
+
+    def raw(self, epoch: int, rows: Ints, draws: Ints, role: str) -> RawStudies:
+        """One image and the sentences of each of ``rows`` [N], the rows that stand for their studies."""
+        studies = np.array([self.number[int(row)] for row in rows], np.int64)
+        u = uniform(self.seed, epoch, rows, draws, _PICK, 3)
+        shown = [self.studies.rows[number] for number in studies]
+        image = np.array([own[at] for own, at in zip(shown, integer(u[:, 0], _lengths(shown)), strict=True)], np.int64)
+        frames = np.array([self.pixels.frames_of(int(row)) for row in image], np.int64)
+        pixels = self.pixels.batch(image, integer(u[:, 1], frames))
+        told = self.partners(epoch, studies, rows, draws, role) if self.broken else studies
+        swap = uniform(self.seed, epoch, rows, draws, _SWAP, 1 + 2 * MOST_SWAPS)
+        recipe = self.recipes.get(role, self.recipes["valid"])
+        said = [self._said(int(number), recipe, u[at, 2], swap[at]) for at, number in enumerate(told)]
+        return RawStudies(
+            torch.from_numpy(pixels),
+            self.tokenizer.join(said, self.budget),
+            np.asarray(rows, np.int64),
+            np.asarray(draws, np.int64),
+            torch.from_numpy(self.studies.group[studies]),
+            epoch,
+            role,
+        )
+
+    def finish(self, raw: RawStudies, device: torch.device | str) -> StudyBatch:
+        """The batch on ``device``, augmented."""
+        recipe = self.recipes.get(raw.role, self.recipes["valid"])
+        look, turn = (
+            torch.from_numpy(uniform(self.seed, raw.epoch, raw.row, raw.draw, stream, count).astype(np.float32))
+            for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
+        )
+        views = augment(raw.pixels.to(device, non_blocking=True), recipe.augment, look)
+        views = affine(views, recipe.affine, turn)
+        study = torch.from_numpy(raw.row).to(device)
+        return StudyBatch(views, raw.tokens.to(device), study, raw.group.to(device))
+
+    def partners(self, epoch: int, studies: Ints, rows: Ints, draws: Ints, role: str) -> Ints:
+        """For each study [N] a random one of another patient, of the same role."""
+        pool = self.pools.get(role)
+        pool = np.arange(len(self.studies.group)) if pool is None else pool
+        pool = pool[np.argsort(self.studies.group[pool], kind="stable")]
+        groups, own = self.studies.group[pool], self.studies.group[studies]
+        first, after = np.searchsorted(groups, own), np.searchsorted(groups, own, "right")
+        u = uniform(self.seed, epoch, rows, draws, _PARTNER, 1)[:, 0]
+        return np.asarray(pool[(after + integer(u, len(pool) - (after - first))) % len(pool)])
+
+    def _said(self, number: int, recipe: StudyRecipe, pick: float, swap: Floats) -> Sequence[Sequence[int]]:
+        """The sentences of a study as its recipe shows them."""
+        sentences = list(within(self.studies.pieces[number], self.budget))
+        if recipe.sentences == "one":
+            return [sentences[min(int(pick * len(sentences)), len(sentences) - 1)]]
+        if recipe.swaps and len(sentences) > 1:
+            count = int(np.log(max(1 - swap[0], 1e-300)) / np.log(recipe.swaps))
+            for one, other in swap[1:].reshape(-1, 2)[: min(count, MOST_SWAPS)]:
+                a, b = int(one * len(sentences)), int(other * len(sentences))
+                sentences[a], sentences[b] = sentences[b], sentences[a]
+        return sentences
+
+
+def _lengths(lists: Sequence[Ints]) -> Ints:
+    return np.array([len(one) for one in lists], np.int64)

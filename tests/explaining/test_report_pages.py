@@ -1,0 +1,28 @@
+"""The page of a run on reports: sentences and regions, statistics, and where the truth is known a score."""
+
+import pandas as pd
+
+import sidelight
+
+TINY = {
+    **{"encoder": "test_resnet", "image_size": 64, "working_size": 64, "steps": 2, "batch_size": 8, "device": "cpu"},
+    **{"hidden": 16, "dim": 8, "text": {"width": 16, "layers": 1, "heads": 2}, "quiet": True},
+}
+PLAIN = ["similarity", "similarity beyond the mean image"]
+DATA = "phantom:chest?patients=30&studies=1&size=64"
+
+
+def test_each_sentence_has_its_pictures_and_the_truth_a_score(tmp_path):
+    for method, ways in (("lovt", [*PLAIN, "attention"]), ("convirt", PLAIN)):
+        run = sidelight.pretrain(method, DATA, tmp_path / method, cache=str(tmp_path / "cache"), **TINY)
+        out = tmp_path / f"{method}-seen"
+        page = sidelight.explain(run, DATA, out, items=3, cache=str(tmp_path / "cache"), quiet=True).read_text()
+        tables = {path.stem: pd.read_csv(path) for path in out.glob("*.csv")}
+        score = tables["sentences-and-regions"]
+        assert score["by"].tolist() == ways
+        assert (score["chance"] == 0.25).all() and (score["findings"] > 10).all()
+        space = tables["images-and-reports-in-one-space"]
+        assert space["vectors of"].tolist() == ["image", "report"]
+        assert (space["studies"] == 30).all() and space["recall at 5"].between(0, 1).all()
+        assert page.count("regions most like each sentence") == 3
+        assert page.count("sentence of each region") == (3 if method == "lovt" else 0)

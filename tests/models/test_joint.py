@@ -1,0 +1,125 @@
+"""Pooling, projections, cross-attention: padding with and without its quirks, and what LoVT's formulas imply."""
+
+import math
+
+import pytest
+import torch
+
+from sidelight.losses import local_alignment, spatial_targets
+from sidelight.models.alignment import AttentionPool, CrossAttention, MaxPool, MeanPool, Projection, RowNorm
+from sidelight.models.joint import Side
+
+MASK = torch.tensor([[True, True, True], [True, True, False]])
+
+
+def rows(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def padded(values, extra):
+    """``values`` [B, N, D] with ``extra`` rows of zeros, and the mask that leaves them out."""
+    mask = torch.cat(
+        [torch.ones(values.shape[:2], dtype=torch.bool), torch.zeros(len(values), extra, dtype=torch.bool)], 1
+    )
+    return torch.cat([values, torch.zeros(len(values), extra, values.shape[-1])], 1), mask
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_pooling_is_torchs_with_the_mean_as_query(masked):
+    pool, y = AttentionPool(16, masked=masked), rows(2, 3, 16).masked_fill(~MASK[..., None], 0)
+    pooled, weights = pool(y, MASK)
+    count = MASK.sum(1, keepdim=True) if masked else torch.tensor([[3], [3]])
+    wanted, theirs = pool.attention((y.sum(1) / count)[:, None], y, y, key_padding_mask=~MASK)
+    torch.testing.assert_close(pooled, wanted[:, 0])
+    torch.testing.assert_close(weights, theirs[:, 0])
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert float(weights[1, 2]) == 0
+
+
+def test_plain_pools():
+    y = rows(2, 3, 4).masked_fill(~MASK[..., None], 0)
+    mean, weights = MeanPool()(y, MASK)
+    torch.testing.assert_close(mean[1], y[1, :2].mean(0))
+    assert weights[1].tolist() == [0.5, 0.5, 0.0]
+    torch.testing.assert_close(MaxPool()(y, MASK)[0][1], y[1, :2].amax(0))
+
+
+def test_row_norm_sees_valid_rows_alone():
+    norm, x = RowNorm(4), rows(2, 3, 4)
+    out = norm(x, MASK)
+    plain = torch.nn.BatchNorm1d(4)
+    torch.testing.assert_close(out[MASK], plain(x[MASK]))
+    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    assert float(out[~MASK].abs().max()) == 0
+    quirk = RowNorm(4, masked=False)
+    torch.testing.assert_close(quirk(x, MASK), torch.nn.BatchNorm1d(4)(x.flatten(0, 1)).view(2, 3, 4))
+
+
+def test_projection_is_the_published_one():
+    made, x = Projection(8, 16, 4), rows(5, 8)
+    wanted = made.last(torch.relu(torch.nn.BatchNorm1d(16)(made.first(x))))
+    torch.testing.assert_close(made(x), wanted)
+    torch.testing.assert_close(made.eval()(x)[None, :3], made(x[None, :3]))
+    assert float(made.first.bias.abs().max()) == 0
+    assert float(made.first.weight.std()) == pytest.approx(math.sqrt(2 / 16), rel=0.25)
+
+
+def test_property_5_attention_rows_sum_to_one_and_a_lone_sentence_says_the_same_everywhere():
+    attention = CrossAttention(8)
+    found = attention(rows(2, 49, 8), rows(2, 3, 8, seed=1), MASK)
+    torch.testing.assert_close(found.to_sentences.sum(-1), torch.ones(2, 49))
+    torch.testing.assert_close(found.to_regions.sum(-1), torch.ones(2, 3))
+    assert float(found.to_sentences[1, :, 2].abs().max()) == 0
+    regions = rows(2, 49, 8).requires_grad_()
+    lone = attention(regions, rows(2, 1, 8, seed=1), torch.ones(2, 1, dtype=torch.bool))
+    torch.testing.assert_close(lone.regions, lone.regions[:, :1].expand_as(lone.regions))
+    found = local_alignment(regions, lone.regions, targets=spatial_targets(7, 7))[0]
+    assert float(found.detach()) == pytest.approx(math.log(49), abs=1e-5)
+
+
+def test_the_attention_is_the_published_formula():
+    attention, regions, sentences = CrossAttention(8).eval(), rows(1, 4, 8), rows(1, 3, 8, seed=1)
+    found = attention(regions, sentences, torch.ones(1, 3, dtype=torch.bool))
+    scores = attention.key(regions) @ attention.key(sentences).mT / math.sqrt(8)
+    torch.testing.assert_close(found.to_regions, scores.mT.softmax(-1))
+    torch.testing.assert_close(
+        found.regions, attention.norm(attention.out(scores.softmax(-1) @ attention.value(sentences)))
+    )
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("masked", [True, False])
+def test_property_6_padding_invariance(masked, train):
+    """With the mending nothing depends on how far a batch is padded, in training too; without it everything but z^R does."""
+    torch.manual_seed(0)
+    side, attention = Side(16, 32, 8, pool="attention", local=True, masked=masked), CrossAttention(8, masked=masked)
+    for part in (side, attention):
+        part.train(train)
+    y, regions = rows(2, 3, 16) + 1, rows(2, 4, 8, seed=2)
+    short = side(y, torch.ones(2, 3, dtype=torch.bool))
+    long = side(*padded(y, 5))
+    one = attention(regions, short.local, torch.ones(2, 3, dtype=torch.bool))
+    other = attention(regions, long.local, padded(y, 5)[1])
+    pairs = {
+        "whole": (short.whole, long.whole),
+        "weights": (short.weights, long.weights[:, :3]),
+        "local": (short.local, long.local[:, :3]),
+        "regions": (one.regions, other.regions),
+        "sentences": (one.sentences, other.sentences[:, :3]),
+    }
+    same = {name for name, (a, b) in pairs.items() if torch.allclose(a, b, atol=1e-4)}
+    if masked:
+        assert same == set(pairs)
+    elif train:
+        assert not same
+    else:
+        assert same == {"local", "regions", "sentences"}
+
+
+def test_property_4_pooling_learns_through_the_wholes_alone():
+    side = Side(16, 32, 8, pool="attention", local=True)
+    found = side(rows(2, 3, 16), MASK)
+    sum(local_alignment(found.local, found.local.flip(2), weights=found.weights, mask=MASK)).backward()
+    assert all(p.grad is None for p in side.pool.parameters())
+    side(rows(2, 3, 16), MASK).whole.sum().backward()
+    assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in side.pool.parameters())
