@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ def list_items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     :returns: the items in natural order (of a table: in its order) and notices on what was left out.
     :raises DataError: when there is no item.
     """
+    if spec.parser:
+        parse_layout = import_module(f"sidelight.data.presets.{spec.parser}").list_items
+        items, notices = parse_layout(root, spec.task)
+        return items, notices
     return _from_table(root, spec) if spec.items else _from_files(root, spec)
 
 
