@@ -49,7 +49,7 @@ def modality_terms(
     terms = {}
     for name, chosen in rows.items():
         kept = None if groups is None else groups[chosen]
-        if (int(chosen.sum()) if kept is None else len(kept.unique())) < 2:
+        if (int(chosen.sum()) if kept is None else len(torch.unique(kept))) < 2:
             continue
         each = [nt_xent(one[chosen], two[chosen], temperature=temperature, groups=kept) for one, two in pairs[name]]
         terms[name] = torch.stack(each).mean()

@@ -12,6 +12,7 @@ METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
     "sm3": "sidelight.methods.sm3:SM3",
+    "sm3_labels": "sidelight.methods.sm3_labels:SM3Labels",
 }
 
 

@@ -148,6 +148,17 @@ class PhotoFeed:
         return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
 
 
+def photo_roles(settings: Any) -> tuple[str, str]:
+    """What the towers of the first and the second photograph are called: as their views are.
+
+    The first of other views than a dermoscopic one is the run's image tower, and so is one that reads both.
+    """
+    if settings.towers == "shared":
+        return "image", "image"
+    first, second = settings.photographs or ("image", "second")
+    return first if first == "dermoscopic" else "image", second
+
+
 def repel_lesions(batch: Photos, repel: str) -> Any:
     """The groups of a contrast: int64 [N] by lesion ("other_item") or by patient ("other_patient"), or None ("all")."""
     return {"all": None, "other_item": batch.lesion, "other_patient": batch.group}[repel]

@@ -42,7 +42,7 @@ from sidelight.config import PretrainSettings, Settings
 from sidelight.errors import ConfigError
 from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
 from sidelight.methods.base import Gather, identity
-from sidelight.methods.photos import PhotoMethod, PhotoSettings, repel_lesions
+from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles, repel_lesions
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
 from sidelight.models.towers import Tower
@@ -109,9 +109,8 @@ class SM3(PhotoMethod):
             self.second = self.make_encoder(self.encoder.channels)
         widths = [tower.dim for tower in self.both]
         self.own = nn.ModuleList(Projection(width, s.projection) for width in widths)
-        self.joint = nn.ModuleList(
-            Projection(width, s.projection) for width in (widths if s.cross == "separate" else widths[:1])
-        )
+        crossing = widths if s.cross == "separate" and s.towers == "separate" else widths[:1]
+        self.joint = nn.ModuleList(Projection(width, s.projection) for width in crossing)
 
     @property
     def both(self) -> tuple[Encoder, Encoder]:
@@ -160,15 +159,9 @@ class SM3(PhotoMethod):
 
     def towers(self) -> dict[str, Tower]:
         """The encoders by kind of photograph, and what takes their features to the space that they share."""
-        names = self.roles()
-        if self.settings.towers == "shared":
-            return {"image": self.encoder, "image_projection": self.joint[0]}
-        found: dict[str, Tower] = dict(zip(names, self.both, strict=True))
-        return found | {f"{name}_projection": self.joint[slot % len(self.joint)] for slot, name in enumerate(names)}
-
-    def roles(self) -> tuple[str, str]:
-        """What the towers are called: as the views are; the first of other views is the run's image tower."""
-        if self.settings.towers == "shared":
-            return "image", "image"
-        first, second = self.settings.photographs or ("image", "second")
-        return first if first == "dermoscopic" else "image", second
+        found: dict[str, Tower] = {}
+        for slot, name in enumerate(photo_roles(self.settings)):
+            head = self.joint[slot % len(self.joint)]
+            assert isinstance(head, Projection)
+            found |= {name: self.both[slot], f"{name}_projection": head}
+        return found

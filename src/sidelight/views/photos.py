@@ -109,7 +109,7 @@ class PhotoSource:
             # A partner without names shows its two photographs in either order: both are of another patient.
             shown = np.where(np.array([[False], [True]]) & (shown[1] != ABSENT), other, shown)
         there = shown != ABSENT
-        images = self.pixels.batch(shown.ravel(), [self.pixels.frames_of(row) // 2 for row in shown.ravel()])
+        images = self.pixels.batch(shown.ravel(), [self.pixels.frames_of(row) // 2 for row in shown.ravel().tolist()])
         images = images.reshape(2, len(rows), *images.shape[1:])
         images[~there] = 0
         return RawPhotos(
@@ -155,6 +155,7 @@ class PhotoSource:
             item, draws = shown.ravel(), np.tile(draw, 2)
             u = uniform(self.seed, raw.epoch, item, draws, view, self.recipe.numbers).astype(np.float32)
             parts.append(augment(both, self.recipe, torch.from_numpy(u)))
-        images = torch.stack(parts).unflatten(1, (2, len(raw))).transpose(0, 1)
+        images = torch.stack(parts)
+        images = images.reshape(len(parts), 2, len(raw), *images.shape[2:]).transpose(0, 1)
         present = torch.from_numpy(shown != ABSENT).to(device)
         return Photos(images, present, raw.lesion.to(device), raw.group.to(device))
