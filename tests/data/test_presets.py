@@ -19,7 +19,7 @@ def counts(cohort, task):
 
 
 def test_the_presets_and_the_nearest_name():
-    assert preset_names() == ["busi", "covid19_ultrasound", "derm7pt", "us4"]
+    assert preset_names() == ["busi", "covid19_ultrasound", "derm7pt", "ham10000", "us4"]
     with pytest.raises(ConfigError, match="did you mean 'busi'"):
         load_preset("bus")
 
