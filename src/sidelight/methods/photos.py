@@ -54,6 +54,39 @@ class PhotoSettings(PretrainSettings):
     augment: PhotoAugment = PhotoAugment()
 
 
+def find_lesions(
+    cohort: Cohort, pixels: Pixels, rows: Integers, photographs: tuple[str, ...], unit: str | None = None
+) -> Lesions:
+    """The lesions among ``rows`` of the pixel index, with their photographs by view.
+
+    :param photographs: the first and the second view, or () for any two photographs.
+    :param unit: the level that is a lesion; none is the innermost.
+    :raises ConfigError: for views or a level that are not there.
+    """
+    unit = unit or cohort.levels[-1]
+    if unit not in cohort.levels:
+        raise ConfigError(f"Setting unit = {unit!r} is no level of {cohort.name}", do=nearest(unit, cohort.levels))
+    positions = pixels.index["position"].to_numpy()[rows]
+    views = cohort.items["view"].to_numpy()[positions]
+    for view in photographs:
+        if view not in views:
+            raise ConfigError(
+                f"{cohort.name} has no photograph of the view {view!r}; its views are {sorted(set(views) - {''})}",
+                do="Name two of them with photographs=[...], or pair any two photographs with photographs=[]",
+            )
+    frame = pd.DataFrame({"unit": unit_keys(cohort.items, cohort.levels, unit).to_numpy()[positions], "row": rows})
+    frame["slot"] = [photographs.index(one) if one in photographs else -1 for one in views] if photographs else 0
+    frame = frame[frame["slot"] >= 0]
+    owners = pd.factorize(pixels.index["group"])[0]
+    found = []
+    for _, own in frame.groupby("unit", sort=False):
+        first, second = (tuple(own["row"][own["slot"] == slot].tolist()) for slot in (0, 1))
+        found.append((min(own["row"]), (first, second)))
+    found.sort()
+    names = np.array([row for row, _ in found], np.int64)
+    return Lesions(names, tuple(slots for _, slots in found), owners[names].astype(np.int64), bool(photographs))
+
+
 class PhotoMethod(MethodBase):
     """A method whose batches are lesions with up to two photographs."""
 
@@ -71,37 +104,7 @@ class PhotoMethod(MethodBase):
     def lesions(self, pixels: Pixels, rows: Integers) -> Lesions:
         """The lesions among ``rows`` of the pixel index; :raises ConfigError: for views or a level that are not there."""
         assert self.source is not None
-        s, cohort = self.settings, self.source.cohort
-        unit = s.unit or cohort.levels[-1]
-        if unit not in cohort.levels:
-            raise ConfigError(f"Setting unit = {unit!r} is no level of {cohort.name}", do=nearest(unit, cohort.levels))
-        positions = pixels.index["position"].to_numpy()[rows]
-        items = cohort.items.iloc[positions]
-        views = items["view"].to_numpy()
-        if s.photographs:
-            for view in s.photographs:
-                if view not in views:
-                    raise ConfigError(
-                        f"{cohort.name} has no photograph of the view {view!r}; its views are {sorted(set(views) - {''})}",
-                        do="Name two of them with photographs=[...], or pair any two photographs with photographs=[]",
-                    )
-        frame = pd.DataFrame(
-            {"unit": unit_keys(cohort.items, cohort.levels, unit).iloc[positions].to_numpy(), "row": rows}
-        )
-        frame["slot"] = (
-            [s.photographs.index(one) if one in s.photographs else -1 for one in views] if s.photographs else 0
-        )
-        frame = frame[frame["slot"] >= 0]
-        owners = pd.factorize(pixels.index["group"])[0]
-        found = []
-        for _, own in frame.groupby("unit", sort=False):
-            slots = tuple(tuple(own["row"][own["slot"] == slot].tolist()) for slot in (0, 1))
-            found.append((min(own["row"]), slots))
-        found.sort()
-        names = np.array([row for row, _ in found], np.int64)
-        return Lesions(
-            names, tuple((one[0], one[1]) for _, one in found), owners[names].astype(np.int64), bool(s.photographs)
-        )
+        return find_lesions(self.source.cohort, pixels, rows, self.settings.photographs, self.settings.unit)
 
     def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "PhotoFeed":
         """Lesions for the loop, of the rows of ``pixels.index`` that may be used (None: all); validation is whole patients."""
