@@ -5,7 +5,10 @@ from typing import Any
 
 from sidelight.explaining.content import Explainer
 
-EXPLAINERS: dict[str, str] = {}
+EXPLAINERS: dict[str, str] = {
+    "sm3": "sidelight.explaining.sm3:explain",
+    "sm3_labels": "sidelight.explaining.sm3:explain",
+}
 """Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
 
 
