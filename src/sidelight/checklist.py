@@ -1,7 +1,7 @@
 """The seven-point checklist from two photographs: every attribute and the diagnosis at once, and the rule that they make."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +88,39 @@ class ChecklistResults:
         write_text(folder / "notes.txt", "".join(f"{note}\n" for note in self.notes))
 
 
+@dataclass(frozen=True, eq=False)
+class ChecklistScores:
+    """Scores of the test side, before any table is made of them.
+
+    :ivar truth: int64 [N, L].
+    :ivar runs: label count -> for each seed its scores, L arrays [N, K_l].
+    :ivar facts: what stands in every row of every table.
+    """
+
+    heads: tuple[Head, ...]
+    truth: np.ndarray
+    runs: dict[int, list[Scores]]
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def join(self, other: "ChecklistScores") -> "ChecklistScores":
+        """The seeds of both, which are of the same test side; label counts that both have."""
+        if not np.array_equal(self.truth, other.truth):
+            raise ConfigError("Scores of different test sides were to be joined", do="Score both anew on the same data")
+        runs = {count: own + other.runs[count] for count, own in self.runs.items() if count in other.runs}
+        return replace(self, runs=runs, notes=tuple(dict.fromkeys(self.notes + other.notes)))
+
+    def tables(self, resamples: int) -> ChecklistResults:
+        """Every table, means over seeds."""
+        frames: dict[str, list[pd.DataFrame]] = {"labels_table": [], "averages": [], "rule": []}
+        for count, runs in self.runs.items():
+            for name, table in _tables(self.heads, self.truth, runs, resamples).items():
+                frames[name].append(table.assign(labels=count, **self.facts))
+        return ChecklistResults(
+            **{name: pd.concat(own, ignore_index=True) for name, own in frames.items()}, notes=self.notes
+        )
+
+
 def evaluate_checklist(
     encoder: str | Path | Run | Encoder,
     data: str | Path | Cohort,
@@ -112,37 +145,46 @@ def evaluate_checklist(
     :raises DataError: for a label with one class only on the training side.
     """
     resolved = build(ChecklistSettings, settings)
-    _check(protocol, resolved)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
-    towers, start = _towers(encoder, resolved, random)
-    shared = build(EvaluateSettings, {"cache": resolved.cache, "max_bad_fraction": resolved.max_bad_fraction})
-    pixels = open_pixels(cohort, working_size(towers[0].image_size), shared, quiet=True)
-    lesions = find_lesions(cohort, pixels, np.arange(len(pixels)), resolved.views)
-    positions = pixels.index["position"].to_numpy()[lesions.rows]
-    truth = np.stack([_truth(cohort, head, positions) for head in heads], 1)
-    cases = read_cases(towers, pixels, lesions, truth)
-    side = cohort.items[find_column(cohort.items, resolved.split, "Setting split")].to_numpy()[positions]
-    notes, leaks = _leaks(cases, side, resolved)
-    parts = {name: cases.take(np.flatnonzero(side == name)) for name in SIDES}
-    for name, part in parts.items():
-        if not len(part.truth):
-            raise SplitError(f"No case is on the side {name!r} of {resolved.split!r}", expected="train, valid and test")
-    facts = {
-        "protocol": protocol, "learn": resolved.learn, "test": resolved.test,
-        "selected_on": "test" if protocol == "published" else "validation", "leaks": leaks,
-        "split_hash": digest([sorted(lesions.rows[side == name].tolist()) for name in SIDES]),
-    }  # fmt: skip
-    frames: dict[str, list[pd.DataFrame]] = {"labels_table": [], "averages": [], "rule": []}
-    for count, runs in _runs(towers, start, parts, heads, protocol, resolved):
-        found = _tables(heads, parts["test"].truth, runs, resolved)
-        for name, table in found.items():
-            frames[name].append(table.assign(labels=count, **facts))
-    results = ChecklistResults(
-        **{name: pd.concat(own, ignore_index=True) for name, own in frames.items()}, notes=tuple(notes)
+    results = score_checklist(encoder, cohort, protocol, resolved, heads=heads, random=random).tables(
+        resolved.resamples
     )
     if out is not None:
         results.save(Path(out))
     return results
+
+
+def score_checklist(
+    encoder: str | Path | Run | Encoder,
+    cohort: Cohort,
+    protocol: str,
+    settings: ChecklistSettings,
+    *,
+    heads: Sequence[Head] = CHECKLIST,
+    random: bool = False,
+) -> ChecklistScores:
+    """Scores of the test side at every label count, for every seed; arguments as of :func:`evaluate_checklist`."""
+    _check(protocol, settings)
+    towers, start = _towers(encoder, settings, random)
+    shared = build(EvaluateSettings, {"cache": settings.cache, "max_bad_fraction": settings.max_bad_fraction})
+    pixels = open_pixels(cohort, working_size(towers[0].image_size), shared, quiet=True)
+    lesions = find_lesions(cohort, pixels, np.arange(len(pixels)), settings.views)
+    positions = pixels.index["position"].to_numpy()[lesions.rows]
+    truth = np.stack([_truth(cohort, head, positions) for head in heads], 1)
+    cases = read_cases(towers, pixels, lesions, truth)
+    side = cohort.items[find_column(cohort.items, settings.split, "Setting split")].to_numpy()[positions]
+    notes, leaks = _leaks(cases, side, settings)
+    parts = {name: cases.take(np.flatnonzero(side == name)) for name in SIDES}
+    for name, part in parts.items():
+        if not len(part.truth):
+            raise SplitError(f"No case is on the side {name!r} of {settings.split!r}", expected="train, valid and test")
+    facts = {
+        "protocol": protocol, "learn": settings.learn, "test": settings.test,
+        "selected_on": "test" if protocol == "published" else "validation", "leaks": leaks,
+        "split_hash": digest([sorted(lesions.rows[side == name].tolist()) for name in SIDES]),
+    }  # fmt: skip
+    runs = dict(_runs(towers, start, parts, heads, protocol, settings))
+    return ChecklistScores(tuple(heads), parts["test"].truth, runs, facts, tuple(notes))
 
 
 def _check(protocol: str, settings: ChecklistSettings) -> None:
@@ -262,27 +304,28 @@ def _fit(
     return fit_projector(train, select, heads, settings.train, seed=seed, start=start)
 
 
-def _tables(
-    heads: Sequence[Head], truth: np.ndarray, runs: list[Scores], settings: ChecklistSettings
-) -> dict[str, pd.DataFrame]:
+def _tables(heads: Sequence[Head], truth: np.ndarray, runs: list[Scores], resamples: int) -> dict[str, pd.DataFrame]:
     """The three tables of one label count: means over seeds, AUROCs with intervals."""
     each = [label_table(heads, truth, scores) for scores in runs]
     measures = ["auroc", "sensitivity", "specificity", "precision"]
     table = each[0].assign(**{name: np.mean([one[name] for one in each], axis=0) for name in measures})
     drawn = np.random.default_rng([len(truth), 6]).multinomial(
-        len(truth), np.full(len(truth), 1 / len(truth)), size=settings.resamples
+        len(truth), np.full(len(truth), 1 / len(truth)), size=resamples
     )
     curves = np.mean([_resampled(heads, truth, scores, drawn.astype(float)) for scores in runs], axis=0)
-    table[["low", "high"]] = np.nanquantile(curves, (0.025, 0.975), axis=1).T if len(curves) else np.nan
+    table[["low", "high"]] = [_bounds(own) for own in curves]
     means = averages(table)
     chosen = {"AVG": table["positive"], "AVG, criteria": table["positive"] & (table["label"] != "diagnosis")}
-    bounds = {
-        name: np.nanquantile(curves[keep.to_numpy()].mean(axis=0), (0.025, 0.975)) for name, keep in chosen.items()
-    }
-    nothing = (np.nan, np.nan)
-    means[["low", "high"]] = [bounds.get(name, nothing) for name in means["average"]]
+    bounds = {name: _bounds(curves[keep.to_numpy()].mean(axis=0)) for name, keep in chosen.items()}
+    means[["low", "high"]] = [bounds.get(name, (np.nan, np.nan)) for name in means["average"]]
     called = [np.stack([one.argmax(axis=1) for one in scores], 1) for scores in runs]
     return {"labels_table": table, "averages": means, "rule": _rule(heads, truth, called)}
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    """95 % of resamples [R]; those without a class do not count, and where none has it there is no interval."""
+    there = values[~np.isnan(values)]
+    return (float(np.quantile(there, 0.025)), float(np.quantile(there, 0.975))) if len(there) else (np.nan, np.nan)
 
 
 def _resampled(heads: Sequence[Head], truth: np.ndarray, scores: Scores, drawn: np.ndarray) -> np.ndarray:

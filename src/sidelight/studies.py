@@ -16,6 +16,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight import api, scoring
+from sidelight.checklist_cells import checklist_cells, save_checklists
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
@@ -84,6 +85,9 @@ class StudyFile(Settings):
     """A study file; see ``studies/`` for examples."""
 
     title: str
+    checklist: bool = Field(
+        False, description="every part is judged on the seven-point checklist, from two photographs"
+    )
     question: str = ""
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
     preset: str | None = None
@@ -148,7 +152,26 @@ def study(
     work = _Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
+    if plan.checklist:
+        return _checklist(work, size)
     return work.run(size)
+
+
+def _checklist(work: "_Work", size: str) -> StudyResults:
+    """A study whose parts are the checklist: tables of its own, and a page of its own."""
+    rows = {(cell.encoder, cell.part_name, cell.protocol): cell for cell in work.cells()}
+    tables = []
+    for (name, part, protocol), first in rows.items():
+        settings = merge(work.plan.evaluate, first.part.evaluate, first.row.evaluate, {"cache": work.cache})
+        seeds = [replace(first, seed=seed) for seed in range(work.plan.seeds)] if first.row.weights != "" else []
+        encoders = ((cell.seed, *work.encoder(cell)) for cell in seeds)
+        found = checklist_cells(encoders, work.cohort, protocol, settings, work.folder / "cells")
+        if found is not None:
+            tables.append(found.named(encoder=name, part=part))
+    said = {**work.description([], size), "checklist": True}
+    results = save_checklists(tables, said, work.folder)
+    api.report(work.folder, work.folder / "report.html")
+    return StudyResults(results, folder=work.folder)
 
 
 def demo(
@@ -275,7 +298,7 @@ class _Work:
         settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
         if cell.row.method is None:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
-        settings |= {"where": cell.part.where}
+        settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
         used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
         identity = [cell.row.method, used, self.cohort.hash]
         return settings, digest(identity if cell.row.start is None else [*identity, self.recipe(self.earlier(cell))[1]])
@@ -344,6 +367,10 @@ class _Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
 
+    def unit(self, part: Part) -> str:
+        """What a unit of a part is; the checklist is of lesions."""
+        return "lesion" if self.plan.checklist else self.cohort.tasks[part.task].unit
+
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
@@ -367,14 +394,14 @@ class _Work:
             "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
             "tasks": {
-                name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
+                name: {"title": part.title or part.task, "unit": part.unit or self.unit(part)}
                 for name, part in self.plan.parts.items()
             },
             "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
             "findings": self.plan.findings,
-            "not_shown": [*self.plan.limits, *self.unequal_budgets()],
+            "not_shown": [*self.plan.limits, *([] if self.plan.checklist else self.unequal_budgets())],
             "notes": [*notes, *self.notices()],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},

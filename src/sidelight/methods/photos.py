@@ -71,7 +71,7 @@ def find_lesions(
     for view in photographs:
         if view not in views:
             raise ConfigError(
-                f"{cohort.name} has no photograph of the view {view!r}; its views are {sorted(set(views) - {''})}",
+                f"{cohort.name} has no photograph of the view {view!r}; its views are {sorted({*cohort.views} - {''})}",
                 do="Name two of them with photographs=[...], or pair any two photographs with photographs=[]",
             )
     frame = pd.DataFrame({"unit": unit_keys(cohort.items, cohort.levels, unit).to_numpy()[positions], "row": rows})
