@@ -27,6 +27,9 @@ class EvaluateSettings(Settings):
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"
     )
     merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
+    other_people: bool = Field(
+        False, description="in an external test, equal DICOM identifiers on both sides are different patients"
+    )
     finetune: FinetuneSettings = FinetuneSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"

@@ -88,6 +88,11 @@ def test_the_phantom_in_this_layout_is_read_back(small):
     assert [cohort.tasks["streaks"].classes[code] for code in codes] == names
 
 
+def test_without_labels(small):
+    cohort = Cohort.open(small, preset="derm7pt", labels=False)
+    assert len(cohort.items) == 48 and not cohort.tasks and not any("release_v0" in one for one in cohort.notices)
+
+
 def test_an_unknown_value_is_refused(small):
     path = small / "meta" / "meta.csv"
     path.write_text(path.read_text().replace("clark nevus", "klark nevus"))

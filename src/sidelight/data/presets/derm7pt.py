@@ -29,7 +29,7 @@ def list_items(root: Path, tasks: Mapping[str, TaskSpec]) -> tuple[pd.DataFrame,
     """One row per photograph: ``item``, ``files``, ``case`` (row of meta.csv, from 0), ``view``, ``split`` and its columns.
 
     :param root: the folder that holds ``images/``; meta.csv and the index files lie in it or in its ``meta/``.
-    :param tasks: the preset's, whose ``classes`` group what is written.
+    :param tasks: the preset's, whose ``classes`` group what is written; none where labels are not wanted.
     :returns: the items, and notices: files that are missing, and whether this is release_v0.
     :raises DataError: for a column, an index or a value that should not be there, or a case on two sides.
     """
@@ -39,7 +39,7 @@ def list_items(root: Path, tasks: Mapping[str, TaskSpec]) -> tuple[pd.DataFrame,
         if name not in meta:
             raise DataError(f"meta.csv has no column {name!r}", do=nearest(name, [str(one) for one in meta.columns]))
     split = _split(folder, len(meta))
-    notices = [_verdict(_coded(meta, tasks), split, tasks)]
+    notices = [_verdict(_coded(meta, tasks), split, tasks)] if tasks else []
     rest = meta.drop(columns=[*PHOTOGRAPHS]).assign(case=[str(row) for row in range(len(meta))], split=split)
     parts = [rest.assign(path=meta[column], view=view) for column, view in PHOTOGRAPHS.items()]
     long = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
