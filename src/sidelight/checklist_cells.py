@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,36 @@ TABLES = ("labels_table", "averages", "rule")
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """The tables of one row of a study, over all of its seeds."""
+    """The tables of one row of a study, over all of its seeds, and the columns that name it."""
 
     results: ChecklistResults
     names: Mapping[str, str]
 
-    def named(self, **names: str) -> "Named":
-        """With these columns in front of every table."""
-        return Named(self.results, names)
+
+def checklist_study(work: Any, said: Mapping[str, Any]) -> pd.DataFrame:
+    """Every row of a study whose parts are the checklist, as tables in its folder; returns the averages.
+
+    :param work: the study on its way (``sidelight.studies``): its plan, cohort, folder, cells and encoders.
+    :param said: what its page says beside the numbers.
+    """
+    rows = {(cell.encoder, cell.part_name, cell.protocol): cell for cell in work.cells() if cell.row.weights != ""}
+    found = []
+    for (name, part, protocol), first in rows.items():
+        settings = merge(work.plan.evaluate, first.part.evaluate, first.row.evaluate, {"cache": work.cache})
+        cells = (replace(first, seed=seed) for seed in range(work.plan.seeds))
+        encoders = ((cell.seed, *work.encoder(cell)) for cell in cells)
+        scores = checklist_cells(encoders, work.cohort, protocol, settings, work.folder / "cells")
+        found.append(
+            Named(scores.tables(build(ChecklistSettings, settings).resamples), {"encoder": name, "part": part})
+        )
+    return save_checklists(found, said, work.folder)
 
 
 def checklist_cells(
     encoders: Iterable[tuple[int, Any, str]], cohort: Cohort, protocol: str, settings: Mapping[str, Any], folder: Path
-) -> Named | None:
-    """Score each of ``encoders`` (seed, encoder, the name of all that it depends on), or read back what was scored.
-
-    :return: tables over the seeds; None for no encoder.
-    """
-    whole: ChecklistScores | None = None
-    resamples = build(ChecklistSettings, settings).resamples
+) -> ChecklistScores:
+    """Score each of ``encoders`` (seed, encoder, the name of all that it depends on), or read back what was scored."""
+    parts = []
     for seed, encoder, name in encoders:
         resolved = build(ChecklistSettings, merge(settings, {"seeds": 1, "first_seed": seed}))
         used = resolved.model_dump(mode="json", exclude={"cache", "resamples"})
@@ -53,8 +65,8 @@ def checklist_cells(
         else:
             found = score_checklist(encoder, cohort, protocol, resolved)
             save_scores(found, path)
-        whole = found if whole is None else whole.join(found)
-    return None if whole is None else Named(whole.tables(resamples), {})
+        parts.append(found)
+    return reduce(ChecklistScores.join, parts)
 
 
 def save_scores(scores: ChecklistScores, path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight import api, scoring
-from sidelight.checklist_cells import checklist_cells, save_checklists
+from sidelight.checklist_cells import checklist_study
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
@@ -152,26 +152,11 @@ def study(
     work = _Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
-    if plan.checklist:
-        return _checklist(work, size)
-    return work.run(size)
-
-
-def _checklist(work: "_Work", size: str) -> StudyResults:
-    """A study whose parts are the checklist: tables of its own, and a page of its own."""
-    rows = {(cell.encoder, cell.part_name, cell.protocol): cell for cell in work.cells()}
-    tables = []
-    for (name, part, protocol), first in rows.items():
-        settings = merge(work.plan.evaluate, first.part.evaluate, first.row.evaluate, {"cache": work.cache})
-        seeds = [replace(first, seed=seed) for seed in range(work.plan.seeds)] if first.row.weights != "" else []
-        encoders = ((cell.seed, *work.encoder(cell)) for cell in seeds)
-        found = checklist_cells(encoders, work.cohort, protocol, settings, work.folder / "cells")
-        if found is not None:
-            tables.append(found.named(encoder=name, part=part))
-    said = {**work.description([], size), "checklist": True}
-    results = save_checklists(tables, said, work.folder)
-    api.report(work.folder, work.folder / "report.html")
-    return StudyResults(results, folder=work.folder)
+    if not plan.checklist:
+        return work.run(size)
+    averages = checklist_study(work, work.description([], size))
+    api.report(folder, folder / "report.html")
+    return StudyResults(averages, folder=folder)
 
 
 def demo(
@@ -367,9 +352,9 @@ class _Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
 
-    def unit(self, part: Part) -> str:
-        """What a unit of a part is; the checklist is of lesions."""
-        return "lesion" if self.plan.checklist else self.cohort.tasks[part.task].unit
+    def unit(self, task: str) -> str:
+        """What a unit of a task is called; the checklist is of lesions."""
+        return "lesion" if self.plan.checklist else self.cohort.tasks[task].unit
 
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
@@ -394,7 +379,7 @@ class _Work:
             "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
             "tasks": {
-                name: {"title": part.title or part.task, "unit": part.unit or self.unit(part)}
+                name: {"title": part.title or part.task, "unit": part.unit or self.unit(part.task)}
                 for name, part in self.plan.parts.items()
             },
             "headline": self.plan.headline,
