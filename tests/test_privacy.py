@@ -21,6 +21,8 @@ from sidelight.models.image import create_encoder
 from sidelight.models.towers import save_tower
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 4, "pairs_per_clip": 1, "device": "cpu"}
+PAIRS = {**{key: value for key, value in TINY.items() if key != "pairs_per_clip"}, "photographs": ["D", "K"]}
+SECOND = {"steps": 2, "batch_size": 4, "device": "cpu", "labels.mel": 2, "labels.colour": 2, "width": 8}
 STUDY = """
 title = "Tiny"
 seeds = 1
@@ -63,6 +65,9 @@ def written(ward, tmp_path_factory):
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
         ["pretrain", "simclr", *data, "--out", run, *flags(**TINY, initial=str(ward / identifiers.WEIGHTS))],
+        ["pretrain", "sm3", *data, "--out", str(out / "sm3"), *flags(**PAIRS)],
+        ["pretrain", "sm3_labels", *data, "--out", str(out / "sm3l"), "--from", str(out / "sm3"), *flags(**SECOND)],
+        ["explain", str(out / "sm3l"), *data, "--out", str(out / "explained" / "sm3l"), "--items", "3"],
         ["evaluate", run, *data, "--task", "mel", "--out", judged, *small],
         ["study", str(out / "study.toml"), *data, "--out", str(out / "study")],
         ["report", run, "--out", str(out / "run.html")],
@@ -122,13 +127,14 @@ def test_no_file_that_a_command_writes_names_anybody(written):
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
         *("sslm/run/card.md", "series/model/model.json", "series/model/head.safetensors", "series.csv"),
+        *("sm3/towers/K.safetensors", "sm3l/towers/labels.safetensors", "explained/sm3l/index.html"),
         *("scores.csv", "later.csv", "vectors.parquet", "e.safetensors", "hf/README.md", *["e.onnx"] * ONNX),
         "explained/index.html",
     ):
         assert (out / name).stat().st_size, name
     assert not leaks(out, PHOTO_STRINGS)
     for page in out.rglob("*.html"):  # to explain is to show images
-        assert ("data:image" in page.read_text()) == (page.parent.name == "explained"), page
+        assert ("data:image" in page.read_text()) == ("explained" in page.parts), page
 
 
 def test_a_log_names_nobody_but_the_folder_that_was_typed(written):

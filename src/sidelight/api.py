@@ -228,6 +228,10 @@ def report(folder: str | Path, out: str | Path) -> Path:
     folder, out = Path(folder), Path(out)
     if (folder / "config.json").is_file():
         return render_run(folder, out)
+    if (folder / "averages.csv").is_file():
+        from sidelight.reporting.checklist_page import render_checklist
+
+        return render_checklist(folder, out)
     if not (folder / "results.parquet").is_file():
         raise RunError(
             f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"

@@ -144,9 +144,15 @@ def evaluate(
         str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")
     ],
     data: Data,
-    task: Annotated[str, typer.Option("--task", help="a task of the cohort")],
+    task: Annotated[
+        str, typer.Option("--task", help="a task of the cohort, or checklist: the seven points from two photographs")
+    ],
     protocol: Annotated[
-        str, typer.Option("--protocol", help="knn, linear, series, finetune, finetune_last, published")
+        str,
+        typer.Option(
+            "--protocol",
+            help="knn, linear, series, finetune, finetune_last, published; of checklist linear, projector, finetune, published",
+        ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
     random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
@@ -167,9 +173,15 @@ def evaluate(
 ) -> None:
     """Numbers with intervals, resampled by patient; with --out also a model that `predict` reads, and its card."""
     from sidelight.api import evaluate as run_evaluate
-    from sidelight.reporting.terminal import results_table
+    from sidelight.reporting.terminal import checklist_tables, results_table
 
     settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
+    if task == "checklist":  # several classified labels at once, from two photographs
+        from sidelight.checklist import evaluate_checklist
+
+        found = evaluate_checklist(encoder, data, protocol, preset=preset, random=random, out=out, **settings)
+        checklist_tables(found.labels_table, found.averages, found.rule, found.notes)
+        return
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out, random=random, test_preset=test_preset, **settings
     )

@@ -16,6 +16,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight import api, scoring
+from sidelight.checklist_cells import checklist_study
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
@@ -89,6 +90,9 @@ class StudyFile(Settings):
     """A study file; see ``studies/`` for examples."""
 
     title: str
+    checklist: bool = Field(
+        False, description="every part is judged on the seven-point checklist, from two photographs"
+    )
     question: str = ""
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
     preset: str | None = None
@@ -155,7 +159,11 @@ def study(
     work = _Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
-    return work.run(size)
+    if not plan.checklist:
+        return work.run(size)
+    averages = checklist_study(work, work.description([], size))
+    api.report(folder, folder / "report.html")
+    return StudyResults(averages, folder=folder)
 
 
 def demo(
@@ -285,7 +293,7 @@ class _Work:
         settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
         if cell.row.method is None:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
-        settings |= {"where": cell.part.where}
+        settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
         used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
         identity = [cell.row.method, used, self.cohort.hash]
         return settings, digest(identity if cell.row.start is None else [*identity, self.recipe(self.earlier(cell))[1]])
@@ -354,6 +362,10 @@ class _Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
 
+    def unit(self, task: str) -> str:
+        """What a unit of a task is called; the checklist is of lesions."""
+        return "lesion" if self.plan.checklist else self.cohort.tasks[task].unit
+
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
@@ -380,14 +392,14 @@ class _Work:
             "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
             "tasks": {
-                name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
+                name: {"title": part.title or part.task, "unit": part.unit or self.unit(part.task)}
                 for name, part in self.plan.parts.items()
             },
             "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
             "findings": self.plan.findings,
-            "not_shown": [*self.plan.limits, *self.unequal_budgets()],
+            "not_shown": [*self.plan.limits, *([] if self.plan.checklist else self.unequal_budgets())],
             "notes": [*notes, *self.notices()],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import sidelight
 from sidelight.losses import global_alignment, info_nce, local_alignment, nt_xent, spatial_targets
+from sidelight.losses.sm3 import modality_contrast, modality_terms
 
 WORLD, PAIRS = 2, 6
 GROUPS = torch.tensor([0, 0, 1, 1, 2, 0])  # one group lies in both processes
@@ -67,7 +68,18 @@ def lovt(left, right, temperature, weights, groups, chunk):
     return global_alignment(whole(left), whole(right), **settings) + sum(local)
 
 
-LOSSES = {"lovt": lovt, "simclr": simclr, "clip": clip, "local_anchors": local_anchors}
+def sm3(left, right, temperature, weights, groups, chunk):
+    """Two views of two photographs; the second photographs of group 1 are missing."""
+    photographs = torch.stack([torch.stack([left, left + right], 1), torch.stack([right, right - left], 1)], 1)
+    there = torch.stack([torch.ones_like(groups), (groups != 1).long()], 1)
+    photographs, there, groups = whole(photographs), whole(there), whole(groups)
+    terms = modality_terms(
+        photographs, photographs.flip(3), temperature=temperature, style=2, present=there, groups=groups
+    )
+    return modality_contrast(terms)
+
+
+LOSSES = {"lovt": lovt, "simclr": simclr, "clip": clip, "local_anchors": local_anchors, "sm3": sm3}
 CASES = [(name, chunk) for name in LOSSES for chunk in (None, 2)]
 
 

@@ -9,7 +9,17 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import functional as reference
 
 from sidelight.errors import ConfigError
-from sidelight.views.augment import NUMBERS, Augment, _crop_box, _filter, _jitter, _resample, augment, resize
+from sidelight.views.augment import (
+    NUMBERS,
+    Augment,
+    _crop_box,
+    _drop_colour,
+    _filter,
+    _jitter,
+    _resample,
+    augment,
+    resize,
+)
 
 NOTHING = Augment.none(16)
 
@@ -97,7 +107,7 @@ def test_blur_widens_a_point_to_the_asked_deviation() -> None:
 def test_colour_jitter_is_torchvisions() -> None:
     images, u = pictures(5, 3), numbers(5)[:, :5]
     recipe = replace(NOTHING, brightness=0.6, contrast=0.5, saturation=0.7, hue=0.3, grayscale=0.5)
-    ours = _jitter(images.clone(), recipe, u)
+    ours = _drop_colour(_jitter(images.clone(), recipe, u), recipe, u[:, 4])
     for image, view, (a, b, c, d, e) in zip(images, ours, u.tolist(), strict=True):
         image = reference.adjust_brightness(image, 0.4 + 1.2 * a)
         image = reference.adjust_contrast(image, 0.5 + b)
@@ -168,3 +178,15 @@ def test_gpu_gives_the_same_views() -> None:
     torch.testing.assert_close(
         augment(images.cuda(), recipe, u.cuda()).cpu(), augment(images, recipe, u), atol=2e-3, rtol=0
     )
+
+
+def test_only_some_views_are_jittered_and_blurred() -> None:
+    images = pictures(400, 3, 16)
+    recipe = replace(NOTHING, size=16, brightness=0.8, blur=2.0, jittered=0.8, blurred=0.5)
+    u = torch.rand(400, recipe.numbers, generator=torch.Generator().manual_seed(0))
+    views, plain = augment(images, recipe, u), resize(images, 16)
+    same = (views - plain).abs().amax((1, 2, 3)) < 1e-5
+    assert 0.1 - 0.05 <= same.float().mean() <= 0.1 + 0.05
+    dark = augment(images, replace(recipe, blurred=0.0), u)
+    assert ((dark - plain).abs().amax((1, 2, 3)) > 1e-5).float().mean() == pytest.approx(0.8, abs=0.06)
+    assert recipe.numbers == NUMBERS + 2 and replace(recipe, jittered=1.0, blurred=1.0).numbers == NUMBERS

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
     :returns: the items in natural order (of a table: in its order) and notices on what was left out.
     :raises DataError: when there is no item.
     """
+    if spec.parser:
+        parse_layout = import_module(f"sidelight.data.presets.{spec.parser}").list_items
+        items, notices = parse_layout(root, spec.task)
+        return items, notices
     texts = _wants_texts(spec) if texts is None else texts
     return _from_table(root, spec, texts) if spec.items else _from_files(root, spec, texts)
 

@@ -77,7 +77,9 @@ class ImagesSpec(Settings):
     """What the pixels are."""
 
     channels: Literal[1, 3] | None = None
-    crop: Literal["sector"] | None = Field(default=None, description="keep the sector of ultrasound images alone")
+    crop: Literal["sector"] | Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="keep the sector of ultrasound images alone, or cut so many pixels off every side"
+    )
 
 
 class MetadataSpec(Settings):
@@ -142,6 +144,9 @@ class CohortSpec(Settings):
         default={}, description="patterns of files that belong to items without being items"
     )
     items: ItemsSpec | None = None
+    parser: Literal["derm7pt"] | None = Field(
+        default=None, description="of a preset whose files say more than the grammar can: data/presets/NAME.py"
+    )
     tables: tuple[TableSpec, ...] = ()
     derive: dict[str, DeriveSpec] = Field(default={})
     levels: Names = ()
@@ -230,10 +235,9 @@ def _metadata(values: Mapping[str, Any], levels: Any, source: str) -> MetadataSp
 
 def _check(spec: CohortSpec, source: str) -> None:
     """What single keys cannot tell."""
-    if bool(spec.files) == bool(spec.items):
-        raise ConfigError(
-            f"{source} names its items {'twice' if spec.files else 'nowhere'}", expected="files or [items]"
-        )
+    ways = sum(bool(one) for one in (spec.files, spec.items, spec.parser))
+    if ways != 1:
+        raise ConfigError(f"{source} names its items {'twice' if ways else 'nowhere'}", expected="files or [items]")
     for level in spec.levels:
         if level in (*RESERVED, "view"):
             raise ConfigError(f"{source}: a level cannot be called {level!r}", do="Give it another name, with [roles]")

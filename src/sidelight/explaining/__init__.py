@@ -10,6 +10,8 @@ EXPLAINERS: dict[str, str] = {
     "lovt": "sidelight.explaining.reports:explain",
     "clip": "sidelight.explaining.reports:explain",
     "convirt": "sidelight.explaining.reports:explain",
+    "sm3": "sidelight.explaining.sm3:explain",
+    "sm3_labels": "sidelight.explaining.sm3:explain",
 }
 """Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
 

@@ -15,6 +15,8 @@ METHODS = {
     "lovt": "sidelight.methods.lovt:LoVT",
     "clip": "sidelight.methods.clip:CLIP",
     "convirt": "sidelight.methods.convirt:ConVIRT",
+    "sm3": "sidelight.methods.sm3:SM3",
+    "sm3_labels": "sidelight.methods.sm3_labels:SM3Labels",
 }
 
 

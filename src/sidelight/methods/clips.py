@@ -34,6 +34,8 @@ class AugmentSettings(Settings):
     blur: float = 0.8
     noise: float = 0.04
     grayscale: float = 0.0
+    jittered: float = 1.0
+    blurred: float = 1.0
 
 
 class ClipSettings(PretrainSettings):

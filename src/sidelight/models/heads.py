@@ -1,8 +1,11 @@
 """Small networks that stand on an encoder."""
 
 from itertools import pairwise
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from sidelight.models.towers import VERSION
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -20,3 +23,27 @@ def mlp(*widths: int) -> nn.Sequential:
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+class Projection(nn.Module):
+    """SM3's projector: Linear-BN-ReLU-Linear-BN-ReLU-Linear-BN, without biases, the last normalisation without scale.
+
+    Stage 1 keeps those into the space that both photographs share as towers, kind "projection".
+    """
+
+    def __init__(self, width: int, out: int) -> None:
+        """:param width: of the features; ``out`` of the projection."""
+        super().__init__()
+        self.width, self.out = width, out
+        inner = [(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()) for _ in range(2)]
+        last = (nn.Linear(width, out, bias=False), nn.BatchNorm1d(out, affine=False))
+        self.layers = nn.Sequential(*[layer for block in (*inner, last) for layer in block])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Float [N, width] to [N, out], not yet of length 1."""
+        projected: Tensor = self.layers(features)
+        return projected
+
+    def describe(self) -> dict[str, Any]:
+        """What rebuilding needs beside the tensors, as JSON."""
+        return {"version": VERSION, "kind": "projection", "width": self.width, "out": self.out}

@@ -72,7 +72,8 @@ def read_tower(
 
 def tower_file(folder: Path, role: str) -> Path:
     """Where the tower ``role`` of a run lies; :raises EncoderError: that names the roles it has."""
-    candidates = [folder / "towers" / f"{role}.safetensors", folder / f"{role}.safetensors"]
+    names = (role, "dermoscopic") if role == "image" else (role,)  # of two photographs the dermoscopic one
+    candidates = [place / f"{name}.safetensors" for name in names for place in (folder / "towers", folder)]
     for path in candidates:
         if path.is_file():
             return path

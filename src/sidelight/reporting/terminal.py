@@ -57,6 +57,46 @@ def _rich(one: tables.Table, title: str) -> Table:
     return table
 
 
+def checklist_tables(
+    labels: pd.DataFrame,
+    averages: pd.DataFrame,
+    rule: pd.DataFrame,
+    notes: tuple[str, ...],
+    *,
+    console: Console | None = None,
+) -> None:
+    """Print the headline class of every label, the averages and the seven-point rule, at all labels."""
+    console = console or Console(file=sys.stdout)
+    measures = ("auroc", "sensitivity", "specificity", "precision")
+    most = labels["labels"].max()
+    facts = labels.iloc[0]
+    title = (
+        f"{facts['protocol']}, {most} training cases, selected on {facts['selected_on']}; 95 % intervals resample cases"
+    )
+    table = Table(title=title)
+    for name in ("label", "class", "cases", *measures):
+        table.add_column(name, justify="left" if name in ("label", "class") else "right", no_wrap=name == "label")
+    own = labels[(labels["labels"] == most) & labels["positive"]]
+    for row in own.to_dict("records"):
+        table.add_row(row["label"], row["class"], str(row["support"]), *_measured(row, measures))
+    for row in averages[averages["labels"] == most].to_dict("records"):
+        table.add_row(row["average"], "", "", *_measured(row, measures))
+    console.print(table)
+    for row in rule[rule["labels"] == most].to_dict("records") if len(rule) else ():
+        console.print(
+            f"- Seven-point rule, {row['attributes']} attributes: AUROC {row['auroc']:.3f}, sensitivity "
+            f"{row['sensitivity']:.3f}, specificity {row['specificity']:.3f}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _measured(row: dict[Any, Any], measures: tuple[str, ...]) -> list[str]:
+    return [estimate(row["auroc"], row["low"], row["high"]), *(f"{row[name]:.3f}" for name in measures[1:])]
+
+
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 

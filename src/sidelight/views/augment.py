@@ -20,7 +20,7 @@ from sidelight.errors import ConfigError
 
 ATTEMPTS = 10  # boxes that RandomResizedCrop tries before it takes the central one
 NUMBERS = 2 * ATTEMPTS + 12
-"""Uniform numbers that one view needs."""
+"""Uniform numbers that one view needs; :attr:`Augment.numbers` where some views keep their colours or are not blurred."""
 
 _NOISE_SHIFTS = 256
 _LUMA = (0.2989, 0.587, 0.114)
@@ -38,6 +38,7 @@ class Augment:
     :param blur: largest standard deviation in pixels of the view; each view's is uniform in [0, blur].
     :param noise: largest standard deviation of additive noise on [0, 1]; each view's is uniform in [0, noise].
     :param grayscale: probability that a three-channel view loses its colour.
+    :param jittered: probability that brightness, contrast, saturation and hue are changed at all; ``blurred`` alike.
     """
 
     size: int
@@ -51,6 +52,8 @@ class Augment:
     blur: float = 0.8
     noise: float = 0.04
     grayscale: float = 0.0
+    jittered: float = 1.0
+    blurred: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("scale", "ratio"):
@@ -58,11 +61,27 @@ class Augment:
             if not 0 < low <= high or (name == "scale" and high > 1):
                 limit = "0 < low <= high" + (" <= 1" if name == "scale" else "")
                 raise ConfigError(f"{name} = ({low}, {high})", expected=limit)
-        limits = {"flip": 1.0, "grayscale": 1.0, "hue": 0.5}
-        for name in ("flip", "brightness", "contrast", "saturation", "hue", "blur", "noise", "grayscale"):
+        limits = {"flip": 1.0, "grayscale": 1.0, "hue": 0.5, "jittered": 1.0, "blurred": 1.0}
+        for name in (
+            "flip",
+            "brightness",
+            "contrast",
+            "saturation",
+            "hue",
+            "blur",
+            "noise",
+            "grayscale",
+            "jittered",
+            "blurred",
+        ):
             value, highest = getattr(self, name), limits.get(name, float("inf"))
             if not 0 <= value <= highest:
                 raise ConfigError(f"{name} = {value}", expected=f"a number in [0, {highest}]")
+
+    @property
+    def numbers(self) -> int:
+        """Uniform numbers that one view of this recipe needs."""
+        return NUMBERS + 2 * (self.jittered < 1 or self.blurred < 1)
 
     @classmethod
     def paper(cls, size: int) -> "Augment":
@@ -94,14 +113,21 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
     """Augment a batch.
 
     :param images: [N, C, H, W], C = 1 or 3; uint8, uint16 (or int32 up to 65535) or float in [0, 1].
-    :param uniforms: [N, NUMBERS] in [0, 1): all the randomness there is.
+    :param uniforms: [N, recipe.numbers] in [0, 1): all the randomness there is.
     :returns: float32 [N, C, S, S] in [0, 1].
     """
     u = uniforms.to(images.device, torch.float32)
     tries, u = u[:, : 2 * ATTEMPTS].reshape(-1, ATTEMPTS, 2), u[:, 2 * ATTEMPTS :]
     box = _crop_box(tries, u[:, 0], u[:, 1], images.shape[-2], images.shape[-1], recipe)
-    views = _resample(unit_range(images), box, recipe.size, flip=u[:, 2] < recipe.flip, blur=u[:, 3] * recipe.blur)
-    views = _jitter(views, recipe, u[:, 4:9])
+    some = recipe.numbers > NUMBERS
+    blur = u[:, 3] * recipe.blur * (u[:, 13] < recipe.blurred if some else 1)
+    views = _resample(unit_range(images), box, recipe.size, flip=u[:, 2] < recipe.flip, blur=blur)
+    if some:
+        jittered = _jitter(views.clone(), recipe, u[:, 4:9])
+        views = torch.where((u[:, 12] < recipe.jittered)[:, None, None, None], jittered, views)
+    else:
+        views = _jitter(views, recipe, u[:, 4:9])
+    views = _drop_colour(views, recipe, u[:, 8])
     if recipe.noise:
         shift = (u[:, 9:11] * _NOISE_SHIFTS).long()
         planes = _noise_bank(recipe.size, views.device)[shift[:, 0], shift[:, 1]]
@@ -147,7 +173,7 @@ def _filter(start: Tensor, length: Tensor, size: int, source: int, blur: Tensor)
 
 
 def _jitter(views: Tensor, recipe: Augment, u: Tensor) -> Tensor:
-    """ColorJitter and RandomGrayscale; ``u`` [N, 5]: brightness, contrast, saturation, hue, greyscale."""
+    """ColorJitter; ``u`` [N, 4 or more]: brightness, contrast, saturation, hue."""
     colour = views.shape[1] == 3
     if recipe.brightness:
         views = views.mul_(_factor(u[:, 0], recipe.brightness)).clamp_(0, 1)
@@ -160,9 +186,14 @@ def _jitter(views: Tensor, recipe: Augment, u: Tensor) -> Tensor:
         views = (views * factor + (1 - factor) * _grey(views)).clamp_(0, 1)
     if recipe.hue and colour:
         views = _turn_hue(views, (2 * u[:, 3] - 1) * recipe.hue)
-    if recipe.grayscale and colour:
-        views = torch.where((u[:, 4] < recipe.grayscale)[:, None, None, None], _grey(views), views)
     return views
+
+
+def _drop_colour(views: Tensor, recipe: Augment, u: Tensor) -> Tensor:
+    """RandomGrayscale; ``u`` [N]."""
+    if not recipe.grayscale or views.shape[1] == 1:
+        return views
+    return torch.where((u < recipe.grayscale)[:, None, None, None], _grey(views), views)
 
 
 def _factor(u: Tensor, strength: float) -> Tensor:

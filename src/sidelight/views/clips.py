@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sidelight.data.cache import Pixels
 from sidelight.errors import ConfigError, DataError
-from sidelight.views.augment import NUMBERS, Augment, augment, unit_range
+from sidelight.views.augment import Augment, augment, unit_range
 from sidelight.views.randomness import Floats, Ints, arcsine, beta35, dirichlet, distinct, integer, uniform
 
 Mode = Literal["standard", "inner", "uscl", "two", "single"]
@@ -242,10 +242,10 @@ def finish(raw: RawPairs, recipe: Augment, *, seed: int, epoch: int, device: tor
     item, draw = raw.item.numpy(), raw.draw.numpy()
 
     def uniforms(views: Ints) -> Tensor:
-        """[2, N, ...] numbers of views -> [2 * N * ..., NUMBERS]."""
+        """[2, N, ...] numbers of views -> [2 * N * ..., recipe.numbers]."""
         shape = (1, -1, *(1,) * (views.ndim - 2))
         own = [np.broadcast_to(part.reshape(shape), views.shape).ravel() for part in (item, draw)]
-        return torch.from_numpy(uniform(seed, epoch, own[0], own[1], views.ravel(), NUMBERS).astype(np.float32))
+        return torch.from_numpy(uniform(seed, epoch, own[0], own[1], views.ravel(), recipe.numbers).astype(np.float32))
 
     if raw.aug_first:
         single = augment(frames.flatten(0, 2), recipe, uniforms(raw.views.numpy()))

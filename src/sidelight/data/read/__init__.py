@@ -66,7 +66,7 @@ def read_files(
     channels: int | None = None,
     target: int | None = None,
     root: Path | None = None,
-    crop: str | None = None,
+    crop: str | int | None = None,
 ) -> Clip:
     """Decode one item: one file is a still, a video, a DICOM file or a volume, several are a stack of frames in this order.
 
@@ -75,7 +75,8 @@ def read_files(
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
     :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
-    :param crop: "sector" keeps the ultrasound sector of a frame alone (see ``sector.py``).
+    :param crop: "sector" keeps the ultrasound sector of a frame alone (see ``sector.py``), a number cuts so many pixels
+        off every side.
     :param root: folder that errors name the files from; without it they give the file name alone.
     :raises ReadError: names the file, what was found and what to do; also for an item whose pixels are all equal.
     """
@@ -93,6 +94,8 @@ def read_files(
         clip = _stack(paths, names, max_frames, channels, target)
     if crop == "sector":
         clip = _cropped(clip, paths[0], names[0])
+    elif crop:
+        clip = _without_border(clip, int(crop), names[0])
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
@@ -104,6 +107,13 @@ def _cropped(clip: Clip, path: Path, name: str) -> Clip:
     if frames is None:
         raise unreadable(name, "no ultrasound sector is found in it", 'Leave it out, or take crop = "sector" away')
     return replace(clip, frames=frames)
+
+
+def _without_border(clip: Clip, border: int, name: str) -> Clip:
+    height, width = clip.frames.shape[1:3]
+    if min(height, width) <= 2 * border:
+        raise unreadable(name, f"{width} x {height} pixels are not more than a border of {border} on every side")
+    return replace(clip, frames=np.ascontiguousarray(clip.frames[:, border:-border, border:-border]))
 
 
 def _name(path: Path, root: Path | None) -> str:

@@ -1,0 +1,104 @@
+"""SM3's two losses: the contrast of two photographs of one lesion, and the mean cross-entropy of several labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sidelight.errors import ConfigError, TrainingError
+from sidelight.losses.checks import full_precision
+from sidelight.losses.contrast import nt_xent
+
+Style = Literal[0, 1, 2]
+PAIRED: dict[int, tuple[tuple[int, int], ...]] = {
+    0: ((0, 0), (1, 1)),
+    1: ((0, 1), (1, 0)),
+    2: ((0, 0), (1, 1), (0, 1), (1, 0)),
+}
+"""Which view of the first photograph meets which of the second, by pairing style."""
+
+
+def modality_terms(
+    own: Tensor,
+    joint: Tensor,
+    *,
+    temperature: float,
+    style: Style = 0,
+    present: Tensor | None = None,
+    groups: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The terms of SM3's first stage (the class v32 of the published code), each a mean over the lesions that it has.
+
+    "first" and "second" let the two views of one photograph attract, "cross" the two photographs: the mean of the
+    NT-Xent of the view pairs that ``style`` names (0: same numbers, 1: crossed, 2: all four).
+
+    :param own: float [N, 2, 2, D]: lesion, photograph, view; the intra-modal projections. ``joint`` alike, the cross-modal.
+    :param present: bool or integer [N, 2], which photographs there are; None is all. Rows of absent ones are not read.
+    :param groups: integers [N]; lesions of one group are not each other's negatives.
+    :return: scalars; a term that fewer than two groups of lesions have is left out.
+    """
+    there = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device) if present is None else present.bool()
+    rows = {"first": there[:, 0], "second": there[:, 1], "cross": there.all(1)}
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {
+        "first": [(own[:, 0, 0], own[:, 0, 1])],
+        "second": [(own[:, 1, 0], own[:, 1, 1])],
+        "cross": [(joint[:, 0, one], joint[:, 1, two]) for one, two in PAIRED[style]],
+    }
+    terms = {}
+    for name, chosen in rows.items():
+        kept = None if groups is None else groups[chosen]
+        if (int(chosen.sum()) if kept is None else len(torch.unique(kept))) < 2:
+            continue
+        each = [nt_xent(one[chosen], two[chosen], temperature=temperature, groups=kept) for one, two in pairs[name]]
+        terms[name] = torch.stack(each).mean()
+    return terms
+
+
+def modality_contrast(terms: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Tensor:
+    r"""SM3's first loss, from :func:`modality_terms`:
+
+        L1 = NT(P_d d_1, P_d d_2) + NT(P_c c_1, P_c c_2) + 1/2 NT(X_d d_1, X_c c_1) + 1/2 NT(X_d d_2, X_c c_2)
+
+    for style 0, with two other pairs for style 1 and four, a quarter each, for style 2 (arXiv 2310.18583; the factors are
+    those of the published code).
+
+    :param weights: of "first", "second" and "cross", 1 where not given.
+    :raises TrainingError: where no term is left.
+    """
+    if not terms:
+        raise TrainingError(
+            "No photograph of this batch has a negative",
+            expected="two lesions of different groups",
+            do="Enlarge batch_size, or let more items repel each other (repel)",
+        )
+    given = weights or {}
+    return torch.stack([given.get(name, 1.0) * term for name, term in terms.items()]).sum()
+
+
+def label_cross_entropy(logits: Sequence[Tensor], targets: Tensor, *, weights: Sequence[float] | None = None) -> Tensor:
+    r"""Mean over labels of the cross-entropy, SM3's second loss: L2 = (1/L) sum_l w_l CE(logits_l, y_l).
+
+    :param logits: L tensors float [N, K_l].
+    :param targets: int64 [N, L]; -100 is unknown and does not count in its label's mean. A label that nobody in the batch
+        has counts as 0.
+    :param weights: w_l, 1 where not given.
+    :raises ConfigError: for numbers of labels that differ.
+
+    >>> round(label_cross_entropy([torch.zeros(2, 4)], torch.zeros(2, 1, dtype=torch.long)).item(), 4)  # log 4
+    1.3863
+    """
+    if len(logits) != targets.shape[1]:
+        raise ConfigError(
+            f"{len(logits)} heads and targets of {targets.shape[1]} labels", expected="one head per label"
+        )
+    parts = []
+    for place, scores in enumerate(logits):
+        with full_precision(scores):
+            wanted = targets[:, place]
+            total = F.cross_entropy(
+                scores.float() if scores.dtype != torch.float64 else scores, wanted, reduction="sum"
+            )
+            parts.append(total / (wanted != -100).sum().clamp(min=1) * (1.0 if weights is None else weights[place]))
+    return torch.stack(parts).mean()

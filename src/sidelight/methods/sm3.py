@@ -1,0 +1,167 @@
+r"""SM3, stage 1: the dermoscopic and the clinical photograph of one lesion attract, and so do two views of each.
+
+Wang, Ahn, Bi, Kim: Self-supervised multi-modality learning for multi-label skin lesion classification (arXiv 2310.18583;
+Computer Methods and Programs in Biomedicine, 2025). Stage 2 is :mod:`sidelight.methods.sm3_labels`.
+
+Two encoders f_d, f_c, one per kind of photograph; each photograph is augmented twice. *Intra-modal* projectors P_d, P_c
+and *cross-modal* ones X_d, X_c (each Linear-BN-ReLU-Linear-BN-ReLU-Linear-BN to 128 numbers) map features to the sphere.
+With NT the NT-Xent of N lesions (so that photographs of the same kind repel too) and tau = 0.1,
+
+    L1 = NT(P_d d_1, P_d d_2) + NT(P_c c_1, P_c c_2) + 1/2 NT(X_d d_1, X_c c_1) + 1/2 NT(X_d d_2, X_c c_2).      (1)
+
+``cross`` = "shared" has one X for both. ``style`` 1 crosses the views in the last two terms, 2 takes all four, a quarter
+each. Views are named by ``photographs``; with ``photographs = []`` any two photographs of a lesion pair, and ``towers`` =
+"shared" lets one encoder read both. Towers: "dermoscopic" and "clinical" (or as the views are called, the first then as
+"image"), and their cross-modal projections under ``..._projection``.
+
+Deviations of ``default`` from the paper
+    Weights start at random unless ``initial`` is given, with a learning rate to match. A lesion that lacks a photograph
+    trains the intra-modal term of the other. Lesions are validated on whole patients. Encoder, size and batch are ours.
+``paper`` keeps, by name
+    Two ResNet-50 at 224 px from ``initial`` (ImageNet weights, as a file: it stops without them), lr 1e-6, 400 epochs, no
+    schedule, decay 0.05, ColorJitter in 80 % of views, mean and deviation of derm7pt for both kinds. Its two GPUs have 48
+    lesions each and do not share negatives: ``batch_size`` 48, ``accumulate`` 2.
+Not kept
+    Adam's epsilon is torch's (1e-8, not 1e-5), biases and norms do not decay, blur is a tent filter of random width, the
+    order of colour operations is fixed, and the last incomplete batch of an epoch is left out. Photographs are squashed
+    to a square before the crop.
+Limits
+    Pre-training sees every lesion that ``where`` selects: for derm7pt give ``where.split = "train"``. ``shuffle_pairs``
+    breaks the pairs of photographs; the two views of one photograph still belong together. Over several processes
+    each batch normalisation has its own statistics on the CPU, and a process whose share lacks a kind of photograph
+    altogether would wait for ever in synchronised normalisation on GPUs.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sidelight.config import PretrainSettings, Settings
+from sidelight.errors import ConfigError
+from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
+from sidelight.methods.base import Gather, identity
+from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles, repel_lesions
+from sidelight.models.heads import Projection
+from sidelight.models.image import Encoder
+from sidelight.models.towers import Tower
+from sidelight.views.photos import Photos
+
+DERM7PT = {"mean": (0.7833, 0.6712, 0.6026), "std": (0.2139, 0.2472, 0.2571)}
+
+
+class ContrastWeights(Settings):
+    """Weights of the terms of (1)."""
+
+    first: float = Field(1.0, ge=0)
+    second: float = Field(1.0, ge=0)
+    cross: float = Field(1.0, ge=0)
+
+
+class SM3Settings(PhotoSettings):
+    """Settings of :class:`SM3`."""
+
+    temperature: float = Field(0.1, gt=0)
+    projection: int = Field(128, ge=2, description="width of the projections in which the contrasts run")
+    cross: str = Field("separate", pattern="^(separate|shared)$", description="shared: one cross-modal projector")
+    style: Style = Field(0, description="which views of the two photographs meet: 0 same, 1 crossed, 2 all four")
+    terms: ContrastWeights = ContrastWeights()
+
+
+class SM3(PhotoMethod):
+    """The dermoscopic and the clinical photograph of one lesion, against those of other lesions."""
+
+    Settings: ClassVar[type[PretrainSettings]] = SM3Settings
+    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {},
+        "paper": {
+            **DERM7PT,
+            "encoder": "resnet50",
+            "image_size": 224,
+            "epochs": 400,
+            "batch_size": 48,
+            "accumulate": 2,
+            "lr": 1e-6,
+            "weight_decay": 0.05,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "repel": "all",
+            "valid_fraction": 0.0,
+            "seed": 3407,
+        },
+    }
+    NOT_FROM_PAPER = ("working_size", "augment.blur", "max_bad_fraction")
+
+    def make_encoder(self, channels: int) -> Encoder:
+        """An encoder of one kind of photograph; :raises ConfigError: for ``paper`` without the weights it starts from."""
+        if self.settings.profile == "paper" and self.settings.initial is None:
+            raise ConfigError(
+                "Profile 'paper' of SM3 starts from ImageNet weights of ResNet-50 and was given none",
+                do="Give them with initial=FILE (or an hf-hub: name)",
+            )
+        return super().make_encoder(channels)
+
+    def build_heads(self) -> None:
+        """The second encoder and the projectors."""
+        s = self.settings
+        if s.towers == "separate":
+            self.second = self.make_encoder(self.encoder.channels)
+        widths = [tower.dim for tower in self.both]
+        self.own = nn.ModuleList(Projection(width, s.projection) for width in widths)
+        crossing = widths if s.cross == "separate" and s.towers == "separate" else widths[:1]
+        self.joint = nn.ModuleList(Projection(width, s.projection) for width in crossing)
+
+    @property
+    def both(self) -> tuple[Encoder, Encoder]:
+        """The encoders of the first and the second photograph; one and the same where they are shared."""
+        return self.encoder, self.second if self.settings.towers == "separate" else self.encoder
+
+    def project(self, batch: Photos) -> tuple[Tensor, Tensor]:
+        """Intra- and cross-modal projections, each float [N, 2, V, D]: lesion, photograph, view; 0 where absent."""
+        sides = []
+        for slot, tower in enumerate(self.both):
+            here = batch.present[slot]
+            heads = (self.own[slot], self.joint[slot % len(self.joint)])
+            sides.append(self._side(tower, heads, batch.images[slot], here))
+        own, joint = (torch.stack([side[kind] for side in sides], 1) for kind in (0, 1))
+        return own, joint
+
+    def _side(self, tower: Encoder, heads: tuple[nn.Module, nn.Module], images: Tensor, here: Tensor) -> list[Tensor]:
+        """Both projections [N, V, D] of one kind of photograph, ``images`` [V, N, C, S, S]."""
+        views, lesions = images.shape[:2]
+        if not bool(here.any()):
+            # Zeros that hang on the parameters: every process has a gradient for the same ones.
+            parameters = [p for module in (tower, *heads) for p in module.parameters()]
+            zero = torch.stack([p.sum() for p in parameters]).sum() * 0
+            return [zero.expand(lesions, views, self.settings.projection)] * 2
+        features = tower(images[:, here].flatten(0, 1))
+        found = []
+        for head in heads:
+            z = head(features).unflatten(0, (views, -1)).transpose(0, 1)
+            whole = z.new_zeros(lesions, views, z.shape[-1])
+            found.append(whole.index_copy(0, here.nonzero()[:, 0], z))
+        return found
+
+    def loss(self, batch: Photos, *, gather: Gather = identity) -> Tensor:
+        """Equation (1) over the lesions of all processes."""
+        s, (own, joint) = self.settings, self.project(batch)
+        groups = repel_lesions(batch, s.repel)
+        terms = modality_terms(
+            gather(own),
+            gather(joint),
+            temperature=s.temperature,
+            style=s.style,
+            present=gather(batch.present.T.long().contiguous()),
+            groups=None if groups is None else gather(groups),
+        )
+        return modality_contrast(terms, s.terms.model_dump())
+
+    def towers(self) -> dict[str, Tower]:
+        """The encoders by kind of photograph, and what takes their features to the space that they share."""
+        found: dict[str, Tower] = {}
+        for slot, name in enumerate(photo_roles(self.settings)):
+            head = self.joint[slot % len(self.joint)]
+            assert isinstance(head, Projection)
+            found |= {name: self.both[slot], f"{name}_projection": head}
+        return found
