@@ -331,11 +331,10 @@ def _too_many(job: _Job, bad: dict[int, str]) -> None:
     total = len(job.keys)
     if len(bad) > job.max_bad * total or len(bad) == total:
         reasons = [reason.rstrip(".").rpartition(". ") for reason in list(bad.values())[:5]]
-        first = "; ".join(found or advice for found, _, advice in reasons)
         advice = list(dict.fromkeys(advice for found, _, advice in reasons if found)) or ["Mend or leave out the files"]
         raise TooManyBadItems(
             f"{len(bad)} of {total} items cannot be read so far, more than max_bad_fraction = {job.max_bad} allows. "
-            f"The first: {first}",
+            f"The first: {'; '.join(found or last for found, _, last in reasons)}",
             do=". ".join([*advice, "Or raise max_bad_fraction"]),
         )
 
