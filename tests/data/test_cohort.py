@@ -144,7 +144,7 @@ def test_paths_that_cannot_be_opened(tmp_path):
         Cohort.open(tmp_path / "none")
     write(tmp_path, ["a/x.png"])
     with pytest.raises(
-        DataError, match=r"holds no cohort\.toml and no preset.*'a/x\.png'.*busi, covid19_ultrasound, us4"
+        DataError, match=r"holds no cohort\.toml and no preset.*'a/x\.png'.*bcn20000, busi, covid19_ultrasound.*us4"
     ):
         Cohort.open(tmp_path)
     with pytest.raises(DataError, match="is one file"):

@@ -83,7 +83,7 @@ class Cohort:
 
         :param path: a folder with ``cohort.toml``, that file itself, any folder with a ``preset``, or a phantom such as
             ``"phantom:ultrasound?patients=40&seed=1"``.
-        :param preset: "busi", "covid19_ultrasound" or "us4": a public data set in its own layout.
+        :param preset: a name of :func:`sidelight.data.presets.preset_names`: a public data set in its own layout.
         :param labels: False for new patients: tasks are passed over, and so is a table that is not there.
         :param record: takes conflicts, tables that do not join and tasks that cannot be used, in place of an error: the
             first value then counts, and such a task is left out. For looking at a cohort, not for learning from it.
@@ -400,7 +400,7 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
         items=_arrange(items.reset_index(drop=True), levels),
         levels=levels,
         channels=source.channels,
-        spec={"phantom": name, "options": settings, "public": True},
+        spec={"phantom": name, "options": settings, "public": True, "metadata": getattr(source, "metadata", {})},
         phantom=source,
     )
     places = {
