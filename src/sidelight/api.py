@@ -81,7 +81,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
     _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
-    counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
+    counts = {part: _count(pixels.index.iloc[net.items_of(feed, chosen)]) for part, chosen in rows.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)

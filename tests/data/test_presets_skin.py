@@ -12,7 +12,20 @@ from sidelight.data.presets import load_preset
 from sidelight.data.task import units
 from sidelight.errors import DataError
 
-PAD = ["patient_id", "lesion_id", "smoke", "background_father", "age", "gender", "region", "diameter_1", "itch", "diagnostic", "img_id", "biopsed"]
+PAD = [
+    "patient_id",
+    "lesion_id",
+    "smoke",
+    "background_father",
+    "age",
+    "gender",
+    "region",
+    "diameter_1",
+    "itch",
+    "diagnostic",
+    "img_id",
+    "biopsed",
+]
 PAD_ROWS = [
     ["PAT_1", "7", "True", "BRASIL", "50", "MALE", "ARM", "6.0", "UNK", "BCC", "PAT_1_7_1.png", "True"],
     ["PAT_1", "8", "True", "BRAZIL", "51", "MALE", "FACE", "5.0", "True", "NEV", "PAT_1_8_2.png", "False"],
@@ -72,7 +85,11 @@ def test_pad_ufes_20_on_the_real_data(real_data):
 def test_ham10000(tmp_path):
     names = ["akiec", "akiec", "bcc", "bcc", "bkl", "df", "mel", "mel", "nv", "vasc"]
     rows = [[f"HAM_{dx}", f"ISIC_{n}", dx, "histo", "40.0", "male", "unknown"] for n, dx in enumerate(names)]
-    table(tmp_path / "HAM10000_metadata.csv", ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"], rows)
+    table(
+        tmp_path / "HAM10000_metadata.csv",
+        ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"],
+        rows,
+    )
     for number in range(10):
         image(tmp_path / f"HAM10000_images_part_{1 + number % 2}" / f"ISIC_{number}.jpg")
     cohort = Cohort.open(tmp_path, preset="ham10000")
@@ -125,7 +142,8 @@ def test_isic2024_unpacked_and_from_the_challenge(tmp_path):
 
 
 def test_hiba(tmp_path):
-    header = "isic_id,age_approx,anatom_site_1,anatom_site_2,anatom_site_special,concomitant_biopsy,diagnosis_1,family_hx_mm,fitzpatrick_skin_type,image_type,lesion_id,patient_id,personal_hx_mm,sex"
+    header = "isic_id,age_approx,anatom_site_1,anatom_site_2,anatom_site_special,concomitant_biopsy,diagnosis_1,fa"
+    header += "mily_hx_mm,fitzpatrick_skin_type,image_type,lesion_id,patient_id,personal_hx_mm,sex"
     kinds = ["dermoscopic", "clinical: overview", "dermoscopic"]
     rows = [
         [f"ISIC_{n}", "40", "arm", "", "", "True", word, "", "II", kind, f"IL_{n}", f"IP_{n // 2}", "", "male"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
+    "slimp": "sidelight.methods.slimp:Slimp",
 }
 
 
