@@ -192,6 +192,8 @@ def evaluate(
     )  # fmt: skip
     if out is not None:
         results.save(Path(out))
+        for name_of, written in scored.tables.items():
+            write_text(Path(out) / f"{name_of}.csv", written.to_csv(index=False))
         if scored.fitted is not None:
             model = scored.fitted(results.results).save(Path(out) / "model")
             write_text(Path(out) / "card.md", model_card(read_model(model), results))

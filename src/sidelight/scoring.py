@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sidelight.data.identity import item_hash, key
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, SplitError, nearest
+from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, fit, read_units
 from sidelight.evaluation.results import Results
@@ -117,7 +118,9 @@ class Scored:
     """Scores of one encoder on one task, and where they come from.
 
     :ivar columns: the subgroup columns of each unit, indexed by unit.
-    :ivar fitted: makes the model of all labelled units from the results; None where none was asked for.
+    :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
+        head reads more than images.
+    :ivar tables: what else is to be written, by name, such as who lent which metadata.
     """
 
     table: pd.DataFrame
@@ -125,6 +128,7 @@ class Scored:
     notes: list[str]
     columns: pd.DataFrame
     fitted: Callable[[pd.DataFrame], Model] | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def score(
@@ -150,9 +154,11 @@ def score(
     started = time.perf_counter()
     net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
+    beside = _inputs(encoder, net, cohort, pixels, settings)
+    vectors = None if beside is None else beside.vectors
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed)
+        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors)
         tables.append(table)
         notes += more
     scores = pd.concat(tables, ignore_index=True)
@@ -164,10 +170,25 @@ def score(
         "classes": list(labelled.classes),
     }
     fitted = None
-    if keep and protocol != "published":
+    if keep and protocol != "published" and beside is None:
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
     scores = _nameless(scores, key(cohort))
-    return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), fitted)
+    written = {} if beside is None else beside.tables
+    return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), fitted, written)
+
+
+def _inputs(
+    encoder: str | Path | Encoder, net: Encoder, cohort: Cohort, pixels: Pixels, settings: EvaluateSettings
+) -> Inputs | None:
+    """Vectors of every item where a head reads more than images, or less; None where it reads images."""
+    if settings.inputs == "image":
+        return None
+    folder = None if isinstance(encoder, Encoder) else Path(encoder)
+    reference = Reference(cohort, pixels, own=True)
+    if settings.inputs == "image+borrowed" and settings.reference is not None:
+        there = Cohort.open(settings.reference, preset=settings.reference_preset)
+        reference = Reference(there, open_pixels(there, working_size(net.image_size), settings, quiet=True), own=False)
+    return item_vectors(net, folder, cohort, pixels, settings, reference)
 
 
 def _ready(
@@ -260,6 +281,8 @@ def score_elsewhere(
     """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
     if protocol == "published":
         raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
+    if settings.inputs != "image":
+        raise ConfigError(f"inputs = {settings.inputs!r} with an external test", expected="inputs = 'image'")
     net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)

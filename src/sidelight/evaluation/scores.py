@@ -12,7 +12,8 @@ import pandas as pd
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.split import k_folds, leave_one_group_out, nested_counts
-from sidelight.errors import SplitError
+from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.protocols import FROZEN, Units, fit, known_protocol, read_units
 from sidelight.evaluation.published import published_scores
 from sidelight.evaluation.settings import EvaluateSettings
@@ -55,17 +56,24 @@ def make_folds(table: pd.DataFrame, classes: tuple[str, ...], settings: Evaluate
 
 
 def collect_scores(
-    encoder: Encoder, pixels: Pixels, task: Labelled, protocol: str, settings: EvaluateSettings, seed: int
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+    vectors: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Out-of-fold class probabilities of every unit at every label count, for one seed.
 
+    :param vectors: float [len(pixels), D] that a frozen protocol reads in place of the encoder's.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"), seed, fold, unit, group, label, p0, p1, ...;
         and sentences on label counts that were left out.
     """
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
         return _complete(table, int((table["step"] == "last").sum()), _most(task), set())
-    everyone = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings)
+    everyone = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
     y, groups = task.table["label"].to_numpy(dtype=np.int64), task.table["group"].to_numpy()
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
@@ -151,8 +159,17 @@ def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[in
 
 
 def units_of(
-    encoder: Encoder, pixels: Pixels, items: list[list[int]], protocol: str, settings: EvaluateSettings
+    encoder: Encoder,
+    pixels: Pixels,
+    items: list[list[int]],
+    protocol: str,
+    settings: EvaluateSettings,
+    vectors: np.ndarray | None = None,
 ) -> Units:
     """Units as ``protocol`` reads them; features of a frozen encoder are stored beside the pixels."""
     known_protocol(protocol)
+    if vectors is not None:
+        if protocol not in FROZEN:
+            raise ConfigError(f"inputs = {settings.inputs!r} with {protocol}", expected=f"{' or '.join(FROZEN)}")
+        return Units(pixels, items, pool_units(vectors, items))
     return read_units(encoder, pixels, items, frames=settings.frames) if protocol in FROZEN else Units(pixels, items)

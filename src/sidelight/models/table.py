@@ -80,7 +80,7 @@ class Tokens(nn.Module):
             return self._trace(codes, parts, known, numeric)
         if len(numeric):
             parts = parts.index_copy(1, numeric, (codes.number[:, numeric, None] * self.slope).to(parts.dtype))
-        tokens = parts * known + self.column
+        tokens: Tensor = parts * known + self.column
         for place, state in enumerate((MISSING, ASKED, UNSEEN)):
             tokens = tokens + (codes.state == state).to(parts.dtype)[..., None] * self.states[place]
         return tokens

@@ -164,8 +164,8 @@ class LesionSource:
 def turned(images: Tensor, quarter: Tensor) -> Tensor:
     """[N, C, S, S] under the eight symmetries of the square, ``quarter`` int64 [N] in 0 .. 7."""
     images = torch.where((quarter >= 4)[:, None, None, None], images.flip(2), images)
-    images = torch.where((quarter % 2 == 1)[:, None, None, None], images.mT, images)
-    return torch.where((quarter % 4 >= 2)[:, None, None, None], images.flip(3), images)
+    images = torch.where((quarter % 4 >= 2)[:, None, None, None], images.flip(3), images)
+    return torch.where((quarter % 2 == 1)[:, None, None, None], images.mT, images)
 
 
 def _taken(codes: Codes | None, rows: Ints) -> Codes | None:

@@ -55,7 +55,7 @@ class SkinPhantom:
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
         """``diagnosis`` and ``malignant`` of a lesion, ``risk`` of a patient (a carcinoma among its lesions)."""
-        carcinoma = {"label": "diagnosis", "positive": ["carcinoma"]}
+        carcinoma = {"label": "diagnosis", "positive": ["carcinoma"], "optional": True}
         return {
             "diagnosis": {"label": "diagnosis", "unit": "lesion", "classes": list(KINDS)},
             "malignant": {**carcinoma, "unit": "lesion"},
