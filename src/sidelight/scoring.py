@@ -23,6 +23,7 @@ from sidelight.errors import ConfigError, SplitError, nearest
 from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, fit, read_units
+from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import Labelled, collect_scores, external_scores, make_folds, units_of
 from sidelight.evaluation.settings import EvaluateSettings
@@ -181,7 +182,7 @@ def _inputs(
     encoder: str | Path | Encoder, net: Encoder, cohort: Cohort, pixels: Pixels, settings: EvaluateSettings
 ) -> Inputs | None:
     """Vectors of every item where a head reads more than images, or less; None where it reads images."""
-    if settings.inputs == "image":
+    if settings.inputs == "image" and settings.context == "none":
         return None
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     reference = Reference(cohort, pixels, own=True)
@@ -281,8 +282,11 @@ def score_elsewhere(
     """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
     if protocol == "published":
         raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
-    if settings.inputs != "image":
-        raise ConfigError(f"inputs = {settings.inputs!r} with an external test", expected="inputs = 'image'")
+    if settings.inputs != "image" or settings.context != "none":
+        raise ConfigError(
+            f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
+            expected="inputs = 'image', context = 'none'",
+        )
     net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
@@ -324,6 +328,7 @@ def tabulate(
     found = [
         summarise(scores, classes, resamples=settings.resamples),
         operating_points(after, resamples=settings.resamples),
+        within_patients(scores, resamples=settings.resamples),
     ]
     return Results(
         pd.concat(found, ignore_index=True).assign(**columns),

@@ -49,18 +49,33 @@ def item_vectors(
     settings: EvaluateSettings,
     reference: Reference | None = None,
 ) -> Inputs:
-    """What ``settings.inputs`` says of every item.
+    """What ``settings.inputs`` says of every item, and with ``settings.context`` how it differs from its patient's others.
 
     :param folder: the run that ``encoder`` comes from; its tabular towers read metadata, else they are plain codes.
     :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
     """
+    found = _item_vectors(encoder, folder, cohort, pixels, settings, reference)
+    if settings.context == "none":
+        return found
+    return Inputs(with_context(found.vectors, pixels.index["group"].to_numpy(str)), found.tables)
+
+
+def _item_vectors(
+    encoder: Encoder,
+    folder: Path | None,
+    cohort: Cohort,
+    pixels: Pixels,
+    settings: EvaluateSettings,
+    reference: Reference | None,
+) -> Inputs:
     wanted = settings.inputs
     if wanted == "nothing":
         return Inputs(np.zeros((len(pixels), 1), np.float32))
     if wanted in ("metadata", "missing"):
         return Inputs(_codes(cohort, pixels, blanks_alone=wanted == "missing"))
-    stored = pixels.folder / "features"
-    images = embed_items(encoder, pixels, frames=settings.frames, folder=stored)
+    images = embed_items(encoder, pixels, frames=settings.frames, folder=pixels.folder / "features")
+    if wanted == "image":
+        return Inputs(images)
     towers = tables_of(folder)
     if wanted == "image+metadata":
         told = _told(towers, cohort, pixels) if towers else _codes(cohort, pixels)
@@ -73,6 +88,16 @@ def item_vectors(
     found = lenders(encoder, folder, towers, images, pixels, reference, settings)
     lent = found.mean(_told(towers, reference.cohort, reference.pixels))
     return Inputs(np.concatenate([images, lent], axis=1), _written(found, towers, cohort, pixels, reference))
+
+
+def with_context(vectors: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Each row [D] beside its difference from the mean of its group's other rows (0 where it is alone): [R, 2 D]."""
+    _, number, count = np.unique(groups, return_inverse=True, return_counts=True)
+    total = np.zeros((len(count), vectors.shape[1]), np.float64)
+    np.add.at(total, number, vectors)
+    others = (total[number] - vectors) / np.maximum(count[number] - 1, 1)[:, None]
+    apart = np.where((count[number] > 1)[:, None], vectors - others, 0.0)
+    return np.concatenate([vectors, apart], axis=1).astype(np.float32)
 
 
 def tables_of(folder: Path | None) -> dict[str, TableEncoder]:

@@ -31,6 +31,9 @@ class EvaluateSettings(Settings):
         "image",
         description="what a head reads of an item; metadata and missing (only what is blank) are rivals without image",
     )
+    context: Literal["none", "patient"] = Field(
+        "none", description="patient: a head also reads how an item differs from the patient's other items"
+    )
     reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
     reference_preset: str | None = None
     borrow_from: Literal["image", "metadata"] = Field(

@@ -22,6 +22,7 @@ from sidelight.metrics.classification import (
     balanced_accuracy,
     confusion_matrix,
     f1,
+    partial_auroc,
     precision,
     recall,
 )
@@ -83,6 +84,8 @@ def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples:
                 named["protocol"] = f"{named['protocol']}, last step"
             for metric in METRICS:
                 rows.append({**named, **_value(block, metric, METRICS[metric], resamples)})
+            if block.scores.shape[2] == 2 and block.all_labels:
+                rows.append({**named, **_value(block, "pauc above 80 % TPR", partial_auroc, resamples)})
             if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
                 rows += [
                     {**named, **_value(block, metric, function, resamples)} for metric, function in CALIBRATION.items()

@@ -5,7 +5,7 @@ from typing import Any
 
 from sidelight.explaining.content import Explainer
 
-EXPLAINERS: dict[str, str] = {}
+EXPLAINERS: dict[str, str] = {"slimp": "sidelight.explaining.slimp:explain"}
 """Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
 
 

@@ -57,7 +57,7 @@ class SkinPhantom:
         """``diagnosis`` and ``malignant`` of a lesion, ``risk`` of a patient (a carcinoma among its lesions)."""
         carcinoma = {"label": "diagnosis", "positive": ["carcinoma"], "optional": True}
         return {
-            "diagnosis": {"label": "diagnosis", "unit": "lesion", "classes": list(KINDS)},
+            "diagnosis": {"label": "diagnosis", "unit": "lesion", "classes": list(KINDS), "optional": True},
             "malignant": {**carcinoma, "unit": "lesion"},
             "risk": {**carcinoma, "unit": "patient", "conflict": "any"},
         }
