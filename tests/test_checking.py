@@ -4,6 +4,7 @@ import json
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 
 import sidelight
@@ -58,6 +59,18 @@ def test_a_check_in_python(torn, tmp_path):
     cohort = Cohort.open(torn, metadata={"conflict": "first"})
     broken = cohort.items["photo"].tolist().index("3_1")
     assert values["findings"][1]["items"] == [cohort.item_hash(broken)]
+
+
+def test_where_nothing_can_be_read_the_terminal_says_why(tmp_path):
+    for n in range(4):
+        np.savez(tmp_path / f"{n}.npz", left=np.full((4, 5), n, np.uint8), right=np.zeros((4, 5), np.uint8))
+    (tmp_path / "cohort.toml").write_text('files = "{n}.npz"\n')
+    found = sidelight.check(tmp_path, quick=True, quiet=True, **SMALL)
+    assert found.failed
+    assert "holds 2 arrays (left, right)" in found.notices[-1] and "npz::left" in found.notices[-1]
+    assert "0.npz" not in found.to_json()
+    (tmp_path / "cohort.toml").write_text('files = "{n}.npz::left"\n')
+    assert sidelight.check(tmp_path, quick=True, quiet=True, **SMALL).counts["files"]["bytes"] > 1000
 
 
 def test_a_clean_cohort(tmp_path):

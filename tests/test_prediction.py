@@ -1,6 +1,9 @@
 """A model that evaluate saved, applied to new patients."""
 
 import json
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -84,6 +87,32 @@ def test_a_broken_image_and_a_missing_view_are_flagged_and_the_others_are_scored
     assert table.loc["pat803", "missing"] == "" and table.loc["pat803", "decision"] in ("benign", "malignant")
 
 
+def test_clips_are_read_with_the_frames_that_the_model_learnt_from():
+    data = "phantom:ultrasound?patients=8&frames=12&size=32"
+    with tempfile.TemporaryDirectory() as folder:
+        more = {"out": folder, "cache": folder, "random": True, "image_size": 32, "folds": 2}
+        sidelight.evaluate("test_resnet", data, "diagnosis", **more, **QUIET)
+        table = sidelight.predict(folder, data, device="cpu", quiet=True, cache=folder)
+        card = Path(folder, "card.md").read_text()
+    assert table["distance"].max() < 1e-5  # the units that it learnt from
+    note = (
+        "up to 11% of units like the labelled ones are flagged, too; not reliable, for the model learnt from 8 patients"
+    )
+    assert table.attrs["outside"] == note and note in card
+
+
+def test_tomorrows_folder_needs_neither_a_cohort_file_nor_a_table(judged, here, tmp_path):
+    folder = write_photos(tmp_path, 6, seed=6, shift=700)
+    (folder / "cohort.toml").unlink()
+    with pytest.raises(DataError, match="--cohort FILE"):
+        sidelight.predict(judged[0], folder, device="cpu", quiet=True)
+    shutil.copy(here / "table.csv", folder)  # of the old patients
+    table = sidelight.predict(judged[0], folder, cohort_file=here, device="cpu", quiet=True)
+    assert table["decision"].tolist() == ["benign", "malignant"] * 3
+    assert table.attrs["notices"] == ["The table table.csv has no row for any item: goes without its columns"]
+    assert table.attrs["outside"] == "up to 5% of units like the labelled ones are flagged, too"
+
+
 def test_data_of_another_kind_are_refused_in_one_sentence(judged, tmp_path):
     colour = write_photos(tmp_path / "colour", 6, seed=3, colour=True)
     with pytest.raises(DataError, match="colour images, the model learnt from grey"):
@@ -92,6 +121,11 @@ def test_data_of_another_kind_are_refused_in_one_sentence(judged, tmp_path):
     views = write_photos(tmp_path / "views", 6, seed=3, views=("x", "y"))
     with pytest.raises(DataError, match="views x, y"):
         sidelight.predict(judged[0], views, device="cpu", quiet=True)
+    crop = write_photos(tmp_path / "crop", 6, seed=3)
+    toml = crop / "cohort.toml"
+    toml.write_text(toml.read_text().replace("[task", '[images]\ncrop = "sector"\n[task'))
+    with pytest.raises(DataError, match="crop = 'sector', the model learnt from those with None"):
+        sidelight.predict(judged[0], crop, device="cpu", quiet=True)
     with pytest.raises(DataError, match="per patient, a level"):
         sidelight.predict(
             judged[0], Cohort.open("phantom:ultrasound?patients=4").__class__(tmp_path, "x", pd.DataFrame())

@@ -1,7 +1,9 @@
 """Identity stays out: strings planted wherever a cohort can hold one stand in nothing that leaves the cohort's folder."""
 
+import importlib.util
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -33,6 +35,9 @@ task = "mel"
 """
 
 
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript"))
+
+
 def flags(**settings):
     return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
 
@@ -48,6 +53,9 @@ def ward(tmp_path_factory):
 def written(ward, tmp_path_factory):
     """Everything that every command writes, and what was said meanwhile, by command."""
     out = tmp_path_factory.mktemp("out")
+    tomorrow = shutil.copytree(
+        ward, tmp_path_factory.mktemp("b") / ROOT, ignore=shutil.ignore_patterns("*.toml", ".sidelight")
+    )
     (out / "study.toml").write_text(STUDY)
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
@@ -60,9 +68,11 @@ def written(ward, tmp_path_factory):
         ["report", str(out / "study"), "--out", str(out / "study.md")],
         ["report", judged, "--out", str(out / "judged.html")],
         ["predict", judged, *data, "--out", str(out / "scores.csv")],
+        ["predict", judged, "--data", str(tomorrow), "--cohort", str(ward), "--out", str(out / "later.csv")],
         ["embed", run, *data, "--out", str(out / "vectors.parquet")],
         ["export", run, "--format", "timm", "--out", str(out / "e.safetensors")],
         ["export", run, "--format", "hf", "--out", str(out / "hf")],
+        *([["export", run, "--format", "onnx", "--out", str(out / "e.onnx")]] if ONNX else []),
         ["explain", run, *data, "--out", str(out / "explained"), "--items", "3"],
         ["cache", str(ward)],
     ]  # fmt: skip
@@ -106,7 +116,8 @@ def test_no_file_that_a_command_writes_names_anybody(written):
         *("check.json", "check.html", "run/card.md", "run/config.json", "run/metrics.jsonl", "run/quarantine.csv"),
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
-        *("scores.csv", "vectors.parquet", "e.safetensors", "hf/README.md", "explained/index.html"),
+        *("scores.csv", "later.csv", "vectors.parquet", "e.safetensors", "hf/README.md", *["e.onnx"] * ONNX),
+        "explained/index.html",
     ):
         assert (out / name).stat().st_size, name
     assert not leaks(out, PHOTO_STRINGS)
@@ -137,6 +148,7 @@ def test_no_dicom_tag_or_name_gets_out(tmp_path, capfd, caplog):
     run = sidelight.pretrain("simclr", root, out / "run", **TINY, **more)
     sidelight.embed(run, root, out / "vectors.parquet", device="cpu", **more)
     found = sidelight.check(root, quick=True, **{**TINY, **more})
+    assert leaks(root / ".sidelight", DICOM_STRINGS) == []
     (out / "check.json").write_text(found.to_json())
     sidelight.report(run.folder, out / "run.html")
     assert leaks(out, DICOM_STRINGS) == []

@@ -46,7 +46,8 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("readme")
     write(root / "clips", "phantom:ultrasound?patients=24&clips=2&frames=5&size=40")
     write(root / "new_clips", "phantom:ultrasound?patients=2&clips=2&frames=5&size=40&seed=1")
-    (root / "new_clips" / "labels.csv").unlink()
+    for name in ("labels.csv", "cohort.toml"):
+        (root / "new_clips" / name).unlink()
     return root
 
 

@@ -83,7 +83,11 @@ def ultrasound(root: Path, rng: np.random.Generator, patients: range, new: bool)
                 values[:, 30:60, 30:60] = (220, 40, 40)
             count += 1
             save(
-                root / "export" / f"IM{count:04d}", values if frames > 1 else values[0], "US", count, {**common, **tags}
+                root / "export" / f"IM{count:04d}.dcm",
+                values if frames > 1 else values[0],
+                "US",
+                count,
+                {**common, **tags},
             )
         if number % 8:
             rows.append(f"{common['AccessionNumber']};{'malignant' if label else 'benign'}")
@@ -100,7 +104,7 @@ def radiographs(root: Path, rng: np.random.Generator, patients: range, new: bool
         for view in ("AP",) if number % 3 == 0 else ("PA", "LL"):
             count += 1
             values = picture(rng, 128, label).astype(np.uint16) * 16
-            path = root / "pacs" / f"{number // 10:02d}" / f"{count:05d}"
+            path = root / "pacs" / f"{number // 10:02d}" / f"{count:05d}.dcm"
             save(path, values, "DX", 10_000 + count, {**tags, "ViewPosition": view}, bits=12, lossless=True)
         coded.append(f"{tags['AccessionNumber']};{int(rng.integers(20, 90))};{'ja' if label else 'nein'}")
         reports.append(";".join((tags["AccessionNumber"], *REPORTS[label])))
@@ -130,7 +134,7 @@ def knee(root: Path, rng: np.random.Generator, patients: range, new: bool) -> No
                     "InstanceNumber": int(place) + 1,
                 }
                 values = picture(rng, 64, label).astype(np.uint16) * 8
-                path = root / "export" / f"{int(rng.integers(16**8)):08X}"
+                path = root / "export" / f"{int(rng.integers(16**8)):08X}.dcm"
                 save(path, values, "MR", 20_000 + count, {**tags, **more}, bits=12)
         rows.append(f"{tags['AccessionNumber']},{int(acl or meniscus)},{acl},{meniscus}")
     if not new:

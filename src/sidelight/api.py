@@ -180,7 +180,7 @@ def evaluate(
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
         scored.notes.extend(notes)
-        columns = pd.concat([columns, subgroup_columns(other, task, resolved)])
+        columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     results = tabulate(
         table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),

@@ -97,7 +97,7 @@ def check(
     placed = None if split is None else sides(cohort, split)
     with _stage("Reading headers", quiet):
         seen = survey(cohort)
-    pixels = _pixels(cohort, known, quiet)
+    pixels, why = _pixels(cohort, known, quiet)
     with _stage("Looking for copies and leaks", quiet):
         found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed)]
     properties = _properties(cohort, pixels, seen)
@@ -114,7 +114,7 @@ def check(
         counts=count(cohort, record, pixels, seen, tasks),
         findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
         costs=tuple(costs),
-        notices=cohort.notices,
+        notices=(*cohort.notices, why) if why else cohort.notices,
         secret=key(cohort),
         tables=() if cohort.spec.get("public") else _tables(cohort.spec),
     )
@@ -149,13 +149,13 @@ def _settings(given: Mapping[str, Any]) -> PretrainSettings:
     return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
 
 
-def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> Pixels | None:
-    """The cache that pre-training would use; None where nothing can be read."""
+def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> tuple[Pixels | None, str]:
+    """The cache that pre-training would use; where nothing can be read None, and why, which may name files."""
     size = settings.working_size or working_size(settings.image_size)
     try:
-        return open_pixels(cohort, size, settings.model_copy(update={"max_bad_fraction": 1.0}), quiet=quiet)
-    except TooManyBadItems:
-        return None
+        return open_pixels(cohort, size, settings.model_copy(update={"max_bad_fraction": 1.0}), quiet=quiet), ""
+    except TooManyBadItems as error:
+        return None, str(error)
 
 
 def _properties(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame) -> pd.DataFrame:

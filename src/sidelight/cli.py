@@ -31,6 +31,10 @@ Config = Annotated[Path | None, typer.Option("--config", help="TOML file of sett
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
 Cache = Annotated[str | None, typer.Option("--cache", help="folder for decoded pixels (default DATA/.sidelight/cache)")]
 
+CohortFile = Annotated[
+    Path | None, typer.Option("--cohort", help="cohort.toml of like data, in place of the folder's own")
+]
+
 Role = Annotated[str, typer.Option("--role", help="which tower of a run")]
 Force = Annotated[bool, typer.Option("--force", help="replace what exists")]
 
@@ -176,12 +180,15 @@ def predict(
         bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
     ] = False,
     preset: Preset = None,
+    cohort: CohortFile = None,
     cache: Cache = None,
 ) -> None:
     """Score new patients with a saved model; no labels needed."""
     from sidelight.prediction import predict as run_predict
 
-    table = run_predict(model, data, out, preset=preset, names=names, other_kind=other_kind, cache=cache)
+    table = run_predict(
+        model, data, out, preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, cache=cache
+    )
     notices = table.attrs["notices"]
     for notice in notices if names else []:  # they may quote file names and cells
         typer.echo(f"{notice}.")
@@ -191,6 +198,7 @@ def predict(
     typer.echo(
         f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
     )
+    typer.echo(f"Outside: {table.attrs['outside']}.")
     if "probability" in table:
         typer.echo(f"probability is that of {table.attrs['positive']!r}")
     typer.echo(table["use"].iloc[0])
@@ -285,6 +293,7 @@ def explain(
 def cache(
     data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
     preset: Preset = None,
+    cohort: CohortFile = None,
     forget: Annotated[
         str | None, typer.Option("--forget", help="delete this patient's pixels, and the features stored beside them")
     ] = None,
@@ -297,14 +306,14 @@ def cache(
     from sidelight.data.cohort import Cohort
 
     folder = Path(cache) if cache else None
-    cohort = Cohort.open(data, preset=preset, labels=False)
+    opened = Cohort.open(data, preset=preset, labels=False, cohort_file=cohort)
     if forget_all or forget is not None:
-        freed = run_forget_all(cohort, folder) if forget_all else forget_patient(cohort, forget or "", folder)
+        freed = run_forget_all(opened, folder) if forget_all else forget_patient(opened, forget or "", folder)
         typer.echo(f"{freed:,} bytes of pixels and features are deleted; source files, runs and results stay")
-        sheet = cohort.root / ".sidelight" / "contact.html"
+        sheet = opened.root / ".sidelight" / "contact.html"
         if sheet.exists():
             typer.echo(f"{sheet} may still show the patient: delete it, or draw it again with `sidelight init`")
-    found = caches(cohort, folder)
+    found = caches(opened, folder)
     for one in found:
         typer.echo(str(one))
     total = sum(one.pixels + one.features for one in found)

@@ -27,6 +27,7 @@ def predict(
     out: str | Path | None = None,
     *,
     preset: str | None = None,
+    cohort_file: str | Path | None = None,
     names: bool = False,
     other_kind: bool = False,
     cache: str | None = None,
@@ -37,6 +38,7 @@ def predict(
 
     :param model: the folder that ``evaluate`` wrote.
     :param data: folder, cohort.toml or cohort; its tasks and labels are not looked at.
+    :param cohort_file: the ``cohort.toml`` that the model's data have, or its folder: where ``data`` holds none of its own.
     :param out: CSV file to write.
     :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
         of DICOM headers are only known as hashes); without them units are named by keyed hash only.
@@ -45,16 +47,17 @@ def predict(
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
         each), ``decision``, ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training
         unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item
-        has no probability and no decision. ``attrs["notices"]`` is what opening the data said.
+        has no probability and no decision. ``attrs["notices"]`` is what opening the data said,
+        ``attrs["outside"]`` what that flag is worth.
     :raises DataError: for data of another kind than the model's.
     """
     known = model if isinstance(model, Model) else read_model(model)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, labels=False)
+    cohort = (
+        data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file)
+    )
     _check_levels(known, cohort)
     known.encoder.to(pick_device(device))
-    # one broken file must not keep the other patients from their prediction
-    settings = build(EvaluateSettings, {"cache": cache, "max_bad_fraction": 1.0})
-    pixels = open_pixels(cohort, working_size(known.encoder.image_size), settings, quiet=quiet)
+    pixels = _pixels(known, cohort, cache, quiet)
     table = _units(cohort, pixels, known.facts.unit)
     readable = table[table["rows"].map(bool)]
     if readable.empty:
@@ -62,34 +65,20 @@ def predict(
     if not other_kind:
         _check_kind(known, cohort, pixels)
     units = embed_units(known, Units(pixels, readable["rows"].tolist()), quiet=bool(quiet))
-    scores, calibrated, distance = known.score(units)
-    outside = distance > known.facts.outside
-    if not other_kind and len(outside) >= ENOUGH and outside.all():
-        raise DataError(
-            f"All {len(outside)} units of {cohort.name} are far outside the data that the model for "
-            f"{known.facts.task!r} learnt from: they look like another kind of image",
-            do="Check that these are the right data; --other-kind (other_kind=True) predicts all the same",
-        )
-    found = _rows(known, readable, scores, calibrated, distance, outside)
-    whole = table.assign(missing=_missing(known, cohort, table)).merge(found, on="unit", how="left")
-    whole["decision"] = whole["decision"].fillna("")
-    secret = key(cohort)
-    result = whole.drop(columns=["group", "rows", "lost"]).assign(
-        items=whole["rows"].map(len),
-        outside=whole["outside"].astype("boolean"),
-        use=known.facts.use,
-        unit=[item_hash(name, secret) for name in whole["unit"]],
-    )
-    if names:
-        result.insert(1, "name", whole["unit"])
-        result.insert(2, "item", [cohort.items["item"].iloc[positions[0]] for positions in table["items"]])
-    order = [name for name in result.columns if name not in ("missing", "items", "use")]
-    result = result[[*order, "missing", "items", "use"]]
-    result.attrs |= {"positive": known.facts.classes[-1], "notices": list(cohort.notices)}
+    found = _rows(known, readable, *known.score(units))
+    if not other_kind:
+        _check_inside(known, cohort, found["outside"])
+    result = _whole(known, cohort, table, found, names=names)
     if out is not None:
         with replacing(Path(out)) as temporary:
             result.to_csv(temporary, index=False)
     return result
+
+
+def _pixels(model: Model, cohort: Cohort, cache: str | None, quiet: bool | None) -> Pixels:
+    """Decoded as the model's data were; one broken file must not keep the other patients from their prediction."""
+    given = {"cache": cache, "max_bad_fraction": 1.0, "max_frames": model.facts.max_frames}
+    return open_pixels(cohort, working_size(model.encoder.image_size), build(EvaluateSettings, given), quiet=quiet)
 
 
 def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
@@ -107,8 +96,8 @@ def _rows(
     scores: np.ndarray,
     calibrated: np.ndarray,
     distance: np.ndarray,
-    outside: np.ndarray,
 ) -> pd.DataFrame:
+    """What the model says of each unit of ``table``; what it scored is of :meth:`Model.score`."""
     classes = model.facts.classes
     if len(classes) == 2:
         columns = {"probability": scores[:, 1], "calibrated": calibrated[:, 1]}
@@ -120,10 +109,35 @@ def _rows(
             "unit": table["unit"].to_numpy(),
             **columns,
             "decision": model.decide(calibrated),
-            "outside": outside,
+            "outside": distance > model.facts.outside,
             "distance": distance,
         }
     )
+
+
+def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFrame, *, names: bool) -> pd.DataFrame:
+    """Every unit of ``table`` with what was ``found`` of it, by its hash, its columns in their documented order."""
+    whole = table.assign(missing=_missing(model, cohort, table)).merge(found, on="unit", how="left")
+    secret = key(cohort)
+    named = {
+        "name": whole["unit"],
+        "item": [cohort.items["item"].iloc[positions[0]] for positions in whole["items"]],
+    }
+    result = pd.DataFrame(
+        {
+            "unit": [item_hash(name, secret) for name in whole["unit"]],
+            **(named if names else {}),
+            **{name: whole[name] for name in found.columns if name != "unit"},
+            "missing": whole["missing"],
+            "items": whole["rows"].map(len),
+            "use": model.facts.use,
+        }
+    )
+    result["decision"] = result["decision"].fillna("")
+    result["outside"] = result["outside"].astype("boolean")
+    notices, note = list(cohort.notices), model.facts.outside_note
+    result.attrs |= {"positive": model.facts.classes[-1], "notices": notices, "outside": note}
+    return result
 
 
 def _missing(model: Model, cohort: Cohort, table: pd.DataFrame) -> list[str]:
@@ -150,12 +164,23 @@ def _check_levels(model: Model, cohort: Cohort) -> None:
         )
 
 
+def _check_inside(model: Model, cohort: Cohort, outside: "pd.Series[bool]") -> None:
+    """:raises DataError: where several units were scored and all are outside."""
+    if len(outside) >= ENOUGH and outside.all():
+        raise DataError(
+            f"All {len(outside)} units of {cohort.name} are far outside the data that the model for "
+            f"{model.facts.task!r} learnt from: they look like another kind of image",
+            do="Check that these are the right data; --other-kind (other_kind=True) predicts all the same",
+        )
+
+
 def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
     """:raises DataError: where channels, clips or views say that these are other images than the model's."""
     facts = model.facts
     clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
     colour = {1: "grey", 3: "colour"}
     views = {view for view in cohort.items["view"] if view}
+    crop = cohort.spec.get("images", {}).get("crop")
     differs = ""
     if pixels.channels != facts.channels:
         differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"
@@ -163,6 +188,8 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
         differs = (
             f"mostly {'clips' if clips else 'stills'}, the model learnt from {'clips' if facts.clips else 'stills'}"
         )
+    elif crop != facts.crop:
+        differs = f"images with [images] crop = {crop!r}, the model learnt from those with {facts.crop!r}"
     elif views and facts.views and not views & set(facts.views):
         differs = f"the views {', '.join(sorted(views))}, the model learnt from {', '.join(facts.views)}"
     if differs:

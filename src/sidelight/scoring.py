@@ -14,9 +14,10 @@ from sidelight.config import PretrainSettings, build, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
-from sidelight.data.columns import find_column
+from sidelight.data.columns import find_column, has_column
 from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.identity import item_hash, key
+from sidelight.data.keyed import lasting_names, own_names, shared_items
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, SplitError, nearest
@@ -87,7 +88,7 @@ def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSett
             f"The task {task!r} has {len(chosen.label)} label columns, which cannot be scored together yet",
             do="Write one [task.NAME] for each of " + ", ".join(chosen.label),
         )
-    table = units(cohort, chosen)
+    table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
     row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
     table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
     readable = table["rows"].map(bool)
@@ -173,7 +174,7 @@ def score(
     fitted = None
     if keep and protocol != "published" and beside is None:
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
-    scores = _nameless(scores, key(cohort))
+    scores = _nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
     written = {} if beside is None else beside.tables
     return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), fitted, written)
 
@@ -230,7 +231,7 @@ def _model_of(
     seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
     facts = {
         "task": task, "unit": cohort.tasks[task].unit, "classes": labelled.classes, "protocol": protocol,
-        "frames": settings.frames, **_kind(cohort, pixels, units.items),
+        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
         "trained_on": {
             "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
             "classes": {name: int((y == c).sum()) for c, name in enumerate(labelled.classes)},
@@ -252,21 +253,31 @@ def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, A
     per_unit = [{views[row] for row in rows} for rows in items]
     usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
     frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
-    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
+    crop = cohort.spec.get("images", {}).get("crop")
+    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "crop": crop, "views": tuple(usual)}
 
 
-def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings) -> pd.DataFrame:
-    """Each unit's value of each subgroup column, banded; that of its first item."""
+def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings, like: Cohort | None = None) -> pd.DataFrame:
+    """Each unit's value of each subgroup column, banded; that of its first item.
+
+    :param like: the cohort whose units say where bands end, where it has the column; by default ``cohort``.
+    """
     asked = choose_columns(cohort.items, settings.subgroups)
     chosen = {name: find_column(cohort.items, name, "subgroups") for name in asked}
-    table, secret = units(cohort, cohort.tasks[task]), key(cohort)
-    first = [positions[0] for positions in table["items"]]
+    told = {name: _firsts(like, name, task) for name in chosen if like and has_column(like.items, name)}
     values = {
-        name: band(cohort.items[column].iloc[first].reset_index(drop=True).map(normalise), name).to_numpy()
+        name: band(_firsts(cohort, name, task), name, told.get(name)).to_numpy()
         for name, column in chosen.items()
         if column not in cohort.tasks[task].label
     }
+    table, secret = units(cohort, cohort.tasks[task]), key(cohort)
     return pd.DataFrame(values, index=[item_hash(name, secret) for name in table["unit"]])
+
+
+def _firsts(cohort: Cohort, name: str, task: str) -> "pd.Series[str]":
+    """A column's value of each unit's first item."""
+    first = [positions[0] for positions in units(cohort, cohort.tasks[task])["items"]]
+    return cohort.items[find_column(cohort.items, name, "subgroups")].iloc[first].reset_index(drop=True).map(normalise)
 
 
 def score_elsewhere(
@@ -282,6 +293,7 @@ def score_elsewhere(
     """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
     if protocol == "published":
         raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
+    _check_patients(cohort, other, settings)
     if settings.inputs != "image" or settings.context != "none":
         raise ConfigError(
             f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
@@ -310,8 +322,20 @@ def score_elsewhere(
         external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
-    scores = _nameless(pd.concat(tables, ignore_index=True), key(other))
+    named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
+    scores = _nameless(named, key(other))
     return scores.assign(task=f"{task} on {other.alias}"), notes
+
+
+def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -> None:
+    shared = [] if settings.other_people else shared_items(cohort, other)
+    if shared:
+        raise SplitError(
+            f"{len(shared)} items of {other.name} have patients or studies of {cohort.name}, for example {shared[0]!r}: "
+            "that is no external test",
+            do="Take them out, or, if the numbers only look alike (two hospitals, two anonymised exports), say that they "
+            "are other people: --set other_people=true",
+        )
 
 
 def tabulate(

@@ -90,6 +90,7 @@ def test_new_exams_are_told_apart_and_no_identifier_is_left(lab, tmp_path):
     model = walk.judged(lab, tmp_path, "befundklasse")
     ill = write_exams(tmp_path / "neu", 10, first=9000, labels=False, seed=1)
     scores = walk.predicted(model, lab, tmp_path / "neu", tmp_path)
+    assert (scores["outside"] == "True").sum() <= 3 and "not reliable, for the model" in (model / "card.md").read_text()
     # an accession number is known as a hash alone: the path says which exam it is
     assert scores["item"].tolist() == [f"export/S{place:03d}/IM0000" for place in range(10)]
     assert walk.separation(scores, list(ill.values())) > 0.9

@@ -113,8 +113,8 @@ def test_new_patients_need_no_tables(clinic, model, tmp_path):
     ill = write_clinic(tmp_path / "neu", 6, first=500, seed=1)
     for name in ("Läsionen.csv", "Patienten.xlsx"):
         (tmp_path / "neu" / name).unlink()
-    shutil.copy(clinic / "cohort.toml", tmp_path / "neu")
-    said = walk.sidelight("predict", model, "--data", tmp_path / "neu", "--out", tmp_path / "scores.csv", "--names")
+    new, out = tmp_path / "neu", tmp_path / "scores.csv"
+    said = walk.sidelight("predict", model, "--data", new, "--cohort", clinic, "--out", out, "--names")
     assert "The table Läsionen.csv is not there: goes without its columns." in said
     assert "probability is that of 'malignant'" in said
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == len(ill) + 1
@@ -125,7 +125,7 @@ def test_a_table_that_names_the_patients_must_be_there(model, tmp_path):
     (tmp_path / "cohort.toml").write_text(
         'files = "{photo}.jpg"\ntables = [{file = "who.csv", on = ["photo"]}]\nlevels = ["patient", "lesion"]\n'
     )
-    with pytest.raises(DataError, match=r"The level patient .*who\.csv is not in .*Put who\.csv there"):
+    with pytest.raises(DataError, match=r"The level patient .*who\.csv is not there.*Put who\.csv into"):
         walk.sidelight("predict", model, "--data", tmp_path, "--out", tmp_path / "scores.csv")
 
 

@@ -3,7 +3,6 @@
 import difflib
 import json
 import re
-import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,8 +113,7 @@ def judged(folder: Path, out: Path, task: str) -> Path:
 
 def predicted(model: Path, known: Path, new: Path, out: Path) -> pd.DataFrame:
     """Scores of the new folder, read with the cohort file of the known one; indexed by the unit's name."""
-    shutil.copy(known / "cohort.toml", new / "cohort.toml")
-    said = sidelight("predict", model, "--data", new, "--out", out / "scores.csv", "--names")
+    said = sidelight("predict", model, "--data", new, "--cohort", known, "--out", out / "scores.csv", "--names")
     assert "Research use only" in said
     return pd.read_csv(out / "scores.csv", keep_default_na=False, dtype={"name": str}).set_index("name")
 

@@ -259,13 +259,17 @@ def test_counts(tmp_path):
     assert [(row["class"], row["groups"]) for row in found["tasks"]] == [("healthy", 3), ("ill", 3)]
 
 
+def linked(root, folder):
+    """A public data set's files in a folder that can be written; skips where the set is not here."""
+    if not root.is_dir():
+        pytest.skip(f"no {root.name} in {root.parent}")
+    for entry in root.iterdir():
+        (folder / entry.name).symlink_to(entry)
+
+
 def test_lung_ultrasound_whose_patients_are_counters(real_data, tmp_path):
     """With the table's own patient column, the counter and the recordings that it cuts are both found."""
-    root = real_data / "covid19_ultrasound"
-    if not root.is_dir():
-        pytest.skip(f"no covid19_ultrasound in {real_data}")
-    for entry in root.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
+    linked(real_data / "covid19_ultrasound", tmp_path)
     (tmp_path / "cohort.toml").write_text(
         'files = ["data/pocus_videos/{probe}/{clip}.*", "data/pocus_images/{probe}/{clip}.*"]\nlevels = ["patient"]\n'
         'tables = [{file = "recording_groups.csv", on = ["file=file"], base = "data"},\n'
@@ -277,11 +281,7 @@ def test_lung_ultrasound_whose_patients_are_counters(real_data, tmp_path):
 
 
 def test_repeat_photographs_of_ham10000(real_data, tmp_path):
-    root = real_data / "ham10000"
-    if not root.is_dir():
-        pytest.skip(f"no ham10000 in {real_data}")
-    for entry in root.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
+    linked(real_data / "ham10000", tmp_path)
     tables = [{"file": "HAM10000_metadata.csv", "on": ["image=image_id"]}]
     (tmp_path / "cohort.toml").write_text('files = "HAM10000_images_part_1/{image}.jpg"\n')
     ungrouped, lesion = id_findings(Cohort.open(tmp_path, tables=tables))
@@ -290,11 +290,7 @@ def test_repeat_photographs_of_ham10000(real_data, tmp_path):
 
 
 def test_lesion_ids_of_pad_ufes_20(real_data, tmp_path):
-    root = real_data / "pad_ufes_20"
-    if not root.is_dir():
-        pytest.skip(f"no pad_ufes_20 in {real_data}")
-    for entry in root.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
+    linked(real_data / "pad_ufes_20", tmp_path)
     (tmp_path / "cohort.toml").write_text(
         'files = "images/imgs_part_1/{image}.png"\ntables = [{file = "metadata.csv", on = ["name=img_id"]}]\n'
         'levels = ["patient", "lesion"]\n[roles]\npatient = "patient_id"\nlesion = "lesion_id"\n'

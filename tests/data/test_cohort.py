@@ -1,5 +1,6 @@
 import os
 import sys
+import tomllib
 from types import ModuleType
 
 import numpy as np
@@ -170,6 +171,28 @@ def test_conflicts_are_settled_by_a_stated_rule(tmp_path, rule, ages):
     assert cohort.items["sex"].tolist() == ["m", "m", "f"]
     assert any("'age' differs within 1 of 2" in notice and rule in notice for notice in cohort.notices)
     assert any("'sex': 1 blank cells filled" in notice for notice in cohort.notices)
+
+
+def test_no_column_of_a_table_hides_the_path(tmp_path):
+    toml = (
+        'files = "{n}.*"\n[[tables]]\nfile = "who.csv"\non = ["stem=n"]\n'
+        '[[tables]]\nfile = "more.csv"\non = ["name=photo"]\n[[tables]]\nfile = "ages.csv"\non = ["who.name=name"]\n'
+        '[metadata]\nitem = ["name", "age"]\n'
+    )
+    tables = {
+        "who_csv": "n,name,file,stem\n1,Ann,x,y\n2,Bob,x,y\n",
+        "more_csv": "photo,kind\n1.png,a\n2.png,b\n",
+        "ages_csv": "name,age\nAnn,60\nBob,70\n",
+    }
+    items = folder(tmp_path, toml, "1.png", "2.png", **tables).items
+    assert items[["kind", "age", "who.name"]].to_numpy().tolist() == [["a", "60", "Ann"], ["b", "70", "Bob"]]
+    assert not {"file", "name", "stem"} & {*items.columns}
+
+
+def test_a_name_in_braces_comes_before_the_name_of_the_file(tmp_path):
+    toml = 'files = "{name}_{n}.*"\n[[tables]]\nfile = "who.csv"\non = ["name"]\n'
+    items = folder(tmp_path, toml, "ann_1.png", "bob_1.png", who_csv="name,age\nann,60\nbob,70\n").items
+    assert items["age"].tolist() == ["60", "70"]
 
 
 def test_the_latest_is_by_date_not_by_row(tmp_path):
@@ -389,6 +412,8 @@ def test_phantoms_that_are_not(path, words):
 def test_a_phantom_takes_no_preset():
     with pytest.raises(ConfigError, match="takes no preset"):
         Cohort.open("phantom:ultrasound", preset="us4")
+    with pytest.raises(ConfigError, match="no cohort file"):
+        Cohort.open("phantom:ultrasound", cohort_file="clinic")
 
 
 def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
@@ -401,5 +426,50 @@ def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
     with pytest.raises(DataError, match=r"who\.csv does not exist"):
         Cohort.open(tmp_path)
     (tmp_path / "cohort.toml").write_text(f'{text}levels = ["patient"]\n')
-    with pytest.raises(DataError, match=r"level patient .*; who\.csv is not in .*Put who\.csv there"):
+    with pytest.raises(DataError, match=r"level patient .*; who\.csv is not there.*Put who\.csv into"):
         Cohort.open(tmp_path, labels=False)
+
+
+def test_new_patients_go_without_tables_that_tell_nothing_about_them(tmp_path):
+    (tmp_path / "a1.png").write_bytes(b"x")
+    (tmp_path / "old.csv").write_text("photo,patient,age\nz9,Z,70\n")
+    (tmp_path / "people.csv").write_text("patient,sex\nZ,f\n")
+    (tmp_path / "cohort.toml").write_text(
+        'files = "{photo}.png"\ntables = [{file = "old.csv", on = ["photo"]}, {file = "people.csv", on = ["patient"]}]\n'
+        '[derive.old]\nfrom = "age"\npattern = "^[7-9]"\n[metadata]\nitem = ["age", "sex"]\n'
+    )
+    cohort = Cohort.open(tmp_path, labels=False)
+    assert cohort.items.columns.tolist() == ["item", "files", "view", "group", "photo"]
+    assert cohort.notices == (
+        "[derive] old is left out: no item has the column 'age'",
+        "The table old.csv has no row for any item: goes without its columns",
+        "The table people.csv is joined by 'patient', which no item has: goes without its columns",
+    )
+    with pytest.raises(DataError, match=r"No item has a row in old\.csv"):
+        Cohort.open(tmp_path)
+    for line in ('levels = ["patient"]', 'where = {age = "> 60"}'):
+        with pytest.raises(DataError, match=r"no item has; old\.csv has no row for any item; .*Put old\.csv into"):
+            Cohort.open(tmp_path, labels=False, **tomllib.loads(line))
+
+
+def test_the_cohort_file_of_other_data_serves_a_folder_without_one(tmp_path):
+    clinic, new = tmp_path / "clinic", tmp_path / "new"
+    for folder in (clinic, new):
+        folder.mkdir()
+        (folder / "a1.png").write_bytes(b"x")
+    (clinic / "cohort.toml").write_text('root = "."\nfiles = "{patient:[a-z]}{n}.png"\nlevels = ["patient"]\n')
+    with pytest.raises(DataError, match=r"new holds no cohort\.toml\. .*--cohort FILE"):
+        Cohort.open(new, labels=False)
+    for given in (clinic, clinic / "cohort.toml"):
+        cohort = Cohort.open(new, labels=False, cohort_file=given)
+        assert (cohort.root, cohort.levels, cohort.items["patient"].tolist()) == (new, ("patient",), ["a"])
+        assert cohort.notices == ()
+    (new / "cohort.toml").write_text('files = "*.jpg"\n')
+    (notice,) = Cohort.open(new, cohort_file=clinic).notices
+    assert notice.startswith("The folder's own cohort.toml is not used")
+    with pytest.raises(ConfigError, match="does not exist"):
+        Cohort.open(new, cohort_file=tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="one of them"):
+        Cohort.open(new, "busi", cohort_file=clinic)
+    with pytest.raises(DataError, match="is no folder"):
+        Cohort.open(new / "a1.png", cohort_file=clinic)

@@ -392,5 +392,26 @@ def test_a_column_called_name_does_not_hide_the_files_of_the_next_table(tmp_path
     (tmp_path / "a.csv").write_text("\n".join(["photo,name", *(f"x{n}q.png,Muster {n}" for n in range(12))]))
     (tmp_path / "b.csv").write_text("\n".join(["picture,dx", *(f"x{n}q.png,{'ab'[n % 2]}" for n in range(12))]))
     draft, cohort, _ = drafted(tmp_path)
-    assert [one.file for one in draft.joins] == ["b.csv", "a.csv"]
+    assert [one.file for one in draft.joins] == ["a.csv", "b.csv"]
+    assert "a.name" in cohort.items and "name" not in cohort.items
     assert [one.row.tolist() for one in beside(cohort)] == [list(range(12))] * 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "files", "masks"),
+    [
+        (("image", "label"), "{image}.npz::image", "{image}.npz::label"),
+        (("image_mask", "scan"), "{image}.npz::scan", "{image}.npz::image_mask"),
+        (("img",), "{image}.*", None),
+        (("t1", "t2"), "{image}.*", None),
+    ],
+)
+def test_of_files_of_several_arrays_the_picture_is_named(tmp_path, arrays, files, masks):
+    for n, name in enumerate(("ab", "cde", "fx", "gaa", "hq")):
+        np.savez(tmp_path / f"{name}.npz", **{array: np.full((4, 5), n, np.uint8) for array in arrays})
+    draft, cohort, text = drafted(tmp_path)
+    spec = tomllib.loads(text)
+    assert spec["files"] == files
+    assert spec.get("companions", {}).get("masks") == masks
+    assert len(cohort.items) == 5
+    assert any("hold the arrays t1, t2" in point for point in draft.todo) == (arrays == ("t1", "t2"))

@@ -98,6 +98,18 @@ def test_numbers_that_lost_their_zeros_are_told(tmp_path):
     assert drafted(tmp_path)[1]["tables"] == [{"file": "list.csv", "on": ["study=Auftrag"]}]
 
 
+def test_what_is_said_of_tables(tmp_path):
+    exams(tmp_path, PatientSex=lambda n, _: "MF"[n // 2 % 2])
+    listed(tmp_path, "Auftrag", lambda n: f"A{n}", 9)
+    (tmp_path / "visits.csv").write_text("\n".join(["pid,day", *(f"P{n // 2},2020-01-{n + 1}" for n in range(12))]))
+    text = render(drafted(tmp_path)[0]).replace("\n# ", " ")
+    assert "24 of 24 DICOM files match" in text and "A name in braces" not in text
+    assert "18 of 24 items have a row, 9 of 9 rows have an item (study = column Auftrag): look at the items" in text
+    assert "visits.csv is not joined: its column pid holds what is called patient here, but rows with one value" in text
+    assert 'To join it, perhaps: tables = [{file = "visits.csv", on = ["study=COLUMN"]}].' in text
+    assert '"patient_sex",  # categorical: M (3), F (3)' in text  # patients, not their 24 files
+
+
 def test_a_task_that_does_not_open_stands_as_comments(tmp_path, monkeypatch):
     exams(tmp_path)
     listed(tmp_path, "Auftrag", lambda n: f"A{n}")

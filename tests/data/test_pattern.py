@@ -78,6 +78,17 @@ def test_members_of_a_file(tmp_path):
         find(tmp_path, ["b.npz::{side}"])
 
 
+def test_a_name_behind_a_letter_is_the_number_of_a_member(tmp_path):
+    np.savez(tmp_path / "a.npz", s0=np.zeros(1), s10=np.zeros(1), s2=np.zeros(1), sagittal=np.zeros(1))
+    found, _ = find(tmp_path, ["{case}.npz::s{slice}"])
+    assert [one.values["slice"] for one in found] == ["0", "2", "10"]
+    found, _ = find(tmp_path, ["{case}.npz::s{slice:.+}"])
+    assert [one.values["slice"] for one in found] == ["0", "2", "10", "agittal"]
+    assert parse("s{case}.npz::s_{part}").match("sound.npz::s_left") == {"case": "ound", "part": "left"}
+    with pytest.raises(DataError, match="a name in braces is a number"):
+        find(tmp_path, ["{case}.npz::sagit{tail}"])
+
+
 def test_suffixes_of_two_parts():
     assert parse("{x}.*").match("P1.v2.NII.gz") == {"x": "P1.v2"}
     assert [stem(path) for path in ("a/P1.v2.nii.gz", "P1.v2.nii", "P1.tar.gz")] == ["P1.v2", "P1.v2", "P1.tar"]

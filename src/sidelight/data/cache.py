@@ -28,6 +28,7 @@ from sidelight.config import digest
 from sidelight.data import identity, shards
 from sidelight.data.caches import Stored, caches, forget_all, forget_patient, place, source
 from sidelight.data.container import split
+from sidelight.data.keyed import lasting, outermost
 from sidelight.data.pixels import Pixels
 from sidelight.data.read import spaced
 from sidelight.data.read.clip import Array
@@ -381,7 +382,8 @@ def _watched(decoded: Generator[Decoded, None, None], total: int, progress: bool
 
 def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
     items = job.cohort.items
-    names, owners = items["item"].tolist(), items["group"].tolist()
+    lasts = lasting(job.cohort, outermost(job.cohort))
+    names, owners = items["item"].tolist(), [lasts.get(group, group) for group in items["group"]]
     found = job.valid(rows)
     columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
     index = pd.DataFrame(

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidelight.config import digest
-from sidelight.data import identity, shards, tags
+from sidelight.data import identity, shards
+from sidelight.data.header_table import forget_headers
 from sidelight.data.identity import Named
+from sidelight.data.keyed import hashed_tag, outermost
 from sidelight.data.tables import normalise
 from sidelight.errors import DataError, nearest
 
@@ -79,6 +81,8 @@ def forget_patient(cohort: Named, patient: str, folder: Path | None = None) -> i
             f"{cohort.name} has no patient {patient!r}, and its pixel caches hold none",
             do=f"Give the {hashed} as it stands in the DICOM files" if hashed else nearest(patient, known),
         )
+    if cohort.phantom is None:
+        forget_headers(cohort.root)
     before = sum(_bytes(home) for home in homes)
     for home in homes:
         for name in names:
@@ -89,6 +93,8 @@ def forget_patient(cohort: Named, patient: str, folder: Path | None = None) -> i
 def forget_all(cohort: Named, folder: Path | None = None) -> int:
     """Delete every cache of ``cohort``; returns the bytes that were deleted."""
     freed = 0
+    if cohort.phantom is None:
+        forget_headers(cohort.root)
     for home in _homes(cohort, folder):
         freed += _bytes(home)
         shutil.rmtree(home)
@@ -134,9 +140,7 @@ def _spellings(cohort: Named, patient: str) -> list[str]:
 
 def _hashed(cohort: Named) -> str:
     """The DICOM tag that the outermost level is the hash of, or ""."""
-    levels = tuple(getattr(cohort, "levels", ()))
-    role = str(cohort.spec.get("roles", {}).get(levels[0], "")) if levels else ""
-    return role.removeprefix("dicom:").strip() if tags.is_hashed(role.strip()) else ""
+    return hashed_tag(cohort, outermost(cohort))
 
 
 def megabytes(count: int) -> str:

@@ -37,6 +37,13 @@ def find_column(items: pd.DataFrame, name: str, place: str) -> str:
     raise DataError(f"{place} names the column {name!r}, which no item has", do=nearest(name, known))
 
 
+def has_column(items: pd.DataFrame, name: str) -> bool:
+    """Whether :func:`find_column` finds it."""
+    with contextlib.suppress(DataError, ConfigError):
+        return bool(find_column(items, name, ""))
+    return False
+
+
 def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
     """Add the column ``name``: the first group (or the whole) of the pattern's first match, or blank."""
     try:
@@ -133,13 +140,11 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
 def without_absent(spec: CohortSpec, items: pd.DataFrame) -> CohortSpec:
     """The spec without the columns of ``[metadata]`` that no item has."""
 
-    def there(name: str) -> bool:
-        with contextlib.suppress(DataError):
-            return bool(find_column(items, name, ""))
-        return False
-
-    columns = {level: tuple(filter(there, names)) for level, names in spec.metadata.columns.items()}
-    date = spec.metadata.date if spec.metadata.date and there(spec.metadata.date) else None
+    columns = {
+        level: tuple(name for name in names if has_column(items, name))
+        for level, names in spec.metadata.columns.items()
+    }
+    date = spec.metadata.date if spec.metadata.date and has_column(items, spec.metadata.date) else None
     return spec.model_copy(update={"metadata": spec.metadata.model_copy(update={"columns": columns, "date": date})})
 
 

@@ -95,7 +95,9 @@ def _watched(results: Iterable[Header | str], total: int) -> Iterator[Header | s
 
 
 def _header(header: "Dataset", secret: bytes) -> Header:
-    texts = {keyword: _text(header, keyword) for keyword in READ if keyword not in (*_GROUPS, _REST[3])}
+    there = header.dir()  # asking pydicom for an element that is absent costs as much as reading one
+    asked = (keyword for keyword in READ if keyword not in (*_GROUPS, _REST[3]))
+    texts = {keyword: _text(header, keyword) if keyword in there else "" for keyword in asked}
     columns = {f"dicom:{name}": identity.value_hash(texts[name], secret) for name in tags.HASHED}
     columns |= {f"dicom:{name}": texts[name] for name in tags.PASSING}
     columns |= {name: texts[keyword] for keyword, name in tags.PLAIN.items()}

@@ -7,24 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.data import identity
+from sidelight.data import identity, tags
 from sidelight.data.container import MARK, split
 from sidelight.data.pattern import DICOM, SUFFIXES, Found, Pattern, example, find, fitting, natural, parse, walk
-from sidelight.data.spec import RESERVED, CohortSpec
+from sidelight.data.spec import RESERVED, TAKEN, CohortSpec
 from sidelight.data.tables import read_table
 from sidelight.errors import ConfigError, DataError, nearest
 
 
-def list_items(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tuple[pd.DataFrame, list[str]]:
     """One row per item: ``item``, ``files`` (tuple of paths relative to ``root``) and what path or table says about it.
 
+    :param texts: whether headers are asked for free text; unless given, where ``where`` or ``derive`` uses it.
     :returns: the items in natural order (of a table: in its order) and notices on what was left out.
     :raises DataError: when there is no item.
     """
-    return _from_table(root, spec) if spec.items else _from_files(root, spec)
+    texts = _wants_texts(spec) if texts is None else texts
+    return _from_table(root, spec, texts) if spec.items else _from_files(root, spec, texts)
 
 
-def _from_files(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     companions = {name: parse(text) for name, text in spec.companions.items()}
     found, empty = find(root, spec.files, companions.values())
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
@@ -43,7 +45,7 @@ def _from_files(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
         }
     )
     if not spec.stack:
-        items, more = _with_headers(root, items, spec)
+        items, more = _with_headers(root, items, spec, texts)
         notices += more
     elif "frames" not in names:
         items["frames"] = [str(len(files)) for files in items["files"]]
@@ -54,7 +56,7 @@ def _from_files(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     return items, notices
 
 
-def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     """The items with the columns of their DICOM headers, the slices of one volume as one; others are left alone.
 
     Where a role wants a tag, files that are not DICOM are left out. Names in braces come before tags.
@@ -67,7 +69,7 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec) -> tuple[pd
         return items, []
     from sidelight.data.series import dicom_items
 
-    made, notices = dicom_items(root, list(rows), identity.values_key(root))
+    made, notices = dicom_items(root, list(rows), identity.values_key(root), texts=texts)
     other = [place for place, item in enumerate(items["item"]) if item not in rows]
     if wanted and other:
         notices.append(f"{len(other)} files are not DICOM, for example {items['item'][other[0]]!r}: left out")
@@ -86,6 +88,12 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec) -> tuple[pd
 
 def _wants_tags(spec: CohortSpec) -> bool:
     return any(column.startswith("dicom:") for column in spec.roles.values())
+
+
+def _wants_texts(spec: CohortSpec) -> bool:
+    keys = (pair.partition("=")[0].strip() for table in spec.tables for pair in table.on)
+    used = {*spec.where, *(rule.source for rule in spec.derive.values()), *spec.roles.values(), *keys}
+    return any(name.removeprefix("dicom:").strip() in tags.PASSING for name in used)
 
 
 def _is_dicom(root: Path, path: str, sure: bool = False) -> bool:
@@ -130,20 +138,14 @@ def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[s
     return [tuple(met.get(key, ())) for key in keys], sorted(lost, key=natural)
 
 
-def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     source = spec.items
     assert source is not None
     if spec.stack or spec.companions:
         raise ConfigError(
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
-    table = read_table(
-        root / source.table,
-        separator=source.separator,
-        decimal=source.decimal,
-        encoding=source.encoding,
-        sheet=source.sheet,
-    )
+    table = read_table(root / source.table, **source.reading)
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
     stem = Path(source.table).stem
@@ -155,11 +157,11 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
             f"None of the {len(named)} files in column {source.path!r} of {source.table} is in {root / source.base}",
             do=f"{example(root)}, the table says {missing[0]!r}" if missing else "The column is blank throughout",
         )
-    items = named.rename(columns={name: f"{stem}.{name}" for name in (*RESERVED, "view")})
+    items = named.rename(columns={name: f"{stem}.{name}" for name in TAKEN})
     items.insert(0, "item", [os.path.normpath(os.path.join(source.base, cell)) for cell in named[source.path]])
     items.insert(1, "files", pd.Series(files, index=items.index, dtype=object))
     items = items[[bool(paths) for paths in files]].reset_index(drop=True)
-    items = _headed(root, items, _wants_tags(spec))
+    items = _headed(root, items, _wants_tags(spec), texts)
     twice = items["item"][items["item"].duplicated()]
     if len(twice):
         raise DataError(
@@ -174,7 +176,7 @@ def _from_table(root: Path, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     return items, notices
 
 
-def _headed(root: Path, items: pd.DataFrame, wanted: bool) -> pd.DataFrame:
+def _headed(root: Path, items: pd.DataFrame, wanted: bool, texts: bool) -> pd.DataFrame:
     """The items of a table with the columns of their DICOM headers; the slices of a folder in order."""
     places = [place for place, files in enumerate(items["files"]) if _is_dicom(root, files[0], wanted)]
     if not places:
@@ -182,7 +184,7 @@ def _headed(root: Path, items: pd.DataFrame, wanted: bool) -> pd.DataFrame:
     from sidelight.data.series import sorted_slices
 
     stacks = [items["files"][place] for place in places]
-    found = sorted_slices(root, stacks, identity.values_key(root))
+    found = sorted_slices(root, stacks, identity.values_key(root), texts=texts)
     made = {place: one for place, one in zip(places, found, strict=True) if one is not None}
     names = [name for name in next(iter(made.values())).columns if name not in items] if made else []
     columns = {name: [made[at].columns[name] if at in made else "" for at in range(len(items))] for name in names}

@@ -6,7 +6,8 @@ level, a folder ``**`` any number of levels, and a final ``.*`` every suffix tha
 case-sensitive except for that suffix. Files and folders whose name starts with a dot are never seen.
 
 After ``::`` the pattern goes on inside a file that holds several pictures: ``cases/{patient}.npz::image`` is one array
-of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/container.py``).
+of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/container.py``). There a name in braces
+right behind a letter is a number: ``::s{slice}`` means the members s0, s1, ..., not ``sagittal``.
 """
 
 import os
@@ -100,7 +101,8 @@ def _token(text: str, place: int, names: list[str]) -> tuple[str, int]:
                 f"{name!r} has two patterns of its own in {text!r}", do=f"Write {{{name}}} the second time"
             )
         names.append(name)
-        return f"(?P<{name}>{own or '[^/]+?'})", end + 1
+        numbered = MARK in text[:place] and text[place - 1].isalpha()
+        return f"(?P<{name}>{own or ('[0-9]+' if numbered else '[^/]+?')})", end + 1
     if text[place:] == ".*" or text.startswith(f".*{MARK}", place):
         return rf"\.(?i:{'|'.join(sorted(re.escape(suffix[1:]) for suffix in SUFFIXES))})", place + 2
     starts_folder = place == 0 or text[place - 1] == "/"
@@ -199,7 +201,11 @@ def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> t
                 break
     if not found:
         wanted = " or ".join(repr(text) for text in texts)
-        raise DataError(f"No file in {root} matches {wanted}", do=f"{example(root)}; mend the pattern or the folder")
+        hint = "; behind :: and a letter a name in braces is a number, {name:.+} is any text"
+        hint = hint if any(re.search(rf"{MARK}.*[^\W\d_]\{{\w+\}}", text) for text in texts) else ""
+        raise DataError(
+            f"No file in {root} matches {wanted}", do=f"{example(root)}; mend the pattern or the folder{hint}"
+        )
     full = {os.path.dirname(split(one.path)[0]) for one in found}
     return found, [leaf for leaf in leaves if leaf not in full]
 

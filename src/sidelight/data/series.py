@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidelight.data.headers import PHASES, Header, read_headers
+from sidelight.data.header_table import headers_of
+from sidelight.data.headers import PHASES, Header
 from sidelight.data.pattern import natural
 
 VOLUMES = ("CT", "MR", "PT")
@@ -28,13 +29,16 @@ class DicomItem:
 Slice = tuple[str, Header]
 
 
-def dicom_items(root: Path, paths: Sequence[str], secret: bytes) -> tuple[list[DicomItem], list[str]]:
+def dicom_items(
+    root: Path, paths: Sequence[str], secret: bytes, *, texts: bool = False
+) -> tuple[list[DicomItem], list[str]]:
     """The items among ``paths`` (relative to ``root``), in the order of their first files, and notices.
 
     :param secret: key of the hashes; see ``identity.values_key``.
+    :param texts: also the columns of ``tags.PASSING``.
     :raises MissingExtra: where pydicom is not installed.
     """
-    good, notices = _images(root, paths, secret)
+    good, notices = _images(paths, headers_of(root, paths, secret, texts=texts))
     groups: dict[tuple[str, ...], list[Slice]] = {}
     for path, header in good:
         groups.setdefault(_group(path, header), []).append((path, header))
@@ -54,20 +58,22 @@ def dicom_items(root: Path, paths: Sequence[str], secret: bytes) -> tuple[list[D
     return items, notices
 
 
-def sorted_slices(root: Path, stacks: Sequence[Sequence[str]], secret: bytes) -> list[DicomItem | None]:
+def sorted_slices(
+    root: Path, stacks: Sequence[Sequence[str]], secret: bytes, *, texts: bool = False
+) -> list[DicomItem | None]:
     """Each of ``stacks`` as one item, in the order of positions; None where none of its files is a DICOM image."""
     paths = [path for stack in stacks for path in stack]
-    read = dict(zip(paths, read_headers(root, paths, secret), strict=True))
+    read = dict(zip(paths, headers_of(root, paths, secret, texts=texts), strict=True))
     good = [[(path, header) for path in stack if isinstance(header := read[path], Header)] for stack in stacks]
     return [_item(slices) if slices else None for slices in good]
 
 
-def _images(root: Path, paths: Sequence[str], secret: bytes) -> tuple[list[Slice], list[str]]:
+def _images(paths: Sequence[str], headers: Sequence[Header | str]) -> tuple[list[Slice], list[str]]:
     """The files that are images, each once, and notices on the others."""
     good: list[Slice] = []
     seen: set[str] = set()
     bad: dict[str, list[str]] = {}
-    for path, header in zip(paths, read_headers(root, paths, secret), strict=True):
+    for path, header in zip(paths, headers, strict=True):
         if isinstance(header, str):
             bad.setdefault(header, []).append(path)
         elif header.uid and header.uid in seen:

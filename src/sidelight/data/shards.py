@@ -79,12 +79,12 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Row]]:
 
 def save_header(folder: Path, header: Mapping[str, Any]) -> None:
     """Replace the header."""
-    _replace(folder / HEADER, json.dumps(header, indent=1).encode())
+    replace_file(folder / HEADER, json.dumps(header, indent=1).encode())
 
 
 def save_index(folder: Path, rows: Iterable[Row]) -> None:
     """Replace the index."""
-    _replace(folder / INDEX, pd.DataFrame(list(rows)).to_parquet(index=False))
+    replace_file(folder / INDEX, pd.DataFrame(list(rows)).to_parquet(index=False))
 
 
 def prune(folder: Path, rows: Iterable[Row]) -> None:
@@ -161,7 +161,8 @@ class Shard:
         return [{**row, "shard": name} for row in self._rows]
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write ``content`` whole or not at all, for the owner's eyes only; it is on disk afterwards."""
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:

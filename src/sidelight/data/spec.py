@@ -12,6 +12,10 @@ from sidelight.errors import ConfigError, nearest
 Rule = Literal["error", "first", "latest", "mean"]
 TaskRule = Literal["error", "first", "latest", "mean", "any"]
 RESERVED = ("item", "files", "group")
+PATH_WORDS = ("file", "name", "stem")
+"""What a table's key may call an item's path; a table's own column of such a name comes as ``TABLE.name``."""
+TAKEN = (*RESERVED, "view", *PATH_WORDS)
+"""Names that a column does not get from a table."""
 
 
 def _as_list(value: Any) -> Any:
@@ -35,6 +39,11 @@ class TableFile(Settings):
     encoding: str | None = None
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """What ``read_table`` is told."""
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet"})
 
 
 class TableSpec(TableFile):

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 
 from sidelight.data.cohort import Cohort
+from sidelight.data.container import split
 from sidelight.data.finding import Finding, some
 from sidelight.data.pixels import Pixels
 from sidelight.data.read.still import FORMATS
@@ -32,6 +33,7 @@ def survey(cohort: Cohort) -> pd.DataFrame:
 
 
 def _look(root: Path, name: str) -> tuple[Any, ...]:
+    name = split(name)[0]
     path, known = root / name, (0, 0, "", 0, posixpath.splitext(name)[1].lower().lstrip("."), "")
     size = 0
     with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.finding import Finding, Joined, Record, some
+from sidelight.data.spec import TAKEN
 from sidelight.errors import DataError, MissingExtra, nearest
 
 _COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
@@ -225,7 +226,8 @@ def join(
     """Add the columns of ``table`` to the rows of ``items`` whose keys ``left`` equal its columns ``right``.
 
     :param left: one Series per key, aligned with ``items``.
-    :param name: the table's file name; a column that ``items`` already has with other values comes as ``stem.column``.
+    :param name: the table's file name; a column comes as ``stem.column`` where ``items`` already has it with other values,
+        or ``spec.TAKEN`` keeps its name for something else.
     :param record: takes what would be raised; the first of several rows then counts, and a table that meets nothing
         gives blank columns.
     :returns: the wider frame and notices on what met nothing.
@@ -295,7 +297,7 @@ def _beside(items: pd.DataFrame, joined: pd.DataFrame, name: str, notices: list[
     new: dict[str, Any] = {}
     for column in joined.columns:
         values = joined[column]
-        if column in ("item", "files", "group", "view"):  # what sidelight itself calls so
+        if column in TAKEN:
             new[f"{Path(name).stem}.{column}"] = values
         elif column not in items:
             new[column] = values

@@ -163,8 +163,7 @@ def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
             f"Positive from a calibrated probability of {facts.threshold:.3f} on (largest Youden index out of fold)"
         )
     said.append(
-        f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}, which 1 % of the "
-        "labelled units themselves exceed"
+        f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}; {facts.outside_note}"
     )
     return said
 

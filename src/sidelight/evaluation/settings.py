@@ -40,6 +40,9 @@ class EvaluateSettings(Settings):
         "image", description="lenders: reference items whose image, or whose metadata, is like the image"
     )
     borrow_k: int = Field(1, ge=1, description="lenders of an item, weighted by their similarity")
+    other_people: bool = Field(
+        False, description="in an external test, equal DICOM identifiers on both sides are different patients"
+    )
     finetune: FinetuneSettings = FinetuneSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"

@@ -16,6 +16,7 @@ import pandas as pd
 from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Finding, Severity, listed
 from sidelight.data.ids import id_columns, is_source
+from sidelight.data.keyed import lasting_names
 from sidelight.data.task import LEFT_OUT, Task, units
 from sidelight.evaluation.shallow import Array, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
@@ -56,7 +57,7 @@ class Question:
 
 def questions(cohort: Cohort, task: Task) -> Iterator[Question]:
     """The labels of a task that have enough units, groups and classes to ask about."""
-    table = units(cohort, task)
+    table = lasting_names(cohort, units(cohort, task), task.unit)  # folds go by it
     groups, items = table["group"].to_numpy(dtype=str), table["items"].tolist()
     columns: dict[str, Array] = {task.name: table["label"].to_numpy()}
     if task.kind == "multilabel":

@@ -33,10 +33,15 @@ def choose_columns(items: pd.DataFrame, asked: list[str] | None) -> list[str]:
     return [str(name) for name in items.columns if USUAL.match(str(name)) and len(set(items[name])) > 1]
 
 
-def band(values: "pd.Series[str]", name: str) -> "pd.Series[str]":
-    """Numbers with many values as bands: ages by ``AGES``, else thirds; other values as they are; "" stays."""
-    numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
-    if numbers.notna().sum() < (values != "").sum() or (numbers.nunique() <= MOST_VALUES and not _AGE.match(name)):
+def band(values: "pd.Series[str]", name: str, like: "pd.Series[str] | None" = None) -> "pd.Series[str]":
+    """Numbers with many values as bands: ages by ``AGES``, else thirds; other values as they are; "" stays.
+
+    :param like: the values that say whether there are bands and where they end; by default ``values`` themselves. For
+        a second cohort those of the first: only then do their rows compare.
+    """
+    numbers = _numbers(values)
+    told = numbers if like is None else _numbers(like)
+    if numbers is None or told is None or (told.nunique() <= MOST_VALUES and not _AGE.match(name)):
         return values
     if _AGE.match(name):
         edges = [-np.inf, *AGES, np.inf]
@@ -46,12 +51,18 @@ def band(values: "pd.Series[str]", name: str) -> "pd.Series[str]":
             f"{AGES[-1]} on",
         ]
     else:
-        low, high = numbers.quantile([1 / 3, 2 / 3])
+        low, high = told.quantile([1 / 3, 2 / 3])
         edges, names = [-np.inf, low, high, np.inf], [f"up to {low:g}", f"{low:g} to {high:g}", f"over {high:g}"]
         if not low < high:
             return values
     cut = pd.cut(numbers, edges, labels=names, right=not _AGE.match(name))
     return cut.astype(object).where(numbers.notna(), "").astype(str)
+
+
+def _numbers(values: "pd.Series[str]") -> "pd.Series[float] | None":
+    """NaN where blank; None where a value is no number."""
+    numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
+    return numbers if numbers.notna().sum() == (values != "").sum() else None
 
 
 def subgroup_table(

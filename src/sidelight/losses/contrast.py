@@ -118,20 +118,17 @@ def info_nce(
 
     One direction; the symmetric loss of CLIP is the mean of ``info_nce(a, b)`` and ``info_nce(b, a)``. Leading
     dimensions are separate contrasts, averaged together.
-
     Source: van den Oord et al., CPC (2018), equation 4; both directions: Radford et al., CLIP (ICML 2021), figure 3.
 
     :param queries: float [..., N, D]; ``keys`` float [..., M, D] with the same leading dimensions.
     :param temperature: a positive float, or a 0-d tensor, which then receives a gradient.
     :param targets: int64 [..., N], the index of each query's positive key; or float [..., N, M] >= 0, whose rows are
         divided by their sum. Default: key i for query i (N == M). This and what follows may lack leading dimensions.
-    :param weights: [..., N], >= 0, divided by their sum over all queries; see `nt_xent`.
+    :param weights: [..., N], and ``reduction`` ("none" -> [..., N]), ``chunk`` (below 512 queries): as of `nt_xent`.
     :param groups: integers [..., N] of the queries, and ``key_groups`` [..., M] of the keys (default: ``groups``, where
         N == M). A key of the query's own group is none of its negatives.
     :param mask: bool [..., N, M], True where key j may be a negative of query i. A_i holds the keys that both mask and
         groups allow. Neither touches P_i: a positive stays. A query whose sum has one key only has loss 0.
-    :param reduction: "mean" -> scalar; "sum" -> scalar, the mean times all N; "none" -> [..., N], weighted.
-    :param chunk: rows of similarities computed at a time; "auto" is all of them (``None``) below 512 queries.
     :return: float32 (float64 for float64 inputs), >= the entropy of the targets: >= 0, and 0 to log(1 + (M - 1)
         exp(2 / tau)) for indices.
     :raises ConfigError: for shapes, types or values that do not fit.

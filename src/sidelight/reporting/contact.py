@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data import tags
-from sidelight.data.cohort import PATH_KEYS, Cohort, keys_of
-from sidelight.data.pattern import parse
+from sidelight.data.assemble import keys_of
+from sidelight.data.cohort import Cohort
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join_keys
 from sidelight.errors import SidelightError
@@ -65,21 +65,12 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
 def beside(cohort: Cohort) -> list[Rows]:
     """Every table of the cohort with the row that each item took from it."""
     spec = CohortSpec.model_validate(cohort.spec)
-    known = {name for text in spec.files for name in parse(text).names} if spec.files else set(PATH_KEYS)
-    found: list[Rows] = []
-    for table in spec.tables:
-        # A later table's own column `name` was not there yet when this one was joined by the file's name.
-        hidden = [name for name in PATH_KEYS if name in cohort.items and name not in known]
-        one = _rows(cohort, cohort.items.drop(columns=hidden), table, spec)
-        if one is not None:
-            found.append(one)
-            known |= {str(column) for column in one.table.columns}
-    return found
+    return [one for table in spec.tables if (one := _rows(cohort, table, spec)) is not None]
 
 
-def _rows(cohort: Cohort, items: pd.DataFrame, table: TableSpec, spec: CohortSpec) -> Rows | None:
+def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, items, table, spec)
+        rows, left, right = keys_of(cohort.root, cohort.items, table, spec)
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sidelight.data.pattern import find
 from sidelight.data.read import read_files
 from sidelight.data.read.clip import spaced
 from sidelight.data.read.members import members
@@ -219,3 +220,12 @@ def test_without_nibabel_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(MissingExtra, match=r"pip install 'sidelight\[nifti\]'"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("s{slice}", ["s0", "s1", "s2"]), ("t{time}", ["t0", "t1"]), ("coronal/t{t}", ["coronal/t0", "coronal/t1"])],
+)
+def test_numbered_members_leave_the_planes_alone(tmp_path, text, parts):
+    save(tmp_path / "a.nii.gz", RNG.normal(size=(4, 5, 3, 2)))
+    assert [one.path for one in find(tmp_path, [f"a.nii.gz::{text}"])[0]] == [f"a.nii.gz::{part}" for part in parts]

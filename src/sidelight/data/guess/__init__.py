@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
@@ -98,8 +99,8 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     names = name_all(met.items, layouts, met.joins, speaks_of_skin(texts))
     layouts, names = _collapse(layouts, names, met.joins)
     met, final, levels = _final(met, layouts, names)
-    draft = _patterns(images, layouts, names, met, masks)
-    draft = replace(draft, levels=levels, todo=(*doubts(draft.joins, draft.unjoined, levels), *names.todo))
+    draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
+    draft = replace(draft, levels=levels, todo=(*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure))
     return fill(find_views(draft, met.items), met.items, met.sources, final)
 
 
@@ -187,6 +188,15 @@ def _merges(frame: pd.DataFrame, name: str, slot: Slot) -> bool:
         if ((ours == theirs) | (ours == "") | (theirs == "")).all():
             return True
     return False
+
+
+def _members(root: Path, draft: Draft, layouts: Sequence[Layout]) -> tuple[Draft, list[str]]:
+    """The draft whose patterns name the array that is the picture, where files hold several; and doubts."""
+    found = [with_arrays(root, text, layout.paths) for (text, _), layout in zip(draft.files, layouts, strict=True)]
+    files = tuple((text, count) for (text, _, _), (_, count) in zip(found, draft.files, strict=True))
+    masks = [(mask, count) for (_, mask, _), (_, count) in zip(found, draft.files, strict=True) if mask]
+    companions = masks[0] if len(masks) == 1 and not draft.companions[0] else draft.companions
+    return replace(draft, files=files, companions=companions), [doubt for _, _, doubt in found if doubt]
 
 
 def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:

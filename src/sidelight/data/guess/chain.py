@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sidelight.data.cohort import PATH_KEYS
-from sidelight.data.guess.joins import Join, Key, apply, find_join
+from sidelight.data.guess.joins import LEAST, Join, Key, apply, find_join, overlap
 from sidelight.data.guess.levels import Level
 from sidelight.data.tables import normalise
 
@@ -36,8 +35,7 @@ def join_all(items: pd.DataFrame, keys: Sequence[Key], tables: Mapping[str, pd.D
         found = [one for file, table in waiting.items() if (one := find_join(file, table, keys)) is not None]
         if not found:
             break
-        # A column called `name` hides the file's own from the tables that come after it: such a table comes last.
-        best = max(found, key=lambda one: (not {*waiting[one.file].columns} & {*PATH_KEYS}, one.score))
+        best = max(found, key=lambda one: one.score)
         table = waiting.pop(best.file)
         wider = apply(items, table, best)
         if wider is None:
@@ -47,8 +45,6 @@ def join_all(items: pd.DataFrame, keys: Sequence[Key], tables: Mapping[str, pd.D
         sources.update(dict.fromkeys(new, len(joins)))
         joins.append(best)
         items = wider
-        # a table's own `name` hides the file's; it hides no part of a path and no tag
-        keys = [key for key in keys if key.name not in new or key.slot or key.secret]
         taken = {key.name for key in keys}
         keys += [Key(one, items[one].map(normalise)) for one in new if "=" not in one and one not in taken]
     missed = [(file, _why(table, items, keys)) for file, table in waiting.items()]
@@ -67,7 +63,17 @@ def _why(table: pd.DataFrame, items: pd.DataFrame, keys: Sequence[Key]) -> str:
         cells = [cell.replace("\\", "/") for cell in table[column].head(200)]
         if sum(any(cell[place + 1 :] in paths for place in _slashes(cell)) for cell in cells) > len(cells) / 2:
             return f"its column {column} holds paths from a folder further up: name that folder instead"
-    return "no column holds what the paths or another table's columns say"
+    return _ambiguous(table, keys) or "no column holds what the paths or another table's columns say"
+
+
+def _ambiguous(table: pd.DataFrame, keys: Sequence[Key]) -> str:
+    """Of the column that would join if its rows did not differ, that they do; "" without one."""
+    for column, key in itertools.product(table, keys):
+        told = key.told(table[column].map(normalise))
+        if overlap(key, set(told) - {""}) >= LEAST and told[told != ""].duplicated().any():
+            said = f"its column {column} holds what {'the paths say' if key.slot else f'is called {key.name} here'}"
+            return f"{said}, but rows with one value differ: keep one row each, or join by a further column"
+    return ""
 
 
 def _lost_zeros(cells: "pd.Series[str]", key: Key) -> bool:

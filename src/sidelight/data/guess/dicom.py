@@ -75,7 +75,7 @@ def draft_dicom(
     pattern = dicom_pattern(files)
     try:
         spec = CohortSpec(files=(pattern,), levels=("study",), roles={"study": "dicom:StudyInstanceUID"})
-        items, notices = list_items(root, spec)
+        items, notices = list_items(root, spec, texts=True)
     except SidelightError as error:
         return _by_names(root, files, tables, unread, str(error).rstrip("."))
     levels = _header_levels(items)

@@ -1,6 +1,7 @@
 """The columns of joined tables -> metadata by level, tasks, unknown values, and what is left out."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
                 left_out.append(replace(column, kind="afterwards", why=f"tells {leaks} almost exactly"))
                 continue
             place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
-            metadata.append((column, place))
+            metadata.append((_by_unit(column, known, items, levels, place), place))
         elif column.kind != "label":
             left_out.append(column)
         elif all(task.column.name != name for task in tasks):
@@ -76,6 +77,14 @@ def _as_label(column: Column, described: Mapping[str, Column], sources: Mapping[
     sheet = [one for name, one in described.items() if place is not None and sources.get(name) == place]
     alone = len(sheet) > 1 and all(one.kind in ("checkbox", "out") for one in sheet)
     return replace(column, kind="label") if alone or words.meets(bare, words.FINDINGS) else column
+
+
+def _by_unit(
+    column: Column, known: "pd.Series[str]", items: pd.DataFrame, levels: Sequence[str], place: Place
+) -> Column:
+    """The column with its values counted once per unit of its level."""
+    values = known.mask(known == "").groupby(unit_keys(items, levels, place.level), sort=False).first().dropna()
+    return replace(column, counts=tuple(Counter(values).most_common()) if column.counts else ())
 
 
 def _same(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:

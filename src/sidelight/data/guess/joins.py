@@ -113,7 +113,7 @@ def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | Non
         (place, column): share
         for place, key in enumerate(keys)
         for column in cells
-        if (share := _overlap(key, told[key.kind, column])) > LEAST / 10
+        if (share := overlap(key, told[key.kind, column])) > LEAST / 10
     }
     singles = [
         found
@@ -136,7 +136,7 @@ def _sound(found: Join) -> bool:
     return (found.share >= LEAST or few) and found.items >= min(2, found.of_items)
 
 
-def _overlap(key: Key, theirs: set[str]) -> float:
+def overlap(key: Key, theirs: set[str]) -> float:
     """Of the items that have this key, the share whose value stands in the column."""
     return sum(key.counts[value] for value in theirs & key.counts.keys()) / max(key.counts.total(), 1)
 

@@ -12,12 +12,12 @@ from sidelight.data.guess import words
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.paths import Layout, Slot
 from sidelight.data.pattern import VIDEOS
-from sidelight.data.spec import RESERVED
+from sidelight.data.spec import TAKEN
 from sidelight.data.tables import normalise
 
 MOST_BLANK = 0.3  # of the items, in a column that names a level; each of them is then its own
 RANK = tuple(words.LEVELS)
-TAKEN = (*RESERVED, "view", "frames", "file", "name", "stem")
+NOT_LEVELS = (*TAKEN, "frames")
 _BY_MEANING = {"view": "view", "letter": "view", "class": "diagnosis", "side": "side", "split": "split"}
 
 
@@ -128,7 +128,7 @@ def _by_place(
     inside = any(level.column in items for level in found.values())
     if last and slot.meaning == "number" and (above or (inside and slot.name not in keys)):
         word = words.plain(slot.prefix).strip("_- ")
-        return word if re.fullmatch(r"[a-z]{3,12}", word) and word not in TAKEN else "n"
+        return word if re.fullmatch(r"[a-z]{3,12}", word) and word not in NOT_LEVELS else "n"
     if not repeated and (last or not above):
         return thing
     told = any(level.column not in slots for level in found.values())

@@ -131,13 +131,12 @@ def _counted(counts: Sequence[tuple[str, int]]) -> str:
 def _files(draft: Draft) -> str:
     each = f" ({', '.join(str(count) for _, count in draft.files)})" if len(draft.files) > 1 else ""
     matched = sum(count for _, count in draft.files)
-    lines = [
-        "",
-        _comment(
-            f"{matched} of {draft.media} media files match{each}; they make {draft.items} items. A name in braces becomes "
-            "a column; after a colon stands what it may be (a regular expression)."
-        ),
-    ]
+    said = f"{matched} of {draft.media} {'DICOM' if draft.dicom else 'media'} files match{each}; they make {draft.items} items"
+    if draft.dicom:
+        said += ": the slices of one CT, MR or PET series are one, any other file is its own."
+    else:
+        said += ". A name in braces becomes a column; after a colon stands what it may be (a regular expression)."
+    lines = ["", _comment(said)]
     texts = [text for text, _ in draft.files]
     if len(texts) == 1:
         lines.append(f"files = {_quote(texts[0])}")
@@ -165,7 +164,8 @@ def _where(draft: Draft) -> str:
 def _tables(draft: Draft) -> str:
     lines = [""]
     for one in draft.joins:
-        sure = "sure" if one.share > 0.98 else "look at the items without a row" if one.share > LIKELY else "NOT sure"
+        partly = one.share > LIKELY or one.rows == one.of_rows
+        sure = "sure" if one.share > 0.98 else "look at the items without a row" if partly else "NOT sure"
         keys = " and ".join(f"{'the path' if key.slot else key.name} = column {column}" for key, column in one.on)
         lines.append(
             _comment(
@@ -174,7 +174,9 @@ def _tables(draft: Draft) -> str:
             )
         )
     for file, why in draft.unjoined:
-        lines.append(_comment(f"{file} is not joined: {why}. To join it: {{file = ..., on = [NAME=COLUMN]}}."))
+        name = draft.levels[-1].name if draft.levels else "stem"
+        how = f"{{file = {_quote(file)}, on = [{_quote(f'{name}=COLUMN')}]}}"
+        lines.append(_comment(f"{file} is not joined: {why}. To join it, perhaps: tables = [{how}]."))
     if draft.joins:
         lines.append("tables = [")
         for one in draft.joins:
@@ -245,8 +247,8 @@ def _metadata(draft: Draft) -> str:
     lines = [
         "",
         _comment(
-            "Columns by the level within which they are constant. Take out what is only known with the diagnosis: it would "
-            "leak the answer."
+            "Columns by the level within which they are constant, with the number of units that have each value. Take out "
+            "what is only known with the diagnosis: it would leak the answer."
         ),
         "[metadata]",
     ]

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
-from sidelight.data.read.scaling import full_range, to_uint16
+from sidelight.data.read.clip import Array, Clip, decoding, spaced, unreadable, untimed_stack
+from sidelight.data.read.scaling import deep_frames, full_range
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import ReadError, nearest
 
@@ -37,15 +37,10 @@ def read_npy(
     :param channels: 1 gives grey.
     :raises ReadError: for pickled objects, shapes that are no picture, files cut short and what passes a limit.
     """
-    try:
-        with path.open("rb") as file:
-            shape, fortran, dtype = _header(file, name)
-            check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
-            mapped = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    except ReadError:
-        raise
-    except Exception as error:  # a header of broken bytes may raise anything
-        raise _broken(error, name) from error
+    with decoding(path, name), path.open("rb") as file:
+        shape, fortran, dtype = _header(file, name)
+        check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
+        mapped = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
     return clip_of(mapped.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
 
 
@@ -63,21 +58,16 @@ def read_npz(
     :param member: the array's name; may be left out where there is one array.
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            key = choose(npz_names(archive), member, name)
-            with archive.open(f"{key}.npy") as file:
-                shape, fortran, dtype = _header(file, name)
-                check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
-                size = math.prod(shape) * dtype.itemsize
-                raw = file.read(size)
+    with decoding(path, name), zipfile.ZipFile(path) as archive:
+        key = choose(npz_names(archive), member, name)
+        with archive.open(f"{key}.npy") as file:
+            shape, fortran, dtype = _header(file, name)
+            check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
+            size = math.prod(shape) * dtype.itemsize
+            raw = file.read(size)
         if len(raw) < size:
             raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
         array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
-    except ReadError:
-        raise
-    except Exception as error:  # as in read_npy
-        raise _broken(error, name) from error
     return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
 
 
@@ -157,15 +147,9 @@ def clip_of(
     if dtype in (np.uint8, np.uint16):
         kept = np.stack([part.astype(dtype.newbyteorder("=")) for part in parts(indices)])
     else:
-        ends = full_range(parts(range(frames or 1)))
-        if ends is None:
-            raise unreadable(name, "holds no finite value")
-        kept = np.stack([to_uint16(part, *ends) for part in parts(indices)])
-    if colour and channels == 1:
-        kept = grey(kept)
-    if frames is None:
-        return Clip(kept, np.zeros(1), indices, 1)
-    return Clip(kept, untimed(indices), indices, frames, timed=False)
+        kept = deep_frames(parts(indices), full_range(parts(range(frames or 1))), name)
+    stack = untimed_stack(kept, indices, frames or 1, channels)
+    return stack if frames is not None else Clip(stack.frames, np.zeros(1), indices, 1)
 
 
 def _header(file: IO[bytes], name: str) -> tuple[Shape, bool, np.dtype[Any]]:
@@ -175,7 +159,3 @@ def _header(file: IO[bytes], name: str) -> tuple[Shape, bool, np.dtype[Any]]:
         raise unreadable(name, "is an array of records", "Save its pixels as a plain array")
     shape, fortran, dtype = read(file)
     return shape, fortran, dtype
-
-
-def _broken(error: Exception, name: str) -> ReadError:
-    return unreadable(name, f"is truncated or broken ({str(error) or type(error).__name__})")

@@ -1,11 +1,14 @@
 """What every reader returns, and what the readers share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sidelight.errors import ReadError
+from sidelight.errors import MissingExtra, ReadError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -56,3 +59,24 @@ def grey(frames: Array) -> Array:
 def unreadable(name: str, found: str, do: str = "Replace the file or leave it out") -> ReadError:
     """The error of one file: its relative ``name``, what was ``found``, what to ``do``."""
     return ReadError(f"{name}: {found}", do=do)
+
+
+@contextmanager
+def decoding(path: Path, name: str, failed: str = "is truncated or broken") -> Iterator[None]:
+    """Whatever a decoder raises when it is fed broken bytes becomes the error of one file, without its folder."""
+    try:
+        yield
+    except (ReadError, MissingExtra):
+        raise
+    except Exception as error:
+        what = str(error).replace(f"{path.parent}/", "") or type(error).__name__
+        raise unreadable(name, f"{failed} ({what})") from error
+
+
+def untimed_stack(frames: Array, indices: Array, length: int, channels: int | None) -> Clip:
+    """Frames of a source of ``length`` that has no clock.
+
+    :param channels: 1 turns colour into grey.
+    """
+    frames = grey(frames) if frames.ndim == 4 and channels == 1 else frames
+    return Clip(frames, untimed(indices), indices, length, timed=False)

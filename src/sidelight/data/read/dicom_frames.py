@@ -1,7 +1,7 @@
 """DICOM headers without their pixels, and single frames decoded when they are wanted; through pydicom.
 
 Each transfer syntax has one decoder, so that a file is the same pixels everywhere: Pillow for JPEG, openjpeg for
-JPEG 2000, CharLS for JPEG-LS, gdcm for JPEG Lossless alone. A pixel stream must be of the size that the header says
+JPEG 2000, CharLS for JPEG-LS, gdcm for JPEG Lossless and 12-bit JPEG. A pixel stream must be of the size that the header says
 before it is handed to one. Only the tags named here are kept in memory.
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sidelight.data.read.clip import Array, unreadable
 from sidelight.errors import MissingExtra, ReadError
@@ -45,6 +47,8 @@ _JPEG = "1.2.840.10008.1.2.4."
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_EXTENDED = f"{_JPEG}51"
+_MPEG = f"{_JPEG}10"  # .100 to .108: MPEG-2, MPEG-4 and HEVC
 DECODERS = {
     **dict.fromkeys([f"{_JPEG}50", f"{_JPEG}51"], ("pillow", "pillow")),
     **dict.fromkeys([f"{_JPEG}57", f"{_JPEG}70"], ("gdcm", "python-gdcm")),
@@ -104,11 +108,17 @@ def open_source(
         raise unreadable(name, f"{frames:,} frames, more than the limit of {most_frames:,}", "Cut it first")
     syntax = _syntax(header, name)
     if syntax not in (*_NATIVE, _DEFLATED) and syntax not in DECODERS:
-        raise unreadable(name, f"its transfer syntax is {_spelt(syntax)}, for which there is no decoder", _CONVERT)
+        raise unreadable(
+            name, f"its transfer syntax is {_spelt(syntax)}, for which there is no decoder", _way_out(syntax)
+        )
     return Source(path, name, header, syntax, start, frames)
 
 
-_CONVERT = "Export it again uncompressed or as JPEG 2000, or leave it out"
+def _way_out(syntax: str) -> str:
+    """What to do about pixels that cannot be decoded."""
+    if syntax.startswith(_MPEG):
+        return "It holds a video: take that out (`gdcmraw FILE clip.mpg` of GDCM) and use it instead, or leave it out"
+    return "Uncompress it (`dcmdjpeg FILE NEW` of DCMTK, `gdcmconv --raw FILE NEW` of GDCM), or leave it out"
 
 
 def read_header(path: Path, name: str, tags: Sequence[str], most_bytes: int = MOST_BYTES) -> tuple["Dataset", int]:
@@ -237,7 +247,9 @@ def decode(source: Source, encoded: Sequence[bytes], indices: Sequence[int]) -> 
     except Exception as error:  # as above
         why = " ".join(str(error).replace(str(source.path), source.name).rpartition("plugins:")[2].split())
         raise unreadable(
-            source.name, f"its pixels, {_spelt(source.syntax)}, cannot be decoded ({why[:300]})", _CONVERT
+            source.name,
+            f"its pixels, {_spelt(source.syntax)}, cannot be decoded ({why[:300]})",
+            _way_out(source.syntax),
         ) from error
 
 
@@ -260,11 +272,15 @@ def _encapsulated(source: Source, encoded: Sequence[bytes], indices: Sequence[in
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import UID
 
-    plugin, package = DECODERS[source.syntax]
+    deep = _is_deep(source)
+    plugin, package = DECODERS[source.syntax] if not deep else ("gdcm", "python-gdcm")
     if plugin not in get_decoder(UID(source.syntax)).available_plugins:
         raise MissingExtra(package, "dicom", f"Decoding {source.name}, {_spelt(source.syntax)},")
     for index in indices:
         _check_size(source, encoded[index])
+        if deep:
+            yield _deep_jpeg(source, encoded[index])
+            continue
         one = Dataset()
         for tag in _IMAGE:
             if tag in source.header:
@@ -274,6 +290,42 @@ def _encapsulated(source: Source, encoded: Sequence[bytes], indices: Sequence[in
         one.PixelData = encapsulate([encoded[index]])
         one["PixelData"].VR = "OB"
         yield pixel_array(one, index=0, decoding_plugin=plugin)
+
+
+def _is_deep(source: Source) -> bool:
+    """Whether it is grey JPEG of 12 bits: pydicom hands that to no decoder here, though gdcm reads it."""
+    header = source.header
+    plain = int(header.get("SamplesPerPixel") or 1) == 1 and not header.get("PixelRepresentation")
+    return source.syntax == _EXTENDED and plain and int(header.get("BitsStored") or header.BitsAllocated) > 8
+
+
+def _deep_jpeg(source: Source, encoded: bytes) -> Array:
+    """A frame of 12-bit JPEG, uint16 ``[H, W]``; :raises ReadError: where the stream is broken or has other bits."""
+    import gdcm
+
+    found = _jpeg_header(encoded)
+    if found is None or found[0] != 12:
+        what = "has no JPEG header" if found is None else f"is of {found[0]} bits"
+        raise unreadable(source.name, f"its pixel stream, {_spelt(source.syntax)}, {what}", _way_out(source.syntax))
+    rows, columns = int(source.header.Rows), int(source.header.Columns)
+    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+    fragment.SetByteStringValue(encoded)
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    # 12 bits allocated, not the file's 16: else gdcm tries its 16-bit decoder first and complains on stderr
+    image.SetPixelFormat(gdcm.PixelFormat(1, 12, 12, 11, 0))
+    text = image.GetBuffer()
+    raw = b"" if text is None else text.encode("utf-8", "surrogateescape")
+    if len(raw) != 2 * rows * columns:
+        raise unreadable(source.name, f"its pixels, {_spelt(source.syntax)}, are truncated or broken")
+    return np.frombuffer(raw, "<u2").reshape(rows, columns)
 
 
 def _check_size(source: Source, encoded: bytes) -> None:
@@ -292,11 +344,17 @@ def stream_size(encoded: bytes) -> tuple[int, int, int] | None:
     if at >= 0 and len(encoded) >= at + 42:
         right, bottom, left, top = struct.unpack_from(">4I", encoded, at + 8)
         return right - left, bottom - top, struct.unpack_from(">H", encoded, at + 40)[0]
+    jpeg = _jpeg_header(encoded)
+    return None if jpeg is None else (jpeg[2], jpeg[1], jpeg[3])
+
+
+def _jpeg_header(encoded: bytes) -> tuple[int, int, int, int] | None:
+    """Bits of a sample, height, width and components of a JPEG or JPEG-LS stream; None where it does not say."""
     at = 2
     while encoded.startswith(b"\xff\xd8") and at + 10 <= len(encoded) and encoded[at] == 0xFF:
         marker, length = encoded[at + 1], struct.unpack_from(">H", encoded, at + 2)[0]
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height, width = struct.unpack_from(">HH", encoded, at + 5)
-            return width, height, encoded[at + 9]
+            bits, height, width, components = struct.unpack_from(">BHHB", encoded, at + 4)
+            return bits, height, width, components
         at += 1 if marker == 0xFF else 2 + length
     return None

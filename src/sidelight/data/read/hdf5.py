@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sidelight.data.read.array import MOST_BYTES, check, choose, clip_of
-from sidelight.data.read.clip import Clip, unreadable
+from sidelight.data.read.clip import Clip, decoding, unreadable
 from sidelight.data.read.still import decode_image
-from sidelight.errors import MissingExtra, ReadError
+from sidelight.errors import MissingExtra
 
 if TYPE_CHECKING:
     import h5py
@@ -64,14 +64,11 @@ def _opened(path: Path, name: str) -> "Iterator[h5py.File]":
         import h5py
     except ImportError:
         raise MissingExtra("h5py", "hdf5", f"Reading the HDF5 file {name}") from None
-    try:
-        with h5py.File(path, "r", locking=False) as file:  # locks fail on some read-only network disks
-            yield file
-    except (ReadError, MissingExtra):
-        raise
-    except Exception as error:  # a library that is fed broken bytes may raise anything
-        what = str(error).replace(str(path), path.name) or type(error).__name__
-        raise unreadable(name, f"is truncated or broken ({what})") from error
+    with (
+        decoding(path, name),
+        h5py.File(path, "r", locking=False) as file,
+    ):  # locks fail on some read-only network disks
+        yield file
 
 
 def _names(file: "h5py.File") -> list[str]:

@@ -24,21 +24,22 @@ equal the least and the greatest value take their place.
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
-from sidelight.data.read.scaling import full_range, robust_range, to_uint16
+from sidelight.data.read.clip import Array, Clip, decoding, spaced, unreadable, untimed_stack
+from sidelight.data.read.scaling import deep_frames, full_range, robust_range
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
-from sidelight.errors import MissingExtra, ReadError
+from sidelight.errors import MissingExtra
 
 PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
 MOST_BYTES = 8 << 30
 SAMPLE = 16
+FAILED = "cannot be decoded as a volume"
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 Cell = tuple[int, int]
 
@@ -61,7 +62,7 @@ def read_volume(
     :raises ReadError: where nibabel cannot decode the file, it is no volume of real numbers, or a limit is passed.
     :raises MissingExtra: where nibabel is not installed.
     """
-    try:
+    with decoding(path, name, FAILED):
         volume = _load(path, name, member, most_bytes)
         found = re.search(r"(?:^|/)([ts])(\d+)$", member)
         kind, number = (found[1], int(found[2])) if found else ("", 0)
@@ -72,20 +73,13 @@ def read_volume(
             raise unreadable(
                 name, f"has {volume.times} volumes of {volume.slices} slices, counted from 0", "Name another"
             )
-        indices = spaced(volume.times if kind == "s" else volume.slices, max_frames)
+        length = volume.times if kind == "s" else volume.slices
+        indices = spaced(length, max_frames)
         cells = [(int(index), number) if kind == "s" else (number, int(index)) for index in indices]
-        frames = _frames(volume, cells, name)
-    except (ReadError, MissingExtra):
-        raise
-    except Exception as error:  # a decoder that is fed broken bytes may raise anything
-        raise _broken(error, path, name) from error
-    if frames.ndim == 4 and channels == 1:
-        frames = grey(frames)
-    if kind == "s":
-        clock = volume.seconds
-        times = indices * clock if clock else untimed(indices)
-        return Clip(frames, times, indices, volume.times, timed=clock is not None)
-    return Clip(frames, untimed(indices), indices, volume.slices, timed=False)
+        stack = untimed_stack(_frames(volume, cells, name), indices, length, channels)
+        if kind == "s" and volume.seconds:
+            return replace(stack, times=indices * volume.seconds, timed=True)
+        return stack
 
 
 def volume_members(path: Path, name: str) -> list[str]:
@@ -93,17 +87,13 @@ def volume_members(path: Path, name: str) -> list[str]:
 
     :raises ReadError: where nibabel cannot open it.
     """
-    try:
-        listed = []
+    listed = []
+    with decoding(path, name, FAILED):
         for plane in ("", *PLANES):
             volume = _load(path, name, plane, MOST_BYTES)
             ends = [f"t{number}" for number in range(volume.times)] + [f"s{number}" for number in range(volume.slices)]
             listed += [plane, *(f"{plane}/{end}" for end in ends)] if plane else ends
-        return listed
-    except (ReadError, MissingExtra):
-        raise
-    except Exception as error:  # as in read_volume
-        raise _broken(error, path, name) from error
+    return listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,11 +216,4 @@ def _frames(volume: _Volume, cells: list[Cell], name: str) -> Array:
     ends = ends or full_range(
         part for _, part in volume.read((time, number) for time in every[0] for number in every[1])
     )
-    if ends is None:
-        raise unreadable(name, "holds no finite value")
-    return np.stack([to_uint16(kept[cell], *ends) for cell in cells])
-
-
-def _broken(error: Exception, path: Path, name: str) -> ReadError:
-    what = str(error).replace(f"{path.parent}/", "") or type(error).__name__
-    return unreadable(name, f"cannot be decoded as a volume ({what})")
+    return deep_frames((kept[cell] for cell in cells), ends, name)

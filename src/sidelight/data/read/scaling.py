@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sidelight.data.read.clip import Array
+from sidelight.data.read.clip import Array, unreadable
 
 DEEPEST = 65535
 PERCENTILES = (0.5, 99.5)
@@ -39,3 +39,10 @@ def to_uint16(values: Array, low: float, high: float) -> Array:
         share = (halves - low / 2) / (high / 2 - low / 2)
     share = np.nan_to_num(share, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
     return np.rint(np.clip(share, 0, 1) * DEEPEST).astype(np.uint16)
+
+
+def deep_frames(parts: Iterable[Array], ends: tuple[float, float] | None, name: str) -> Array:
+    """``parts`` as one uint16 stack by :func:`to_uint16`; :raises ReadError: where there is no range."""
+    if ends is None:
+        raise unreadable(name, "holds no finite value")
+    return np.stack([to_uint16(part, *ends) for part in parts])

@@ -1,0 +1,190 @@
+"""The items of a cohort file put together: listed, derived, joined, with levels and views, and selected."""
+
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from sidelight.data import identity, tags
+from sidelight.data.columns import derive, find_column, has_column, select, without_absent
+from sidelight.data.container import split
+from sidelight.data.finding import Record
+from sidelight.data.items import list_items
+from sidelight.data.locate import refuse_files
+from sidelight.data.pattern import stem
+from sidelight.data.spec import CohortSpec, TableSpec
+from sidelight.data.tables import join, join_keys, normalise, read_table
+from sidelight.errors import ConfigError, DataError, nearest
+
+
+def assemble(
+    root: Path, spec: CohortSpec, record: Record | None = None, *, absent: dict[str, str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Items listed, derived, joined, with levels and views, and selected.
+
+    :param absent: takes tables that are not there or have no row for any item, and why, in place of an error.
+    """
+    try:
+        for name, why in spec.needs.items():
+            if not (root / name).exists():
+                raise DataError(f"{root} lacks {name}: {why}", do=f"Put {name} there")
+        items, notices = list_items(root, spec)
+    except DataError:
+        refuse_files(root, "*", spec.refuse)
+        raise
+    early = {name: rule for name, rule in spec.derive.items() if has_column(items, rule.source)}
+    for name, rule in early.items():
+        items = derive(items, name, rule)
+    for table in spec.tables:
+        items, more = _join(root, items, table, spec, record, absent)
+        notices += more
+    for name, rule in spec.derive.items():
+        if absent and not has_column(items, rule.source):
+            notices.append(f"[derive] {name} is left out: no item has the column {rule.source!r}")
+        elif name not in early:
+            items = derive(items, name, rule)
+    items, more = _views(*_levels(items, spec), spec)
+    keep = select(items, spec.where, "where")
+    if not keep.any():
+        raise DataError(f"No item of {len(items)} fulfils where = {spec.where}", do="Mend `where`")
+    passing = [f"dicom:{name}" for name in tags.PASSING]
+    return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more
+
+
+def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.DataFrame, list[str]]:
+    """New patients: ``spec`` without its tasks and without tables that tell nothing about them, and as :func:`assemble`.
+
+    :raises DataError: where a level, the view or ``where`` needs a column of such a table.
+    """
+    absent: dict[str, str] = {}
+    spec = spec.model_copy(update={"task": {}})
+    try:
+        items, notices = assemble(root, spec, absent=absent)
+    except DataError as error:
+        if not absent:
+            raise
+        lacks = "; ".join(f"{name} {why}" for name, why in absent.items())
+        raise DataError(
+            f"{error.given}; {lacks}", do=f"Put {next(iter(absent))} into {root}, with rows for these items"
+        ) from None
+    if absent:
+        kept = tuple(table for table in spec.tables if table.file not in absent)
+        spec = without_absent(spec.model_copy(update={"tables": kept}), items)
+    notices += [f"The table {name} {why}: goes without its columns" for name, why in absent.items()]
+    return spec, items, notices
+
+
+def _join(
+    root: Path,
+    items: pd.DataFrame,
+    table: TableSpec,
+    spec: CohortSpec,
+    record: Record | None,
+    absent: dict[str, str] | None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """The items with the columns of one of ``tables``; as they are where it goes to ``absent``."""
+    if absent is not None and not (root / table.file).exists():
+        absent[table.file] = "is not there"
+        return items, []
+    ours = [pair.partition("=")[0].strip() for pair in table.on]
+    lost = [name for name in ours if name not in PATH_KEYS and not has_column(items, _role(name, spec))]
+    if absent and lost:
+        absent[table.file] = f"is joined by {lost[0]!r}, which no item has"
+        return items, []
+    rows, left, right = keys_of(root, items, table, spec)
+    if absent is not None and not _meet(left, [rows[column] for column in right]):
+        absent[table.file] = "has no row for any item"
+        return items, []
+    return join(items, rows, left, right, Path(table.file).name, record)
+
+
+def _meet(left: list["pd.Series[str]"], right: list["pd.Series[str]"]) -> bool:
+    """Whether any key of the items is one of the table's."""
+    return bool(set(join_keys(left)) & set(join_keys(right)) - {""})
+
+
+def keys_of(
+    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec
+) -> tuple[pd.DataFrame, list["pd.Series[str]"], list[str]]:
+    """The rows of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
+
+    The items' side is a name in braces, a role, a column, or ``file``, ``stem``, ``name`` of the item, which no table's
+    column hides.
+    :raises DataError: for a table or a column that is not there.
+    """
+    rows = read_table(root / table.file, **table.reading)
+    left, right = [], []
+    pairs = list(zip(items["item"], items["files"], strict=True))
+    for pair in table.on:
+        ours, _, theirs = (part.strip() for part in pair.partition("="))
+        theirs = theirs or ours
+        if theirs not in rows:
+            raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
+        if ours in PATH_KEYS and ours not in items and ours not in spec.roles:
+            left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
+        else:
+            column = find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")
+            left.append(items[column])
+            if tags.is_hashed(column):
+                secret = identity.values_key(root)
+                rows[theirs] = [identity.value_hash(normalise(cell), secret) for cell in rows[theirs]]
+        if ours == "file":
+            rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
+        right.append(theirs)
+    return rows, left, right
+
+
+def _path(item: str, files: tuple[str, ...]) -> str:
+    """What an item is called on disk: its file, or the folder of its frames."""
+    alone = len(files) == 1 and files[0] == posixpath.normpath(item.replace("\\", "/"))
+    return split(files[0])[0] if alone else posixpath.dirname(files[0])
+
+
+PATH_KEYS: dict[str, Callable[[str, str], str]] = {
+    "file": lambda path, base: posixpath.relpath(path, base or "."),
+    "name": lambda path, base: posixpath.basename(path),
+    "stem": lambda path, base: stem(path),
+}
+"""What ``PATH_WORDS`` mean: made from the item's path and the table's ``base``."""
+
+
+def _role(name: str, spec: CohortSpec) -> str:
+    """The column behind a level or ``view``: what ``[roles]`` says, else the name itself."""
+    return spec.roles.get(name, name).removeprefix("column:").strip()
+
+
+def _levels(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """A column per level; an item whose level is blank is alone in it."""
+    notices: list[str] = []
+    values = {level: items[find_column(items, _role(level, spec), f"The level {level}")] for level in spec.levels}
+    for level, column in values.items():
+        ids = column.map(normalise)
+        blank = ids == ""
+        if blank.any():
+            who = items["item"][blank].iloc[0]
+            notices.append(f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own")
+        items = items.assign(**{level: ids.mask(blank, items["item"])})
+    return items, notices
+
+
+def _views(items: pd.DataFrame, notices: list[str], spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
+    """The column ``view``, with raw names translated by ``views``; "" throughout where nothing names a view."""
+    if "view" not in spec.roles and "view" not in items:
+        if spec.views:
+            raise ConfigError(
+                "`views` is given but nothing names a view", do="Use {view} in `files`, or [roles] view = COLUMN"
+            )
+        return items.assign(view=""), notices
+    raw = items[find_column(items, _role("view", spec), "[roles] view")].map(normalise)
+    strange = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
+    if strange:
+        notices = [*notices, f"`views` does not name {', '.join(map(repr, strange[:5]))}: kept as they are"]
+    return items.assign(view=raw.map(lambda value: spec.views.get(value, value))), notices
+
+
+def arrange(items: pd.DataFrame, levels: tuple[str, ...]) -> pd.DataFrame:
+    """The columns in their documented order, with ``group``."""
+    items = items.assign(group=items[levels[0]] if levels else items["item"])
+    first = ["item", "files", *levels, "view", "group"]
+    return items[[*first, *(column for column in items.columns if column not in first)]]
