@@ -20,6 +20,7 @@ from sidelight.errors import DataError
 KNOWN, MISSING, ASKED, UNSEEN = range(4)
 """State of a cell; UNSEEN is a value that the vocabulary lacks."""
 
+RARE = "(rare)"
 Kind = Literal["numeric", "categorical", "checkbox"]
 MANY = 10
 """A column of which nothing is said is numeric when it holds more different numbers than this, and nothing else."""
@@ -86,6 +87,15 @@ class Vocabulary:
     def options(self) -> int:
         """T: options of all checkbox columns together."""
         return sum(len(column.values) for column in self.columns if column.kind == "checkbox")
+
+    def shown(self, items: pd.DataFrame) -> pd.DataFrame:
+        """Cells of the columns as they may be written: a value that the vocabulary lacks, being rare, is ``(rare)``."""
+        cells = {}
+        for column in self.columns:
+            name = _find(items, column.name)
+            own = items[name].map(normalise) if name else pd.Series("", index=items.index, dtype=str)
+            cells[column.name] = own.mask(_state(own, column, self.asked) == UNSEEN, RARE)
+        return pd.DataFrame(cells, index=items.index)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can say it."""

@@ -138,10 +138,8 @@ def _written(
     found: Borrowed, towers: Mapping[str, TableEncoder], cohort: Cohort, pixels: Pixels, reference: Reference
 ) -> dict[str, pd.DataFrame]:
     """The table of lenders, and the score where the cohort has columns of the same names."""
-    names = [column.name for tower in towers.values() for column in tower.vocabulary.columns]
-    there, secrets = reference.cohort.items, (key(cohort), key(reference.cohort))
-    rows = reference.pixels.index["position"].to_numpy()
-    cells = there.iloc[rows][[name for name in names if name in there]].reset_index(drop=True)
+    secrets, there = (key(cohort), key(reference.cohort)), _items(reference.cohort, reference.pixels)
+    cells = pd.concat([tower.vocabulary.shown(there) for tower in towers.values()], axis=1).reset_index(drop=True)
     hashes = [
         [item_hash(str(item), secret) for item in one.index["item"]]
         for one, secret in zip((pixels, reference.pixels), secrets, strict=True)

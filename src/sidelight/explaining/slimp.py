@@ -57,12 +57,12 @@ def _attention(role: str, tower: TableEncoder, items: pd.DataFrame, question: Qu
 
 def _side_by_side(question: Question, images: Floats, items: pd.DataFrame, towers: dict[str, TableEncoder]) -> Part:
     cosine, near = nearest_elsewhere(images, question.pixels.index["group"].to_numpy(), LENDERS)
-    names = [column.name for tower in towers.values() for column in tower.vocabulary.columns if column.name in items]
+    cells = pd.concat([tower.vocabulary.shown(items) for tower in towers.values()], axis=1)
     pictures = [
         Picture(
             question.names[row],
             tuple(frame_of(question.pixels, one) for one in (row, *near[row])),
-            tuple(_told(items.iloc[one], names, "itself" if one == row else f"{cos:.2f}")
+            tuple(_told(cells.iloc[one], "itself" if one == row else f"{cos:.2f}")
                   for one, cos in zip((row, *near[row]), (1.0, *cosine[row]), strict=True)),
         )
         for row in question.rows.tolist()
@@ -71,8 +71,8 @@ def _side_by_side(question: Question, images: Floats, items: pd.DataFrame, tower
     return Part("Nearest lesions with their metadata", intro, tuple(pictures))
 
 
-def _told(row: "pd.Series[str]", names: Sequence[str], first: str) -> str:
-    return "; ".join([first, *(f"{name} {row[name]}" for name in names if row[name] != "")])
+def _told(row: "pd.Series[str]", first: str) -> str:
+    return "; ".join([first, *(f"{name} {value}" for name, value in row.items() if value != "")])
 
 
 @torch.no_grad()
@@ -104,10 +104,10 @@ def _map(question: Question, images: Floats, items: pd.DataFrame, towers: dict[s
     places = left[:, :2] * size[:2]
     share = float((size[:2] ** 2).sum() / max((size**2).sum(), 1e-12))
     labels = [] if question.task is None else list(question.cohort.tasks[question.task].label)
-    wanted = [*labels, *(column.name for tower in towers.values() for column in tower.vocabulary.columns)]
-    columns = list(dict.fromkeys(name for name in wanted if name in items and len(items[name].unique()) > 1))
+    cells = pd.concat([items[labels], *(tower.vocabulary.shown(items) for tower in towers.values())], axis=1)
+    columns = [str(name) for name in cells if len(cells[name].unique()) > 1]
     chosen = [name for name in columns if name in labels or _is_interesting(name)][:4] or columns[:3]
-    drawn = tuple(_scatter(places, items[name], name) for name in chosen)
+    drawn = tuple(_scatter(places, cells[name], name) for name in chosen)
     intro = f"Every dot is an item; the two axes hold {share:.0%} of the variance of the image features."
     return Part("A map of the lesions", intro, (Picture("Coloured by:", drawn, tuple(chosen)),))
 
