@@ -121,8 +121,9 @@ def test_every_method_is_timed(tmp_path, monkeypatch):
     found = sidelight.check(data, quiet=True, cache=str(tmp_path), **SMALL, **steps)
     assert found.findings == ()
     assert [one.method for one in found.costs] == list(METHODS)
-    for one in found.costs:
-        assert one.missing == "" and one.device == "cpu"
+    assert [one.method for one in found.costs if one.missing] == ["slimp"]  # clips without metadata
+    for one in (one for one in found.costs if not one.missing):
+        assert one.device == "cpu"
         assert one.steps >= 5 and 0 < one.seconds_per_step < 10 and one.memory_bytes > 50e6
         assert one.hours == pytest.approx(one.steps * one.seconds_per_step / 3600)
         assert one.cache_bytes == 20 * 4 * 40 * 40

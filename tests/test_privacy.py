@@ -61,6 +61,8 @@ def written(ward, tmp_path_factory):
     (out / "study.toml").write_text(STUDY)
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
     puzzles = str(out / "sslm" / "run")
+    nested = {name: value for name, value in TINY.items() if name != "pairs_per_clip"} | {"valid_fraction": 0}
+    borrowed = flags(inputs="image+borrowed")
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
@@ -84,6 +86,9 @@ def written(ward, tmp_path_factory):
         ["evaluate", puzzles, *data, "--task", "mel", "--protocol", "series", "--out", str(out / "series"), *small],
         ["predict", str(out / "series"), *data, "--out", str(out / "series.csv")],
         ["explain", puzzles, *data, "--out", str(out / "sslm" / "explained"), "--items", "2"],
+        ["pretrain", "slimp", *data, "--out", str(out / "slimp"), *flags(**nested)],
+        ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--out", str(out / "lent"), *small, *borrowed],
+        ["explain", str(out / "slimp"), *data, "--out", str(out / "nested" / "explained"), "--items", "3"],
         ["cache", str(ward)],
     ]  # fmt: skip
     return out, spoken(commands)

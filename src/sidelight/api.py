@@ -83,7 +83,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
     _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
-    counts = {part: _count(pixels.index.iloc[chosen]) for part, chosen in rows.items()}
+    counts = {part: _count(pixels.index.iloc[net.items_of(feed, chosen)]) for part, chosen in rows.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
@@ -199,6 +199,8 @@ def evaluate(
     )  # fmt: skip
     if out is not None:
         results.save(Path(out))
+        for name_of, written in scored.tables.items():
+            write_text(Path(out) / f"{name_of}.csv", written.to_csv(index=False))
         if scored.fitted is not None:
             model = scored.fitted(results.results).save(Path(out) / "model")
             write_text(Path(out) / "card.md", model_card(read_model(model), results))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from sidelight.data.spelling import classes_elsewhere
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
 from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
+from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
 from sidelight.evaluation.series import describe_series
@@ -84,7 +86,9 @@ class Scored:
 
     :ivar columns: the subgroup columns of each unit, indexed by unit.
     :ivar tested: positions in ``cohort.items`` of what was tested.
-    :ivar fitted: makes the model of all labelled units from the results; None where none was asked for.
+    :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
+        head reads more than images.
+    :ivar tables: what else is to be written, by name, such as who lent which metadata.
     """
 
     table: pd.DataFrame
@@ -93,6 +97,7 @@ class Scored:
     columns: pd.DataFrame
     tested: np.ndarray
     fitted: Callable[[pd.DataFrame], Model] | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def score(
@@ -124,9 +129,11 @@ def score(
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
     if protocol == "knn" and settings.balance != "none":
         notes.append("kNN trains nothing: the setting balance changes nothing there")
+    beside = _inputs(encoder, net, cohort, pixels, settings)
+    vectors = None if beside is None else beside.vectors
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed)
+        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors)
         tables.append(table)
         notes += more
     scores = pd.concat(tables, ignore_index=True)
@@ -139,11 +146,27 @@ def score(
         "targets": {name: list(classes) for name, classes in labelled.targets.items()},
     }
     fitted = None
-    if keep and protocol != "published":
+    if keep and protocol != "published" and beside is None:
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
     scores = _nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
-    return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), tested, fitted)
+    written = {} if beside is None else beside.tables
+    columns = subgroup_columns(cohort, task, settings)
+    return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
+
+
+def _inputs(
+    encoder: str | Path | Encoder, net: Encoder, cohort: Cohort, pixels: Pixels, settings: EvaluateSettings
+) -> Inputs | None:
+    """Vectors of every item where a head reads more than images, or less; None where it reads images."""
+    if settings.inputs == "image" and settings.context == "none":
+        return None
+    folder = None if isinstance(encoder, Encoder) else Path(encoder)
+    reference = Reference(cohort, pixels, own=True)
+    if settings.inputs == "image+borrowed" and settings.reference is not None:
+        there = Cohort.open(settings.reference, preset=settings.reference_preset)
+        reference = Reference(there, open_pixels(there, working_size(net.image_size), settings, quiet=True), own=False)
+    return item_vectors(net, folder, cohort, pixels, settings, reference)
 
 
 def _ready(
@@ -271,6 +294,11 @@ def score_elsewhere(
     if protocol == "published":
         raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
     _check_patients(cohort, other, settings)
+    if settings.inputs != "image" or settings.context != "none":
+        raise ConfigError(
+            f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
+            expected="inputs = 'image', context = 'none'",
+        )
     net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
@@ -349,6 +377,7 @@ def tabulate(
     found = [
         summarise(scores, targets, resamples=settings.resamples),
         operating_points(after, resamples=settings.resamples),
+        within_patients(scores, resamples=settings.resamples),
     ]
     return Results(
         pd.concat(found, ignore_index=True).assign(**columns),

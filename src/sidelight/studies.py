@@ -21,6 +21,7 @@ from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.card import study_card
+from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.results import Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import subgroup_table
@@ -307,7 +308,11 @@ class _Work:
             ["transductive", *PROVENANCE]
         ].first()
         after = calibrated(scores)
-        found = [summarise(scores, names, resamples=resamples), operating_points(after, resamples=resamples)]
+        found = [
+            summarise(scores, names, resamples=resamples),
+            operating_points(after, resamples=resamples),
+            within_patients(scores, resamples=resamples),
+        ]
         table = pd.concat(found, ignore_index=True)
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")

@@ -19,7 +19,7 @@ def counts(cohort, task):
 
 
 def test_the_presets_and_the_nearest_name():
-    assert {"busi", "covid19_ultrasound", "us4"} <= set(preset_names()) and preset_names() == sorted(preset_names())
+    assert {"busi", "covid19_ultrasound", "us4", "pad_ufes_20", "ham10000", "isic2024"} <= set(preset_names())
     with pytest.raises(ConfigError, match="Did you mean 'busi'"):
         load_preset("bus")
 

@@ -102,3 +102,27 @@ def test_a_resample_without_a_class_is_nan_and_leaves_the_others_alone():
     assert values[0] == 0.5
     assert np.isnan(values[1])
     assert values[2] == 0.0
+
+
+def test_partial_auroc_is_that_of_isic_2024():
+    """The published definition: flip labels and scores, then scikit-learn's curve up to a false positive rate of 0.2."""
+    from sklearn.metrics import auc, roc_curve
+
+    from sidelight.metrics.classification import partial_auroc
+
+    def published(labels, scores):
+        fpr, tpr, _ = roc_curve(1 - labels, -scores)
+        stop = np.searchsorted(fpr, 0.2, "right")
+        reach = np.interp(0.2, [fpr[stop - 1], fpr[stop]], [tpr[stop - 1], tpr[stop]])
+        return auc(np.append(fpr[:stop], 0.2), np.append(tpr[:stop], reach))
+
+    rng = np.random.default_rng(0)
+    for digits in (1, 6):  # with and without ties
+        labels = rng.integers(0, 2, 80)
+        scores = np.round(rng.random(80) + 0.4 * labels, digits)
+        assert partial_auroc(labels, scores) == pytest.approx(published(labels, scores))
+        weights = rng.integers(0, 3, (4, 80)).astype(float)
+        repeated = [published(np.repeat(labels, w.astype(int)), np.repeat(scores, w.astype(int))) for w in weights]
+        assert partial_auroc(labels, scores, weights) == pytest.approx(repeated)
+    assert partial_auroc(labels, labels.astype(float)) == pytest.approx(0.2)
+    assert np.isnan(partial_auroc(np.ones(3, int), np.arange(3.0)))

@@ -261,7 +261,13 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
         items=arrange(items.reset_index(drop=True), levels),
         levels=levels,
         channels=source.channels,
-        spec={"phantom": name, "options": settings, "public": True, **getattr(source, "spec", {})},
+        spec={
+            "phantom": name,
+            "options": settings,
+            "public": True,
+            "metadata": getattr(source, "metadata", {}),
+            **getattr(source, "spec", {}),
+        },
         phantom=source,
     )
     places = {

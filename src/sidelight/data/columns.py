@@ -148,19 +148,28 @@ def described(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tuple[str
 
 
 def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
-    """Apply ``[metadata]``: unknown values become blank, and columns of a level are made constant within it.
+    """Apply ``[metadata]``: spellings become one, unknown values blank, and columns of a level constant within it.
+
+    Between a known value and one that was asked for in vain the known one counts.
 
     :returns: the items and notices on what was settled.
     :raises DataError: for a conflict under the rule ``error``.
     """
     rules, notices = spec.metadata, []
     dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
+    same = {normalise(one): other for one, other in rules.same.items()}
+    unknown, asked = ([normalise(one) for one in values] for values in (rules.unknown, rules.asked))
     for level, pairs in described(items, spec).items():
         for name, column in pairs:
-            known = items[column].mask(items[column].map(normalise).isin([normalise(one) for one in rules.unknown]), "")
+            cells = items[column].map(normalise)
+            known = items[column].mask(cells.isin(same.keys()), cells.map(same)).mask(cells.isin(unknown), "")
             if level != "item":
                 keys = unit_keys(items, spec.levels, level)
-                known, settled = _settle(known, keys, f"{level} {{}}", rules.rule(name), dates)
+                in_vain = cells.isin(asked).groupby(keys).transform("any")
+                known, settled = _settle(
+                    known.mask(cells.isin(asked), ""), keys, f"{level} {{}}", rules.rule(name), dates
+                )
+                known = known.mask(in_vain & (known == ""), rules.asked[0] if rules.asked else "")
                 notices += settled
             items = items.assign(**{column: known})
     return items, notices

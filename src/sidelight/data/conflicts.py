@@ -18,14 +18,15 @@ def column_conflicts(items: pd.DataFrame, spec: CohortSpec) -> list[Finding]:
     A blank cell beside a filled one is counted apart: it is filled from the other rows without being asked about.
     :param items: before ``describe`` settles them.
     """
-    blanks = [normalise(one) for one in spec.metadata.unknown]
+    blanks = [normalise(one) for one in (*spec.metadata.unknown, *spec.metadata.asked)]
+    same = {normalise(one): normalise(other) for one, other in spec.metadata.same.items()}
     found = []
     for level, pairs in described(items, spec).items():
         if level == "item":
             continue
         keys = unit_keys(items, spec.levels, level)
         columns = [column for _, column in pairs]
-        cells = items[columns].apply(lambda column: column.map(normalise))
+        cells = items[columns].apply(lambda column: column.map(normalise).replace(same))
         cells = cells.mask(cells.isin(["", *blanks]))
         torn = cells.groupby(keys).nunique().gt(1)
         gaps = cells.fillna("").groupby(keys).nunique().gt(1) & ~torn

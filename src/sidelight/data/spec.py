@@ -11,6 +11,7 @@ from sidelight.data import tags
 from sidelight.errors import ConfigError, nearest
 
 Rule = Literal["error", "first", "latest", "mean"]
+TaskRule = Literal["error", "first", "latest", "mean", "any"]
 RESERVED = ("item", "files", "group")
 PATH_WORDS = ("file", "name", "stem")
 """What a table's key may call an item's path; a table's own column of such a name comes as ``TABLE.name``."""
@@ -87,6 +88,11 @@ class MetadataSpec(Settings):
 
     columns: dict[str, Names] = Field(default={})
     unknown: Texts = ()
+    asked: Texts = Field(default=(), description="values that say: asked, but not known; kept apart from blank cells")
+    same: dict[str, str] = Field(default={}, description="spellings of a value that mean another one")
+    numeric: Names = Field(default=(), description="columns of numbers; without it, a column of many numbers is one")
+    checkbox: Names = Field(default=(), description="columns whose cells name several options, separated by ; or |")
+    never: dict[str, str] = Field(default={}, description="columns that may not describe anything, and why")
     conflict: Rule | dict[str, Rule] = "error"
     date: str | None = Field(default=None, description="the column that orders rows for conflict = 'latest'")
 
@@ -105,7 +111,7 @@ class TaskSpec(Settings):
     classes: Texts | dict[str, str] | None = None
     ignore: Texts = ()
     where: Where = Field(default={})
-    conflict: Rule | None = None
+    conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
 
 
@@ -254,9 +260,29 @@ def _check(spec: CohortSpec, source: str) -> None:
     if spec.report is not None and bool(spec.report.column) == bool(spec.report.files):
         given = "names its reports twice" if spec.report.files else "has [report] but names no text"
         raise ConfigError(f"{source} {given}", expected="[report] column or [report] files")
+    _check_metadata(spec.metadata, source)
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
     if "latest" in used and spec.metadata.date is None:
         raise ConfigError(
             f"{source}: conflict = 'latest' needs to know what is latest", do="Name it: [metadata] date = COLUMN"
         )
+
+
+def _check_metadata(metadata: MetadataSpec, source: str) -> None:
+    """Columns that are refused, and kinds of columns that describe nothing."""
+    described = {name for names in metadata.columns.values() for name in names}
+    for name in described & metadata.never.keys():
+        raise ConfigError(
+            f"{source} [metadata] names the column {name!r}: {metadata.never[name]}",
+            expected="columns that are known without the outcome",
+            do="Take it out",
+        )
+    for name in {*metadata.numeric, *metadata.checkbox}:
+        if described and name not in described:
+            raise ConfigError(
+                f"{source} [metadata] says what kind the column {name!r} is, but it describes no level",
+                do=nearest(name, described),
+            )
+    if twice := set(metadata.numeric) & set(metadata.checkbox):
+        raise ConfigError(f"{source} [metadata] calls {min(twice)!r} numeric and checkbox", expected="one of them")

@@ -44,7 +44,7 @@ class Task:
     """Every value of the label columns -> its class's place, -1 where it is left out."""
     where: Mapping[str, Any] = field(default_factory=dict)
     conflict: str = "error"
-    """How labels that differ within a unit are settled: "error", "first" or "latest"."""
+    """How labels that differ within a unit are settled: "error", "first", "latest" or "any" (positive if one item is)."""
     date: str | None = None
 
     @property
@@ -115,7 +115,7 @@ def _settle(coded: pd.DataFrame, keys: "pd.Series[str]", task: Task) -> pd.DataF
             expected=f"one label per {task.unit}",
             do='Choose a finer `unit`, mend the table, or state conflict = "first" or "latest" in the task',
         )
-    one = groups.last() if task.conflict == "latest" else groups.first()
+    one = groups.agg({"latest": "last", "any": "max"}.get(task.conflict, "first"))
     return pd.DataFrame(one.fillna(LEFT_OUT).astype(np.int64))
 
 
@@ -130,6 +130,8 @@ def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[s
         raise ConfigError(f"{place} unit = {spec.unit!r} is no level", do=nearest(spec.unit, [*levels, "item"]))
     if spec.conflict == "mean":
         raise ConfigError(f"{place} conflict = 'mean': classes have no mean", expected="error, first or latest")
+    if spec.conflict == "any" and spec.positive is None and len(spec.label) == 1:
+        raise ConfigError(f"{place} conflict = 'any' needs to know which values are positive", do="State `positive`")
     columns = tuple(find_columns(items, [(column, f"{place} label") for column in spec.label]))
     where = {find_column(items, column, f"{place} where"): wanted for column, wanted in spec.where.items()}
     rows = items[select(items, where, f"{place} where")]

@@ -13,7 +13,8 @@ import pandas as pd
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out, nested_counts
-from sidelight.errors import SplitError
+from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.protocols import FROZEN, Units, fit, known_protocol, read_units
 from sidelight.evaluation.published import published_scores
 from sidelight.evaluation.settings import EvaluateSettings
@@ -128,20 +129,28 @@ class _Sample:
 
 
 def collect_scores(
-    encoder: Encoder, pixels: Pixels, task: Labelled, protocol: str, settings: EvaluateSettings, seed: int
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+    vectors: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
 
+    :param vectors: float [len(pixels), D] that a frozen protocol reads in place of the encoder's.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
         fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
         out. Of several targets each has the rows of the units whose label it knows.
     """
     if task.test is not None:
-        return _given_scores(encoder, pixels, task, protocol, settings, seed)
+        return _given_scores(encoder, pixels, task, protocol, settings, seed, vectors)
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
         return _complete(table.assign(target=""), int((table["step"] == "last").sum()), _most(task), set())
-    everyone = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings))
+    read = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
+    everyone = _Sample(task.table, read)
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
     for number, fold in enumerate(task.folds):
@@ -154,14 +163,20 @@ def collect_scores(
 
 
 def _given_scores(
-    encoder: Encoder, pixels: Pixels, task: Labelled, protocol: str, settings: EvaluateSettings, seed: int
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+    vectors: np.ndarray | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
     assert task.test is not None
-    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed)
+    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, vectors)
     own = replace(task, table=task.table.drop(columns="side"), test=None)
     whole = settings.model_copy(update={"labels": []})
-    inside, _ = collect_scores(encoder, pixels, own, protocol, whole, seed)
+    inside, _ = collect_scores(encoder, pixels, own, protocol, whole, seed, vectors)
     return pd.concat([outside, inside[inside["step"] == "selected"].assign(step=INSIDE)], ignore_index=True), notes
 
 
@@ -174,15 +189,17 @@ def external_scores(
     protocol: str,
     settings: EvaluateSettings,
     seed: int,
+    vectors: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Class probabilities of other units by heads that learnt those of ``task.table``; nothing is refitted there.
 
     :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
         ``task.targets``; ``other`` holds their pixels.
+    :param vectors: as for :func:`collect_scores`, where ``other`` is ``pixels``.
     :return: as :func:`collect_scores`, with fold -1.
     """
-    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings))
-    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings))
+    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors))
+    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings, vectors))
     table, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + 999)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))
@@ -264,8 +281,17 @@ def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[in
 
 
 def units_of(
-    encoder: Encoder, pixels: Pixels, items: list[list[int]], protocol: str, settings: EvaluateSettings
+    encoder: Encoder,
+    pixels: Pixels,
+    items: list[list[int]],
+    protocol: str,
+    settings: EvaluateSettings,
+    vectors: np.ndarray | None = None,
 ) -> Units:
     """Units as ``protocol`` reads them; features of a frozen encoder are stored beside the pixels."""
     known_protocol(protocol)
+    if vectors is not None:
+        if protocol not in FROZEN:
+            raise ConfigError(f"inputs = {settings.inputs!r} with {protocol}", expected=f"{' or '.join(FROZEN)}")
+        return Units(pixels, items, pool_units(vectors, items))
     return read_units(encoder, pixels, items, frames=settings.frames) if protocol in FROZEN else Units(pixels, items)

@@ -38,6 +38,19 @@ class EvaluateSettings(Settings):
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"
     )
     merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
+    inputs: Literal["image", "image+metadata", "image+borrowed", "metadata", "missing", "nothing"] = Field(
+        "image",
+        description="what a head reads of an item; metadata and missing (only what is blank) are rivals without image",
+    )
+    context: Literal["none", "patient"] = Field(
+        "none", description="patient: a head also reads how an item differs from the patient's other items"
+    )
+    reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
+    reference_preset: str | None = None
+    borrow_from: Literal["image", "metadata"] = Field(
+        "image", description="lenders: reference items whose image, or whose metadata, is like the image"
+    )
+    borrow_k: int = Field(1, ge=1, description="lenders of an item, weighted by their similarity")
     other_people: bool = Field(
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )

@@ -25,6 +25,7 @@ from sidelight.metrics.classification import (
     balanced_accuracy,
     confusion_matrix,
     f1,
+    partial_auroc,
     precision,
     recall,
 )
@@ -66,6 +67,8 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
                 named["protocol"] = f"{named['protocol']}, last step"
             metrics = METRICS | (LABEL_METRICS if block.several else {})
             rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
+            if block.sizes == (2,) and block.all_labels:
+                rows.append({**named, **_value(block, "pauc above 80 % TPR", partial_auroc, resamples)})
             if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
                 rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
             if not block.several:

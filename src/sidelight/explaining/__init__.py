@@ -12,6 +12,7 @@ EXPLAINERS: dict[str, str] = {
     "convirt": "sidelight.explaining.reports:explain",
     "sm3": "sidelight.explaining.sm3:explain",
     "sm3_labels": "sidelight.explaining.sm3:explain",
+    "slimp": "sidelight.explaining.slimp:explain",
 }
 """Method to the function that explains its runs; every other method is explained by its nearest neighbours alone."""
 

@@ -17,6 +17,7 @@ METHODS = {
     "convirt": "sidelight.methods.convirt:ConVIRT",
     "sm3": "sidelight.methods.sm3:SM3",
     "sm3_labels": "sidelight.methods.sm3_labels:SM3Labels",
+    "slimp": "sidelight.methods.slimp:Slimp",
 }
 
 

@@ -125,6 +125,10 @@ class MethodBase(nn.Module):
         """
         raise NotImplementedError
 
+    def items_of(self, feed: Any, rows: Integers) -> Integers:
+        """Rows of the pixel index behind ``rows`` of the feed; the same ones unless a row stands for several items."""
+        return rows
+
     def loss(self, batch: Any, *, gather: Gather = identity) -> Tensor:
         """The scalar that the main optimiser minimises.
 

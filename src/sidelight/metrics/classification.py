@@ -91,6 +91,34 @@ def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
     return _ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
 
 
+def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *, least_tpr: float = 0.8) -> Any:
+    """Area between the ROC curve and the line TPR = ``least_tpr``, in [0, 1 - ``least_tpr``]; the score of ISIC 2024.
+
+    Binary, from the score of class 1; ties are one threshold. NaN where a class is absent.
+
+    >>> partial_auroc(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
+    0.2
+    """
+    labels = np.asarray(labels)
+    rows, positive = _rows(weights, len(labels)), np.asarray(_columns(scores))[:, 1]
+    values = np.array([_area_above(labels, positive, row, least_tpr) for row in rows])
+    return _shaped(np.round(values, 12), weights)
+
+
+def _area_above(labels: Array, score: Floats, weight: Floats, least: float) -> float:
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    hits, alarms = ((weight[order] * (labels[order] == c)).cumsum()[ends] for c in (1, 0))
+    if hits[-1] <= 0 or alarms[-1] <= 0:
+        return float("nan")
+    tpr, fpr = (np.concatenate([[0.0], part / part[-1]]) for part in (hits, alarms))
+    # the curve as FPR over TPR, from the line upwards; what lies to its right is the area
+    start = np.interp(least, tpr, fpr)
+    above = tpr > least
+    heights, places = np.append(least, tpr[above]), np.append(start, fpr[above])
+    return float(np.trapezoid(1 - places, heights))
+
+
 def average_precision(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Average precision: sum over thresholds of (recall gained) x (precision there), tied scores being one threshold.
 

@@ -1,11 +1,14 @@
 """Small networks that stand on an encoder."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from sidelight.models.towers import VERSION
+from sidelight.models.towers import VERSION, read_tower
+
+JOINT = "joint_head"
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -47,3 +50,29 @@ class Projection(nn.Module):
     def describe(self) -> dict[str, Any]:
         """What rebuilding needs beside the tensors, as JSON."""
         return {"version": VERSION, "kind": "projection", "width": self.width, "out": self.out}
+
+
+class JointHead(nn.Module):
+    """A two-layer head that is saved as a tower, so that features [N, D] find their way into the joint space."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.dim, self.width = dim, width
+        self.layers = mlp(dim, dim, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, dim] to [N, width], not normalised."""
+        projected: Tensor = self.layers(features)
+        return projected
+
+    def describe(self) -> dict[str, Any]:
+        """What rebuilding needs beside the tensors, as JSON."""
+        return {"version": VERSION, "kind": JOINT, "dim": self.dim, "width": self.width}
+
+
+def load_joint_head(path: str | Path, role: str) -> JointHead:
+    """The head ``role`` of a run, in eval mode; :raises EncoderError: where there is none."""
+    header, tensors = read_tower(path, role, kind=JOINT)
+    head = JointHead(header["dim"], header["width"])
+    head.load_state_dict(tensors)
+    return head.eval()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sidelight.config import load_toml
+from sidelight.config import load_toml, merge
 from sidelight.errors import ConfigError, nearest
 
 _FOLDER = Path(__file__).parent
@@ -15,7 +15,9 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The cohort file of a preset; :raises ConfigError: naming the nearest one."""
+    """The cohort file of a preset, over that of its ``base`` if it has one; :raises ConfigError: naming the nearest one."""
     if name not in preset_names():
         raise ConfigError(f"Unknown preset {name!r}", do=nearest(name, preset_names()))
-    return load_toml(_FOLDER / f"{name}.toml")
+    values = load_toml(_FOLDER / f"{name}.toml")
+    base = values.pop("base", None)
+    return values if base is None else merge(load_preset(base), values)

@@ -1,0 +1,363 @@
+r"""SLIMP: a lesion's photograph finds the lesion's data, and a patient's lesions find the patient's data.
+
+SLIMP: Skin Lesion Image-Metadata Pre-training with nested contrast (arXiv 2505.23709; ICLR 2026 submission 13078). Its
+method section and its code are not public; what follows is built from its abstract, figure 1 and reviews.
+
+For lesion i of patient p with photograph x, lesion data m and patient data u: image encoder f_I and tabular encoder f_T
+with projections g_I and g_T give z^I and z^T, and
+
+    L_lesions: symmetric InfoNCE of z^I_i and z^T_i over all lesions of a batch;
+    h_p = mean over the patient's lesions of [f_I(x); f_T(m)],  a_p = g_A(h_p),  b_p = g_U(f_U(u_p));
+    L_patient: symmetric InfoNCE of a_p and b_p over the patients of the batch;
+    L = lambda L_lesions + (1 - lambda) L_patient.
+
+``lam = 1`` with ``repel = "all"`` is CLIP on lesions; ``levels = "flat"`` puts the columns of both levels into one.
+
+Started from an earlier run (``--from``) it is *continual pre-training*: columns differ from set to set, so tokens are
+new; attention blocks (of a convolutional encoder: its stages) are frozen and stay as they are, bit for bit; embeddings
+and heads are trained. A level that the cohort does not describe drops its term.
+
+Not known from the paper, ours: every number below, the symmetric form, pooling of encoder features before projection
+and normalisation, the encoder's size. Profile ``paper`` means: TRACE's tabular encoder with its quirks, plain targets,
+mean pooling, every lesion repels every other.
+
+Deviations from the paper
+    One learning rate for all parts. No sampling of malignant lesions: it would use labels. A lesion with several
+    photographs shows a random one. Values shared by fewer than ``least_patients`` patients are coded as unseen.
+Limits
+    Where patient data are few (age and sex) most patients of a batch are equal: see ``patient_targets``. Where most
+    patients have one lesion the outer level adds nothing to the inner one. What is blank may tell the label, and a
+    contrast with it teaches the image encoder to see it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sidelight.config import PretrainSettings, Settings
+from sidelight.data.cache import Pixels
+from sidelight.data.columns import unit_keys
+from sidelight.data.identity import item_hash
+from sidelight.data.metadata import Described, Vocabulary, described, fit
+from sidelight.errors import ConfigError, DataError
+from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
+from sidelight.methods.base import Gather, Integers, MethodBase, identity
+from sidelight.methods.clips import AugmentSettings, deal
+from sidelight.models.heads import JointHead, mlp
+from sidelight.models.image import Encoder, load_encoder
+from sidelight.models.pooling import Pool, Pooling
+from sidelight.models.table import TableEncoder
+from sidelight.models.towers import Tower
+from sidelight.views.augment import Augment
+from sidelight.views.lesions import Lesions, LesionSource, Ownership
+
+STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")
+"""What timm calls the attention blocks, or stages, of its networks."""
+
+
+class TableSettings(Settings):
+    """The tabular encoders; see :mod:`sidelight.models.table`."""
+
+    width: int = Field(128, ge=8)
+    depth: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    recipe: Literal["columns", "trace"] = "columns"
+    missing: Literal["mask", "embed"] = Field("mask", description="mask: attention does not see missing cells")
+
+
+class SlimpSettings(PretrainSettings):
+    """Settings of :class:`Slimp`; ``batch_size`` counts patients."""
+
+    encoder: str = "resnet18"
+    lr: float = Field(5e-4, gt=0)
+    lam: float = Field(
+        0.5, ge=0, le=1, description="lambda: weight of the lesion level; the patient level has the rest"
+    )
+    levels: Literal["nested", "flat"] = Field(
+        "nested", description="flat: the columns of both levels describe a lesion"
+    )
+    temperature: float = Field(0.07, gt=0, description="of both levels at the start")
+    learn_temperature: bool = True
+    max_scale: float = Field(100.0, ge=1, description="1 / temperature stays at most this")
+    lesions: int = Field(8, ge=1, description="most lesions of a patient in a batch")
+    views_per_patient: int = Field(1, ge=1, description="times that a patient comes in an epoch")
+    patient_targets: Targets = Field(
+        "multi_positive",
+        description="patients with equal metadata: plain repels, multi_positive attracts, distinct drops",
+    )
+    pool: Pooling = Field("mean", description="a patient's lesions to one vector")
+    projection: int = Field(128, ge=2)
+    least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
+    table: TableSettings = TableSettings()
+    turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")
+    augment: AugmentSettings = AugmentSettings(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
+    freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
+    train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
+
+
+class Slimp(MethodBase):
+    """A photograph of a lesion and the lesion's data, nested in: a patient's lesions and the patient's data."""
+
+    Settings: ClassVar[type[PretrainSettings]] = SlimpSettings
+    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {},
+        "paper": {
+            "encoder": "vit_small_patch16_224",
+            "image_size": 224,
+            "repel": "all",
+            "patient_targets": "plain",
+            "epochs": 100,
+            "lr": 1e-4,
+            "table": {"recipe": "trace", "depth": 1, "heads": 2},
+            "least_patients": 1,
+        },
+    }
+    NOT_FROM_PAPER = (
+        *("encoder", "image_size", "lr", "weight_decay", "warmup", "epochs", "batch_size", "lesions", "lam", "seed"),
+        *("temperature", "learn_temperature", "max_scale", "projection", "turns", "freeze", "train_norms", "optimizer"),
+        *(f"augment.{name}" for name in AugmentSettings.model_fields),
+    )
+    STARTS_FROM = ("slimp",)
+    INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")
+
+    @classmethod
+    def needs(cls, cohort: Any) -> str:
+        """Metadata of lesions or of patients that are no labels; patients enough to differ."""
+        inner, outer = roles(cohort)
+        try:
+            found = [*described(cohort, inner), *(described(cohort, outer) if outer else ())]
+        except DataError as error:
+            return str(error).rstrip(".")
+        if not found:
+            return f"[metadata] describes neither {inner} nor {outer or 'patient'}"
+        if not any((cohort.items[name] != "").any() for name in found if name in cohort.items):
+            return "all metadata are blank"
+        return "" if cohort.items["group"].nunique() > 1 else "it holds one patient only"
+
+    def make_encoder(self, channels: int) -> Encoder:
+        """The image tower of the run that this one starts from, or a new one."""
+        start = self.source.start if self.source else None
+        return super().make_encoder(channels) if start is None else load_encoder(start.folder)
+
+    def build_heads(self) -> None:
+        """Tabular towers, projections, pooling and temperatures; what a start offers is taken over, its blocks frozen."""
+        if self.source is None:
+            raise ConfigError("slimp learns from metadata", do="Give it a cohort: pretrain('slimp', DATA, OUT)")
+        s, width = self.settings, self.settings.projection
+        found = vocabularies(self.source.cohort, self._positions(), s.levels, s.least_patients)
+        self.lesion_table, self.patient_table = (
+            TableEncoder(one, projection=width, **s.table.model_dump()) if one else None for one in found
+        )
+        self.image_head = JointHead(self.encoder.dim, width)
+        members = self.encoder.dim + (self.lesion_table.dim if self.lesion_table else 0)
+        self.pool, self.phenotype_head = Pool(members, s.pool), mlp(members, 256, width)
+        scale = torch.tensor(-math.log(s.temperature))
+        self.lesion_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
+        self.patient_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
+        self.frozen: list[nn.Module] = []
+        if self.source.start is not None:
+            self._take_over(self.source.start.tensors)
+
+    @property
+    def share(self) -> float:
+        """lambda; 1 or 0 where only one level is described."""
+        if self.patient_table is None:
+            return 1.0
+        return 0.0 if self.lesion_table is None else float(self.settings.lam)
+
+    def loss(self, batch: Lesions, *, gather: Gather = identity) -> Tensor:
+        """L of the batch of all processes."""
+        s, lesions, patients = self.settings, None, None
+        images = self.encoder(batch.left)
+        told = self.lesion_table(batch.lesion_codes) if self.lesion_table is not None else None
+        whole = _Whole(batch, s.lesions, gather)
+        if self.share > 0 and self.lesion_table is not None and told is not None:
+            lesions = clip_loss(
+                whole(self.image_head(images)),
+                whole(self.lesion_table.project(told)),
+                temperature=_temperature(self.lesion_scale),
+                groups=None if s.repel == "all" else whole(batch.lesion if s.repel == "other_item" else whole.patient),
+            )
+        if self.share < 1 and self.patient_table is not None:
+            members = images if told is None else torch.cat([images, told], dim=1)
+            pooled = self.phenotype_head(self.pool(members, batch.owner, len(batch.patient)))
+            patients = patient_loss(
+                gather(pooled),
+                gather(self.patient_table.project(self.patient_table(batch.patient_codes))),
+                temperature=_temperature(self.patient_scale),
+                same=gather(batch.same),
+                targets=s.patient_targets,
+            )
+        if lesions is None or patients is None:
+            return lesions if lesions is not None else torch.as_tensor(patients)
+        return nested(lesions, patients, self.share)
+
+    @torch.no_grad()
+    def before_step(
+        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
+        scales = {"lesion": self.lesion_scale, "patient": self.patient_scale}
+        for scale in scales.values():
+            scale.clamp_(0.0, math.log(self.settings.max_scale))
+        return {f"{name}_temperature": math.exp(-float(scale)) for name, scale in scales.items()}
+
+    def towers(self) -> Mapping[str, Tower]:
+        """Image encoder, its projection, and the tabular towers that were trained."""
+        found: dict[str, Tower] = {"image": self.encoder, "image_projection": self.image_head}
+        if self.lesion_table is not None:
+            found["lesion_metadata"] = self.lesion_table
+        if self.patient_table is not None and self.share < 1:
+            found["patient_metadata"] = self.patient_table
+        return found
+
+    def train(self, mode: bool = True) -> "Slimp":
+        """Frozen blocks stay in eval mode: statistics of batch normalisation would move, too."""
+        super().train(mode)
+        for module in getattr(self, "frozen", ()):
+            module.eval()
+        return self
+
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "LesionFeed":
+        """Patients with up to ``lesions`` lesions each."""
+        s = self.settings
+        rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
+        owned = self.ownership(pixels)
+        least = 2 if s.shuffle_pairs or s.repel == "other_patient" else 1
+        dealt = deal(
+            rows, pixels.index["group"].to_numpy()[rows], {"valid": s.valid_fraction}, seed=s.seed, least=least
+        )
+        augment = Augment(size=s.image_size, **s.augment.model_dump())
+        sources = {
+            role: LesionSource(
+                pixels, owned, augment, s.seed, rows=chosen, lesions=s.lesions, turns=s.turns, broken=s.shuffle_pairs
+            )
+            for role, chosen in dealt.items()
+            if len(chosen)
+        }
+        return LesionFeed(sources, s.views_per_patient, pixels, secret)
+
+    def items_of(self, feed: "LesionFeed", rows: Integers) -> Integers:
+        """All photographs of the patients at ``rows``."""
+        return np.concatenate([source.rows[np.isin(source.owned.patient[source.rows], source.owned.patient[rows])]
+                               for source in feed.sources.values()] or [rows])  # fmt: skip
+
+    def ownership(self, pixels: Pixels) -> Ownership:
+        """Patients, lesions and codes of every row of ``pixels``."""
+        assert self.source is not None
+        cohort = self.source.cohort
+        items = cohort.items.iloc[pixels.index["position"].to_numpy()].reset_index(drop=True)
+        inner, _ = roles(cohort)
+        tables = (self.lesion_table, self.patient_table)
+        lesion, patient = (None if table is None else table.vocabulary.encode(items) for table in tables)
+        number = np.unique(items["group"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+        keys = unit_keys(items, cohort.levels, inner).to_numpy(str)
+        owner = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+        return Ownership(number, owner, lesion, patient, number if patient is None else patient.same())
+
+    def _positions(self) -> Integers:
+        """Items of the cohort that pre-training sees."""
+        assert self.source is not None
+        positions = self.source.pixels.index["position"].to_numpy()[self.source.rows]
+        return np.asarray(positions, np.int64)
+
+    def _take_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """Everything but tokens from the earlier run, and its blocks frozen."""
+        own = self.state_dict()
+        taken = {
+            name: value
+            for name, value in tensors.items()
+            if ".tokens." not in name and name in own and own[name].shape == value.shape
+        }
+        self.load_state_dict(taken, strict=False)
+        if self.settings.freeze == "nothing":
+            return
+        tables = {"lesion_table": self.lesion_table, "patient_table": self.patient_table}
+        self.frozen = [getattr(self.encoder.network, name) for name in STAGES if hasattr(self.encoder.network, name)]
+        for name, table in tables.items():
+            if table is not None and any(key.startswith(f"{name}.blocks") for key in taken):
+                self.frozen.append(table.blocks)
+                if not self.settings.train_norms:
+                    self.frozen.append(table.norm)
+        if not self.settings.train_norms:
+            kinds = (nn.LayerNorm, nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+            self.frozen += [part for part in self.encoder.network.modules() if isinstance(part, kinds)]
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+
+class _Whole:
+    """Lesions [N] of this process to those of all: padded to n per patient, gathered, and cut down again."""
+
+    def __init__(self, batch: Lesions, lesions: int, gather: Gather) -> None:
+        self.gather, self.count = gather, len(batch.patient) * lesions
+        self.place = batch.owner * lesions + batch.slot
+        self.patient = batch.patient[batch.owner]
+        self.there = gather(self._pad(torch.ones_like(self.place)))
+
+    def __call__(self, members: Tensor) -> Tensor:
+        return self.gather(self._pad(members))[self.there > 0]
+
+    def _pad(self, members: Tensor) -> Tensor:
+        return members.new_zeros(self.count, *members.shape[1:]).index_copy(0, self.place, members)
+
+
+@dataclass
+class LesionFeed:
+    """Patients by role; a row of the loop is a patient, named by its first row of the pixel index."""
+
+    sources: dict[str, LesionSource]
+    draws: int
+    pixels: Pixels
+    secret: bytes = b""
+
+    def __post_init__(self) -> None:
+        none = np.zeros(0, np.int64)
+        self.train_rows, self.valid_rows, self.extra_rows = (
+            self.sources[role].patients if role in self.sources else none for role in ("train", "valid", "extra")
+        )
+
+    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Lesions:
+        """The patients at ``rows`` with photographs and codes, on the host."""
+        return self.sources[role].raw(epoch, rows, draws)
+
+    def finish(self, raw: Lesions, device: torch.device) -> Lesions:
+        """The batch on ``device``, augmented."""
+        return self.sources["train"].finish(raw, device)
+
+    def names(self, rows: Integers) -> list[str]:
+        """Keyed hashes of the patients' first items, 16 hex digits."""
+        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
+
+
+def roles(cohort: Described) -> tuple[str, str]:
+    """The levels that play lesion and patient: the second level, or ``item`` where that is described, else the one level
+    there is; the patient is the outermost one above it, "" where there is none."""
+    levels, columns = cohort.levels, cohort.spec.get("metadata", {}).get("columns", {})
+    if len(levels) >= 2:
+        return levels[1], levels[0]
+    if columns.get("item") or not levels:
+        return "item", levels[0] if levels else ""
+    return levels[0], ""
+
+
+def vocabularies(
+    cohort: Described, positions: Integers, levels: str, least: int
+) -> tuple[Vocabulary | None, Vocabulary | None]:
+    """Those of lesions and of patients, None where nothing describes them; ``flat`` makes one of both."""
+    inner, outer = roles(cohort)
+    lesion = fit(cohort, inner, positions, least)
+    patient = fit(cohort, outer, positions, least) if outer else Vocabulary(outer, ())
+    if levels == "flat":
+        lesion, patient = Vocabulary(inner, lesion.columns + patient.columns, lesion.asked), Vocabulary(outer, ())
+    return lesion if lesion.columns else None, patient if patient.columns else None
+
+
+def _temperature(scale: Tensor) -> Tensor:
+    return torch.exp(-scale)

@@ -1,0 +1,172 @@
+"""Batches of patients: up to n lesions each, one photograph of every lesion, and the codes of what is known of both.
+
+The host picks lesions and photographs and reads the pixels (:class:`LesionSource`), a pure function of (seed, epoch,
+patients, draws); the device augments (:meth:`LesionSource.finish`). Only the photographs that were picked are read, so
+that a patient may own hundreds of lesions.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidelight.data.cache import Pixels
+from sidelight.data.metadata import Codes
+from sidelight.errors import DataError
+from sidelight.views.augment import NUMBERS, Augment, augment
+from sidelight.views.randomness import Ints, integer, uniform
+
+# Streams of random numbers beside that of the views, which is 0.
+_LESION, _PHOTO, _TURN, _PARTNER = -11, -12, -13, -14
+
+
+@dataclass(frozen=True, eq=False)
+class Ownership:
+    """Who owns which photograph; arrays over the R rows of the pixel index.
+
+    :ivar patient: int64 [R]; ``lesion`` int64 [R], unique over all patients.
+    :ivar lesion_codes: codes of R rows, or None where lesions are not described; ``patient_codes`` alike.
+    :ivar same: int64 [R], equal where the patient's codes are.
+    """
+
+    patient: Ints
+    lesion: Ints
+    lesion_codes: Codes | None
+    patient_codes: Codes | None
+    same: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions:
+    """N lesions of P patients; as the host ships it ``left`` is uint8 or uint16 [N, C, W, W].
+
+    :ivar left: float32 [N, C, S, S] in [0, 1], the photographs.
+    :ivar owner: int64 [N] in ``range(P)``; ``slot`` int64 [N], the lesion's place among its patient's, below n.
+    :ivar item: int64 [N], rows of the pixel index; ``lesion`` int64 [N]; ``draw`` int64 [N].
+    :ivar patient: int64 [P]; ``same`` int64 [P], equal where the patients' metadata are.
+    :ivar lesion_codes: of N rows, ``patient_codes`` of P rows; None where there are no columns.
+    """
+
+    left: Tensor
+    owner: Tensor
+    slot: Tensor
+    item: Tensor
+    lesion: Tensor
+    draw: Tensor
+    patient: Tensor
+    same: Tensor
+    lesion_codes: Codes | None
+    patient_codes: Codes | None
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+class LesionSource:
+    """The host's part and the device's.
+
+    :param rows: int64 [M] of the pixel index that may be used.
+    :param lesions: most lesions of a patient in a batch, n.
+    :param turns: also turn photographs by quarters and mirror them top-down: skin has no up.
+    :param broken: the negative control: metadata are those of another patient's lesion and of another patient.
+    :raises DataError: when ``broken`` finds a single patient.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        owned: Ownership,
+        augment: Augment,
+        seed: int,
+        *,
+        rows: Ints,
+        lesions: int,
+        turns: bool = True,
+        broken: bool = False,
+    ) -> None:
+        self.pixels, self.owned, self.augment, self.seed = pixels, owned, augment, seed
+        self.lesions, self.turns, self.broken = lesions, turns, broken
+        self.rows = rows[np.lexsort((rows, owned.lesion[rows], owned.patient[rows]))]
+        patients, self._first = np.unique(owned.patient[self.rows], return_index=True)
+        self._place = dict(zip(patients.tolist(), range(len(patients)), strict=True))
+        if broken and len(patients) < 2:
+            raise DataError("Pairs cannot be broken: there is one patient", expected="lesions of two patients or more")
+
+    @property
+    def patients(self) -> Ints:
+        """One row per patient, its first: what the loop deals and batches."""
+        return np.asarray(self.rows[self._first], np.int64)
+
+    def raw(self, epoch: int, patients: Ints, draws: Ints) -> Lesions:
+        """The lesions of P patients (each given by any of its rows [P]) at their ``draws`` [P], on the CPU."""
+        picked = [self._pick(epoch, int(row), int(draw)) for row, draw in zip(patients, draws, strict=True)]
+        counts = [len(one) for one in picked]
+        rows, draw = np.concatenate(picked), np.repeat(np.asarray(draws, np.int64), counts)
+        told, whose = rows, np.asarray(patients, np.int64)
+        if self.broken:
+            told, whose = self._partners(epoch, rows, draw), self._partners(epoch, whose, np.asarray(draws, np.int64))
+        frames = self.pixels.batch(rows, [self.pixels.frames_of(int(row)) // 2 for row in rows])
+        owned = self.owned
+        return Lesions(
+            left=torch.from_numpy(frames),
+            owner=torch.from_numpy(np.repeat(np.arange(len(patients)), counts)),
+            slot=torch.from_numpy(np.concatenate([np.arange(count) for count in counts])),
+            item=torch.from_numpy(rows),
+            lesion=torch.from_numpy(owned.lesion[rows]),
+            draw=torch.from_numpy(draw),
+            patient=torch.from_numpy(owned.patient[np.asarray(patients)]),
+            same=torch.from_numpy(owned.same[whose]),
+            lesion_codes=_taken(owned.lesion_codes, told),
+            patient_codes=_taken(owned.patient_codes, whose),
+            epoch=epoch,
+        )
+
+    def finish(self, raw: Lesions, device: torch.device | str) -> Lesions:
+        """The batch on ``device``, augmented; a photograph's view does not depend on the others of its batch."""
+        item, draw = raw.item.numpy(), raw.draw.numpy()
+        numbers = uniform(self.seed, raw.epoch, item, draw, 0, NUMBERS).astype(np.float32)
+        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers))
+        if self.turns:
+            quarter = integer(uniform(self.seed, raw.epoch, item, draw, _TURN, 1)[:, 0], 8)
+            views = turned(views, torch.from_numpy(quarter).to(device))
+        names = ("owner", "slot", "item", "lesion", "patient", "same")
+        moved = {name: getattr(raw, name).to(device) for name in names}
+        lesion, patient = (
+            None if found is None else found.map(lambda part: part.to(device))
+            for found in (raw.lesion_codes, raw.patient_codes)
+        )
+        return replace(raw, left=views, lesion_codes=lesion, patient_codes=patient, **moved)
+
+    def _pick(self, epoch: int, row: int, draw: int) -> Ints:
+        """One photograph of each of at most n lesions of the patient that owns ``row``."""
+        place = self._place[int(self.owned.patient[row])]
+        stop = self._first[place + 1] if place + 1 < len(self._first) else len(self.rows)
+        rows = self.rows[self._first[place] : stop]
+        _, first, count = np.unique(self.owned.lesion[rows], return_index=True, return_counts=True)
+        if len(first) > self.lesions:
+            lots = uniform(self.seed, epoch, rows[first], draw, _LESION, 1)[:, 0]
+            chosen = np.sort(np.argsort(lots, kind="stable")[: self.lesions])
+            first, count = first[chosen], count[chosen]
+        photo = integer(uniform(self.seed, epoch, rows[first], draw, _PHOTO, 1)[:, 0], count)
+        return np.asarray(rows[first + photo], np.int64)
+
+    def _partners(self, epoch: int, rows: Ints, draws: Ints) -> Ints:
+        """For each row a random one of another patient; ``self.rows`` lie in the order of patients."""
+        patients = self.owned.patient[self.rows]
+        mine = self.owned.patient[rows]
+        start, after = np.searchsorted(patients, mine), np.searchsorted(patients, mine, "right")
+        u = uniform(self.seed, epoch, rows, draws, _PARTNER, 1)[:, 0]
+        return np.asarray(self.rows[(after + integer(u, len(patients) - (after - start))) % len(patients)], np.int64)
+
+
+def turned(images: Tensor, quarter: Tensor) -> Tensor:
+    """[N, C, S, S] under the eight symmetries of the square, ``quarter`` int64 [N] in 0 .. 7."""
+    images = torch.where((quarter >= 4)[:, None, None, None], images.flip(2), images)
+    images = torch.where((quarter % 4 >= 2)[:, None, None, None], images.flip(3), images)
+    return torch.where((quarter % 2 == 1)[:, None, None, None], images.mT, images)
+
+
+def _taken(codes: Codes | None, rows: Ints) -> Codes | None:
+    return None if codes is None else codes.map(lambda part: torch.from_numpy(part[rows]))
