@@ -28,13 +28,13 @@ from sidelight.models.joint import load_joint
 
 pytestmark = pytest.mark.slow
 LEARN, JUDGE = (
-    "phantom:chest?patients=640&studies=1&views=1&difficulty=0",
-    "phantom:chest?patients=400&studies=1&views=1&difficulty=0",
+    "phantom:chest?patients=640&studies=1&views=1&size=128&difficulty=0",
+    "phantom:chest?patients=400&studies=1&views=1&size=128&difficulty=0",
 )
 LABELLED = 150
 SETTINGS = {
-    **{"encoder": "test_resnet", "image_size": 96, "working_size": 96, "device": "cpu", "precision": "float32"},
-    **{"steps": 240, "lr": 2e-3, "warmup": 2, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
+    **{"encoder": "test_resnet", "image_size": 128, "working_size": 128, "device": "cpu", "precision": "float32"},
+    **{"steps": 200, "lr": 2e-3, "warmup": 2, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
     "text": {"width": 64, "layers": 1, "heads": 4},
     "augment": {
         "scale": (0.85, 1.0),
@@ -75,7 +75,7 @@ class World:
         self.folder, self.joints, self.maps = folder, {}, {}
         self.cohort = Cohort.open(JUDGE, seed=7)
         self.pixels = scoring.open_pixels(
-            self.cohort, 96, build(EvaluateSettings, {"cache": str(folder / "cache")}), quiet=True
+            self.cohort, 128, build(EvaluateSettings, {"cache": str(folder / "cache")}), quiet=True
         )
         self.images = self.pixels.batch(range(len(self.pixels)), [0] * len(self.pixels))
         self.studies = read_reports(self.cohort).studies
@@ -100,7 +100,7 @@ class World:
         if name not in self.maps:
             self.maps[name] = last_maps(self.encoder(name), self.images)
         maps, phantom = self.maps[name], self.cohort.phantom
-        masks = np.stack([phantom.mask(position, kind)[1::3, 1::3] for position in range(len(self.images))])
+        masks = np.stack([phantom.mask(position, kind)[2::4, 2::4] for position in range(len(self.images))])
         head = fit_segmentation(maps[:LABELLED], masks[:LABELLED])
         return counts(head(maps[LABELLED:], 32).numpy() > 0, masks[LABELLED:])
 

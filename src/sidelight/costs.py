@@ -11,7 +11,7 @@ from sidelight.config import PretrainSettings, working_size
 from sidelight.data.cohort import Cohort
 from sidelight.data.identity import key
 from sidelight.data.pixels import Pixels
-from sidelight.errors import ConfigError, TrainingError
+from sidelight.errors import SidelightError
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source
 from sidelight.scoring import open_pixels
@@ -69,7 +69,7 @@ def _timed(
         source = Source(cohort, pixels, np.arange(len(pixels), dtype=np.int64), key(cohort))
         net = kind(settings, channels=pixels.channels, source=source)
         timing = time_steps(net, net.feed(pixels, source.rows, source.secret), settings, steps=steps)
-    except (ConfigError, TrainingError) as error:  # too few patients, or a setting that this machine cannot do
+    except SidelightError as error:  # too few patients, or a setting that this machine cannot do
         return Cost(method, str(error), disk)
     hours = timing.seconds * timing.steps / 3600
     return Cost(method, "", disk, timing.steps, timing.seconds, hours, timing.memory, timing.device)

@@ -119,3 +119,19 @@ def test_what_is_refused(tmp_path):
 
 def test_sentences_of_every_splitter_go_through_one_door():
     assert read_report("No effusion. Clear.", ReportSpec(column="x")) == tuple(split_sentences("No effusion. Clear."))
+
+
+def test_what_was_read_leaves_with_a_patient(tmp_path):
+    from PIL import Image
+
+    from sidelight.data.cache import build
+    from sidelight.data.caches import forget_patient
+
+    cohort = ward(tmp_path, TEXTS, TABLE)
+    for path in tmp_path.rglob("*.png"):
+        Image.linear_gradient("L").resize((16, 16)).save(path)
+    pixels = build(Cohort.open(tmp_path), size=16)
+    read_reports(cohort, pixels.folder / "reports")
+    assert list((tmp_path / ".sidelight").rglob("reports/*.parquet"))
+    forget_patient(cohort, "a")
+    assert not list((tmp_path / ".sidelight").rglob("reports/*.parquet"))

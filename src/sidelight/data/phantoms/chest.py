@@ -133,8 +133,7 @@ def phantom(
     """Make a cohort of ``patients`` x ``studies`` studies of one to ``views`` images; about two thirds have findings.
 
     :param size: side of an image in pixels.
-    :param difficulty: 0 (findings obvious) to 1 (faint, exposure and grain strong). At 0.5 a logistic regression on a random
-        network finds an opacity with an AUROC near 0.65.
+    :param difficulty: 0 (findings obvious) to 1 (faint, exposure and grain strong).
     :raises ConfigError: when a number is out of range.
     """
     limits = (("patients", patients, 2), ("studies", studies, 1), ("views", views, 1), ("size", size, 32))
