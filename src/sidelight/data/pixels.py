@@ -24,9 +24,9 @@ class Pixels:
     :param channels: 1 or 3.
     :param folder: where the shards lie.
     :param index: one row per readable item in the order of the cohort: ``position`` (in ``cohort.items``), ``item``,
-        ``group`` (by its lasting name, see ``keyed.py``), ``view``, ``shard`` (file), ``offset`` (bytes), ``frames`` (T), ``dtype``
-        ("uint8" or "uint16"), ``digest`` (of the pixels), ``length`` (frames of the source), ``timed``, ``times`` (float64
-        ``[T]``) and ``numbers`` (int64 ``[T]``, frame numbers in the source).
+        ``group`` (by its lasting name, see ``keyed.py``), ``view``, ``shard`` (file), ``offset`` (bytes), ``frames`` (T),
+        ``dtype`` ("uint8" or "uint16"), ``digest`` (of the pixels), ``length`` (frames of the source), ``timed``,
+        ``times`` (float64 ``[T]``) and ``numbers`` (int64 ``[T]``, frame numbers in the source).
     :param quarantine: items that could not be read: ``item``, ``reason``.
     :param hash: of size, channels, item ids and pixels, 16 hex digits; a copy of the data has the same.
     """
