@@ -25,7 +25,7 @@ def test_lesions_are_what_the_labels_say() -> None:
         assert knee.labels == (int(bool(kinds)), int("acl" in kinds), int("meniscus" in kinds))
 
 
-def test_a_lesion_spans_a_few_slices_and_is_what_differs() -> None:
+def test_a_lesion_spans_some_slices_and_is_what_differs() -> None:
     """Outside of the boxes a knee is the same with and without its lesions."""
     from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_a_lesion_spans_a_few_slices_and_is_what_differs() -> None:
                 spans.append(box[1] - box[0])
             np.testing.assert_array_equal(ill[~inside], well[~inside])
             assert np.abs(ill - well)[inside].max() > 0.1
-    assert min(spans) >= 1 and max(spans) <= 8 and 2 <= np.median(spans) <= 5
+    assert min(spans) >= 2 and max(spans) < 16 and 5 <= np.median(spans) <= 9
 
 
 def test_slices_do_not_depend_on_their_company() -> None:
