@@ -134,7 +134,7 @@ def test_every_method_is_timed(tmp_path, monkeypatch):
 def test_what_a_method_lacks_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(SimCLR, "needs", classmethod(lambda cls, cohort: "It needs a report per image."))
     data = "phantom:ultrasound?patients=2&clips=1&frames=2&size=32"
-    simclr, meta = sidelight.check(data, quiet=True, cache=str(tmp_path), **SMALL).costs
+    simclr, meta, *_ = sidelight.check(data, quiet=True, cache=str(tmp_path), **SMALL).costs
     assert (simclr.missing, simclr.hours) == ("It needs a report per image.", None)
     assert "too few" in meta.missing and meta.hours is None
 
