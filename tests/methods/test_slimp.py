@@ -308,7 +308,7 @@ def test_two_processes_are_one(world, monkeypatch):
     command = [sys.executable, __file__]
     running = [subprocess.Popen([*command, str(rank), str(cache)], env=environment) for rank in range(2)]
     for process in running:
-        process.wait(120)
+        process.wait(300)
     monkeypatch.setenv("SLIMP_CACHE", str(cache))
     alone = shares()
     both = [load_file(cache / f"{rank}.safetensors") for rank in range(2)]
