@@ -115,7 +115,7 @@ def test_rivals_go_through_the_same_door(world, runs):
         judged(world, plain, "published")
     published = judged(world, plain, "published", profile="paper")
     assert (published.averages["selected_on"] == "test").all()
-    with pytest.raises(ConfigError, match="did you mean 'projector'"):
+    with pytest.raises(ConfigError, match="Did you mean 'projector'"):
         judged(world, plain, "projektor")
 
 

@@ -92,7 +92,7 @@ def test_what_was_read_is_kept_for_its_owner_and_read_again(tmp_path, monkeypatc
 def test_what_is_refused(tmp_path):
     with pytest.raises(DataError, match="names no reports"):
         read_reports(ward(tmp_path, TEXTS, ""))
-    with pytest.raises(DataError, match="did you mean 'text'"):
+    with pytest.raises(DataError, match="Did you mean 'text'"):
         read_reports(ward(tmp_path, TEXTS, TABLE.replace('"text"', '"txt"')))
     with pytest.raises(ConfigError, match="'fr' has no headers"):
         read_reports(

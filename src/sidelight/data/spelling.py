@@ -37,6 +37,8 @@ def named_nowhere(task: Task, spec: TaskSpec) -> list[Finding]:
         return []
     found = []
     for key in ("positive", "negative", "classes", "ignore"):
+        if key == "classes" and spec.positive is not None:
+            continue  # they are what the two sides are called
         named: Iterable[str] = getattr(spec, key) or ()
         absent = [one for one in map(normalise, named) if one and one not in task.codes]
         if not absent:

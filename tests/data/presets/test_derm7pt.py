@@ -96,7 +96,7 @@ def test_without_labels(small):
 def test_an_unknown_value_is_refused(small):
     path = small / "meta" / "meta.csv"
     path.write_text(path.read_text().replace("clark nevus", "klark nevus"))
-    with pytest.raises(DataError, match=r"'diagnosis' of meta.csv holds 'klark nevus'.*did you mean 'clark nevus'"):
+    with pytest.raises(DataError, match=r"'diagnosis' of meta.csv holds 'klark nevus'.*Did you mean 'clark nevus'"):
         Cohort.open(small, preset="derm7pt")
 
 

@@ -97,7 +97,7 @@ def _coded(meta: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, list[
         if strange:
             raise DataError(
                 f"Column {name!r} of meta.csv holds {strange[0]!r}",
-                do=f"{nearest(strange[0], known)}; no value is guessed",
+                do=f"{nearest(strange[0], known)} No value is guessed",
             )
         coded[name] = [known[normalise(cell)] for cell in meta[name]]
     return coded
