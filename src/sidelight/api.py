@@ -27,10 +27,10 @@ from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
-from sidelight.train.files import write_text
+from sidelight.train.files import check_place, write_text
 from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
-from sidelight.train.run import Run
+from sidelight.train.run import Run, check_free
 
 
 def pretrain(
@@ -51,6 +51,8 @@ def pretrain(
     :param settings: the method's settings; ``profile="paper"`` is the published recipe.
     """
     kind = load_method(method)
+    check_free(Path(out))
+    check_place(out, folder=True)
     begun = None if start is None else _start(method, kind, start)
     resolved = resolve(kind, settings, begun)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
@@ -160,6 +162,7 @@ def evaluate(
     *,
     random: bool = False,
     test_preset: str | None = None,
+    force: bool = False,
     **settings: Any,
 ) -> Results:
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
@@ -170,15 +173,20 @@ def evaluate(
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
         is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
-    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads.
+    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
+        evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
     :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
     """
     resolved = build(EvaluateSettings, settings)
+    if out is not None:
+        check_place(out, folder=True)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    scored = score(given, cohort, task, protocol, resolved, random=random, keep=out is not None)
+    scored = score(
+        given, cohort, task, protocol, resolved, random=random, out=None if out is None else Path(out), force=force
+    )
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     columns = scored.columns
     if test is not None:
@@ -198,6 +206,7 @@ def evaluate(
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
     if out is not None:
+        (Path(out) / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
         results.save(Path(out))
         if scored.fitted is not None:
             model = scored.fitted(results.results).save(Path(out) / "model")
@@ -226,6 +235,7 @@ def report(folder: str | Path, out: str | Path) -> Path:
     from sidelight.reporting.study_report import render_study
 
     folder, out = Path(folder), Path(out)
+    check_place(out, folder=False)
     if (folder / "config.json").is_file():
         return render_run(folder, out)
     if not (folder / "results.parquet").is_file():

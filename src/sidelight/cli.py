@@ -156,6 +156,7 @@ def evaluate(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="go on with a split that leaks; every result says so")
     ] = False,
+    force: Force = False,
     preset: Preset = None,
     config: Config = None,
     flags: Set = None,
@@ -167,8 +168,9 @@ def evaluate(
 
     settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
     results = run_evaluate(
-        encoder, data, task, protocol, test, preset, out, random=random, test_preset=test_preset, **settings
-    )
+        encoder, data, task, protocol, test, preset, out,
+        random=random, test_preset=test_preset, force=force, **settings,
+    )  # fmt: skip
     results_table(results.results, results.notes)
     if out is not None and protocol != "published":
         typer.echo(f"The model lies in {out / 'model'}; next: sidelight predict {out} --data NEW --out scores.csv")
@@ -185,6 +187,7 @@ def predict(
     other_kind: Annotated[
         bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
     ] = False,
+    force: Force = False,
     preset: Preset = None,
     cohort: CohortFile = None,
     cache: Cache = None,
@@ -193,8 +196,9 @@ def predict(
     from sidelight.prediction import predict as run_predict
 
     table = run_predict(
-        model, data, out, preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, cache=cache
-    )
+        model, data, out,
+        preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, force=force, cache=cache,
+    )  # fmt: skip
     notices = table.attrs["notices"]
     for notice in notices if names else []:  # they may quote file names and cells
         typer.echo(f"{notice}.")

@@ -25,7 +25,7 @@ from sidelight.models.export import SUFFIXES, package, places
 from sidelight.models.image import Encoder, load_encoder, weights_hash
 from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
-from sidelight.train.files import replacing
+from sidelight.train.files import check_place, replacing
 from sidelight.train.run import Run
 
 
@@ -191,11 +191,10 @@ def default_name(run: str | Path, format: str) -> Path:
 
 def _check_free(out: Path, targets: Sequence[Path], force: bool) -> None:
     """:raises ConfigError: where ``targets`` (``out`` itself, or files in it) cannot be written or, unless ``force``, exist."""
+    if out not in targets:
+        check_place(out, folder=True)
     for path in targets:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a folder", expected="the name of a file", do="Choose another with --out")
-    if out.is_file() and out not in targets:
-        raise ConfigError(f"{out} is a file", expected="the name of a folder", do="Choose another with --out")
+        check_place(path, folder=False)
     taken = [path for path in targets if path.exists()] + (sorted(out.iterdir()) if out.is_dir() else [])
     if taken and not force:
         raise ConfigError(
