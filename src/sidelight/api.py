@@ -1,5 +1,6 @@
 """pretrain, evaluate, report: the only place where training meets evaluation."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.config import PretrainSettings, build, digest, merge, working_size
+from sidelight.config import PretrainSettings, build, changed, digest, merge, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
@@ -188,7 +189,7 @@ def evaluate(
         given, cohort, task, protocol, resolved, random=random, out=None if out is None else Path(out), force=force
     )
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
-    columns = scored.columns
+    columns, presets = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
@@ -199,9 +200,10 @@ def evaluate(
         table, dict.fromkeys(table["task"].unique(), scored.facts["targets"]), resolved, tuple(scored.notes),
         transductive=_saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
-        + (f" --split {split_name(resolved.split)}" if resolved.split is not None else "")
-        + (" --allow-leak" if scored.facts["leaks"] else "")
-        + (f" --test {other.alias}" if test is not None else ""),
+        + "".join(f" {flag} {value}" for flag, value in presets.items() if value)
+        + (f" --test {other.alias}" if test is not None else "")
+        + (" --random" if random else "")
+        + _flags(resolved),
         subgroups=columns,
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
@@ -212,6 +214,15 @@ def evaluate(
             model = scored.fitted(results.results).save(Path(out) / "model")
             write_text(Path(out) / "card.md", model_card(read_model(model), results))
     return results
+
+
+def _flags(settings: EvaluateSettings) -> str:
+    """The settings that are not the defaults, as the command line takes them; but for what changes no number."""
+    said = ["--split", split_name(settings.split)] if settings.split is not None else []
+    said += ["--allow-leak"] if settings.allow_leak else []
+    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak")):
+        said += ["--set", flag]
+    return f" {shlex.join(said)}" if said else ""
 
 
 def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, tested: np.ndarray, data_hash: str) -> bool:

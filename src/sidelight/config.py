@@ -93,6 +93,17 @@ def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def changed(settings: Settings, *, leave: Iterable[str] = ()) -> list[str]:
+    """The settings that are not the defaults, but for ``leave``, as :func:`parse_flags` reads them: ``["a.b=1", "c=\"x\""]``."""
+    usual, found = type(settings)(), []
+    for name, value in settings:
+        if name in leave or value == getattr(usual, name):
+            continue
+        inner = changed(value) if isinstance(value, Settings) else None
+        found += [f"{name}={json.dumps(value)}"] if inner is None else [f"{name}.{flag}" for flag in inner]
+    return found
+
+
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested mappings; the later one wins, groups are merged key by key."""
     merged: dict[str, Any] = {}
