@@ -21,7 +21,7 @@ from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.labelling import label_units, split_name
-from sidelight.methods import METHODS, load_method
+from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
@@ -254,18 +254,6 @@ def report(folder: str | Path, out: str | Path) -> Path:
             f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"
         )
     return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)
-
-
-def describe_methods() -> str:
-    """The methods, one paragraph each: what it learns from, and its settings with their defaults."""
-    parts = []
-    for name in METHODS:
-        kind = load_method(name)
-        idea = (kind.__doc__ or "").strip().splitlines()[0]
-        defaults = resolve(kind, {}).model_dump()
-        changed = {key: value for key, value in defaults.items() if value not in (None, {}, [])}
-        parts.append(f"{name}: {idea}\n    " + ", ".join(f"{key}={value}" for key, value in changed.items()))
-    return "\n\n".join(parts)
 
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:

@@ -342,11 +342,11 @@ def report(
 
 
 @app.command()
-def methods() -> None:
-    """List the methods, what each learns from, and its settings with their defaults."""
-    from sidelight.api import describe_methods
+def methods(name: Annotated[str, typer.Argument(help="explain the settings of this one")] = "") -> None:
+    """List the methods and what each learns from; of one also its settings, with defaults and what they mean."""
+    from sidelight.describing import describe_method, describe_methods
 
-    typer.echo(describe_methods())
+    typer.echo(describe_method(name) if name else describe_methods())
 
 
 def _version(asked: bool) -> None:

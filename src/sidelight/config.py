@@ -21,20 +21,20 @@ class Settings(BaseModel):
 class PretrainSettings(Settings):
     """What every method understands. A method subclasses it and overrides defaults per profile."""
 
-    profile: Literal["default", "paper"] = "default"
+    profile: Literal["default", "paper"] = Field("default", description="paper is the published recipe")
     encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
     initial: str | None = Field(
         None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
     )
     image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1, description="passes over the pairs")
     steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
     accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
-    seed: int = Field(0, ge=0)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="which optimiser moves the weights")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of the optimiser")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     schedule: Literal["cosine", "constant", "ramp_cosine"] = Field(
         "cosine", description="ramp_cosine is Meta-USCL's exponential ramp followed by a half cosine"
@@ -42,7 +42,7 @@ class PretrainSettings(Settings):
     warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto is bf16 where the GPU has it")
     workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
     repel: Literal["all", "other_item", "other_patient"] = Field(
         "other_item", description="which items may be each other's negatives"
