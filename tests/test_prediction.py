@@ -12,8 +12,9 @@ from PIL import Image
 
 import sidelight
 from sidelight.data.cohort import Cohort
-from sidelight.errors import ConfigError, DataError, RunError
+from sidelight.errors import ConfigError, DataError, EncoderError, RunError
 from sidelight.evaluation.model import read_model
+from sidelight.models.image import weights_hash
 
 QUIET = {"seeds": 1, "frames": 2, "resamples": 200, "device": "cpu", "max_frames": 4}
 FAST = {"steps": 2, "checks": 1, "batch_size": 4}
@@ -260,3 +261,16 @@ def test_a_place_that_cannot_be_written_stops_every_command_before_its_work(judg
     ):
         with pytest.raises(ConfigError, match=r"out cannot be written \(.+\)\. Give another place with --out"):
             call()
+
+
+def test_the_encoder_of_a_saved_model_is_found_by_the_folder_that_the_error_names(judged, here, tmp_path):
+    towers = judged[0] / "model" / "towers"
+    wanted = weights_hash(read_model(judged[0]).encoder)
+    for call in (
+        lambda folder: sidelight.export(folder, "timm", tmp_path / "encoder.safetensors"),
+        lambda folder: sidelight.embed(folder, here, quiet=True, device="cpu", max_frames=4).attrs["encoder_hash"],
+    ):
+        with pytest.raises(EncoderError, match=f"holds a model that evaluate saved. Name {towers} for its encoder"):
+            call(judged[0])
+    assert sidelight.embed(towers, here, quiet=True, device="cpu", max_frames=4).attrs["encoder_hash"] == wanted
+    assert sidelight.export(towers, "timm", tmp_path / "encoder.safetensors").path.is_file()

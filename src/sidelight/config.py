@@ -42,7 +42,9 @@ class PretrainSettings(Settings):
     warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto is bf16 where the GPU has it")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto is bf16 where the device has instructions for it"
+    )
     workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
     repel: Literal["all", "other_item", "other_patient"] = Field(
         "other_item", description="which items may be each other's negatives"

@@ -155,7 +155,7 @@ def export(
 ) -> Exported:
     """Write the encoder of a finished run for others to load, after checking that it gives the same vectors.
 
-    :param run: run folder, tower file, or an encoder.
+    :param run: run folder, tower file, folder of towers (``judged/model`` of a saved model), or an encoder.
     :param format: ``timm`` (``out`` a .safetensors file for ``checkpoint_path``, a .json beside it), ``hf`` (``out`` a
         folder for ``from_pretrained``) or ``onnx`` (``out`` an .onnx file: images [N,C,S,S] in [0, 1] to vectors).
     :param force: replace what exists.
@@ -169,8 +169,8 @@ def export(
     origin: dict[str, str] = {}
     if isinstance(run, Encoder):
         encoder = run
-    elif not isinstance(run, Run) and Path(run).is_file():
-        encoder = load_encoder(run)
+    elif not isinstance(run, Run) and Path(run).exists() and not (Path(run) / "config.json").exists():
+        encoder = load_encoder(run, role)
     else:
         encoder = _tower(run, role)
         config = (run if isinstance(run, Run) else Run.open(run)).config

@@ -12,8 +12,12 @@ def test_a_folder_that_is_no_run_is_refused_by_what_is_missing(tmp_path):
         Run.open(tmp_path / "none")
     with pytest.raises(RunError, match=r"config\.json is missing"):
         Run.open(tmp_path)
-    begin(tmp_path, HEADER, write=True)
-    run = Run.open(tmp_path)
+    (tmp_path / "judged").mkdir()
+    (tmp_path / "judged" / "results.parquet").touch()
+    with pytest.raises(RunError, match=r"config\.json is missing.*evaluate wrote this one: name the run"):
+        Run.open(tmp_path / "judged")
+    begin(tmp_path / "run", HEADER, write=True)
+    run = Run.open(tmp_path / "run")
     assert not run.finished
     with pytest.raises(RunError, match=r"not finished: done\.json is missing.*pretrain command again"):
         run.encoder()

@@ -34,7 +34,12 @@ class Run:
         if not folder.is_dir():
             raise RunError(f"{folder} is not a folder", expected="the folder that pretrain wrote", do="Check the path")
         if not (folder / "config.json").is_file():
-            raise RunError(f"{folder} is not a run: config.json is missing", expected="the folder that pretrain wrote")
+            judged = (folder / "results.parquet").is_file()
+            raise RunError(
+                f"{folder} is not a run: config.json is missing",
+                expected="the folder that pretrain wrote",
+                do="evaluate wrote this one: name the run that it judged" if judged else "",
+            )
         return cls(folder)
 
     @property
