@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 
 import sidelight
+from sidelight.config import build, parse_flags
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, DataError, EncoderError, RunError
 from sidelight.evaluation import published
+from sidelight.evaluation.settings import EvaluateSettings
 
 TINY = {
     "image_size": 32,
@@ -60,6 +63,17 @@ def test_evaluate_gives_values_with_intervals_and_provenance(run, cohort, cache,
     assert row["groups"] == 16
     assert {"split_hash", "data_hash", "encoder_hash", "command"} <= set(results.results.columns)
     assert (tmp_path / "results.parquet").is_file()
+
+
+def test_the_command_in_the_results_holds_every_setting_that_changes_a_number(run, cohort, cache, tmp_path):
+    given = {**EVALUATE, "labels": [8], "balance": "inverse_frequency", "finetune": {"steps": 4}, "subgroups": []}
+    results = sidelight.evaluate(run, cohort, "diagnosis", cache=cache, **given)
+    words = shlex.split(results.results["command"].iloc[0])
+    assert words[:3] == ["sidelight", "evaluate", "simclr"] and "--task" in words
+    flags = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    assert "cache" not in " ".join(words) and "device" not in " ".join(words)
+    again, asked = (build(EvaluateSettings, values) for values in (parse_flags(flags), given))
+    assert again == asked.model_copy(update={"device": "auto"})
 
 
 def test_pre_training_that_saw_the_test_items_is_named(run, cohort, cache, tmp_path):

@@ -61,7 +61,7 @@ def test_the_test_side_alone_is_scored_and_said(found):
     assert auroc["labels"].tolist() == [8, 60] and set(auroc["units"]) == {20} and set(auroc["groups"]) == {10}
     assert not auroc["leaks"].any() and "--split part" in auroc["command"].iloc[0]
     assert "ill: given split, 48 units train, 12 are valid, 20 are tested" in results.notes
-    assert any("500 labelled units left out" in note for note in results.notes)
+    assert "labels = 500 was not run: there are only 48 units" in results.notes
     shown = results.scores[results.scores["step"] == "selected"]
     assert shown["unit"].nunique() == 20 and (shown["fold"] == -1).all()
     card = (out / "card.md").read_text()

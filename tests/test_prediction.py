@@ -12,8 +12,9 @@ from PIL import Image
 
 import sidelight
 from sidelight.data.cohort import Cohort
-from sidelight.errors import ConfigError, DataError, RunError
+from sidelight.errors import ConfigError, DataError, EncoderError, RunError
 from sidelight.evaluation.model import read_model
+from sidelight.models.image import weights_hash
 
 QUIET = {"seeds": 1, "frames": 2, "resamples": 200, "device": "cpu", "max_frames": 4}
 FAST = {"steps": 2, "checks": 1, "batch_size": 4}
@@ -213,3 +214,63 @@ def test_a_class_that_the_training_data_lack_must_be_mapped(here, tmp_path):
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
     with pytest.raises(RunError, match="--out"):
         read_model(tmp_path)
+
+
+def test_another_evaluation_is_not_replaced_without_force(here, tmp_path):
+    out = tmp_path / "judged"
+    known = {"random": True, "image_size": 32, **QUIET}
+    sidelight.evaluate("test_resnet", here, "malignant", "knn", out=out, **known)
+    sidelight.evaluate("test_resnet", here, "malignant", "knn", out=out, **known)  # the same again replaces itself
+    before = (out / "model" / "model.json").read_bytes()
+    other = write_photos(tmp_path / "other", 40, seed=9)
+    for data, protocol, seed, said in (
+        (here, "linear", 0, "with protocol 'knn'"),
+        (other, "knn", 0, "on other data"),
+        (here, "knn", 1, "of another encoder"),
+    ):
+        with pytest.raises(ConfigError, match=f"judged holds another evaluation, {said}.*--force"):
+            sidelight.evaluate("test_resnet", data, "malignant", protocol, out=out, first_seed=seed, **known)
+    assert (out / "model" / "model.json").read_bytes() == before
+    sidelight.evaluate("test_resnet", here, "malignant", "linear", out=out, force=True, **known)
+    assert read_model(out).facts.protocol == "linear"
+
+
+def test_predict_replaces_its_own_file_and_no_other(judged, new, tmp_path):
+    out = tmp_path / "scores.csv"
+    for _ in range(2):
+        sidelight.predict(judged[0], new, out, device="cpu", quiet=True)
+    out.write_text("patient;label\n1;benign\n")
+    with pytest.raises(ConfigError, match=r"scores\.csv exists already, and no prediction wrote it.*--force"):
+        sidelight.predict(judged[0], new, out, device="cpu", quiet=True)
+    assert out.read_text().startswith("patient;label")
+    sidelight.predict(judged[0], new, out, device="cpu", quiet=True, force=True)
+    assert out.read_text().startswith("unit,")
+
+
+def test_a_place_that_cannot_be_written_stops_every_command_before_its_work(judged, here, tmp_path):
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "out"
+    for call in (
+        lambda: sidelight.evaluate("no such encoder", here, "malignant", out=place),
+        lambda: sidelight.predict(tmp_path / "no model", here, place),
+        lambda: sidelight.embed("no such encoder", here, place),
+        lambda: sidelight.export(tmp_path / "no run", "hf", place),
+        lambda: sidelight.explain(tmp_path / "no run", here, place),
+        lambda: sidelight.report(tmp_path / "no run", place),
+        lambda: sidelight.pretrain("simclr", tmp_path / "no data", place),
+    ):
+        with pytest.raises(ConfigError, match=r"out cannot be written \(.+\)\. Give another place with --out"):
+            call()
+
+
+def test_the_encoder_of_a_saved_model_is_found_by_the_folder_that_the_error_names(judged, here, tmp_path):
+    towers = judged[0] / "model" / "towers"
+    wanted = weights_hash(read_model(judged[0]).encoder)
+    for call in (
+        lambda folder: sidelight.export(folder, "timm", tmp_path / "encoder.safetensors"),
+        lambda folder: sidelight.embed(folder, here, quiet=True, device="cpu", max_frames=4).attrs["encoder_hash"],
+    ):
+        with pytest.raises(EncoderError, match=f"holds a model that evaluate saved. Name {towers} for its encoder"):
+            call(judged[0])
+    assert sidelight.embed(towers, here, quiet=True, device="cpu", max_frames=4).attrs["encoder_hash"] == wanted
+    assert sidelight.export(towers, "timm", tmp_path / "encoder.safetensors").path.is_file()

@@ -1,5 +1,6 @@
 """pretrain, evaluate, report: the only place where training meets evaluation."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.config import PretrainSettings, build, digest, merge, working_size
+from sidelight.config import PretrainSettings, build, changed, digest, merge, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
@@ -20,17 +21,17 @@ from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.labelling import label_units, split_name
-from sidelight.methods import METHODS, load_method
+from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
-from sidelight.train.files import write_text
+from sidelight.train.files import check_place, write_text
 from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
-from sidelight.train.run import Run
+from sidelight.train.run import Run, check_free
 
 
 def pretrain(
@@ -51,6 +52,8 @@ def pretrain(
     :param settings: the method's settings; ``profile="paper"`` is the published recipe.
     """
     kind = load_method(method)
+    check_free(Path(out))
+    check_place(out, folder=True)
     begun = None if start is None else _start(method, kind, start)
     resolved = resolve(kind, settings, begun)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
@@ -160,6 +163,7 @@ def evaluate(
     *,
     random: bool = False,
     test_preset: str | None = None,
+    force: bool = False,
     **settings: Any,
 ) -> Results:
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
@@ -170,17 +174,22 @@ def evaluate(
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
         is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
-    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads.
+    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
+        evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
     :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
     """
     resolved = build(EvaluateSettings, settings)
+    if out is not None:
+        check_place(out, folder=True)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    scored = score(given, cohort, task, protocol, resolved, random=random, keep=out is not None)
+    scored = score(
+        given, cohort, task, protocol, resolved, random=random, out=None if out is None else Path(out), force=force
+    )
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
-    columns = scored.columns
+    columns, presets = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
@@ -191,13 +200,15 @@ def evaluate(
         table, dict.fromkeys(table["task"].unique(), scored.facts["targets"]), resolved, tuple(scored.notes),
         transductive=_saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
-        + (f" --split {split_name(resolved.split)}" if resolved.split is not None else "")
-        + (" --allow-leak" if scored.facts["leaks"] else "")
-        + (f" --test {other.alias}" if test is not None else ""),
+        + "".join(f" {flag} {value}" for flag, value in presets.items() if value)
+        + (f" --test {other.alias}" if test is not None else "")
+        + (" --random" if random else "")
+        + _flags(resolved),
         subgroups=columns,
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
     if out is not None:
+        (Path(out) / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
         results.save(Path(out))
         for name_of, written in scored.tables.items():
             write_text(Path(out) / f"{name_of}.csv", written.to_csv(index=False))
@@ -205,6 +216,15 @@ def evaluate(
             model = scored.fitted(results.results).save(Path(out) / "model")
             write_text(Path(out) / "card.md", model_card(read_model(model), results))
     return results
+
+
+def _flags(settings: EvaluateSettings) -> str:
+    """The settings that are not the defaults, as the command line takes them; but for what changes no number."""
+    said = ["--split", split_name(settings.split)] if settings.split is not None else []
+    said += ["--allow-leak"] if settings.allow_leak else []
+    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak")):
+        said += ["--set", flag]
+    return f" {shlex.join(said)}" if said else ""
 
 
 def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, tested: np.ndarray, data_hash: str) -> bool:
@@ -228,6 +248,7 @@ def report(folder: str | Path, out: str | Path) -> Path:
     from sidelight.reporting.study_report import render_study
 
     folder, out = Path(folder), Path(out)
+    check_place(out, folder=False)
     if (folder / "config.json").is_file():
         return render_run(folder, out)
     if (folder / "averages.csv").is_file():
@@ -239,18 +260,6 @@ def report(folder: str | Path, out: str | Path) -> Path:
             f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"
         )
     return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)
-
-
-def describe_methods() -> str:
-    """The methods, one paragraph each: what it learns from, and its settings with their defaults."""
-    parts = []
-    for name in METHODS:
-        kind = load_method(name)
-        idea = (kind.__doc__ or "").strip().splitlines()[0]
-        defaults = resolve(kind, {}).model_dump()
-        changed = {key: value for key, value in defaults.items() if value not in (None, {}, [])}
-        parts.append(f"{name}: {idea}\n    " + ", ".join(f"{key}={value}" for key, value in changed.items()))
-    return "\n\n".join(parts)
 
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:

@@ -166,6 +166,7 @@ def evaluate(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="go on with a split that leaks; every result says so")
     ] = False,
+    force: Force = False,
     preset: Preset = None,
     config: Config = None,
     flags: Set = None,
@@ -183,8 +184,9 @@ def evaluate(
         checklist_tables(found.labels_table, found.averages, found.rule, found.notes)
         return
     results = run_evaluate(
-        encoder, data, task, protocol, test, preset, out, random=random, test_preset=test_preset, **settings
-    )
+        encoder, data, task, protocol, test, preset, out,
+        random=random, test_preset=test_preset, force=force, **settings,
+    )  # fmt: skip
     results_table(results.results, results.notes)
     if out is not None and protocol != "published":
         after = shlex.join(["sidelight", "predict", str(out), "--data", "NEW", "--out", "scores.csv"])
@@ -202,6 +204,7 @@ def predict(
     other_kind: Annotated[
         bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
     ] = False,
+    force: Force = False,
     preset: Preset = None,
     cohort: CohortFile = None,
     cache: Cache = None,
@@ -211,8 +214,9 @@ def predict(
     from sidelight.prediction import predict as run_predict
 
     table = run_predict(
-        model, data, out, preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, cache=cache
-    )
+        model, data, out,
+        preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, force=force, cache=cache,
+    )  # fmt: skip
     notices = table.attrs["notices"]
     for notice in notices if names else []:  # they may quote file names and cells
         typer.echo(f"{notice}.")
@@ -357,11 +361,11 @@ def report(
 
 
 @app.command()
-def methods() -> None:
-    """List the methods, what each learns from, and its settings with their defaults."""
-    from sidelight.api import describe_methods
+def methods(name: Annotated[str, typer.Argument(help="explain the settings of this one")] = "") -> None:
+    """List the methods and what each learns from; of one also its settings, with defaults and what they mean."""
+    from sidelight.describing import describe_method, describe_methods
 
-    typer.echo(describe_methods())
+    typer.echo(describe_method(name) if name else describe_methods())
 
 
 def _version(asked: bool) -> None:

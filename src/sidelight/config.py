@@ -21,20 +21,20 @@ class Settings(BaseModel):
 class PretrainSettings(Settings):
     """What every method understands. A method subclasses it and overrides defaults per profile."""
 
-    profile: Literal["default", "paper"] = "default"
+    profile: Literal["default", "paper"] = Field("default", description="paper is the published recipe")
     encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
     initial: str | None = Field(
         None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
     )
     image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1, description="passes over the pairs")
     steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
     accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
-    seed: int = Field(0, ge=0)
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of the optimiser")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     schedule: Literal["cosine", "constant", "ramp_cosine", "decay", "cosine_wave"] = Field(
         "cosine",
@@ -44,7 +44,9 @@ class PretrainSettings(Settings):
     warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto is bf16 where the device has instructions for it"
+    )
     workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
     repel: Literal["all", "other_item", "other_patient"] = Field(
         "other_item", description="which items may be each other's negatives"
@@ -93,6 +95,17 @@ def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
         place[leaf] = value
     return values
+
+
+def changed(settings: Settings, *, leave: Iterable[str] = ()) -> list[str]:
+    """The settings that are not the defaults, but for ``leave``, as :func:`parse_flags` reads them: ``["a.b=1", "c=\"x\""]``."""
+    usual, found = type(settings)(), []
+    for name, value in settings:
+        if name in leave or value == getattr(usual, name):
+            continue
+        inner = changed(value) if isinstance(value, Settings) else None
+        found += [f"{name}={json.dumps(value)}"] if inner is None else [f"{name}.{flag}" for flag in inner]
+    return found
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from sidelight.models.export import SUFFIXES, package, places
 from sidelight.models.image import Encoder, load_encoder, weights_hash
 from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
-from sidelight.train.files import replacing
+from sidelight.train.files import check_place, replacing
 from sidelight.train.run import Run
 
 
@@ -155,7 +155,7 @@ def export(
 ) -> Exported:
     """Write the encoder of a finished run for others to load, after checking that it gives the same vectors.
 
-    :param run: run folder, tower file, or an encoder.
+    :param run: run folder, tower file, folder of towers (``judged/model`` of a saved model), or an encoder.
     :param format: ``timm`` (``out`` a .safetensors file for ``checkpoint_path``, a .json beside it), ``hf`` (``out`` a
         folder for ``from_pretrained``) or ``onnx`` (``out`` an .onnx file: images [N,C,S,S] in [0, 1] to vectors).
     :param force: replace what exists.
@@ -169,8 +169,8 @@ def export(
     origin: dict[str, str] = {}
     if isinstance(run, Encoder):
         encoder = run
-    elif not isinstance(run, Run) and Path(run).is_file():
-        encoder = load_encoder(run)
+    elif not isinstance(run, Run) and Path(run).exists() and not (Path(run) / "config.json").exists():
+        encoder = load_encoder(run, role)
     else:
         encoder = _tower(run, role)
         config = (run if isinstance(run, Run) else Run.open(run)).config
@@ -191,11 +191,10 @@ def default_name(run: str | Path, format: str) -> Path:
 
 def _check_free(out: Path, targets: Sequence[Path], force: bool) -> None:
     """:raises ConfigError: where ``targets`` (``out`` itself, or files in it) cannot be written or, unless ``force``, exist."""
+    if out not in targets:
+        check_place(out, folder=True)
     for path in targets:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a folder", expected="the name of a file", do="Choose another with --out")
-    if out.is_file() and out not in targets:
-        raise ConfigError(f"{out} is a file", expected="the name of a folder", do="Choose another with --out")
+        check_place(path, folder=False)
     taken = [path for path in targets if path.exists()] + (sorted(out.iterdir()) if out.is_dir() else [])
     if taken and not force:
         raise ConfigError(

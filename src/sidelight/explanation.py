@@ -18,6 +18,7 @@ from sidelight.explaining.neighbours import neighbours
 from sidelight.reporting.explain_page import render_explanation
 from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
+from sidelight.train.files import check_place
 from sidelight.train.run import Run
 
 
@@ -42,6 +43,7 @@ def explain(
     :param items: how many items are shown, drawn with ``seed`` from different patients as far as there are.
     :raises DataError: where no item can be read.
     """
+    check_place(out, folder=True)
     run = run if isinstance(run, Run) else Run.open(run)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     if task is not None:

@@ -10,13 +10,13 @@ from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.identity import item_hash, key
 from sidelight.data.task import every_unit
-from sidelight.errors import DataError, nearest
+from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model import Model, embed_units, read_model
 from sidelight.evaluation.protocols import Units
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
-from sidelight.train.files import replacing
+from sidelight.train.files import check_place, replacing
 
 ENOUGH = 5
 
@@ -30,6 +30,7 @@ def predict(
     cohort_file: str | Path | None = None,
     names: bool = False,
     other_kind: bool = False,
+    force: bool = False,
     cache: str | None = None,
     device: str = "auto",
     quiet: bool | None = None,
@@ -39,7 +40,7 @@ def predict(
     :param model: the folder that ``evaluate`` wrote.
     :param data: folder, cohort.toml or cohort; its tasks and labels are not looked at.
     :param cohort_file: the ``cohort.toml`` that the model's data have, or its folder: where ``data`` holds none of its own.
-    :param out: CSV file to write.
+    :param out: CSV file to write; one that an earlier prediction wrote is replaced, any other only with ``force``.
     :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
         of DICOM headers are only known as hashes); without them units are named by keyed hash only.
     :param other_kind: go on with data that look like another kind than the model's.
@@ -51,6 +52,8 @@ def predict(
         no decision. ``attrs["notices"]`` is what opening the data said, ``attrs["outside"]`` what that flag is worth.
     :raises DataError: for data of another kind than the model's.
     """
+    if out is not None:
+        _check_out(Path(out), force)
     known = model if isinstance(model, Model) else read_model(model)
     cohort = (
         data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file)
@@ -73,6 +76,20 @@ def predict(
         with replacing(Path(out)) as temporary:
             result.to_csv(temporary, index=False)
     return result
+
+
+def _check_out(out: Path, force: bool) -> None:
+    """:raises ConfigError: where ``out`` cannot be written or, unless ``force``, is a file that no prediction wrote."""
+    check_place(out, folder=False)
+    if force or not out.exists():
+        return
+    with out.open("rb") as file:
+        header = file.readline(4096).strip()
+    if not (header.startswith(b"unit,") and header.endswith(b",missing,items,use")):
+        raise ConfigError(
+            f"{out} exists already, and no prediction wrote it",
+            do="Choose another name with --out, or replace it with --force (force=True)",
+        )
 
 
 def _pixels(model: Model, cohort: Cohort, cache: str | None, quiet: bool | None) -> Pixels:

@@ -25,7 +25,7 @@ from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
 from sidelight.evaluation.ranking import within_patients
-from sidelight.evaluation.results import Results
+from sidelight.evaluation.results import Results, check_same
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
 from sidelight.evaluation.series import describe_series
 from sidelight.evaluation.settings import EvaluateSettings
@@ -108,11 +108,12 @@ def score(
     settings: EvaluateSettings,
     *,
     random: bool = False,
-    keep: bool = False,
+    out: Path | None = None,
+    force: bool = False,
 ) -> Scored:
     """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
 
-    :param keep: also learn a head from all labelled units, to be saved as a model.
+    :param out: also learn a head from all labelled units, to be saved there as a model; ``force`` where another one lies.
     :raises ConfigError: for the protocol ``published`` without profile ``paper`` or on a given split.
     """
     if protocol == "published" and settings.profile != "paper":
@@ -126,6 +127,9 @@ def score(
         raise ConfigError("The protocol 'published' knows no task of several labels", do="Use linear or finetune")
     started = time.perf_counter()
     net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
+    hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
+    if out is not None and not force:
+        check_same(out, task, protocol, **hashes)
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
     if protocol == "knn" and settings.balance != "none":
         notes.append("kNN trains nothing: the setting balance changes nothing there")
@@ -140,13 +144,12 @@ def score(
     facts = {
         "split_hash": labelled.split_hash,
         "leaks": bool(labelled.leaks),
-        "data_hash": pixels.hash,
-        "encoder_hash": weights_hash(net),
+        **hashes,
         "seconds": time.perf_counter() - started,
         "targets": {name: list(classes) for name, classes in labelled.targets.items()},
     }
     fitted = None
-    if keep and protocol != "published" and beside is None:
+    if out is not None and protocol != "published" and beside is None:
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
     scores = _nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]

@@ -119,7 +119,7 @@ def test_a_kind_for_a_column_that_describes_nothing(tmp_path):
     with pytest.raises(ConfigError, match=r"'agee'.*Did you mean 'age'"):
         cohort(tmp_path, toml=TOML.replace('numeric = ["age"]', 'numeric = ["agee"]'))
     with pytest.raises(ConfigError, match="'any' needs to know"):
-        cohort(tmp_path, toml=TOML + 'conflict = "any"\n')
+        cohort(tmp_path, toml=TOML + 'conflict = "any"\n').task("diagnosis")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import ndtri
 
 from sidelight.metrics import intervals
+from sidelight.metrics.calibration import brier, ece
 from sidelight.metrics.classification import (
     accuracy,
     auroc,
@@ -15,6 +16,7 @@ from sidelight.metrics.classification import (
     recall,
 )
 from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+from sidelight.metrics.targets import Macro
 
 
 def _world(rng, groups, images=10, truth=0.8, icc=0.7, positives=0.5):
@@ -212,3 +214,41 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.9]), [0.02, np.nan, 0.9])
     assert holm([0.6, 0.7]).tolist() == [1, 1]
     assert holm([]).tolist() == []
+
+
+def _forecasts(rng, groups, classes, images=4):
+    """Probabilities that are right: the labels are drawn from them."""
+    logits = np.repeat(rng.normal(size=(groups, classes)), images, axis=0) + rng.normal(size=(groups * images, classes))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) < rng.random((len(chances), 1))).sum(axis=1)
+    return labels, chances, np.repeat(np.arange(groups), images)
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+def test_resamples_of_a_calibration_error_lie_above_it_so_it_has_no_interval(classes):
+    rng = np.random.default_rng(0)
+    labels, chances, groups = _forecasts(rng, 60, classes)
+    weights = rng.multinomial(60, np.full(60, 1 / 60), size=400)[:, groups].astype(float)
+    assert np.mean(ece(labels, chances, weights) > ece(labels, chances)) > 0.9
+    for metric in (ece, Macro(ece, (classes,))):
+        found = clustered_interval(labels, chances, groups, metric)
+        assert (found.value, found.method) == (pytest.approx(ece(labels, chances)), "none")
+        assert np.isnan([found.low, found.high]).all()
+        assert "biased upwards" in found.note
+    found = clustered_interval(labels, chances, groups, brier)
+    assert (found.method, found.low < found.value < found.high) == ("bootstrap", True)
+
+
+def _distinct(labels, scores, weights=None):
+    """The share of units that a resample holds: at most that of the sample itself, so resampling cannot reach it."""
+    rows = np.ones((1, len(labels))) if weights is None else weights
+    share = 0.9 * (rows > 0).mean(axis=1)
+    return float(share[0]) if weights is None else share
+
+
+def test_limits_that_do_not_hold_the_value_are_not_shown():
+    labels, chances, groups = _forecasts(np.random.default_rng(1), 60, 2)
+    found = clustered_interval(labels, chances, groups, _distinct)
+    assert (found.value, found.method) == (pytest.approx(0.9), "none")
+    assert np.isnan([found.low, found.high]).all()
+    assert "do not hold the value" in found.note

@@ -163,7 +163,7 @@ def write_run(folder: Path, method: str, *, pictures: bool = True, epochs: int =
             lines.append(
                 {
                     "kind": "step",
-                    "step": step,
+                    "step": step + 1,
                     "epoch": epoch,
                     "loss": loss,
                     "lr": 1e-3 * (1 + math.cos(math.pi * step / 100)) / 2,
@@ -176,7 +176,7 @@ def write_run(folder: Path, method: str, *, pictures: bool = True, epochs: int =
             {
                 "kind": "epoch",
                 "epoch": epoch,
-                "step": epoch * 5 + 4,
+                "step": epoch * 5 + 5,
                 "valid_loss": 3.5 * math.exp(-epoch / 10) + 0.8,
                 "effective_rank": 4 + 20 * (1 - math.exp(-epoch / 6)),
                 "embedding_std": 0.3,

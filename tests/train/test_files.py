@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from sidelight.errors import RunError
-from sidelight.train.files import explained, replacing, write_text
+from sidelight.errors import ConfigError, RunError
+from sidelight.train.files import check_place, explained, replacing, write_text
 
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
 
@@ -45,3 +45,18 @@ def test_a_full_disk_is_a_run_error_and_leaves_the_old_file(tmp_path):
 def test_other_errors_pass_through():
     with pytest.raises(PermissionError), explained(Path("x")):
         raise PermissionError(13, "no")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (True, False):
+        check_place(tmp_path / "new" / "deep", folder=folder)
+        with pytest.raises(ConfigError, match=r"deep cannot be written \(.+\)\. Give another place with --out"):
+            check_place(tmp_path / "file" / "deep", folder=folder)
+    check_place(tmp_path / "file", folder=False)
+    check_place(tmp_path, folder=True)
+    with pytest.raises(ConfigError, match="is a file"):
+        check_place(tmp_path / "file", folder=True)
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_place(tmp_path, folder=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

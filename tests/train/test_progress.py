@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from sidelight.train import progress
 from sidelight.train.progress import Reporter
 
 
@@ -31,8 +32,29 @@ def test_a_terminal_gets_a_bar_with_everything_on_it(monkeypatch):
         assert part in screen.getvalue()
 
 
-def test_without_a_terminal_there_are_only_notices(capsys):
-    with Reporter(10) as reporter:
+def test_without_a_terminal_there_is_a_line_per_epoch_at_most_every_ten_seconds(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    with Reporter(1000, 100) as reporter:
+        for step in range(20):  # 4 seconds each, epochs of 2 steps
+            now[0] += 4
+            reporter.step(64, 0.5, 0.1, 1.25, 0.1, ends_epoch=step % 2 == 1)
+        said = capsys.readouterr().err.splitlines()
+        assert said[0] == "step 104 of 1000, loss 1.2500, 128 images/s, 0:59:44 left"
+        assert [line.split()[1] for line in said] == ["104", "108", "112", "116", "120"]
+        now[0] += 299
+        reporter.step(64, 0.5, 0.1, 1.25, 0.1)
+        assert capsys.readouterr().err == ""
+        now[0] += 2
+        reporter.step(64, 0.5, 0.1, 1.25, 0.1)  # a long epoch is heard of, too
+        assert capsys.readouterr().err.startswith("step 122 of 1000")
+
+
+def test_quiet_leaves_only_notices(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    with Reporter(10, quiet=True) as reporter:
+        now[0] += 1000
         reporter.step(64, 0.5, 0.1, 1.0, 0.1)
         reporter.notice("something [to] know")
     out, err = capsys.readouterr()

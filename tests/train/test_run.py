@@ -2,7 +2,7 @@ import pytest
 from training_toys import settings, train
 
 from sidelight.errors import RunError
-from sidelight.train.run import Run, begin
+from sidelight.train.run import Run, begin, check_free
 
 HEADER = {"method": "toy", "settings": {"lr": 0.1, "workers": 0}, "data": "abc"}
 
@@ -12,8 +12,12 @@ def test_a_folder_that_is_no_run_is_refused_by_what_is_missing(tmp_path):
         Run.open(tmp_path / "none")
     with pytest.raises(RunError, match=r"config\.json is missing"):
         Run.open(tmp_path)
-    begin(tmp_path, HEADER, write=True)
-    run = Run.open(tmp_path)
+    (tmp_path / "judged").mkdir()
+    (tmp_path / "judged" / "results.parquet").touch()
+    with pytest.raises(RunError, match=r"config\.json is missing.*evaluate wrote this one: name the run"):
+        Run.open(tmp_path / "judged")
+    begin(tmp_path / "run", HEADER, write=True)
+    run = Run.open(tmp_path / "run")
     assert not run.finished
     with pytest.raises(RunError, match=r"not finished: done\.json is missing.*pretrain command again"):
         run.encoder()
@@ -45,6 +49,15 @@ def test_a_file_and_remains_of_a_run_are_refused(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(RunError, match=r"holds checkpoints, but config\.json is missing"):
         begin(tmp_path / "run", HEADER, write=True)
+
+
+def test_a_folder_of_pictures_is_no_place_for_a_run_but_an_empty_one_is(tmp_path):
+    (tmp_path / "images").mkdir()
+    check_free(tmp_path / "images")
+    (tmp_path / "images" / "a.png").touch()
+    with pytest.raises(RunError, match=r"images is no run and not empty: it holds a\.png.*--out"):
+        begin(tmp_path / "images", HEADER, write=True)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.png"]
 
 
 def test_a_finished_run_says_so_and_is_left_alone(tmp_path, capsys):

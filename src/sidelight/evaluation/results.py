@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from sidelight.errors import ConfigError
+
 PER_LABEL = (
     *("auroc", "average_precision", "sensitivity at 0.5", "specificity at 0.5"),
     *("sensitivity at threshold", "specificity at threshold"),
@@ -68,6 +70,22 @@ class Results:
         """The rows that may be compared: one metric of whole tasks, nothing selected on test."""
         table = self.results
         return table[(table["metric"] == metric) & (table["selected_on"] != "test") & (table["target"] == "")]
+
+
+def check_same(folder: Path, task: str, protocol: str, *, data_hash: str, encoder_hash: str) -> None:
+    """:raises ConfigError: where ``folder`` holds the numbers and the model of another evaluation, which this would replace."""
+    if not (folder / "results.parquet").is_file():
+        return
+    old = pd.read_parquet(folder / "results.parquet")
+    known = {"task": task, "protocol": protocol, "data_hash": data_hash, "encoder_hash": encoder_hash}
+    said = {"data_hash": "on other data", "encoder_hash": "of another encoder"}
+    differs = [name for name, value in known.items() if name not in old or value not in set(old[name])]
+    if differs:
+        which = [said.get(name, f"with {name} {old[name].iloc[0]!r}" if name in old else name) for name in differs]
+        raise ConfigError(
+            f"{folder} holds another evaluation, {', '.join(which)}",
+            do="Choose another --out, or replace it with --force (force=True)",
+        )
 
 
 def shown_rows(results: pd.DataFrame) -> pd.DataFrame:

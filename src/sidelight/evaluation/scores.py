@@ -148,18 +148,18 @@ def collect_scores(
         return _given_scores(encoder, pixels, task, protocol, settings, seed, vectors)
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
-        return _complete(table.assign(target=""), int((table["step"] == "last").sum()), _most(task), set())
+        return _complete(table.assign(target=""), int((table["step"] == "last").sum()), task, {})
     read = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
     everyone = _Sample(task.table, read)
     frames: list[pd.DataFrame] = []
-    left_out: set[int] = set()
+    left_out: dict[int, str] = {}
     for number, fold in enumerate(task.folds):
         tested = task.table["unit"].isin(fold).to_numpy()
         learn, test = everyone.take(~tested), everyone.take(tested)
         part, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + number)
         frames.append(part.assign(fold=number))
-        left_out |= set(missing)
-    return _complete(pd.concat(frames, ignore_index=True), len(everyone.table), _most(task), left_out)
+        left_out |= missing
+    return _complete(pd.concat(frames, ignore_index=True), len(everyone.table), task, left_out)
 
 
 def _given_scores(
@@ -203,7 +203,7 @@ def external_scores(
     table, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + 999)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))
-    notes = [f"{count} labelled units left out: {reason}" for count, reason in sorted(missing.items())]
+    notes = [f"labels = {count} was not run: {reason}" for count, reason in sorted(missing.items())]
     return table.assign(fold=-1), notes
 
 
@@ -262,22 +262,25 @@ def valid_side(table: pd.DataFrame) -> np.ndarray | None:
     return (table["side"] == "valid").to_numpy()
 
 
-def _most(task: Labelled) -> int:
-    """Labelled units when all of them train: the mean over folds."""
-    return round(float(np.mean([len(task.table) - len(fold) for fold in task.folds])))
+def _complete(
+    table: pd.DataFrame, units: int, task: Labelled, left_out: dict[int, str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Keep label counts that every fold could give, and name the rest; all labels are the mean over folds.
 
-
-def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[int]) -> tuple[pd.DataFrame, list[str]]:
-    """Keep label counts that every fold could give, and name the rest."""
+    :param left_out: label counts that a fold could not give, and why.
+    """
+    sizes = [len(task.table) - len(fold) for fold in task.folds]
     scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
     kept = [count for count, number in scored.items() if number == units]
-    left_out |= {int(count) for count in scored.index if count not in kept}
+    dropped = sorted({*left_out, *(int(count) for count in scored.index if count not in kept)})
     table = table[table["labels"].isin(kept)].copy()
     table["all_labels"] = table["labels"] == -1
-    table["labels"] = table["labels"].replace(-1, everything)
-    reason = "not every fold can give so many units with two patients of every class"
-    notes = [f"{count} labelled units left out: {reason}" for count in sorted(left_out)]
-    return table, notes
+    table["labels"] = table["labels"].replace(-1, round(float(np.mean(sizes))))
+    few = f"a fold has only {min(sizes)} labelled units"
+    reasons = {
+        count: f"in a fold {left_out[count]}" if count in left_out and count < min(sizes) else few for count in dropped
+    }
+    return table, [f"labels = {count} was not run: {reason}" for count, reason in reasons.items()]
 
 
 def units_of(

@@ -24,18 +24,18 @@ from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
 class AugmentSettings(Settings):
     """How each view is changed; fields and defaults of :class:`sidelight.views.augment.Augment`."""
 
-    scale: tuple[float, float] = (0.5, 1.0)
-    ratio: tuple[float, float] = (0.8, 1.25)
-    flip: float = 0.5
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.0
-    hue: float = 0.0
-    blur: float = 0.8
-    noise: float = 0.04
-    grayscale: float = 0.0
-    jittered: float = 1.0
-    blurred: float = 1.0
+    scale: tuple[float, float] = Field((0.5, 1.0), description="range of the crop's area as a share of the image")
+    ratio: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width / height")
+    flip: float = Field(0.5, description="probability of a left-right flip")
+    brightness: float = Field(0.4, description="b: a factor from 1 - b to 1 + b")
+    contrast: float = Field(0.4, description="c: a factor from 1 - c to 1 + c")
+    saturation: float = Field(0.0, description="s: a factor from 1 - s to 1 + s, of colour images")
+    hue: float = Field(0.0, description="largest turn of the hue, at most 0.5, of colour images")
+    blur: float = Field(0.8, description="largest standard deviation of the blur in pixels of the view")
+    noise: float = Field(0.04, description="largest standard deviation of added noise, on grey values from 0 to 1")
+    grayscale: float = Field(0.0, description="probability that a colour view loses its colour")
+    jittered: float = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
+    blurred: float = Field(1.0, description="probability of blur")
 
 
 class ClipSettings(PretrainSettings):
@@ -49,7 +49,7 @@ class ClipSettings(PretrainSettings):
     max_gap: float | None = Field(
         None, gt=0, description="largest distance between a pair's frames; none is unrestricted"
     )
-    gap_unit: Literal["frames", "seconds"] = "frames"
+    gap_unit: Literal["frames", "seconds"] = Field("frames", description="unit of max_gap")
     inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
     aug_first: bool = Field(False, description="augment frames before mixing them, not after")
     truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
@@ -58,8 +58,8 @@ class ClipSettings(PretrainSettings):
     mean: float | None = Field(
         None, description="normalisation of all channels; none is the architecture's or the weights' own"
     )
-    std: float | None = Field(None, gt=0)
-    temperature: float = Field(0.2, gt=0)
+    std: float | None = Field(None, gt=0, description="as mean")
+    temperature: float = Field(0.2, gt=0, description="of the contrast: what similarities are divided by")
     projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
     augment: AugmentSettings = AugmentSettings()
 

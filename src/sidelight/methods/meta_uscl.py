@@ -87,7 +87,10 @@ class MetaUSCLSettings(ClipSettings):
     weights: Literal["uniform", "distance", "meta"] = Field("meta", description="how much each pair counts")
     meta_step: Literal["jvp", "exact", "head"] = Field("jvp", description="how the look-ahead is differentiated")
     attached: bool = Field(False, description="look ahead through the weight net's inputs too; exact only")
-    weight_inputs: Literal["concat", "symmetric"] = "symmetric"
+    weight_inputs: Literal["concat", "symmetric"] = Field(
+        "symmetric",
+        description="what the weight net sees of a pair; symmetric does not depend on the order of its frames",
+    )
     lr_meta: float = Field(1e-3, gt=0, description="learning rate of the weight net's Adam")
     meta_fraction: float = Field(0.1, gt=0, lt=1, description="share of clips that give the meta pairs")
     meta_batch_size: int | None = Field(
@@ -96,7 +99,7 @@ class MetaUSCLSettings(ClipSettings):
     meta_set: Literal["disjoint", "published"] = Field(
         "disjoint", description="published: any clips, training ones too, and clips are split, not patients"
     )
-    meta_frame: Literal["random", "first"] = "random"
+    meta_frame: Literal["random", "first"] = Field("random", description="which frame a meta pair shows")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -9,6 +9,7 @@ fewer than 10             none: NaN, "too few groups"
 10 to 39                  ``t``: delete-one-group jackknife on the probit scale, t quantile; "few groups" below 20
 40 and more               ``bootstrap``: whole groups redrawn, BCa with quantiles expanded to those of t
 value exactly 0 or 1      ``bound``: exact binomial bound with the groups as trials
+calibration error (ECE)   none: distances add up, so resampling only makes it larger, and at 0 no rule above covers it
 ========================  ==========================================================================================
 
 Why so: a percentile bootstrap over few groups is too narrow, and for a score of groups whose label is constant the
@@ -19,20 +20,22 @@ groups is often far too small, so a small constant variance (``FLOOR_UNITS``) is
 the exact binomial one whose trials are the (effective) groups of the rarest class: an AUROC's variance never exceeds
 value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. All metrics must lie in [0, 1].
 
-Coverage measured by ``benchmarks/intervals.py`` (10 images a patient, ICC 0.7, 30 or 50 % positives, labels constant in
-the patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 groups 94.5-96.7 % (4,000 worlds each);
+Coverage by ``benchmarks/intervals.py`` (10 images a patient, ICC 0.7, 30 or 50 % positives, labels constant in the
+patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 groups 94.5-96.7 % (4,000 worlds each);
 40 groups 93.2-96.0 % (1,000 to 3,000 worlds); 100 groups 94.5-96.0 % (0.8 and 0.9, 800 to 1,000 worlds).
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
+from sidelight.metrics.calibration import ece
 from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
 from sidelight.metrics.targets import Macro, plain
 
@@ -41,12 +44,10 @@ Floats = NDArray[np.float64]
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 2
-LEAST_WHOLE = 0.01
-"""Share of the resamples that hold every class, below which drawing them takes too long."""
+LEAST_WHOLE = 0.01  # share of the resamples that hold every class, below which drawing them takes too long
 FLOOR_UNITS = 1000
 """The t interval adds the variance that a share measured on so many independent units would have."""
-CELLS = 2_000_000
-"""Weights [resamples, units] held at once; with the metric's own arrays this stays below 200 MB."""
+CELLS = 2_000_000  # weights [resamples, units] held at once; with the metric's own arrays below 200 MB
 JACKKNIFE_GROUPS = 500
 """Above so many groups the bootstrap goes without acceleration, which is then negligible."""
 
@@ -133,9 +134,8 @@ def _seeds(scores: ArrayLike, units: int) -> Array:
     seeded = scores.ndim == 3 or (scores.ndim == 2 and scores.shape[0] != units)
     scores = scores if seeded else scores[None]
     if scores.shape[1] != units:
-        raise ValueError(
-            f"Scores of shape {scores.shape} do not fit {units} labels; expected [N], [N, C], [S, N] or [S, N, C]"
-        )
+        wanted = "expected [N], [N, C], [S, N] or [S, N, C]"
+        raise ValueError(f"Scores of shape {scores.shape} do not fit {units} labels; {wanted}")
     return scores
 
 
@@ -227,8 +227,10 @@ def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float,
     return float(low), float(high)
 
 
-def _obstacle(sample: _Sample, value: float) -> str:
+def _obstacle(sample: _Sample, value: float, metric: Metric) -> str:
     """Why no interval can be given; empty if one can."""
+    if plain(metric) is ece:
+        return "the calibration error is biased upwards, and more so in resamples: no interval"
     if sample.groups < LEAST_GROUPS:
         return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
     if sample.least < LEAST_CLASS_GROUPS:
@@ -243,8 +245,11 @@ def _obstacle(sample: _Sample, value: float) -> str:
     return ""
 
 
-def _few_note(sample: _Sample) -> str:
-    return f"few groups: {sample.groups}" if sample.groups < FEW_GROUPS else ""
+def _holding(found: Interval) -> Interval:
+    """``found``, without limits where they do not hold its value."""
+    if found.low <= found.value <= found.high:
+        return found
+    return replace(found, low=np.nan, high=np.nan, method="none", note="no interval: its limits do not hold the value")
 
 
 def clustered_interval(
@@ -262,26 +267,24 @@ def clustered_interval(
     :param labels: int [N].
     :param scores: [N] or [N, C], or [S, N] or [S, N, C] for S seeds: the value, and that of each resample, is the mean
         of the metric over the seeds, so the interval is about patients; the spread over seeds is another number.
-    :param groups: group of each unit [N], of any sortable type. Rows may come in any order.
-    :param metric: a function of :mod:`sidelight.metrics.classification`, or ``functools.partial(recall, of=1)``; in [0,
-        1].
+    :param groups: group of each unit [N], of any sortable type, rows in any order.
+    :param metric: of :mod:`sidelight.metrics.classification`, or ``functools.partial(recall, of=1)``; in [0, 1].
     :param resamples: group bootstraps drawn from 40 groups on; those that lack a class are redrawn and counted.
     :raises ValueError: when the shapes do not fit.
     """
     sample, tail = _sample(labels, groups), (1 - level) / 2
     stack = _seeds(scores, len(sample.index))
     value = float(_values(metric, sample, stack, np.ones((1, sample.groups)))[0])
-    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value)
+    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
     trials = _trials(sample, metric)
     if not 1e-12 < value < 1 - 1e-12:
         note = f"nothing varies at a value of {value:.0f}: binomial bound with {trials:.3g} groups as trials"
         low, high = _binomial_limits(float(round(value)), trials, tail)
-        return Interval(value, low, high, "bound", sample.groups, 0, few, note)
-    return _interval(
-        value, lambda weights: _values(metric, sample, stack, weights), sample, metric, trials, tail, resamples, seed
-    )
+        return _holding(Interval(value, low, high, "bound", sample.groups, 0, few, note))
+    values = partial(_values, metric, sample, stack)
+    return _interval(value, values, sample, metric, trials, tail, resamples, seed)
 
 
 def _interval(
@@ -299,17 +302,17 @@ def _interval(
     if sample.groups <= JACKKNIFE_GROUPS:
         left_out = values(1 - np.eye(sample.groups))
         variance, df = _jackknife(left_out, sample.strata, _by_class(metric))
-    few, note = sample.groups < FEW_GROUPS, _few_note(sample)
+    note = f"few groups: {sample.groups}" if (few := sample.groups < FEW_GROUPS) else ""
     if sample.groups >= MANY_GROUPS:
         weights, redrawn = _resamples(sample, resamples, np.random.default_rng([seed, 1]))
         low, high = _bca_limits(value, values(weights), left_out, df, tail)
-        return Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note)
+        return _holding(Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note))
     if trials is None:
         half = float(stdtrit(df, 1 - tail)) * float(np.sqrt(variance))
         low, high = value - half, value + half
     else:
         low, high = _t_limits(value, variance, df, trials, tail)
-    return Interval(value, low, high, "t", sample.groups, 0, few, note)
+    return _holding(Interval(value, low, high, "t", sample.groups, 0, few, note))
 
 
 def paired_difference(
@@ -344,9 +347,9 @@ def paired_difference(
 
     value = float(differences(np.ones((1, sample.groups)))[0])
     if np.isnan(value):
-        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=_obstacle(sample, value))
+        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=_obstacle(sample, value, metric))
     p = _swap_p(metric, sample, first, second, value, permutations, np.random.default_rng([seed, 2]))
-    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value)
+    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
     if obstacle:
         return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
     found = _interval(value, differences, sample, metric, None, tail, resamples, seed)

@@ -77,6 +77,12 @@ def tower_file(folder: Path, role: str) -> Path:
     for path in candidates:
         if path.is_file():
             return path
+    model = folder / "model" / "towers"
+    if (model / f"{role}.safetensors").is_file():
+        raise EncoderError(
+            f"{folder} is no run, it holds a model that evaluate saved",
+            do=f"Name {model} for its encoder, which may have learnt the labels, or the run that was evaluated",
+        )
     there = sorted(path.stem for path in candidates[0].parent.glob("*.safetensors"))
     has = f"it has {', '.join(there)}" if there else "no encoder has been saved in it yet"
     raise EncoderError(f"{folder} has no tower {role!r}: {has}", do="Name a finished run, or another role")

@@ -97,9 +97,7 @@ def summary(run: RunContent) -> list[str]:
     said = [] if run.finished else ["**This run is not finished**: the same pretrain command goes on with it."]
     loss = series(run.steps, "step", "loss")
     if loss is not None:
-        said.append(
-            f"{int(loss.x[-1]) + 1:,} steps; loss from {significant(loss.y[0])} to **{significant(loss.y[-1])}**."
-        )
+        said.append(f"{int(loss.x[-1]):,} steps; loss from {significant(loss.y[0])} to **{significant(loss.y[-1])}**.")
     valid = series(run.epochs, "epoch", "valid_loss")
     if valid is not None:
         best = int(np.argmin(valid.y))

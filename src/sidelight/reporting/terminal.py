@@ -18,34 +18,38 @@ from sidelight.reporting.numbers import estimate, metric_name
 def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console: Console | None = None) -> None:
     """Print the headline metrics of ``results`` with their intervals, then ``notes``."""
     console = console or Console(file=sys.stdout)
-    table = Table(title="95 % intervals resample patients or recording groups")
-    several = len(set(results["task"])) > 1  # an external test stands beside the own folds
-    names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
-    for name in names if several else names[1:]:
-        table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
     shown = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
-    for row in shown.to_dict("records"):
+    remarks: dict[str, int] = {}
+    home = shown["task"].iloc[0] if len(shown) else ""
+    for task, own in shown.groupby("task", sort=False):
+        place = "" if task == home else f", external: {str(task).removeprefix(f'{home} on ')}"
+        support = f"{own['units'].max()} units of {own['groups'].max()} patients or recording groups"
+        console.print(_rich(_scores(own, remarks), f"{home}{place or ', own data'}: {support}"))
+    console.print("[ ]: 95 % intervals, which resample patients or recording groups", markup=False, highlight=False)
+    for remark, number in remarks.items():
+        console.print(f"{number}: {remark}", markup=False, highlight=False)
+    for task, own in results[results["target"] != ""].groupby("task", sort=False):
+        console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _scores(own: pd.DataFrame, remarks: dict[str, int]) -> tables.Table:
+    """One row per label count and metric; notes stand as numbers, which ``remarks`` collects: the table fits 80 columns."""
+    rows = []
+    for row in own.to_dict("records"):
         marks = [
             row.get("interval_note") or "",
             "selected on test" if row["selected_on"] == "test" else "",
             "split leaks" if row.get("leaks") else "",
             "last step" if row["protocol"].endswith("last step") else "",
         ]
-        table.add_row(
-            *([str(row["task"])] if several else []),
-            f"{row['labels']}{' (all)' if row['all_labels'] else ''}",
-            metric_name(row["metric"]),
-            estimate(row["value"], row["low"], row["high"]),
-            "" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.3f}",
-            str(row["units"]),
-            str(row["groups"]),
-            "; ".join(mark for mark in marks if mark),
-        )
-    console.print(table)
-    for task, own in results[results["target"] != ""].groupby("task", sort=False):
-        console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
-    for note in notes:
-        console.print(f"- {note}", markup=False, highlight=False)
+        numbers = [str(remarks.setdefault(mark, len(remarks) + 1)) for mark in marks if mark]
+        labels = f"{row['labels']}{' (all)' if row['all_labels'] else ''}"
+        value = estimate(row["value"], row["low"], row["high"])
+        spread = "" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.3f}"
+        rows.append((labels, metric_name(row["metric"]), value, spread, ",".join(numbers)))
+    return tables.Table(("labels", "metric", "value", "seed sd", "note"), tuple(rows), numeric=frozenset({0, 2, 3}))
 
 
 def _rich(one: tables.Table, title: str) -> Table:

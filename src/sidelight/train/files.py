@@ -2,11 +2,12 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sidelight.errors import RunError
+from sidelight.errors import ConfigError, RunError
 
 
 @contextmanager
@@ -34,6 +35,28 @@ def write_text(path: Path, text: str) -> None:
     """Put ``text`` (UTF-8) at ``path``, whole or not at all; :raises RunError: when the disk is full."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_place(out: str | Path, *, folder: bool) -> None:
+    """Try, before hours of work, whether ``out`` (a file, or a ``folder``) can be written; nothing is left behind.
+
+    :raises ConfigError: where it cannot, or where a file stands in place of the folder or a folder in place of the file.
+    """
+    out = place = Path(out)
+    try:
+        if out.is_file() if folder else out.is_dir():
+            is_now, wanted = ("file", "folder") if folder else ("folder", "file")
+            raise ConfigError(
+                f"{out} is a {is_now}", expected=f"the name of a {wanted}", do="Give another place with --out"
+            )
+        if not folder:
+            place = out.absolute().parent
+        while not place.exists():
+            place = place.absolute().parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written ({error.strerror})", do="Give another place with --out") from None
 
 
 def flush(path: Path) -> None:

@@ -66,7 +66,7 @@ def fit(
 
     :param header: what identifies the run (method, resolved settings, hashes of data and split); kept in config.json.
     :param monitor: read every ``monitor_every`` epochs and at the end, in the process that leads.
-    :param quiet: no progress bar; by default that is so when the standard error stream is no terminal.
+    :param quiet: notices alone; by default a bar, or a line now and then where the standard error stream is no terminal.
     :returns: the finished run; unless it was so before, ``method`` holds the weights that its towers were written from.
     :raises RunError: when the folder holds a run of other settings, or the disk is full.
     :raises TrainingError: at a loss or gradient that is not finite; ``bad_batch.json`` says where.
@@ -110,12 +110,13 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
 
             seconds = perf_counter() - began
             state.seconds += seconds
-            reporter.step(2 * table.contrast * table.per_step, seconds, item.waited, outcome.loss, lr)
+            is_last = state.step == trainer.total
+            ends_epoch = is_last or place + 1 == table.per_epoch
+            images = 2 * table.contrast * table.per_step
+            reporter.step(images, seconds, item.waited, outcome.loss, lr, ends_epoch=ends_epoch)
             _log_step(trainer, epoch, lr, outcome, state, reporter)
             began = perf_counter()
 
-            is_last = state.step == trainer.total
-            ends_epoch = is_last or place + 1 == table.per_epoch
             asked = outcome.stop or (request.number and trainer.world.size == 1)  # several processes stop together
             stop = asked and not is_last
             if ends_epoch and trainer.world.leads:

@@ -1,6 +1,8 @@
-"""What a person sees while it trains: a bar on a terminal, notices everywhere."""
+"""What a person sees while it trains: a bar on a terminal, else a line now and then; notices everywhere."""
 
 import sys
+from datetime import timedelta
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -8,16 +10,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SMOOTHING = 0.9
+_EPOCH_LINES, _STEP_LINES = 10.0, 300.0
+"""Least seconds between two lines: at the end of an epoch, and inside a long one."""
 
 
 class Reporter:
-    """Speed and waiting time of the steps, smoothed, and the bar that shows them, on the standard error stream."""
+    """Speed and waiting time of the steps, smoothed, and the bar or lines that show them, on the standard error stream."""
 
     def __init__(self, total: int, done: int = 0, *, quiet: bool | None = None, leads: bool = True) -> None:
-        """``quiet`` (default: when there is no terminal) leaves only notices; one that does not lead is silent."""
+        """``quiet`` leaves only notices; None, the default, is a bar on a terminal, and lines where there is none.
+
+        One that does not lead is silent.
+        """
         self.images_per_second, self.wait_share = 0.0, 0.0
         self._console = Console(stderr=True, quiet=not leads)
-        quiet = not sys.stderr.isatty() if quiet is None else quiet
+        self._lines = quiet is None and not sys.stderr.isatty()
+        self._total, self._begun, self._done = total, done, done
+        self._start = self._said = monotonic()
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -26,7 +35,7 @@ class Reporter:
             TextColumn("{task.fields[speed]:.0f} images/s, {task.fields[wait]:.0%} waiting for data"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=quiet or not leads,
+            disable=bool(quiet) or self._lines or not leads,
             transient=True,
         )
         self._task = self._bar.add_task("", total=total, completed=done, loss=float("nan"), lr=0.0, speed=0.0, wait=0.0)
@@ -41,7 +50,9 @@ class Reporter:
     ) -> None:
         self._bar.stop()
 
-    def step(self, images: int, seconds: float, waited: float, loss: float, lr: float) -> None:
+    def step(
+        self, images: int, seconds: float, waited: float, loss: float, lr: float, *, ends_epoch: bool = False
+    ) -> None:
         """Count one step over ``images`` images that took ``seconds``, of which ``waited`` for data."""
         speed, share = images / max(seconds, 1e-9), min(waited / max(seconds, 1e-9), 1.0)
         keep = 0.0 if self._fresh else _SMOOTHING
@@ -49,6 +60,16 @@ class Reporter:
         self.images_per_second = keep * self.images_per_second + (1 - keep) * speed
         self.wait_share = keep * self.wait_share + (1 - keep) * share
         self._bar.update(self._task, advance=1, loss=loss, lr=lr, speed=self.images_per_second, wait=self.wait_share)
+
+        self._done += 1
+        if self._lines and monotonic() - self._said >= (_EPOCH_LINES if ends_epoch else _STEP_LINES):
+            self._line(loss)
+
+    def _line(self, loss: float) -> None:
+        self._said = monotonic()
+        left = (self._said - self._start) / (self._done - self._begun) * (self._total - self._done)
+        said = f"step {self._done} of {self._total}, loss {loss:.4f}, {self.images_per_second:.0f} images/s"
+        self._console.print(f"{said}, {timedelta(seconds=round(left))} left", highlight=False, soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """Say one thing, above the bar if there is one."""

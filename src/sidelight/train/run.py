@@ -34,7 +34,12 @@ class Run:
         if not folder.is_dir():
             raise RunError(f"{folder} is not a folder", expected="the folder that pretrain wrote", do="Check the path")
         if not (folder / "config.json").is_file():
-            raise RunError(f"{folder} is not a run: config.json is missing", expected="the folder that pretrain wrote")
+            judged = (folder / "results.parquet").is_file()
+            raise RunError(
+                f"{folder} is not a run: config.json is missing",
+                expected="the folder that pretrain wrote",
+                do="evaluate wrote this one: name the run that it judged" if judged else "",
+            )
         return cls(folder)
 
     @property
@@ -82,15 +87,28 @@ class Run:
             )
 
 
+def check_free(folder: Path) -> None:
+    """:raises RunError: where ``folder`` is a file, or holds anything but a run: files among others' pictures are lost."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file", expected="a folder for the run", do="Choose another name with --out")
+    held = [] if not folder.is_dir() or (folder / "config.json").is_file() else sorted(folder.iterdir())
+    if held:
+        what = "checkpoints, but config.json is missing" if folder / "checkpoints" in held else held[0].name
+        raise RunError(
+            f"{folder} is no run and not empty: it holds {what}",
+            expected="a new or empty folder, or a run to go on with",
+            do="Choose another folder with --out",
+        )
+
+
 def begin(folder: Path, header: Mapping[str, Any], *, write: bool) -> Run:
     """The run at ``folder`` for ``header``; it is created, if ``write``, where there is none.
 
-    :raises RunError: when the folder holds a run of other settings (says which differ) or remains of one without
-    config.json.
+    :raises RunError: when the folder holds a run of other settings (says which differ) or what is no run.
     """
     run, asked = Run(folder), json.loads(json.dumps(header, default=str))
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file", expected="a folder for the run", do="Choose another name with --out")
+    if write:
+        check_free(folder)
     if (folder / "config.json").is_file():
         differing = [line for line in differences(run.config, asked) if _name(line) not in FREE]
         if differing:
@@ -98,8 +116,6 @@ def begin(folder: Path, header: Mapping[str, Any], *, write: bool) -> Run:
                 f"The run {folder} was written by other settings: {'; '.join(differing)}",
                 do="Choose another folder with --out, or the settings it was written by",
             )
-    elif (folder / "checkpoints").exists():
-        raise RunError(f"{folder} holds checkpoints, but config.json is missing", do="Choose another folder with --out")
     elif write:
         write_text(folder / "config.json", json.dumps(asked, indent=1))
     return run

@@ -1,0 +1,48 @@
+"""Results in a terminal of 80 columns."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from sidelight.reporting.terminal import results_table
+
+
+def row(task: str, metric: str, value: float, note: str = "", **more: object) -> dict[str, object]:
+    low, high = (np.nan, np.nan) if note else (value - 0.1, value + 0.1)
+    return {
+        **{"task": task, "target": "", "protocol": "linear", "labels": 1500, "all_labels": True, "metric": metric},
+        **{"value": value, "low": low, "high": high, "seed_sd": 0.0123, "units": 190, "groups": 95},
+        **{"interval_note": note, "selected_on": "validation", "leaks": False, **more},
+    }
+
+
+def shown(rows: list[dict[str, object]]) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    results_table(pd.DataFrame(rows), ("a note of the evaluation",), console=console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_own_and_external_rows_have_tables_of_their_own_that_fit_80_columns() -> None:
+    metrics = ("sensitivity at threshold", "brier, calibrated")
+    tasks = ("histologie", "histologie on hospital of the north")
+    text = shown([row(task, metric, 0.8) for metric in metrics for task in tasks])
+    own, external = text.split("external: hospital of the north")
+    assert own.startswith("histologie, own data: 190 units of 95 patients or recording groups")
+    for part in (own, external):
+        for name in ("sensitivity at threshold", "Brier score, calibrated"):
+            lines = [line for line in part.splitlines() if name in line]
+            assert len(lines) == 1
+            assert "1500 (all)" in lines[0] and "0.80 [0.70, 0.90]" in lines[0] and "0.012" in lines[0]
+    assert "…" not in text
+    assert "- a note of the evaluation" in text
+
+
+def test_remarks_are_said_once_below_and_counted_in_the_rows() -> None:
+    why = "the calibration error is biased upwards"
+    text = shown([row("ill", "ece", 0.1, why), row("ill", "ece, calibrated", 0.1, why, leaks=True)])
+    assert text.count(why) == 1
+    assert f"1: {why}\n2: split leaks\n" in text
+    first, second = (line for line in text.splitlines() if "ECE" in line)
+    assert "(no interval)" in first and first.rstrip(" │").endswith("1") and second.rstrip(" │").endswith("1,2")
