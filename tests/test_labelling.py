@@ -153,6 +153,10 @@ def test_units_on_no_side_are_left_out_and_counted(tmp_path):
     frame.loc[frame["patient"] == "p0", "part"] = ""
     results = judged(ward(tmp_path, frame))
     assert "ill: given split, 46 units train, 12 are valid, 20 are tested, 2 on no side are left out" in results.notes
+    assert "2 of 80 items are on no side of the split" in results.notes
+    names = {"train": ["p1", "p2", "p4", "p5", "p6"], "test": ["p3", "p7", "p8", "gone"]}
+    (tmp_path / "split.json").write_text(json.dumps(names))
+    assert "1 name of the split is of nothing in the cohort" in judged(tmp_path, tmp_path / "split.json").notes
 
 
 def test_splits_that_cannot_be_used(place, tmp_path):

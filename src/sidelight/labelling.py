@@ -136,9 +136,7 @@ def _audit(
         )
     sentences = tuple(finding.sentence for finding in leaks)
     remarks = [f"The split LEAKS and was used all the same (allow_leak): {one}" for one in sentences]
-    return sentences, remarks + [
-        one.sentence for one in findings if one.severity == "warning" or "names" in one.numbers
-    ]
+    return sentences, remarks + [one.sentence for one in findings if one.severity != "error"]
 
 
 def _place(table: pd.DataFrame, pixels: Pixels, placed: pd.DataFrame) -> tuple[pd.DataFrame, int]:

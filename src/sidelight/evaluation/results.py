@@ -25,7 +25,8 @@ class Results:
     :ivar differences: paired differences between encoders on the same units.
     :ivar efficiency: how many times more labels the rival needs.
     :ivar scores: one row per (encoder, task, target, protocol, labels, seed, unit) with the label and the class
-        probabilities.
+        probabilities. With a given split those of step "inside" are of units that train, out of fold: no table shows them,
+        calibration and threshold come from them.
     :ivar confusion: pooled confusion matrices.
     :ivar subgroups: the score of each subgroup with its support.
     :ivar reliability: reliability curves, before and after calibration.
