@@ -5,10 +5,10 @@ posterior cruciate ligament (dark bands), fat and muscle. Each plane samples it 
 sagittal T2 and axial proton density with fat suppression show fluid bright, coronal T1 shows fat and marrow bright.
 
 A torn ligament is interrupted by fluid, a torn meniscus is crossed by it, and a bruise is fluid in the marrow; each spans some
-slices (5 or 6 of 12 in the median, brightest in its middle). ``abnormal`` is any of them. The labels have the frequencies and the
-co-occurrence of MRNet's training exams (Bien et al., PLOS Medicine 2018: 913 of 1,130 abnormal, 208 ACL tears, 397 meniscus
-tears, 125 of them with both). Size, position, turn, marrow texture, vessels, bias field, gain and noise differ between exams and series
-and dominate the pixels.
+slices (5 or 6 of 12 in the median, brightest in its middle). ``abnormal`` is any of them. The labels have the frequencies and
+the co-occurrence of MRNet's training exams (Bien et al., PLOS Medicine 2018: 913 of 1,130 abnormal, 208 ACL tears, 397 meniscus
+tears, 125 of them with both). Size, position, turn, marrow texture, vessels, bias field, gain and noise differ between exams
+and series and dominate the pixels.
 """
 
 from dataclasses import dataclass
