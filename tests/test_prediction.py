@@ -195,16 +195,6 @@ def test_an_external_test_trains_here_and_refits_nothing_there(here, judged, tmp
     assert both["value"].item() == pytest.approx(inner.loc[inner["metric"] == "auroc", "value"].item())
 
 
-def test_several_label_columns_are_refused_in_one_sentence(tmp_path):
-    here = write_photos(tmp_path, 6, seed=0)
-    text = (here / "cohort.toml").read_text()
-    (here / "cohort.toml").write_text(
-        text + '[task.both]\nlabel = ["label", "sex"]\nunit = "patient"\npositive = ["f", "malignant"]\n'
-    )
-    with pytest.raises(ConfigError, match=r"one \[task.NAME\] for each of label, sex"):
-        sidelight.evaluate("test_resnet", here, "both", random=True, image_size=32, **QUIET)
-
-
 def test_an_external_test_on_the_same_images_is_none(here):
     from sidelight.errors import SplitError
 

@@ -12,17 +12,19 @@ from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
 from sidelight.data.identity import item_hash, key
-from sidelight.data.task import units
 from sidelight.errors import ConfigError, DataError, RunError, nearest
+from sidelight.evaluation.blocks import blocks
 from sidelight.evaluation.card import model_card
 from sidelight.evaluation.model import read_model
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.labelling import label_units, split_name
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase, Source, Start
+from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
-from sidelight.scoring import label_units, open_pixels, score, score_elsewhere, subgroup_columns, tabulate
+from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns, tabulate
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.files import write_text
@@ -166,8 +168,11 @@ def evaluate(
     :param protocol: knn, linear, finetune, finetune_last, published (profile ``paper`` only).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
+    :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
+        is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads.
     :return: tables; written to ``out`` if given.
+    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
     """
     resolved = build(EvaluateSettings, settings)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
@@ -183,12 +188,14 @@ def evaluate(
         columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     results = tabulate(
-        table, dict.fromkeys(table["task"].unique(), scored.facts["classes"]), resolved, tuple(scored.notes),
-        transductive=_saw_test_items(given, cohort, task, scored.facts["data_hash"]),
+        table, dict.fromkeys(table["task"].unique(), scored.facts["targets"]), resolved, tuple(scored.notes),
+        transductive=_saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
+        + (f" --split {split_name(resolved.split)}" if resolved.split is not None else "")
+        + (" --allow-leak" if scored.facts["leaks"] else "")
         + (f" --test {other.alias}" if test is not None else ""),
         subgroups=columns,
-        **{key: scored.facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
+        **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )  # fmt: skip
     if out is not None:
         results.save(Path(out))
@@ -200,8 +207,8 @@ def evaluate(
     return results
 
 
-def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str, data_hash: str) -> bool:
-    """Whether the encoder's pre-training saw (unlabelled) items of the units it is tested on: then it is transductive.
+def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, tested: np.ndarray, data_hash: str) -> bool:
+    """Whether the encoder's pre-training saw (unlabelled) items that it is tested on: then it is transductive.
 
     A cohort is known again by its name, or, in a copy that has another key, by its pixels.
     """
@@ -211,7 +218,7 @@ def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, task: str, da
     if config["data"]["name"] != cohort.alias and config["data"]["hash"] != data_hash:
         return False
     seen = select(cohort.items, config["settings"]["where"], "where")
-    return any(seen[items].any() for items in units(cohort, cohort.tasks[task])["items"])
+    return bool(seen[tested].any())
 
 
 def report(folder: str | Path, out: str | Path) -> Path:
@@ -244,15 +251,13 @@ def describe_methods() -> str:
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:
     """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
-    from sidelight.metrics.classification import auroc
-
     settings = build(EvaluateSettings, {"seeds": 1, "frames": 4})
     labelled, _ = label_units(cohort, pixels, task, settings)
 
     def read(encoder: Encoder, epoch: int) -> dict[str, float]:
         table, _ = collect_scores(encoder, pixels, labelled, "knn", settings, 0)
-        scores = table[[f"p{c}" for c in range(len(labelled.classes))]].to_numpy()
-        truth = table["label"].to_numpy()
-        return {"knn": float((scores.argmax(1) == truth).mean()), "knn_auroc": float(auroc(truth, scores))}
+        ((_, block),) = blocks(table.assign(encoder="", task=task, protocol="knn"))
+        metrics = {"knn": accuracy, "knn_auroc": auroc}
+        return {name: float(block.of(one)(block.labels, block.scores[0], None)) for name, one in metrics.items()}
 
     return read

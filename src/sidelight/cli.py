@@ -150,6 +150,12 @@ def evaluate(
         str | None, typer.Option("--test", help="another cohort with the same task: train here, test there")
     ] = None,
     test_preset: Annotated[str | None, typer.Option("--test-preset", help="layout of the data of --test")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="a given split in place of folds: a column, or a JSON file of sides")
+    ] = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="go on with a split that leaks; every result says so")
+    ] = False,
     preset: Preset = None,
     config: Config = None,
     flags: Set = None,
@@ -159,7 +165,7 @@ def evaluate(
     from sidelight.api import evaluate as run_evaluate
     from sidelight.reporting.terminal import results_table
 
-    settings = _settings(config, flags, cache=cache)
+    settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out, random=random, test_preset=test_preset, **settings
     )

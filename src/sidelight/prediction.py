@@ -45,10 +45,10 @@ def predict(
     :param other_kind: go on with data that look like another kind than the model's.
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
-        each), ``decision``, ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training
-        unit), ``missing`` (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item
-        has no probability and no decision. ``attrs["notices"]`` is what opening the data said,
-        ``attrs["outside"]`` what that flag is worth.
+        each), ``decision`` (of a multi-label task ``probability:LABEL``, ``calibrated:LABEL`` and ``decision:LABEL``),
+        ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training unit), ``missing``
+        (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item has no probability and
+        no decision. ``attrs["notices"]`` is what opening the data said, ``attrs["outside"]`` what that flag is worth.
     :raises DataError: for data of another kind than the model's.
     """
     known = model if isinstance(model, Model) else read_model(model)
@@ -93,25 +93,22 @@ def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
 def _rows(
     model: Model,
     table: pd.DataFrame,
-    scores: np.ndarray,
-    calibrated: np.ndarray,
+    scores: dict[str, np.ndarray],
+    calibrated: dict[str, np.ndarray],
     distance: np.ndarray,
 ) -> pd.DataFrame:
     """What the model says of each unit of ``table``; what it scored is of :meth:`Model.score`."""
-    classes = model.facts.classes
-    if len(classes) == 2:
-        columns = {"probability": scores[:, 1], "calibrated": calibrated[:, 1]}
-    else:
-        columns = {f"probability:{name}": scores[:, c] for c, name in enumerate(classes)}
-        columns |= {f"calibrated:{name}": calibrated[:, c] for c, name in enumerate(classes)}
+    columns: dict[str, np.ndarray | list[str]] = {}
+    for name, target in model.facts.targets.items():
+        of = f":{name}" if name else ""
+        for kind, values in {"probability": scores[name], "calibrated": calibrated[name]}.items():
+            if len(target.classes) == 2:
+                columns[f"{kind}{of}"] = values[:, 1]
+            else:
+                columns |= {f"{kind}{of}:{one}": values[:, c] for c, one in enumerate(target.classes)}
+        columns[f"decision{of}"] = target.decide(calibrated[name])
     return pd.DataFrame(
-        {
-            "unit": table["unit"].to_numpy(),
-            **columns,
-            "decision": model.decide(calibrated),
-            "outside": distance > model.facts.outside,
-            "distance": distance,
-        }
+        {"unit": table["unit"].to_numpy(), **columns, "outside": distance > model.facts.outside, "distance": distance}
     )
 
 
@@ -133,10 +130,12 @@ def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFram
             "use": model.facts.use,
         }
     )
-    result["decision"] = result["decision"].fillna("")
+    decisions = [name for name in result.columns if name.partition(":")[0] == "decision"]
+    result[decisions] = result[decisions].fillna("")
     result["outside"] = result["outside"].astype("boolean")
     notices, note = list(cohort.notices), model.facts.outside_note
-    result.attrs |= {"positive": model.facts.classes[-1], "notices": notices, "outside": note}
+    positive = {name: target.classes[-1] for name, target in model.facts.targets.items()}
+    result.attrs |= {"positive": positive.get("", ""), "notices": notices, "outside": note}
     return result
 
 

@@ -1,7 +1,7 @@
 """From an encoder and a cohort to scores of unseen units, and to the model of all labelled ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ from sidelight.data.cache import Pixels
 from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import find_column, has_column
-from sidelight.data.duplicates import duplicate_items, merge_groups
 from sidelight.data.identity import item_hash, key
-from sidelight.data.keyed import lasting_names, own_names, shared_items
+from sidelight.data.keyed import own_names, shared_items
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
-from sidelight.errors import ConfigError, SplitError, nearest
+from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, fit, read_units
 from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.results import Results
-from sidelight.evaluation.scores import Labelled, collect_scores, external_scores, make_folds, units_of
+from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import band, choose_columns, subgroup_table
-from sidelight.evaluation.summary import calibrated, confusions, operating_points, reliabilities, summarise
+from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
+from sidelight.labelling import keep_labels, label_units, unit_table
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.train.device import pick_device, pick_dtype
 
@@ -72,47 +72,10 @@ def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -
     )
 
 
-def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
-    """Units of a task that can be scored, in folds. Notes say what was left out or merged."""
-    table, notes = unit_table(cohort, pixels, task, settings)
-    return make_folds(table, cohort.tasks[task].classes, settings), notes
-
-
-def unit_table(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[pd.DataFrame, list[str]]:
-    """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows."""
-    if task not in cohort.tasks:
-        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
-    chosen = cohort.tasks[task]
-    if chosen.kind == "multilabel":
-        raise ConfigError(
-            f"The task {task!r} has {len(chosen.label)} label columns, which cannot be scored together yet",
-            do="Write one [task.NAME] for each of " + ", ".join(chosen.label),
-        )
-    table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
-    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
-    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
-    readable = table["rows"].map(bool)
-    notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
-    table = table[readable].copy()
-    if settings.merge_duplicates:
-        before = table["group"].nunique()
-        table["group"] = _merged(table, pixels)
-        if table["group"].nunique() < before:
-            notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
-    return table, notes
-
-
 def _nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
     """Scores with hashes in place of names. Only now: folds and subsets must not depend on a key that others lack."""
     hashes = {name: item_hash(name, secret) for column in ("unit", "group") for name in scores[column].unique()}
     return scores.assign(unit=scores["unit"].map(hashes), group=scores["group"].map(hashes))
-
-
-def _merged(table: pd.DataFrame, pixels: Pixels) -> list[str]:
-    """Groups of the units after near-duplicate items are joined."""
-    owner = {row: number for number, rows in enumerate(table["rows"]) for row in rows}
-    pairs = [(owner[a], owner[b]) for a, b in duplicate_items(pixels) if a in owner and b in owner]
-    return merge_groups(table["group"].tolist(), pairs)
 
 
 @dataclass(frozen=True)
@@ -120,6 +83,7 @@ class Scored:
     """Scores of one encoder on one task, and where they come from.
 
     :ivar columns: the subgroup columns of each unit, indexed by unit.
+    :ivar tested: positions in ``cohort.items`` of what was tested.
     :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
         head reads more than images.
     :ivar tables: what else is to be written, by name, such as who lent which metadata.
@@ -129,6 +93,7 @@ class Scored:
     facts: dict[str, Any]
     notes: list[str]
     columns: pd.DataFrame
+    tested: np.ndarray
     fitted: Callable[[pd.DataFrame], Model] | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -146,16 +111,22 @@ def score(
     """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
 
     :param keep: also learn a head from all labelled units, to be saved as a model.
-    :raises ConfigError: for the protocol ``published`` without profile ``paper``.
+    :raises ConfigError: for the protocol ``published`` without profile ``paper`` or on a given split.
     """
     if protocol == "published" and settings.profile != "paper":
         raise ConfigError(
             "The protocol 'published' selects on the test set",
             do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
         )
+    if protocol == "published" and settings.split is not None:
+        raise ConfigError("The protocol 'published' has its own folds, a given split none", do="Use linear or finetune")
+    if protocol == "published" and task in cohort.tasks and cohort.tasks[task].kind == "multilabel":
+        raise ConfigError("The protocol 'published' knows no task of several labels", do="Use linear or finetune")
     started = time.perf_counter()
     net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
+    if protocol == "knn" and settings.balance != "none":
+        notes.append("kNN trains nothing: the setting balance changes nothing there")
     beside = _inputs(encoder, net, cohort, pixels, settings)
     vectors = None if beside is None else beside.vectors
     tables = []
@@ -166,17 +137,20 @@ def score(
     scores = pd.concat(tables, ignore_index=True)
     facts = {
         "split_hash": labelled.split_hash,
+        "leaks": bool(labelled.leaks),
         "data_hash": pixels.hash,
         "encoder_hash": weights_hash(net),
         "seconds": time.perf_counter() - started,
-        "classes": list(labelled.classes),
+        "targets": {name: list(classes) for name, classes in labelled.targets.items()},
     }
     fitted = None
     if keep and protocol != "published" and beside is None:
         fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
     scores = _nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
+    tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if beside is None else beside.tables
-    return Scored(scores, facts, sorted(set(notes)), subgroup_columns(cohort, task, settings), fitted, written)
+    columns = subgroup_columns(cohort, task, settings)
+    return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
 
 
 def _inputs(
@@ -221,30 +195,53 @@ def _model_of(
 ) -> Callable[[pd.DataFrame], Model]:
     """Learn a head from all labelled units now; the model is made when its results are known."""
     table = labelled.table
-    y, groups = table["label"].to_numpy(dtype=np.int64), table["group"].to_numpy()
+    y, groups = codes(table), table["group"].to_numpy()
     units = units_of(net, pixels, table["rows"].tolist(), protocol, settings)
     seed = settings.first_seed
     head = fit(
-        net, units, y, groups, len(labelled.classes), protocol, settings, seed=seed, draw=seed * 1000 + 998
+        net, units, y, groups, labelled.sizes, protocol, settings, seed=seed, draw=seed * 1000 + 998,
+        valid=valid_side(table),
     )["selected"]  # fmt: skip
     used = head.model.encoder if isinstance(head, NetworkHead) else net
     seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
     facts = {
-        "task": task, "unit": cohort.tasks[task].unit, "classes": labelled.classes, "protocol": protocol,
+        "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,
         "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
         "trained_on": {
             "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
-            "classes": {name: int((y == c).sum()) for c, name in enumerate(labelled.classes)},
+            "classes": _counts(labelled),
         },
+        "tested_on": _tested_on(labelled),
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
     }  # fmt: skip
 
+    out_of_fold = scores[scores["step"] == ("selected" if labelled.test is None else INSIDE)]
+
     def make(results: pd.DataFrame) -> Model:
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
-        rows = kept[["task", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
-        return make_model(used, head, seen, groups, scores, {**facts, "results": rows.to_dict("records")})
+        rows = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
+        return make_model(
+            used, head, seen, groups, out_of_fold, labelled.targets, {**facts, "results": rows.to_dict("records")}
+        )
 
     return make
+
+
+def _counts(labelled: Labelled) -> dict[str, int]:
+    """Units of each class; of several labels those that have each."""
+    labels = codes(labelled.table)
+    if len(labels.T) > 1 or "" not in labelled.targets:
+        return {name: int((labels[:, place] == 1).sum()) for place, name in enumerate(labelled.targets)}
+    return {name: int((labels == c).sum()) for c, name in enumerate(labelled.targets[""])}
+
+
+def _tested_on(labelled: Labelled) -> dict[str, Any]:
+    """The test side of a given split; nothing where the units that learn were tested in folds."""
+    if labelled.test is None:
+        return {}
+    sides = labelled.table["side"].value_counts()
+    test = {"units": len(labelled.test), "groups": int(labelled.test["group"].nunique())}
+    return {"train": int(sides.get("train", 0)), "valid": int(sides.get("valid", 0)), **test}
 
 
 def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, Any]:
@@ -302,16 +299,7 @@ def score_elsewhere(
     net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
-    theirs = other.tasks[task].classes
-    strange = [one for one in theirs if one not in labelled.classes]
-    if strange:
-        raise ConfigError(
-            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
-            f"its classes are {', '.join(labelled.classes)}",
-            do=f"Map the values in [task.{task}] classes of {other.name}",
-        )
-    places = {place: labelled.classes.index(one) for place, one in enumerate(theirs)}
-    there = there.assign(label=there["label"].map(places)).sort_values("unit").reset_index(drop=True)
+    there, more = _in_order(there, other, cohort, task, labelled)
     same = set(pixels.index["digest"]) & set(pixels_there.index["digest"])
     if same:
         raise SplitError(
@@ -319,12 +307,42 @@ def score_elsewhere(
             do="Leave them out with `where`, or test on other data",
         )
     tables = [
-        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)
+        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)[0]
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
     named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
     scores = _nameless(named, key(other))
-    return scores.assign(task=f"{task} on {other.alias}"), notes
+    return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more]
+
+
+def _in_order(
+    there: pd.DataFrame, other: Cohort, cohort: Cohort, task: str, labelled: Labelled
+) -> tuple[pd.DataFrame, list[str]]:
+    """The other cohort's units with labels in the order of ``labelled``, and sentences on labels that cannot be judged there.
+
+    :raises ConfigError: for a class that ``cohort`` has not, or where one has several labels and the other not.
+    """
+    mine, theirs = cohort.tasks[task], other.tasks[task]
+    if (mine.kind == "multilabel") != (theirs.kind == "multilabel"):
+        raise ConfigError(f"Task {task!r} has several label columns in one of {cohort.name} and {other.name} only")
+    strange = [one for one in theirs.classes if one not in mine.classes]
+    if strange:
+        raise ConfigError(
+            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
+            f"its classes are {', '.join(mine.classes)}",
+            do=f"Map the values in [task.{task}] classes of {other.name}",
+        )
+    notes = []
+    if mine.kind == "multilabel":
+        known = {name: set(there["label"].str[place]) for place, name in enumerate(theirs.classes)}
+        judged = [name for name in labelled.targets if {0, 1} <= known.get(name, set())]
+        notes = [f"{task} on {other.alias}: {name} is not judged, no unit with or none without it is there"
+                 for name in labelled.targets if name not in judged]  # fmt: skip
+        there = keep_labels(there, [theirs.classes.index(one) if one in judged else None for one in labelled.targets])
+    else:
+        places = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
+        there = there.assign(label=there["label"].map(places))
+    return there.sort_values("unit").reset_index(drop=True), notes
 
 
 def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -> None:
@@ -340,25 +358,28 @@ def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -
 
 def tabulate(
     scores: pd.DataFrame,
-    classes: dict[str, list[str]],
+    targets: Mapping[str, Targets],
     settings: EvaluateSettings,
     notes: tuple[str, ...],
     *,
     subgroups: pd.DataFrame,
     **columns: Any,
 ) -> Results:
-    """Scores of one encoder -> every table of a result; ``columns`` go into each row of ``results``."""
+    """Scores of one encoder -> every table of a result; ``columns`` go into each row of ``results``.
+
+    :param targets: what each task predicts, with its classes.
+    """
     after = calibrated(scores)
     found = [
-        summarise(scores, classes, resamples=settings.resamples),
+        summarise(scores, targets, resamples=settings.resamples),
         operating_points(after, resamples=settings.resamples),
         within_patients(scores, resamples=settings.resamples),
     ]
     return Results(
         pd.concat(found, ignore_index=True).assign(**columns),
         scores=scores,
-        confusion=confusions(scores, classes),
+        confusion=confusions(scores, targets),
         notes=notes,
         subgroups=subgroup_table(scores, subgroups, resamples=settings.resamples),
-        reliability=[*reliabilities(scores, classes, "as predicted"), *reliabilities(after, classes, "calibrated")],
+        reliability=[*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
     )

@@ -33,11 +33,15 @@ from sidelight.evaluation.summary import (
     reliabilities,
     summarise,
 )
+from sidelight.labelling import split_content, split_name
 from sidelight.methods import load_method
 from sidelight.train.files import write_text
 
 SCORING = 2
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
+
+PROVENANCE = ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
+"""Facts of a cell that stand in each of its rows."""
 
 
 class EncoderRow(Settings):
@@ -233,7 +237,7 @@ class _Work:
         encoder, name = self.encoder(cell)
         evaluate = build(EvaluateSettings, settings)
         used = evaluate.model_dump(mode="json", exclude={"cache"})
-        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used]
+        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
             scored = scoring.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
@@ -245,7 +249,7 @@ class _Work:
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
             transductive=cell.part.transductive and cell.row.method is not None,
-            **{key: facts[key] for key in ("split_hash", "data_hash", "encoder_hash", "seconds")},
+            **{key: facts[key] for key in PROVENANCE},
         )  # fmt: skip
         return table, list(facts["notes"])
 
@@ -283,11 +287,11 @@ class _Work:
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""
-        names = {name: list(self.cohort.tasks[part.task].classes) for name, part in self.plan.parts.items()}
+        names = {name: self.cohort.tasks[part.task].targets for name, part in self.plan.parts.items()}
         resamples = build(EvaluateSettings, self.plan.evaluate).resamples
         Console(stderr=True, quiet=self.quiet).print("intervals ...")
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
-            ["transductive", "split_hash", "data_hash", "encoder_hash", "seconds"]
+            ["transductive", *PROVENANCE]
         ].first()
         after = calibrated(scores)
         found = [
@@ -365,6 +369,9 @@ class _Work:
                 path = str(Path("runs") / self.recipe(cell)[1])
                 if path not in runs.values():  # an encoder that is judged in two ways is one run
                     runs.setdefault(cell.encoder, path)
+        used = dict(self.plan.evaluate)
+        if used.get("split") is not None:
+            used["split"] = split_name(used["split"])
         return {
             "title": self.plan.title,
             "question": self.plan.question,
@@ -382,7 +389,7 @@ class _Work:
             "not_shown": [*self.plan.limits, *self.unequal_budgets()],
             "notes": [*notes, *self.notices()],
             "runs": runs,
-            "settings": {"pretrain": self.plan.pretrain, "evaluate": self.plan.evaluate, "seeds": self.plan.seeds},
+            "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},
             "command": self.command,
         }
 

@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -242,3 +243,63 @@ def test_missing_malformed_and_edited_files_are_refused(tmp_path):
             Split.load(tmp_path / "bad.json")
     with pytest.raises(SplitError, match="was changed after it was written"):
         Split.load(_write(tmp_path / "s.json", hash="0123456789abcdef"))
+
+
+def _labelled(seed: int, patients: int = 60) -> pd.DataFrame:
+    """Two units per patient with three labels: even, one in five patients, four patients; some unknown."""
+    rng = np.random.default_rng(seed)
+    common, less = rng.random(patients) < 0.5, rng.random(patients) < 0.2
+    rare = np.isin(np.arange(patients), rng.choice(patients, 4, replace=False))
+    rows = []
+    for patient in range(patients):
+        for number in range(2):
+            own = [int(column[patient]) for column in (common, less, rare)]
+            unknown = rng.integers(3) if rng.random() < 0.3 else None
+            rows.append(
+                (f"p{patient}/u{number}", f"p{patient}", tuple(-1 if n == unknown else c for n, c in enumerate(own)))
+            )
+    return pd.DataFrame(rows, columns=["unit", "group", "label"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_of_several_labels_hold_every_label(seed):
+    units = _labelled(seed)
+    splits = k_folds(units, 4, seed, require_classes=False)
+    assert sorted(key for split in splits for key in split.test) == sorted(units["unit"])
+    for split in splits:
+        _check(split, units)
+        codes = np.array(_labels(units, split.test).tolist())
+        every = np.array(units["label"].tolist())
+        assert (codes == 1).any(axis=0).all() and (codes == 0).any(axis=0).all()
+        assert (codes == 1).sum(axis=0) == pytest.approx((every == 1).sum(axis=0) / 4, abs=4)
+    assert k_folds(_shuffled(units), 4, seed, require_classes=False) == splits
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_label_counts_of_several_labels_wait_for_the_rarest(seed):
+    units = _labelled(seed)
+    found = nested_counts(units, [4, 12, 40, 500], seed)
+    assert 500 in found.left_out
+    assert all(set(small) < set(large) for small, large in pairwise(found.subsets.values()))
+    for keys in found.subsets.values():
+        own = units.set_index("unit").loc[keys]
+        codes = np.array(own["label"].tolist())
+        for place in range(3):
+            for code in (0, 1):
+                assert own["group"][codes[:, place] == code].nunique() >= 2
+
+
+def test_a_label_that_one_patient_has_asks_for_one():
+    units = _labelled(0)
+    units["label"] = [
+        (first, second, int(unit == "p7/u0")) for unit, (first, second, _) in units[["unit", "label"]].to_numpy()
+    ]
+    found = nested_counts(units, [4, 30], 0)
+    assert "p7/u0" in found.subsets[30] and (4 in found.left_out or "p7/u0" in found.subsets[4])
+
+
+def test_one_label_in_a_tuple_is_one_label():
+    units = _cohort(0)
+    told = units.assign(label=[(label,) for label in units["label"]])
+    assert k_folds(told, 4, 0) == k_folds(units, 4, 0)
+    assert nested_counts(told, [8, 16], 0) == nested_counts(units, [8, 16], 0)

@@ -68,3 +68,18 @@ def test_three_classes():
     x = rng.normal(size=(60, 6)) + 3 * np.eye(6)[y]
     scores = predict_linear(x, y, np.arange(60), x, 3)
     assert (scores.argmax(axis=1) == y).mean() > 0.9
+
+
+def test_a_class_without_units_leaves_the_shares():
+    x, y, groups = world(8, 2, 0)
+    head = fit_linear(x, np.zeros_like(y), groups, 2)
+    np.testing.assert_allclose(head(x), np.tile([16.5 / 17, 0.5 / 17], (16, 1)))
+
+
+def test_weights_lift_the_rare_class_and_keep_the_order():
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 10 == 0).astype(int)
+    x = rng.normal(size=(200, 5)) + 0.5 * y[:, None]
+    plain, weighted = (fit_linear(x, y, np.arange(200), 2, weights=w)(x)[:, 1] for w in (None, np.array([1.0, 9.0])))
+    assert plain.mean() == pytest.approx(0.1, abs=0.03) and weighted.mean() > 0.25
+    assert auroc(y, weighted) == pytest.approx(auroc(y, plain), abs=0.02)

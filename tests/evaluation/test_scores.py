@@ -40,7 +40,7 @@ SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
 
 
 def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     found, notes = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", SETTINGS, seed=0)
     for _, part in found.groupby("labels"):
         assert part["unit"].is_unique and len(part) == len(vectors)
@@ -52,37 +52,82 @@ def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vector
 
 
 def test_folds_do_not_depend_on_the_order_of_rows_nor_on_the_seed(vectors):
-    one = make_folds(vectors, ("no", "yes"), SETTINGS)
-    other = make_folds(vectors.sample(frac=1, random_state=3), ("no", "yes"), SETTINGS)
+    one = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
+    other = make_folds(vectors.sample(frac=1, random_state=3), {"": ("no", "yes")}, SETTINGS)
     assert one.split_hash == other.split_hash
-    assert one.split_hash != make_folds(vectors, ("no", "yes"), EvaluateSettings(split_seed=1, folds=4)).split_hash
+    assert (
+        one.split_hash != make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(split_seed=1, folds=4)).split_hash
+    )
 
 
 def test_a_class_without_units_is_named(vectors):
     with pytest.raises(SplitError, match="maybe"):
-        make_folds(vectors, ("no", "yes", "maybe"), SETTINGS)
+        make_folds(vectors, {"": ("no", "yes", "maybe")}, SETTINGS)
 
 
 def test_an_unknown_protocol_names_the_nearest(vectors):
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     with pytest.raises(ConfigError, match="linear"):
         collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linaer", SETTINGS, seed=0)
 
 
 def test_one_group_out(vectors):
-    task = make_folds(vectors, ("no", "yes"), EvaluateSettings(folds="one_group_out"))
+    task = make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(folds="one_group_out"))
     assert len(task.folds) == 12
 
 
 def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     """Turning round the labels of one fold's units leaves their own scores as they were."""
-    task = make_folds(vectors, ("no", "yes"), SETTINGS)
+    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
     before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=4), 0)
     hidden = set(task.folds[0])
     turned = task.table.copy()
     turned.loc[turned["unit"].isin(hidden), "label"] ^= 1
-    spoilt = module.Labelled(turned, task.classes, task.folds)
+    spoilt = module.Labelled(turned, task.targets, task.folds)
     after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, spoilt, "linear", EvaluateSettings(folds=4), 0)
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
     assert not np.array_equal(before.loc[~mine, "p1"], after.loc[~after["unit"].isin(hidden), "p1"])
+
+
+SIGNS = ("no", "yes")
+FEW = EvaluateSettings(labels=[8], folds=3)
+
+
+def several(units: pd.DataFrame) -> pd.DataFrame:
+    """A second label, of every third patient and unknown of every fourth unit, beside the one that the vectors carry."""
+    patient = units["group"].str[1:].astype(int)
+    second = np.where(np.arange(len(units)) % 4 == 0, -1, patient % 3 == 0)
+    return units.assign(label=list(zip(units["label"].tolist(), second.tolist(), strict=True)))
+
+
+@pytest.mark.parametrize("protocol", ["knn", "linear"])
+def test_of_several_labels_each_has_rows_where_it_is_known(vectors, protocol):
+    units = several(vectors)
+    task = make_folds(units, {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
+    found, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, protocol, FEW, seed=0)
+    known = units.assign(hard=units["label"].str[1]).query("hard >= 0")
+    for (target, _), part in found.groupby(["target", "labels"]):
+        assert (
+            set(part["unit"]) == set(vectors["unit"] if target == "easy" else known["unit"]) and part["unit"].is_unique
+        )
+        np.testing.assert_allclose(part["p0"] + part["p1"], 1)
+    alone = make_folds(units.assign(label=vectors["label"]), {"": SIGNS}, FEW)
+    same = module.Labelled(alone.table, alone.targets, task.folds)
+    whole = EvaluateSettings(folds=3)
+    one, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, same, protocol, whole, seed=0)
+    easy = found[found["all_labels"] & (found["target"] == "easy")]
+    np.testing.assert_array_equal(easy["p1"], one["p1"])
+
+
+def test_a_label_learns_nothing_from_units_that_do_not_know_it(vectors, monkeypatch):
+    task = make_folds(several(vectors), {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
+    before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    unknown = np.flatnonzero(task.table["label"].str[1] == -1)
+    moved = protocols.embed_items(None, None).copy()
+    moved[unknown] += 5.0
+    monkeypatch.setattr(protocols, "embed_items", lambda *a, **k: moved)
+    after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    hard, easy = (before["target"] == name for name in ("hard", "easy"))
+    np.testing.assert_array_equal(before.loc[hard, "p1"], after.loc[hard, "p1"])
+    assert not np.allclose(before.loc[easy, "p1"], after.loc[easy, "p1"])

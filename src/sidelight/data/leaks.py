@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data import container
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import find_column, unit_keys
 from sidelight.data.duplicates import duplicate_items
@@ -19,12 +20,22 @@ from sidelight.data.task import Task, units
 from sidelight.errors import SplitError, nearest
 
 Pairs = list[tuple[int, int, bool]]
+SPELLINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How public splits write their sides, in small letters."""
 
 
-def same_pictures(pixels: Pixels) -> Pairs:
-    """Positions in ``cohort.items`` of two items that show the same, and whether their pixels are equal."""
+def same_pictures(pixels: Pixels, rows: Sequence[tuple[int, int]] | None = None) -> Pairs:
+    """Positions in ``cohort.items`` of two items that show the same, and whether their pixels are equal.
+
+    :param rows: what :func:`sidelight.data.duplicates.duplicate_items` found, where it has been called already.
+    """
     place, content = pixels.index["position"].tolist(), pixels.index["digest"].tolist()
-    return [(place[a], place[b], content[a] == content[b]) for a, b in duplicate_items(pixels)]
+    found = duplicate_items(pixels) if rows is None else rows
+    return [(place[a], place[b], content[a] == content[b]) for a, b in found]
 
 
 def duplicate_findings(cohort: Cohort, pairs: Pairs) -> list[Finding]:
@@ -62,17 +73,19 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
     """Which item stands on which side of a given split.
 
     :param split: a column whose values are the sides, or a JSON file (or mapping) of side -> names. Names are items,
-        files, file names with or without suffix, units of a level, or sidelight's hashes of items and units.
-    :returns: columns ``position`` and ``side``; an item may stand on several sides.
+        files, file names with or without suffix, parts of a file (``::NAME``), units of a level, or sidelight's hashes of
+        items and units.
+    :returns: columns ``position`` and ``side``; an item may stand on several sides. Sides in a spelling of ``SPELLINGS`` are
+        called train, valid and test, others stay as they are. ``attrs["strange"]`` counts names that nothing here has.
     :raises SplitError: when the split is no such thing, or names nothing that is here.
     """
     if isinstance(split, str | Path) and not Path(split).is_file():
         column = _column(cohort, str(split))
         kept = np.flatnonzero((column != "").to_numpy())
-        return pd.DataFrame({"position": kept, "side": column.to_numpy()[kept]})
+        return pd.DataFrame({"position": kept, "side": [_side(value) for value in column.iloc[kept]]})
     content = split if isinstance(split, Mapping) else _json(Path(split))
     wanted = pd.DataFrame(
-        [(str(name), side) for side, names in content.items() for name in names], columns=["name", "side"]
+        [(str(name), _side(side)) for side, names in content.items() for name in names], columns=["name", "side"]
     )
     best = max(_spellings(cohort), key=lambda names: len(set(names) & set(wanted["name"])))
     here = pd.DataFrame({"name": best, "position": range(len(best))}).merge(wanted.drop_duplicates(), on="name")
@@ -81,7 +94,13 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
             "The split names nothing that is in the cohort",
             expected="items, file names, units of a level, or the hashes that sidelight writes",
         )
-    return here[["position", "side"]]
+    placed = here[["position", "side"]]
+    placed.attrs["strange"] = len(set(wanted["name"]) - set(here["name"]))
+    return placed
+
+
+def _side(written: str) -> str:
+    return SPELLINGS.get(written.strip().lower(), written)
 
 
 def _column(cohort: Cohort, name: str) -> "pd.Series[str]":
@@ -107,9 +126,11 @@ def _spellings(cohort: Cohort) -> list[list[str]]:
     items = cohort.items
     plain = [items["item"].tolist(), *(unit_keys(items, cohort.levels, level).tolist() for level in cohort.levels)]
     secret = key(cohort)
-    files = [Path(names[0]) if names else Path(item) for names, item in zip(items["files"], items["item"], strict=True)]
+    first = [names[0] if names else item for names, item in zip(items["files"], items["item"], strict=True)]
+    parted = [container.split(name) for name in first]
+    files = [Path(name) for name, _ in parted]
     hashed = [[item_hash(name, secret) for name in names] for names in plain]
-    return [*plain, *hashed, [file.name for file in files], [file.stem for file in files]]
+    return [*plain, *hashed, [file.name for file in files], [file.stem for file in files], [part for _, part in parted]]
 
 
 def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = None) -> list[Finding]:
@@ -127,6 +148,10 @@ def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = No
     found += _pictures(cohort, placed, pairs or [])
     for name in id_columns(cohort) if cohort.phantom is None else []:
         found += _crossing(items[name], placed, name, "warning")
+    strange = placed.attrs.get("strange", 0)
+    if strange:
+        text = f"{counted(strange, 'name')} of the split {'is' if strange == 1 else 'are'} of nothing in the cohort"
+        found.append(Finding("leak", "note", text, {"names": strange}))
     left = len(items) - placed["position"].nunique()
     if left:
         found.append(

@@ -1,8 +1,11 @@
 """Splits, folds and nested label counts that never cut a group (patient, recording group) in two.
 
 Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and
-``label`` (int class). The order of its rows does not matter: units are sorted by key first, and chance comes from
-``seed`` alone.
+``label`` (int class; of several labels a tuple of classes, -1 where one is unknown). The order of its rows does not
+matter: units are sorted by key first, and chance comes from ``seed`` alone.
+
+Of several labels every class of every label is stratified, the rarest first (iterative stratification, Sechidis et al.
+2011, with whole groups).
 """
 
 import heapq
@@ -18,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.config import digest
+from sidelight.data.task import LEFT_OUT
 from sidelight.errors import SplitError
 
 Array = NDArray[Any]
@@ -136,14 +140,20 @@ def _leak_error(split: Split, leaks: Sequence[str]) -> SplitError:
 
 @dataclass(frozen=True)
 class _Units:
-    """Units sorted by key: keys and groups as strings, class and group index [N]; units by group and class [G, C]."""
+    """Units sorted by key: keys and groups as strings, group index [N], the classes that each unit has, bool [N, C], and of
+    these the one that fewest groups hold [N]; units by group and class [G, C].
+
+    ``several``: there are several labels, whose classes are named in ``classes`` one label after the other.
+    """
 
     keys: Array
     groups: list[str]
-    classes: Array
+    classes: list[str]
+    has: Array
     label: Array
     group: Array
     table: Floats
+    several: bool
 
     def split(self, part: Array, **sides: Iterable[int]) -> Split:
         """Split from the part number of each group [G]; ``train=[0, 2]`` puts parts 0 and 2 on that side."""
@@ -175,10 +185,20 @@ def _prepare(units: pd.DataFrame) -> _Units:
             f"Unit {table.loc[twice, 'unit'].iloc[0]!r} stands twice in the table", expected="one row per unit"
         )
     groups, group = np.unique(table["group"].to_numpy(dtype=object).astype(str), return_inverse=True)
-    classes, label = np.unique(table["label"].to_numpy(), return_inverse=True)
+    several = isinstance(table["label"].iloc[0], tuple)
+    classes, has = _classes(np.array(table["label"].tolist()).reshape(len(table), -1))
     counts = np.zeros((len(groups), len(classes)))
-    np.add.at(counts, (group, label), 1)
-    return _Units(table["unit"].to_numpy(dtype=object), groups.tolist(), classes, label, group, counts)
+    np.add.at(counts, group, has)
+    label = np.where(has, (counts > 0).sum(axis=0), np.iinfo(np.int64).max).argmin(axis=1)
+    return _Units(table["unit"].to_numpy(dtype=object), groups.tolist(), classes, has, label, group, counts, several)
+
+
+def _classes(codes: Array) -> tuple[list[str], Array]:
+    """Names of the classes of labels [N, L], one label after the other, and which of them each unit has, bool [N, C]."""
+    columns = [(place, code) for place in range(codes.shape[1]) for code in np.unique(codes[:, place])]
+    known = [(place, code) for place, code in columns if code != LEFT_OUT or codes.shape[1] == 1]
+    names = [f"{code}" if codes.shape[1] == 1 else f"{code} of label {place + 1}" for place, code in known]
+    return names, np.stack([codes[:, place] == code for place, code in known], axis=1)
 
 
 def _assign(table: Floats, shares: Floats, rng: np.random.Generator) -> Array:
@@ -296,12 +316,16 @@ def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_gro
 
     One order of all units is drawn: classes take turns, and a class takes its next unit from the group that has given
     the fewest. A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class``
-    groups, or that exceeds the units there are, is left out with its reason.
+    groups, or that exceeds the units there are, is left out with its reason. Of several labels a unit waits for the turn
+    of its rarest class, and a class that fewer groups hold is asked for as many groups as there are.
     :raises SplitError: when a class comes from fewer than ``min_groups_per_class`` groups altogether.
     """
     table = _prepare(units)
     holders = (table.table > 0).sum(axis=0)
-    if (holders < min_groups_per_class).any():
+    wanted = np.full(len(holders), min_groups_per_class)
+    if table.several:
+        wanted = np.minimum(wanted, holders)
+    if (holders < wanted).any():
         rare = int(holders.argmin())
         raise SplitError(
             f"Class {table.classes[rare]} comes from {holders[rare]} groups",
@@ -312,8 +336,8 @@ def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_gro
     seen = np.zeros(table.table.shape, dtype=bool)
     enough = np.empty(len(order), dtype=bool)
     for place, unit in enumerate(order):
-        seen[table.group[unit], table.label[unit]] = True
-        enough[place] = (place > 0 and enough[place - 1]) or bool((seen.sum(axis=0) >= min_groups_per_class).all())
+        seen[table.group[unit]] |= table.has[unit]
+        enough[place] = (place > 0 and enough[place - 1]) or bool((seen.sum(axis=0) >= wanted).all())
     keys = table.keys[order].tolist()
     subsets, left_out = {}, {}
     for count in sorted({int(count) for count in counts}):

@@ -19,6 +19,8 @@ from sidelight.data.tables import normalise
 from sidelight.errors import ConfigError, DataError, nearest
 
 LEFT_OUT = -1
+SIGNS = ("no", "yes")
+"""The classes of each label of a multi-label task."""
 YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
 
 
@@ -41,6 +43,11 @@ class Task:
     conflict: str = "error"
     """How labels that differ within a unit are settled: "error", "first", "latest" or "any" (positive if one item is)."""
     date: str | None = None
+
+    @property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """What is predicted, with its classes: one target without a name, or one per column of a multi-label task."""
+        return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
 
 
 class Labelled(Protocol):

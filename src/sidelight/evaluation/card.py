@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.evaluation.model import Facts, Model
-from sidelight.evaluation.results import Results
+from sidelight.evaluation.results import Results, shown_rows
 from sidelight.train.card import LICENCE, USE, bullets
 
 LEFT_TO_AUTHORS = (
@@ -21,6 +21,9 @@ LEFT_TO_AUTHORS = (
     "failure analysis by a clinician",
     "a test on data of another site, unless one stands under Results",
 )
+
+
+LEAKS = "**The given split leaks**: what was learnt from stands on its test side too, and the numbers are too good."
 
 
 def model_card(model: Model, results: Results) -> str:
@@ -82,7 +85,14 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
         "Fewer labels and paired differences stand in `report.html`.",
         _table(numbers[numbers["metric"] == "auroc"]),
         "## Limits",
-        bullets([*study["not_shown"], *study["warnings"], *study["notes"]]),
+        bullets(
+            [
+                *([LEAKS] if table["leaks"].astype(bool).any() else []),
+                *study["not_shown"],
+                *study["warnings"],
+                *study["notes"],
+            ]
+        ),
         "## Licence of the weights",
         LICENCE,
     ]
@@ -99,13 +109,26 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
         "finetune_last": "fine-tuning of the encoder's last block with a linear head",
     }[facts.protocol]
     seeds = int(results["seeds"].max()) if len(results) else 0
+    balance = ", classes weighted by inverse frequency" if facts.balance != "none" and facts.protocol != "knn" else ""
+    unit, tested = facts.unit, facts.tested_on
+    learnt = f"{on['units']} labelled {unit} units of {on['groups']} groups (patients or recording groups)"
+    if tested:
+        chosen = "inside the training and validation sides of the split"
+        split = (
+            f"{learnt} on the training ({tested['train']}) and validation ({tested['valid']}) sides of a given split were learnt "
+            f"from, and the {tested['units']} of {tested['groups']} groups on its test side were scored, over {seeds} seeds."
+        )
+    else:
+        chosen = "inside the training folds"
+        split = (
+            f"{learnt} were split into folds by group, near-duplicate images sharing a group; scores are out of fold, "
+            f"over {seeds} seeds."
+        )
     return (
         f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
-        f"{facts.unit} were averaged. Classes ({', '.join(facts.classes)}) were predicted by {head}. "
-        f"{on['units']} labelled {facts.unit} units of {on['groups']} groups (patients or recording groups) were split into "
-        f"folds by group, near-duplicate images sharing a group; scores are out of fold, over {seeds} seeds. Intervals (95 %) "
-        "resample groups. Hyperparameters, probability calibration and the decision threshold were chosen inside the training "
-        "folds."
+        f"{facts.unit} were averaged. The {_predicted(facts)} were predicted by {head}{balance}. "
+        f"{split} Intervals (95 %) resample groups. Hyperparameters, probability calibration and the decision threshold were "
+        f"chosen {chosen}."
     )
 
 
@@ -118,19 +141,28 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
     """The rows at all labels that are selected on validation, per task: metric, value, interval, support."""
     if results.empty:
         return results
-    rows = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
+    rows = shown_rows(results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")])
+    several = (rows["target"] != "").any()
     return pd.DataFrame(
         {
             "task": rows["task"],
+            **({"label": rows["target"].replace("", "all (mean)")} if several else {}),
             "metric": rows["metric"],
             "value": [f"{value:.3f}" for value in rows["value"]],
             "95 % interval": [_interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)],
             "units": rows["units"],
+            **({"with it": _counts(rows)} if several else {}),
             "groups": [
                 f"{n}{' (few)' if few else ''}" for n, few in zip(rows["groups"], rows["few_groups"], strict=True)
             ],
         }
     )
+
+
+def _counts(rows: pd.DataFrame) -> list[str]:
+    """Units that have each row's label."""
+    of_label = zip(rows["target"], rows["positives"], strict=True)
+    return [f"{positives:.0f}" if target else "" for target, positives in of_label]
 
 
 def _about(model: Model) -> list[str]:
@@ -139,29 +171,45 @@ def _about(model: Model) -> list[str]:
         f"Encoder: {encoder.name}, {encoder.channels} channel{'s' * (encoder.channels > 1)}, {encoder.image_size} px, "
         f"{encoder.dim} features (weights `{facts.hashes['encoder_hash'][:16]}`)",
         f"Head: {facts.protocol}; one prediction per {facts.unit} from up to {facts.frames} frames of each of its items",
-        f"Classes: {', '.join(facts.classes)}",
+        f"{_predicted(facts).capitalize()}",
     ]
+
+
+def _predicted(facts: Facts) -> str:
+    """``classes benign, malignant`` or ``labels acl, meniscus (each no or yes)``."""
+    (first, *more) = facts.targets.values()
+    if "" in facts.targets:
+        return f"classes {', '.join(first.classes)}"
+    return f"label{'s' * bool(more)} {', '.join(facts.targets)} (each {' or '.join(first.classes)})"
 
 
 def _data(facts: Facts) -> list[str]:
     on = facts.trained_on
     counts = ", ".join(f"{count} {name}" for name, count in on["classes"].items())
+    tested, made = facts.tested_on, "folds over groups, never rows"
+    if tested:
+        made = f"given: {tested['units']} units of {tested['groups']} groups are its test side and were not learnt from"
     return [
         f"{on['name']}: {on['units']} labelled units of {on['groups']} groups ({counts})",
-        f"Data `{facts.hashes['data_hash']}`, split `{facts.hashes['split_hash']}` (folds over groups, never rows)",
+        f"Data `{facts.hashes['data_hash']}`, split `{facts.hashes['split_hash']}` ({made})",
         f"{'Clips' if facts.clips else 'Stills'} of {facts.channels} channel{'s' * (facts.channels > 1)}"
         + (f"; views {', '.join(facts.views)}" if facts.views else ""),
     ]
 
 
 def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
-    said = [
-        f"Temperature {facts.calibration.temperature:.2f}, shift {facts.calibration.shift:.2f}, fitted on out-of-fold scores",
-    ]
-    if len(facts.classes) == 2:
+    said = []
+    for name, target in facts.targets.items():
+        calibration, of = target.calibration, f"{name}: " if name else ""
         said.append(
-            f"Positive from a calibrated probability of {facts.threshold:.3f} on (largest Youden index out of fold)"
+            f"{of}{'t' if name else 'T'}emperature {calibration.temperature:.2f}, shift {calibration.shift:.2f}, "
+            "fitted on out-of-fold scores"
         )
+        if len(target.classes) == 2:
+            said.append(
+                f"{of}{'p' if name else 'P'}ositive from a calibrated probability of {target.threshold:.3f} on "
+                "(largest Youden index out of fold)"
+            )
     said.append(
         f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}; {facts.outside_note}"
     )
@@ -171,8 +219,10 @@ def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
 def _subgroups(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
+    several = (table["target"] != "").any()
     return pd.DataFrame(
         {
+            **({"label": table["target"].replace("", "all (mean)")} if several else {}),
             "column": table["column"],
             "subgroup": table["subgroup"],
             "units": table["units"],
@@ -191,6 +241,8 @@ def _limits(facts: Facts, results: Results) -> list[str]:
         said.append("Fewer than 20 groups were judged: the intervals are rough.")
     if len(rows) and rows["transductive"].astype(bool).any():
         said.append("Pre-training saw the unlabelled test items (transductive).")
+    if len(rows) and rows["leaks"].astype(bool).any():
+        said.append(LEAKS)
     if len(rows) and rows["task"].nunique() < 2:
         said.append("No external test was made.")
     return said

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from sidelight.errors import RunError
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead
-from sidelight.evaluation.protocols import Head, NetworkHead, Units, VectorHead, read_units
+from sidelight.evaluation.protocols import FROZEN, Head, NetworkHead, Units, VectorHead, read_units
 from sidelight.evaluation.results import write_json
 from sidelight.evaluation.supervised import Classifier
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
@@ -28,10 +28,28 @@ from sidelight.models.towers import save_tower
 from sidelight.train.card import USE
 from sidelight.train.files import replacing
 
-VERSION = 2
+VERSION = 3
 MOST_REFERENCES = 5000
 MOST_LEFT_OUT = 500
 FALSE_ALARMS = 0.05
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model decides about one target.
+
+    :ivar threshold: two classes: from which calibrated probability on a unit has the second; else unused.
+    """
+
+    classes: tuple[str, ...]
+    threshold: float
+    calibration: Calibration
+
+    def decide(self, calibrated: np.ndarray) -> list[str]:
+        """Class names of probabilities ``[N, C]``: by the threshold where there are two classes, else the most probable."""
+        if len(self.classes) == 2:
+            return [self.classes[int(p >= self.threshold)] for p in calibrated[:, 1]]
+        return [self.classes[int(c)] for c in calibrated.argmax(axis=1)]
 
 
 @dataclass(frozen=True)
@@ -39,24 +57,25 @@ class Facts:
     """What a model says of itself; all of it stands in ``model.json``.
 
     :ivar unit: the level whose units are scored.
-    :ivar threshold: two classes: from which calibrated probability on a unit is called positive; else unused.
+    :ivar targets: what is predicted, by name: one without a name, or each label of a multi-label task.
     :ivar max_frames: frames of a clip that the pixel cache keeps, of which ``frames`` are embedded.
     :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
     :ivar false_alarms: share of units like the labelled ones that :func:`outside_limit` lets be called outside.
     :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop`` what
         ``[images] crop`` of the cohort said.
-    :ivar trained_on: name, hash, units, groups and counts per class of the data.
+    :ivar trained_on: name, hash, units, groups and counts per class (or of the units that have each label) of the data.
+    :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
+        where the units of ``trained_on`` were tested in folds.
     :ivar results: rows of the evaluation that made it, at all labels.
     """
 
     task: str
     unit: str
-    classes: tuple[str, ...]
+    targets: Mapping[str, Target]
     protocol: str
+    balance: str
     frames: int
     max_frames: int
-    threshold: float
-    calibration: Calibration
     outside: float
     false_alarms: float
     channels: int
@@ -64,6 +83,7 @@ class Facts:
     crop: str | None
     views: tuple[str, ...]
     trained_on: Mapping[str, Any]
+    tested_on: Mapping[str, Any]
     hashes: Mapping[str, str]
     results: list[dict[str, Any]] = field(default_factory=list)
     use: str = USE
@@ -92,20 +112,16 @@ class Model:
     reference: np.ndarray
     centre: np.ndarray
 
-    def score(self, units: Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probabilities ``[N, C]``, calibrated ones ``[N, C]``, and distance to the labelled units [N].
+    def score(self, units: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Of each target probabilities ``[N, C]`` and calibrated ones ``[N, C]``; distance to the labelled units [N].
 
         :param units: with vectors of this model's encoder.
         """
         assert units.vectors is not None
-        scores = self.head(units)
-        return scores, self.facts.calibration(scores), nearest_distance(units.vectors - self.centre, self.reference)
-
-    def decide(self, calibrated: np.ndarray) -> list[str]:
-        """Class names: by the threshold where there are two classes, else the most probable."""
-        if len(self.facts.classes) == 2:
-            return [self.facts.classes[int(p >= self.facts.threshold)] for p in calibrated[:, 1]]
-        return [self.facts.classes[int(c)] for c in calibrated.argmax(axis=1)]
+        ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
+        scores = dict(zip(self.facts.targets, np.split(self.head(units), ends[:-1], axis=1), strict=True))
+        calibrated = {name: self.facts.targets[name].calibration(given) for name, given in scores.items()}
+        return scores, calibrated, nearest_distance(units.vectors - self.centre, self.reference)
 
     def save(self, folder: Path) -> Path:
         """Write the folder; ``model.json`` comes last, so that what has it is whole."""
@@ -128,7 +144,13 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def make_model(
-    encoder: Encoder, head: Head, units: Units, groups: np.ndarray, scores: pd.DataFrame, facts: Mapping[str, Any]
+    encoder: Encoder,
+    head: Head,
+    units: Units,
+    groups: np.ndarray,
+    scores: pd.DataFrame,
+    targets: Mapping[str, tuple[str, ...]],
+    facts: Mapping[str, Any],
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
 
@@ -136,25 +158,30 @@ def make_model(
     an external test.
 
     :param units: the labelled units as the saved encoder embeds them; ``groups`` [N] their patients.
-    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores` at all labels.
+    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores`: those of units that their head had not seen, in
+        folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
     """
     assert units.vectors is not None
-    unseen = scores[scores["all_labels"] & (scores["step"] == "selected")]
-    columns = [f"p{c}" for c in range(len(facts["classes"]))]
+    unseen = scores[scores["all_labels"]]
+    decided = {name: _target(unseen[unseen["target"] == name], classes) for name, classes in targets.items()}
+    kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
+    reference, centre = units.vectors[kept], units.vectors[kept].mean(axis=0)
+    outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
+    known = Facts(**facts, targets=decided, outside=outside, false_alarms=false_alarms)
+    return Model(encoder, head, known, reference - centre, centre)
+
+
+def _target(unseen: pd.DataFrame, classes: tuple[str, ...]) -> Target:
+    """Threshold and calibration of one target from scores of units that their head had not seen."""
+    columns = [f"p{c}" for c in range(len(classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()
     label = unseen.groupby("unit")["label"].first()
     threshold = 0.5
     if len(columns) == 2:
         threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
-    kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
-    reference, centre = units.vectors[kept], units.vectors[kept].mean(axis=0)
-    outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
-    known = Facts(
-        **facts, threshold=threshold, calibration=calibration, outside=outside, false_alarms=false_alarms
-    )  # fmt: skip
-    return Model(encoder, head, known, reference - centre, centre)
+    return Target(classes, threshold, calibration)
 
 
 def left_out_distances(vectors: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
@@ -212,8 +239,11 @@ def read_model(folder: str | Path) -> Model:
         said = json.loads((home / "model.json").read_text(encoding="utf-8"))
         if said["version"] > VERSION:
             raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
-        said["calibration"] = Calibration(**said["calibration"])
-        facts = Facts(**{**said, "classes": tuple(said["classes"]), "views": tuple(said["views"])})
+        targets = {
+            name: Target(tuple(one["classes"]), one["threshold"], Calibration(**one["calibration"]))
+            for name, one in said["targets"].items()
+        }
+        facts = Facts(**{**said, "targets": targets, "views": tuple(said["views"])})
         tensors = load_file(home / "head.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(
@@ -234,14 +264,25 @@ def _head_tensors(head: Head) -> dict[str, np.ndarray]:
     if isinstance(head, NetworkHead):
         linear = head.model.head
         return {"weight": linear.weight.detach().cpu().numpy(), "bias": linear.bias.detach().cpu().numpy()}
-    if isinstance(head.head, LinearHead):
-        return {"weight": head.head.weight, "bias": head.head.bias}
-    return {"vectors": head.head.vectors, "labels": head.head.labels, "k": np.array([head.head.k])}
+    tensors: dict[str, np.ndarray] = {}
+    for place, one in enumerate(head.targets):
+        if isinstance(one, LinearHead):
+            tensors |= {f"{place}.weight": one.weight, f"{place}.bias": one.bias}
+        else:
+            own = {"vectors": one.vectors, "labels": one.labels, "k": np.array([one.k])}
+            tensors |= {f"{place}.{name}": value for name, value in own.items()}
+    return tensors
 
 
 def _head(encoder: Encoder, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
-    if facts.protocol == "knn":
-        return VectorHead(KnnHead(tensors["vectors"], tensors["labels"], len(facts.classes), int(tensors["k"][0])))
-    if facts.protocol == "linear":
-        return VectorHead(LinearHead(tensors["weight"], tensors["bias"]))
-    return NetworkHead(Classifier.of(encoder, tensors["weight"], tensors["bias"]), facts.frames)
+    sizes = tuple(len(target.classes) for target in facts.targets.values())
+    if facts.protocol not in FROZEN:
+        return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
+    return VectorHead(tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes)))
+
+
+def _probe(protocol: str, tensors: dict[str, np.ndarray], place: int, classes: int) -> LinearHead | KnnHead:
+    own = {name.removeprefix(f"{place}."): value for name, value in tensors.items() if name.startswith(f"{place}.")}
+    if protocol == "knn":
+        return KnnHead(own["vectors"], own["labels"], classes, int(own["k"][0]))
+    return LinearHead(own["weight"], own["bias"])

@@ -17,6 +17,7 @@ from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead, fit_linear
 from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
 from sidelight.evaluation.supervised import Classifier, Frames, predict_units
+from sidelight.losses.labels import inverse_frequency
 from sidelight.models.image import Encoder
 
 FROZEN = ("knn", "linear")
@@ -52,14 +53,14 @@ def read_units(
 
 @dataclass(frozen=True)
 class VectorHead:
-    """A head on vectors: :class:`LinearHead` or :class:`KnnHead`."""
+    """A head on vectors: of each target a :class:`LinearHead` or :class:`KnnHead`."""
 
-    head: LinearHead | KnnHead
+    targets: tuple[LinearHead | KnnHead, ...]
 
     def __call__(self, units: Units) -> np.ndarray:
-        """Class probabilities ``[N, C]``."""
+        """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
         assert units.vectors is not None
-        return self.head(units.vectors)
+        return np.concatenate([head(units.vectors) for head in self.targets], axis=1)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class NetworkHead:
     bf16: bool = False
 
     def __call__(self, units: Units) -> np.ndarray:
-        """Class probabilities ``[N, C]``."""
+        """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
         frames = Frames.of(units.pixels, units.items, self.frames)
         return predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16)[1]
 
@@ -90,29 +91,58 @@ def fit(
     units: Units,
     y: np.ndarray,
     groups: np.ndarray,
-    classes: int,
+    sizes: tuple[int, ...],
     protocol: str,
     settings: EvaluateSettings,
     *,
     seed: int,
     draw: int,
+    valid: np.ndarray | None = None,
 ) -> dict[str, Head]:
     """Heads learnt from labelled units, by step: "selected", and "last" where one is trained by steps.
 
-    :param y: int [N] in ``range(classes)``; ``groups`` [N] patients.
+    :param y: int [N, targets], class of each target, negative where unknown; ``sizes``: how many classes each has.
+    :param groups: [N] patients.
     :param seed: of what is drawn inside the labelled units; ``draw`` of what is trained.
+    :param valid: bool [N], the units that are there to choose by: fine-tuning chooses its step on them and trains on the
+        others; the probes, which choose by cross-validation if at all, learn them like the others.
     """
     if protocol in FROZEN:
         assert units.vectors is not None
-        if protocol == "knn":
-            return {"selected": VectorHead(KnnHead(units.vectors, y, classes, settings.k))}
-        return {"selected": VectorHead(fit_linear(units.vectors, y, groups, classes, seed=seed))}
-    budget = settings.finetune
+        probes = [
+            _probe(units.vectors, y[:, target], groups, size, protocol, settings, seed)
+            for target, size in enumerate(sizes)
+        ]
+        return {"selected": VectorHead(tuple(probes))}
+    budget, learn = settings.finetune, np.ones(len(y), bool) if valid is None else ~valid
     if protocol == "finetune_last":
         budget = budget.model_copy(update={"layers": "last_block"})
     bf16 = settings.precision == "bf16"
+    weights = [_weights(y[learn, target], size, settings) for target, size in enumerate(sizes)]
     done = finetune(
-        encoder, units.pixels, units.items, y, groups, classes, budget,
-        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16,
+        encoder, units.pixels, units.items, y, groups, sizes, budget,
+        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16, given=valid,
+        weights=None if settings.balance == "none" else np.array(weights),
     )  # fmt: skip
     return {step: NetworkHead(getattr(done, step), settings.frames, bf16) for step in ("selected", "last")}
+
+
+def _probe(
+    vectors: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+) -> LinearHead | KnnHead:
+    """The head of one target, from the units whose class is known."""
+    known = y >= 0
+    x, y, groups = vectors[known], y[known], groups[known]
+    if protocol == "knn":
+        return KnnHead(x, y, classes, settings.k)
+    return fit_linear(x, y, groups, classes, seed=seed, weights=_weights(y, classes, settings))
+
+
+def _weights(y: np.ndarray, classes: int, settings: EvaluateSettings) -> np.ndarray | None:
+    return None if settings.balance == "none" else inverse_frequency(y, classes)

@@ -55,7 +55,7 @@ def _fold(
     best, highest = np.zeros((len(truth), classes)), -1.0
     last = best
     for _, model in train_classifier(
-        encoder, pixels, seen, labels, classes, settings, seed=seed, device=encoder.mean.device
+        encoder, pixels, seen, labels[:, None], (classes,), settings, seed=seed, device=encoder.mean.device
     ):
         last, _ = predict_units(model, pixels, unseen, len(test))
         accuracy = float((last.argmax(axis=1) == truth).mean())

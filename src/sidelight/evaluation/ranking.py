@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.evaluation.summary import KEYS, TEST_SELECTED, blocks
+from sidelight.evaluation.blocks import KEYS, blocks
+from sidelight.evaluation.summary import TEST_SELECTED
 from sidelight.metrics.ranking import first_hits
 
 FIRST = (1, 3)
@@ -20,7 +21,7 @@ def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for key, block in blocks(scores):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        if block.scores.shape[2] != 2 or named["protocol"] == TEST_SELECTED:
+        if block.sizes != (2,) or named["protocol"] == TEST_SELECTED:
             continue
         for k in FIRST:
             each = np.stack([first_hits(block.labels, one[:, 1], block.groups, k) for one in block.scores])
@@ -40,6 +41,13 @@ def _mean(hits: np.ndarray, resamples: int) -> dict[str, Any]:
     spread = float(np.std(hits.mean(axis=1), ddof=1)) if len(hits) > 1 else float("nan")
     return {
         **{"value": float(patients.mean()), "low": float(low), "high": float(high), "interval": "bootstrap"},
-        **{"interval_note": "", "seed_sd": spread, "groups": len(patients), "units": len(patients)},
+        **{
+            "target": "",
+            "positives": float("nan"),
+            "interval_note": "",
+            "seed_sd": spread,
+            "groups": len(patients),
+            "units": len(patients),
+        },
         **{"few_groups": len(patients) < 20, "seeds": len(hits)},
     }

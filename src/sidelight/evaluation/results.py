@@ -8,6 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+PER_LABEL = (
+    *("auroc", "average_precision", "sensitivity at 0.5", "specificity at 0.5"),
+    *("sensitivity at threshold", "specificity at threshold"),
+)
+"""Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""
 TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 
 
@@ -15,10 +20,13 @@ TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 class Results:
     """Numbers with their intervals.
 
-    :ivar results: one row per (encoder, task, protocol, labels, metric); see :mod:`sidelight.evaluation.summary`.
+    :ivar results: one row per (encoder, task, target, protocol, labels, metric); see :mod:`sidelight.evaluation.summary`.
+        ``target`` is "" but for the rows of each label of a multi-label task, whose own row is the mean over its labels.
     :ivar differences: paired differences between encoders on the same units.
     :ivar efficiency: how many times more labels the rival needs.
-    :ivar scores: one row per (encoder, task, protocol, labels, seed, unit) with the label and the class probabilities.
+    :ivar scores: one row per (encoder, task, target, protocol, labels, seed, unit) with the label and the class
+        probabilities. With a given split those of step "inside" are of units that train, out of fold: no table shows them,
+        calibration and threshold come from them.
     :ivar confusion: pooled confusion matrices.
     :ivar subgroups: the score of each subgroup with its support.
     :ivar reliability: reliability curves, before and after calibration.
@@ -57,9 +65,14 @@ class Results:
         return cls(**tables, confusion=confusion, reliability=curves, notes=notes)
 
     def headline(self, metric: str = "auroc") -> pd.DataFrame:
-        """The rows that may be compared: one metric, nothing selected on test."""
+        """The rows that may be compared: one metric of whole tasks, nothing selected on test."""
         table = self.results
-        return table[(table["metric"] == metric) & (table["selected_on"] != "test")]
+        return table[(table["metric"] == metric) & (table["selected_on"] != "test") & (table["target"] == "")]
+
+
+def shown_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of whole tasks, and of each label the metrics of ``PER_LABEL``."""
+    return results[(results["target"] == "") | results["metric"].isin(PER_LABEL)]
 
 
 def write_json(path: Path, value: Any) -> None:

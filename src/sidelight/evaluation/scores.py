@@ -1,17 +1,18 @@
-"""Scores of units that the head never saw: folds over patients, nested label counts, one file per protocol below.
+"""Scores of unseen units: folds over patients or a given test side, nested label counts, one file per protocol below.
 
 The folds belong to the task and are the same for every encoder; the labelled subsets belong to the seed and are the same for
 every encoder too, so that differences between encoders are paired unit by unit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
-from sidelight.data.split import k_folds, leave_one_group_out, nested_counts
+from sidelight.data.split import SIDES, k_folds, leave_one_group_out, nested_counts
 from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.protocols import FROZEN, Units, fit, known_protocol, read_units
@@ -19,40 +20,111 @@ from sidelight.evaluation.published import published_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
 
+INSIDE = "inside"
+"""The step of rows that no table shows: out-of-fold scores of the units that train, from which calibration and threshold come."""
+
 
 @dataclass(frozen=True)
 class Labelled:
     """The units of one task, ready to score.
 
-    :ivar table: one row per unit, sorted by ``unit``: unit, group, label (int), rows (list of cache rows).
-    :ivar classes: class names in the order of the labels.
+    :ivar table: one row per unit that heads learn from, sorted by ``unit``: unit, group, label (int, or a tuple with one per
+        target, -1 where unknown), rows (list of cache rows); with a given split also side ("train" or "valid"), else they are
+        tested too, in their folds.
+    :ivar targets: what is predicted, each with its class names in the order of the labels; one without a name, or several.
     :ivar folds: for each fold, the units that are tested in it.
+    :ivar test: the test side of a given split, as ``table``; None without one.
+    :ivar leaks: what stands on two sides of the given split, in sentences; accepted with ``allow_leak``.
     """
 
     table: pd.DataFrame
-    classes: tuple[str, ...]
+    targets: Mapping[str, tuple[str, ...]]
     folds: tuple[tuple[str, ...], ...]
+    test: pd.DataFrame | None = None
+    leaks: tuple[str, ...] = ()
 
     @property
     def split_hash(self) -> str:
-        """Hash of who is tested in which fold."""
-        return digest([sorted(fold) for fold in self.folds])
+        """Hash of who is tested in which fold; of a given split, of who is on which side."""
+        if self.test is None:
+            return digest([sorted(fold) for fold in self.folds])
+        placed = pd.concat([self.table, self.test])
+        return digest({side: sorted(placed.loc[placed["side"] == side, "unit"]) for side in SIDES})
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many classes each target has."""
+        return tuple(len(classes) for classes in self.targets.values())
+
+    @property
+    def tested(self) -> pd.DataFrame:
+        """The units that are scored."""
+        return self.table if self.test is None else self.test
 
 
-def make_folds(table: pd.DataFrame, classes: tuple[str, ...], settings: EvaluateSettings) -> Labelled:
-    """Split the units of a task over patients; ``table`` as in :class:`Labelled`."""
+def codes(table: pd.DataFrame) -> np.ndarray:
+    """The labels of a table of units: int64 [N, targets], -1 where unknown."""
+    return np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
+
+
+def make_folds(
+    table: pd.DataFrame,
+    targets: Mapping[str, tuple[str, ...]],
+    settings: EvaluateSettings,
+    *,
+    require_classes: bool = True,
+) -> Labelled:
+    """Split the units of a task over patients; ``table`` and ``targets`` as in :class:`Labelled`.
+
+    :param require_classes: every fold must hold every class.
+    """
     table = table.sort_values("unit").reset_index(drop=True)
-    present = table["label"].nunique()
-    if present < len(classes):
-        missing = [name for i, name in enumerate(classes) if not (table["label"] == i).any()]
-        raise SplitError(
-            f"No unit has the class {', '.join(missing)}", do="Leave the class out of the task, or add data"
-        )
+    for label, (target, classes) in zip(codes(table).T, targets.items(), strict=True):
+        missing = [name for i, name in enumerate(classes) if not (label == i).any()]
+        if missing:
+            of = f" of {target}" if target else ""
+            raise SplitError(
+                f"No unit has the class {', '.join(missing)}{of}", do="Leave the class out of the task, or add data"
+            )
     if settings.folds == "one_group_out":
         splits = leave_one_group_out(table)
     else:
-        splits = k_folds(table, settings.folds, settings.split_seed)
-    return Labelled(table, classes, tuple(split.test for split in splits))
+        splits = k_folds(table, settings.folds, settings.split_seed, require_classes=require_classes)
+    return Labelled(table, targets, tuple(split.test for split in splits))
+
+
+def make_given(
+    placed: pd.DataFrame,
+    targets: Mapping[str, tuple[str, ...]],
+    settings: EvaluateSettings,
+    leaks: tuple[str, ...] = (),
+) -> Labelled:
+    """Train and valid side learn, the test side is tested; folds inside train and valid serve calibration and threshold.
+
+    :param placed: as :attr:`Labelled.table`, one row per unit and ``side`` that it stands on.
+    """
+    test = placed[placed["side"] == "test"].sort_values("unit").reset_index(drop=True)
+    # a leaking unit may stand on train and valid, with other items: it learns once
+    learn = placed[placed["side"] != "test"].sort_values("side", kind="stable").drop_duplicates("unit")
+    for side, units in (("train", learn[learn["side"] == "train"]), ("test", test)):
+        if units.empty:
+            raise SplitError(f"No labelled unit is on the side {side!r} of the split", expected="train and test")
+    groups = int(learn["group"].nunique())
+    if settings.folds != "one_group_out":
+        settings = settings.model_copy(update={"folds": min(settings.folds, groups)})
+    return replace(make_folds(learn, targets, settings, require_classes=False), test=test, leaks=leaks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Units as a table (unit, group, label, perhaps side) and as a protocol reads them, row by row."""
+
+    table: pd.DataFrame
+    units: Units
+
+    def take(self, chosen: np.ndarray) -> "_Sample":
+        """Those where ``chosen``, bool [N], holds."""
+        return _Sample(self.table[chosen].reset_index(drop=True), self.units.take(np.flatnonzero(chosen)))
 
 
 def collect_scores(
@@ -64,42 +136,46 @@ def collect_scores(
     seed: int,
     vectors: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Out-of-fold class probabilities of every unit at every label count, for one seed.
+    """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
 
     :param vectors: float [len(pixels), D] that a frozen protocol reads in place of the encoder's.
-    :return: rows of labels (int), all_labels (bool), step ("selected" or "last"), seed, fold, unit, group, label, p0, p1, ...;
-        and sentences on label counts that were left out.
+    :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
+        fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
+        out. Of several targets each has the rows of the units whose label it knows.
     """
+    if task.test is not None:
+        return _given_scores(encoder, pixels, task, protocol, settings, seed, vectors)
     if protocol == "published":
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
-        return _complete(table, int((table["step"] == "last").sum()), _most(task), set())
-    everyone = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
-    y, groups = task.table["label"].to_numpy(dtype=np.int64), task.table["group"].to_numpy()
+        return _complete(table.assign(target=""), int((table["step"] == "last").sum()), _most(task), set())
+    everyone = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors))
     frames: list[pd.DataFrame] = []
     left_out: set[int] = set()
-    units = task.table
     for number, fold in enumerate(task.folds):
-        tested = units["unit"].isin(fold).to_numpy()
-        dev = units[~tested]
-        nested = nested_counts(dev, settings.labels, seed)
-        left_out |= set(nested.left_out)
-        everything = dev["unit"].tolist()
-        counts = {count: chosen for count, chosen in nested.subsets.items() if count < len(everything)}
-        counts[len(everything)] = everything
-        for count, chosen in counts.items():
-            train = np.flatnonzero(units["unit"].isin(chosen).to_numpy())
-            test = np.flatnonzero(tested)
-            heads = fit(
-                encoder, everyone.take(train), y[train], groups[train], len(task.classes), protocol, settings,
-                seed=seed, draw=seed * 1000 + number,
-            )  # fmt: skip
-            for step, head in heads.items():
-                part = units.loc[test, ["unit", "group", "label"]].copy()
-                part[[f"p{c}" for c in range(len(task.classes))]] = head(everyone.take(test))
-                full = count == len(everything)
-                frames.append(part.assign(labels=-1 if full else count, fold=number, step=step, seed=seed))
-    table = pd.concat(frames, ignore_index=True)
-    return _complete(table, len(units), _most(task), left_out)
+        tested = task.table["unit"].isin(fold).to_numpy()
+        learn, test = everyone.take(~tested), everyone.take(tested)
+        part, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + number)
+        frames.append(part.assign(fold=number))
+        left_out |= set(missing)
+    return _complete(pd.concat(frames, ignore_index=True), len(everyone.table), _most(task), left_out)
+
+
+def _given_scores(
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+    vectors: np.ndarray | None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
+    assert task.test is not None
+    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, vectors)
+    own = replace(task, table=task.table.drop(columns="side"), test=None)
+    whole = settings.model_copy(update={"labels": []})
+    inside, _ = collect_scores(encoder, pixels, own, protocol, whole, seed, vectors)
+    return pd.concat([outside, inside[inside["step"] == "selected"].assign(step=INSIDE)], ignore_index=True), notes
 
 
 def external_scores(
@@ -111,33 +187,77 @@ def external_scores(
     protocol: str,
     settings: EvaluateSettings,
     seed: int,
-) -> pd.DataFrame:
-    """Class probabilities of another cohort's units by heads that learnt this cohort's; nothing is refitted there.
+    vectors: np.ndarray | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Class probabilities of other units by heads that learnt those of ``task.table``; nothing is refitted there.
 
-    :param task: the units that train, at every label count and all of them; their folds are not used.
-    :param unseen: the other cohort's units, as :attr:`Labelled.table`, with labels in the order of ``task.classes``.
+    :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
+        ``task.targets``; ``other`` holds their pixels.
+    :param vectors: as in :func:`collect_scores`; only where ``other`` is ``pixels``.
     :return: as :func:`collect_scores`, with fold -1.
     """
-    units = task.table
-    everyone = units_of(encoder, pixels, units["rows"].tolist(), protocol, settings)
-    there = units_of(encoder, other, unseen["rows"].tolist(), protocol, settings)
-    y, groups = units["label"].to_numpy(dtype=np.int64), units["group"].to_numpy()
-    subsets = nested_counts(units, settings.labels, seed).subsets
-    counts = {count: chosen for count, chosen in subsets.items() if count < len(units)}
-    counts[len(units)] = units["unit"].tolist()
+    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors))
+    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings, vectors))
+    table, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + 999)
+    table["all_labels"] = table["labels"] == -1
+    table["labels"] = table["labels"].replace(-1, len(learn.table))
+    notes = [f"{count} labelled units left out: {reason}" for count, reason in sorted(missing.items())]
+    return table.assign(fold=-1), notes
+
+
+def _curve(
+    encoder: Encoder,
+    learn: _Sample,
+    test: _Sample,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    *,
+    seed: int,
+    draw: int,
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Scores of ``test`` by heads that learnt ``learn``, at every label count and (labels -1) all; counts left out, and why.
+
+    Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
+    """
+    y, groups = codes(learn.table), learn.table["group"].to_numpy()
+    valid = valid_side(learn.table)
+    subsets: dict[int, list[str]] = {}
+    left_out: dict[int, str] = {}
+    if settings.labels:
+        drawn = nested_counts(learn.table if valid is None else learn.table[~valid], settings.labels, seed)
+        subsets, left_out = drawn.subsets, drawn.left_out
+    counts = {count: chosen for count, chosen in subsets.items() if count < len(learn.table)}
     frames = []
-    for count, chosen in counts.items():
-        train = np.flatnonzero(units["unit"].isin(chosen).to_numpy())
+    for count, chosen in [*counts.items(), (-1, learn.table["unit"].tolist())]:
+        train = np.flatnonzero(learn.table["unit"].isin(chosen).to_numpy())
         heads = fit(
-            encoder, everyone.take(train), y[train], groups[train], len(task.classes), protocol, settings,
-            seed=seed, draw=seed * 1000 + 999,
+            encoder, learn.units.take(train), y[train], groups[train], task.sizes, protocol, settings,
+            seed=seed, draw=draw, valid=valid if count == -1 else None,
         )  # fmt: skip
         for step, head in heads.items():
-            part = unseen[["unit", "group", "label"]].copy()
-            part[[f"p{c}" for c in range(len(task.classes))]] = head(there)
-            full = count == len(units)
-            frames.append(part.assign(labels=count, all_labels=full, fold=-1, step=step, seed=seed))
-    return pd.concat(frames, ignore_index=True)
+            frames += [
+                part.assign(labels=count, step=step, seed=seed) for part in _rows(test.table, head(test.units), task)
+            ]
+    return pd.concat(frames, ignore_index=True), left_out
+
+
+def _rows(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator[pd.DataFrame]:
+    """Of each target the units whose label is known, with its columns of ``scores`` [N, classes of all targets]."""
+    labels, start = codes(table), 0
+    for place, (target, classes) in enumerate(task.targets.items()):
+        known = labels[:, place] >= 0
+        part = table.loc[known, ["unit", "group"]].assign(target=target, label=labels[known, place])
+        part[[f"p{c}" for c in range(len(classes))]] = scores[known, start : start + len(classes)]
+        start += len(classes)
+        yield part
+
+
+def valid_side(table: pd.DataFrame) -> np.ndarray | None:
+    """Which units, bool [N], are on the valid side of a given split; None where none is."""
+    if "side" not in table or not (table["side"] == "valid").any():
+        return None
+    return (table["side"] == "valid").to_numpy()
 
 
 def _most(task: Labelled) -> int:
@@ -147,7 +267,7 @@ def _most(task: Labelled) -> int:
 
 def _complete(table: pd.DataFrame, units: int, everything: int, left_out: set[int]) -> tuple[pd.DataFrame, list[str]]:
     """Keep label counts that every fold could give, and name the rest."""
-    scored = table[table["step"] == "selected"].groupby("labels")["unit"].count()
+    scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
     kept = [count for count, number in scored.items() if number == units]
     left_out |= {int(count) for count in scored.index if count not in kept}
     table = table[table["labels"].isin(kept)].copy()

@@ -1,5 +1,6 @@
 """Settings of an evaluation."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -19,7 +20,15 @@ class EvaluateSettings(Settings):
     seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
     first_seed: int = Field(0, ge=0)
     split_seed: int = Field(0, ge=0, description="the folds; the same for every encoder")
+    split: str | Path | None = Field(
+        None, description="a given split in place of folds: a column, or a JSON file of side -> names"
+    )
+    allow_leak: bool = Field(False, description="go on with a given split that leaks; every result says so")
     frames: int = Field(8, ge=1, description="frames of a clip that are embedded and averaged")
+    balance: Literal["none", "inverse_frequency"] = Field(
+        "none",
+        description="weights of the classes where a head is trained: none, or as many times as the largest is larger",
+    )
     k: int = Field(5, ge=1, description="neighbours of the kNN protocol")
     resamples: int = Field(1000, ge=100)
     metric: Literal["auroc", "accuracy", "balanced_accuracy", "f1"] = "auroc"

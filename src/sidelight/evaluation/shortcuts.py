@@ -17,7 +17,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Finding, Severity, listed
 from sidelight.data.ids import id_columns, is_source
 from sidelight.data.keyed import lasting_names
-from sidelight.data.task import LEFT_OUT, Task, units
+from sidelight.data.task import LEFT_OUT, SIGNS, Task, units
 from sidelight.evaluation.shallow import Array, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
 
@@ -64,7 +64,7 @@ def questions(cohort: Cohort, task: Task) -> Iterator[Question]:
         codes = np.array(table["label"].tolist())
         columns = {f"{task.name}: {name}": codes[:, place] for place, name in enumerate(task.classes)}
     for name, labels in columns.items():
-        classes = ("no", "yes") if task.kind == "multilabel" else task.classes
+        classes = SIGNS if task.kind == "multilabel" else task.classes
         labels = labels.astype(np.int64)
         known = Question(name, classes, labels, groups, np.zeros_like(labels), items).only(labels != LEFT_OUT)
         keep = enough(known.labels, known.groups)

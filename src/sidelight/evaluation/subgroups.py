@@ -5,13 +5,14 @@ name alone might tell who they are.
 """
 
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sidelight.evaluation.summary import KEYS, METRICS, blocks
+from sidelight.evaluation.blocks import KEYS, Block, blocks
+from sidelight.evaluation.summary import METRICS
 from sidelight.metrics.intervals import clustered_interval
 
 FEWEST_GROUPS = 10
@@ -68,7 +69,7 @@ def _numbers(values: "pd.Series[str]") -> "pd.Series[float] | None":
 def subgroup_table(
     scores: pd.DataFrame, columns: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000
 ) -> pd.DataFrame:
-    """One row per (encoder, task, protocol, column, value) at all labels: units, groups, the metric with its interval.
+    """One row per (encoder, task, protocol, target, column, value) at all labels: units, groups, the metric with its interval.
 
     :param columns: indexed by unit (as in ``scores``), one str column per subgroup column, "" for unknown.
     :return: ``value`` NaN and ``note`` "too few" where a subgroup has fewer than 10 patients or 5 units of a class; values
@@ -79,11 +80,11 @@ def subgroup_table(
         if not block.all_labels:
             continue
         named = {name: one for name, one in zip(KEYS, key, strict=True) if name != "labels"}
-        for column in columns.columns:
-            values = _named(columns[column].reindex(block.units).fillna("").to_numpy(dtype=object), block.groups)
+        for column, (target, part) in product(columns.columns, [("", block), *block.parts()]):
+            values = _named(columns[column].reindex(part.units).fillna("").to_numpy(dtype=object), part.groups)
             for value in sorted(set(values)):
-                own = values == value
-                rows.append({**named, "column": column, "subgroup": value, **_score(block, own, metric, resamples)})
+                found = _score(part.take(values == value), metric, resamples)
+                rows.append({**named, "target": target, "column": column, "subgroup": value, **found})
     return pd.DataFrame(rows)
 
 
@@ -96,12 +97,12 @@ def _named(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return named
 
 
-def _score(block: Any, own: np.ndarray, metric: str, resamples: int) -> dict[str, Any]:
-    labels, groups = block.labels[own], block.groups[own]
-    patients = len(np.unique(groups))
-    support = {"units": int(own.sum()), "groups": patients, "metric": metric}
-    counts = np.bincount(labels, minlength=block.scores.shape[2])
+def _score(block: Block, metric: str, resamples: int) -> dict[str, Any]:
+    patients = len(np.unique(block.groups))
+    support = {"units": len(np.unique(block.units)), "groups": patients, "metric": metric}
+    counts = np.bincount(block.labels, minlength=sum(block.sizes))
     if patients < FEWEST_GROUPS or counts.min() < FEWEST_OF_A_CLASS:
         return {**support, "value": np.nan, "low": np.nan, "high": np.nan, "note": "too few"}
-    found = clustered_interval(labels, block.scores[:, own], groups, METRICS[metric], resamples=resamples)
+    function = block.of(METRICS[metric])
+    found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
     return {**support, "value": found.value, "low": found.low, "high": found.high, "note": found.note}

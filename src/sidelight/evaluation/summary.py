@@ -4,8 +4,8 @@ Seed variance and resampling variance are two numbers: ``seed_sd`` is the standa
 interval resamples patients, each resample averaging the metric over the seeds.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import combinations, permutations
 from typing import Any
@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.blocks import KEYS, Block, blocks, probability_columns
+from sidelight.evaluation.scores import INSIDE
 from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (
     Metric,
     accuracy,
     auroc,
+    average_precision,
     balanced_accuracy,
     confusion_matrix,
     f1,
@@ -29,52 +32,32 @@ from sidelight.metrics.classification import (
 from sidelight.metrics.efficiency import label_factor_interval
 from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
 
-KEYS = ["encoder", "task", "protocol", "labels"]
 METRICS: dict[str, Metric] = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
+LABEL_METRICS: dict[str, Metric] = {
+    "average_precision": average_precision,
+    "sensitivity at 0.5": partial(recall, of=1),
+    "specificity at 0.5": partial(recall, of=0),
+}
+"""Of the labels of a multi-label task beside ``METRICS``."""
 CALIBRATION: dict[str, Metric] = {"ece": ece, "brier": brier}
+DECISION: dict[str, Metric] = {
+    "sensitivity at threshold": partial(recall, of=1),
+    "specificity at threshold": partial(recall, of=0),
+}
 COMPARED = ("auroc", "balanced_accuracy")
 TEST_SELECTED = "published"
 """The protocol whose epoch is chosen on the test set and which scores frames: its rows say so, and nothing compares them."""
+Targets = Mapping[str, Sequence[str]]
+"""What a task predicts, each with its class names."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Scores of one (encoder, task, protocol, labels), aligned by unit.
+def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples: int = 1000) -> pd.DataFrame:
+    """One row per (encoder, task, protocol, labels, target, metric), the task's own row without a target.
 
-    :ivar scores: float ``[S, N, C]`` for S seeds; ``labels`` int [N]; ``groups`` [N]; ``units`` [N].
+    :param targets: of each task, with class names.
     """
-
-    scores: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    units: np.ndarray
-    all_labels: bool
-
-
-def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple[Any, ...], Block]]:
-    """Every block of a scores table, in the order of its keys."""
-    columns = [name for name in scores.columns if name.startswith("p") and name[1:].isdigit()]
-    for key, part in scores[scores["step"] == step].groupby(KEYS, sort=True):
-        used = part[columns].notna().any()
-        per_seed = [one.sort_values("unit") for _, one in part.groupby("seed")]
-        first = per_seed[0]
-        stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_seed])
-        yield (
-            key,
-            Block(
-                stacked,
-                first["label"].to_numpy(dtype=np.int64),
-                first["group"].to_numpy(),
-                first["unit"].to_numpy(),
-                bool(first["all_labels"].iloc[0]),
-            ),
-        )
-
-
-def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples: int = 1000) -> pd.DataFrame:
-    """One row per (encoder, task, protocol, labels, metric); ``classes`` names the classes of each task."""
     rows = []
-    for step in scores["step"].unique():
+    for step in ("selected", "last"):
         for key, block in blocks(scores, step):
             named = dict(zip(KEYS, key, strict=True))
             named["selected_on"] = "validation" if step == "selected" else "none"
@@ -82,24 +65,39 @@ def summarise(scores: pd.DataFrame, classes: dict[str, list[str]], *, resamples:
                 named["selected_on"] = "test"
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
-            for metric in METRICS:
-                rows.append({**named, **_value(block, metric, METRICS[metric], resamples)})
-            if block.scores.shape[2] == 2 and block.all_labels:
-                rows.append({**named, **_value(block, "pauc above 80 % TPR", partial_auroc, resamples)})
+            metrics = METRICS | (LABEL_METRICS if block.several else {})
+            if block.sizes == (2,) and block.all_labels:
+                metrics = metrics | {"pauc above 80 % TPR": partial_auroc}
+            rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
             if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
-                rows += [
-                    {**named, **_value(block, metric, function, resamples)} for metric, function in CALIBRATION.items()
-                ]
-            rows += [{**named, **row} for row in _per_class(block, classes[named["task"]])]
+                rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
+            if not block.several:
+                rows += [{**named, **row} for row in _per_class(block, targets[named["task"]][""])]
     return pd.DataFrame(rows)
+
+
+def _values(
+    block: Block, metrics: Mapping[str, Metric], resamples: int, *, pooled: bool = False
+) -> Iterator[dict[str, Any]]:
+    """A row per metric; of a multi-label task its mean over the labels, if ``pooled`` that of all as one, and each label's."""
+    for name, metric in metrics.items():
+        yield _value(block, name, block.of(metric), resamples)
+    if pooled and block.several and set(block.sizes) == {2}:
+        for name, metric in metrics.items():
+            yield _value(block.pooled(), f"micro {name}", metric, resamples)
+    for target, part in block.parts():
+        for name, metric in metrics.items():
+            yield {**_value(part, name, metric, resamples), "target": target}
 
 
 def _shared(block: Block) -> dict[str, Any]:
     groups = len(np.unique(block.groups))
     return {
+        "target": "",
         "all_labels": block.all_labels,
         "groups": groups,
-        "units": len(block.labels),
+        "units": len(np.unique(block.units)),
+        "positives": float((block.labels == 1).sum()) if block.sizes == (2,) else float("nan"),
         "few_groups": groups < 20,
         "seeds": len(block.scores),
     }
@@ -124,7 +122,7 @@ def _sd(values: list[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _per_class(block: Block, names: list[str]) -> Iterator[dict[str, Any]]:
+def _per_class(block: Block, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for measure, function in (("precision", precision), ("recall", recall)):
         values = np.stack([function(block.labels, one) for one in block.scores])
         for c, name in enumerate(names):
@@ -141,23 +139,26 @@ def _per_class(block: Block, names: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
-    """Out-of-fold scores at all labels, calibrated by a map fitted on the *other* folds' scores, with its threshold.
+    """Scores at all labels, calibrated by a map fitted on scores of *other* units, out of fold, with its threshold.
 
     So the calibrated numbers are of units that neither the head nor the map had seen, as the saved model's next units are.
-    Scores of an external test (fold -1) get the map and the threshold of the cohort that trained: nothing is refitted.
+    Without a given split the map of a fold comes from the other folds. Scores of a given test side or of an external test
+    (fold -1) get the map and the threshold of the units that trained, out of fold: nothing is refitted.
     :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
-        class: above the other folds' threshold where there are two classes, else the most probable).
+        class: above the threshold where there are two classes, else the most probable).
     """
-    rows = scores[scores["all_labels"] & (scores["step"] == "selected") & (scores["protocol"] != TEST_SELECTED)]
-    columns = [name for name in rows.columns if name.startswith("p") and name[1:].isdigit()]
+    every = scores[scores["all_labels"] & (scores["protocol"] != TEST_SELECTED)]
+    rows = every[every["step"] == "selected"]
+    home = every[every["step"].isin(["selected", INSIDE]) & (every["fold"] >= 0)]
+    columns = probability_columns(rows)
     parts = []
-    for (encoder, task, protocol, _, seed), part in rows.groupby([*KEYS, "seed"]):
+    for (encoder, task, protocol, _, target, seed), part in rows.groupby([*KEYS, "target", "seed"], sort=False):
         used = [name for name in columns if part[name].notna().any()]
-        same = rows[(rows["encoder"] == encoder) & (rows["protocol"] == protocol) & (rows["seed"] == seed)]
-        at_home = same[(same["fold"] >= 0) & same["task"].map(lambda one, of=str(task): of.startswith(f"{one} on "))]
+        same = home[(home[["encoder", "protocol", "target", "seed"]] == [encoder, protocol, target, seed]).all(axis=1)]
+        learnt = same[same["task"].map(lambda one, of=str(task): of == one or of.startswith(f"{one} on "))]
         for fold in part["fold"].unique():
             own = part["fold"] == fold
-            parts.append(_calibrated(part[own].copy(), at_home if fold < 0 else part[~own], used))
+            parts.append(_calibrated(part[own].copy(), learnt if fold < 0 else part[~own], used))
     return pd.concat(parts, ignore_index=True) if parts else rows.assign(called=0)
 
 
@@ -178,46 +179,50 @@ def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     :param after: what :func:`calibrated` returns.
     """
     rows: list[dict[str, Any]] = []
+    calibration = {f"{name}, calibrated": metric for name, metric in CALIBRATION.items()}
     for key, block in blocks(after):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        for metric, function in CALIBRATION.items():
-            rows.append({**named, **_value(block, f"{metric}, calibrated", function, resamples)})
-        if block.scores.shape[2] != 2:
-            continue
-        own = after[(after[KEYS] == list(key)).all(axis=1)]
-        called = np.stack([one.sort_values("unit")["called"].to_numpy() for _, one in own.groupby("seed")])
-        decided = replace(block, scores=np.stack([1.0 - called, called * 1.0], axis=2))
-        for metric, of in (("sensitivity", 1), ("specificity", 0)):
-            rows.append({**named, **_value(decided, f"{metric} at threshold", partial(recall, of=of), resamples)})
+        rows += [{**named, **row} for row in _values(block, calibration, resamples)]
+    two = after[after["p2"].isna()] if "p2" in after else after
+    for key, block in blocks(two.assign(p0=1.0 - two["called"], p1=1.0 * two["called"])):
+        named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
+        rows += [{**named, **row} for row in _values(block, DECISION, resamples, pooled=True)]
     return pd.DataFrame(rows)
 
 
-def reliabilities(scores: pd.DataFrame, classes: dict[str, list[str]], kind: str) -> list[dict[str, Any]]:
-    """Reliability curves at all labels, seeds pooled: of the second of two classes, else of each; ``kind`` names them."""
+def reliabilities(scores: pd.DataFrame, targets: Mapping[str, Targets], kind: str) -> list[dict[str, Any]]:
+    """Reliability curves at all labels, seeds pooled: of the second of two classes, else of each; ``kind`` names them.
+
+    Of a multi-label task there is one curve per label, called as the label.
+    """
     found = []
-    for key, block in blocks(scores[scores["protocol"] != TEST_SELECTED]):
-        if not block.all_labels:
-            continue
-        names = classes[key[1]]
+    for key, target, block in _at_all(scores[scores["protocol"] != TEST_SELECTED]):
+        names = targets[key[1]][target]
         truth = np.tile(block.labels, len(block.scores))
         pooled = block.scores.reshape(-1, block.scores.shape[2])
         for c in [1] if len(names) == 2 else range(len(names)):
             curve = asdict(reliability(truth == c, pooled[:, c]))
-            found.append({**dict(zip(KEYS, key, strict=True)), "class": names[c], "kind": kind, **curve})
+            named = dict(zip(KEYS, key, strict=True))
+            found.append({**named, "target": target, "class": target or names[c], "kind": kind, **curve})
     return found
 
 
-def confusions(scores: pd.DataFrame, classes: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """Confusion matrices pooled over folds and summed over seeds, at the largest label count."""
+def confusions(scores: pd.DataFrame, targets: Mapping[str, Targets]) -> list[dict[str, Any]]:
+    """Confusion matrices pooled over folds and summed over seeds, at the largest label count; one per target."""
     found = []
-    for key, block in blocks(scores):
-        named = dict(zip(KEYS, key, strict=True))
-        if not block.all_labels:
-            continue
-        names = classes[named["task"]]
+    for key, target, block in _at_all(scores):
         total = sum(confusion_matrix(block.labels, one) for one in block.scores)
-        found.append({**named, "classes": names, "matrix": np.asarray(total).tolist()})
+        named = {**dict(zip(KEYS, key, strict=True)), "target": target, "classes": list(targets[key[1]][target])}
+        found.append({**named, "matrix": np.asarray(total).tolist()})
     return found
+
+
+def _at_all(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, Block]]:
+    """Every target of every block at all labels."""
+    for key, block in blocks(scores):
+        if block.all_labels:
+            for target, part in block.parts() if block.several else [("", block)]:
+                yield key, target, part
 
 
 def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
@@ -231,7 +236,7 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
             family = []
             for one, other in combinations(here, 2):
                 a, b = here[one], here[other]
-                if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:]:
+                if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:] or a.sizes != b.sizes:
                     continue
                 if not np.array_equal(a.units, b.units):
                     raise RunError(
@@ -240,7 +245,7 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                     )
                 seeds = min(len(a.scores), len(b.scores))
                 found = paired_difference(
-                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, METRICS[metric], resamples=resamples
+                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(METRICS[metric]), resamples=resamples
                 )
                 family.append(
                     {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric,
@@ -259,7 +264,9 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
     """
     curves: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
     for (encoder, task, protocol, labels), block in blocks(_comparable(scores)):
-        curves.setdefault((encoder, task, protocol), {})[labels] = _resampled(block, METRICS[metric], resamples)
+        curves.setdefault((encoder, task, protocol), {})[labels] = _resampled(
+            block, block.of(METRICS[metric]), resamples
+        )
     rows = []
     for one, other in permutations(curves, 2):
         if one[0] == other[0] or one[1] != other[1] or len(curves[one]) < 2 or len(curves[other]) < 2:

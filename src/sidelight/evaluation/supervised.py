@@ -17,6 +17,7 @@ from sidelight.config import Settings
 from sidelight.data.cache import Pixels
 from sidelight.errors import EncoderError
 from sidelight.evaluation.features import spaced
+from sidelight.losses.labels import label_loss
 from sidelight.models.image import Encoder
 from sidelight.views.augment import NUMBERS, Augment, augment, resize
 
@@ -64,25 +65,46 @@ class Frames:
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear head; logits ``[N, classes]`` of images ``[N, C, S, S]`` in [0, 1]."""
+    """An encoder and a linear head; logits ``[N, K]`` of images ``[N, C, S, S]`` in [0, 1].
 
-    def __init__(self, encoder: Encoder, classes: int) -> None:
+    One target has a logit per class. Of several targets each has two classes, and one logit: that of the second.
+
+    :param sizes: how many classes each target has.
+    """
+
+    def __init__(self, encoder: Encoder, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = deepcopy(encoder)
-        self.head = nn.Linear(encoder.dim, classes)
+        self.several = len(sizes) > 1
+        self.head = nn.Linear(encoder.dim, len(sizes) if self.several else sizes[0])
 
     @classmethod
-    def of(cls, encoder: Encoder, weight: np.ndarray, bias: np.ndarray) -> "Classifier":
-        """A classifier with a given head: ``weight`` float32 [classes, D], ``bias`` [classes]."""
-        model = cls(encoder, len(bias))
+    def of(cls, encoder: Encoder, sizes: tuple[int, ...], weight: np.ndarray, bias: np.ndarray) -> "Classifier":
+        """A classifier with a given head: ``weight`` float32 [K, D], ``bias`` [K]."""
+        model = cls(encoder, sizes)
         with torch.no_grad():
             model.head.weight.copy_(torch.from_numpy(weight))
             model.head.bias.copy_(torch.from_numpy(bias))
         return model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[N, classes]``."""
+        """Logits ``[N, K]``."""
         return self.head(self.encoder(self.encoder.match_channels(images)))  # type: ignore[no-any-return]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities ``[N, classes of all targets]`` of logits ``[N, K]``, one target after the other."""
+        if not self.several:
+            return logits.softmax(dim=1)
+        return torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=2).flatten(1)
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """Cross-entropy of logits ``[N, K]`` and labels int ``[N, targets]``, negative where unknown.
+
+        :param weights: float ``[targets, classes]``, of the classes of each target.
+        """
+        if self.several:
+            return label_loss(logits, labels, weights)
+        return functional.cross_entropy(logits, labels[:, 0], None if weights is None else weights[0])
 
 
 def last_block(encoder: nn.Module) -> nn.Module:
@@ -104,19 +126,24 @@ def train_classifier(
     pixels: Pixels,
     frames: Frames,
     labels: np.ndarray,
-    classes: int,
+    sizes: tuple[int, ...],
     settings: FinetuneSettings,
     *,
     seed: int,
     device: torch.device,
     bf16: bool = False,
+    weights: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Classifier]]:
-    """Train on ``frames`` (``labels`` int [U] per unit) and hand out the model, in training, after each of ``checks`` parts.
+    """Train on ``frames`` and hand out the model, in training, after each of ``checks`` parts.
+
+    :param labels: int [U, targets] per unit, negative where unknown; ``sizes``: how many classes each target has.
+    :param weights: float [targets, classes], of the classes in the loss; none counts all alike.
 
     Draws depend on ``seed`` and the step only. :yields: (steps done, model).
     """
     torch.manual_seed(seed)
-    model = Classifier(encoder, classes).to(device)
+    model = Classifier(encoder, sizes).to(device)
+    balance = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
     trained = _trained_parameters(model, settings)
     optimizer = _optimizer(model, trained, settings)
     recipe = Augment(
@@ -135,7 +162,7 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
         optimizer.zero_grad()
-        functional.cross_entropy(logits.float(), target).backward()  # type: ignore[no-untyped-call]
+        model.loss(logits.float(), target, balance).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % every == 0 or step == settings.steps:
             yield step, model
@@ -144,7 +171,7 @@ def train_classifier(
 def predict_units(
     model: Classifier, pixels: Pixels, frames: Frames, units: int, *, batch: int = 256, bf16: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of each frame ``[F, classes]`` and their mean per unit ``[units, classes]``, in eval mode."""
+    """Probabilities of each frame ``[F, C]``, C classes of all targets, and their mean per unit ``[units, C]``, in eval mode."""
     device = model.head.weight.device
     model.eval()
     parts = []
@@ -152,7 +179,7 @@ def predict_units(
         for start in range(0, len(frames.rows), batch):
             take = slice(start, start + batch)
             raw = torch.from_numpy(pixels.batch(frames.rows[take].tolist(), frames.at[take].tolist())).to(device)
-            parts.append(model(resize(raw, model.encoder.image_size)).float().softmax(dim=1).cpu().numpy())
+            parts.append(model.probabilities(model(resize(raw, model.encoder.image_size)).float()).cpu().numpy())
     each = np.concatenate(parts)
     sums, counts = np.zeros((units, each.shape[1])), np.zeros(units)
     np.add.at(sums, frames.unit, each)

@@ -25,7 +25,7 @@ the patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 g
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
+from sidelight.metrics.targets import Macro, plain
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 2
+LEAST_WHOLE = 0.01
+"""Share of the resamples that hold every class, below which drawing them takes too long."""
 FLOOR_UNITS = 1000
 """The t interval adds the variance that a share measured on so many independent units would have."""
 CELLS = 2_000_000
@@ -120,7 +123,7 @@ def _trials(sample: _Sample, metric: Metric) -> float:
     Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts.
     Accuracy counts every unit alike, so all groups together are its trials.
     """
-    sizes = sample.counts.sum(axis=1, keepdims=True) if metric is accuracy else sample.counts
+    sizes = sample.counts.sum(axis=1, keepdims=True) if plain(metric) is accuracy else sample.counts
     return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
 
 
@@ -165,7 +168,7 @@ def _resamples(sample: _Sample, count: int, rng: np.random.Generator) -> tuple[F
 
 def _by_class(metric: Metric) -> bool:
     """True of metrics that condition on the class, so that how many groups each class has is fixed, not sampled."""
-    return getattr(metric, "func", metric) in (auroc, balanced_accuracy, recall)
+    return plain(metric) in (auroc, balanced_accuracy, recall)
 
 
 def _jackknife(left_out: Floats, strata: Array, fixed: bool) -> tuple[float, float]:
@@ -232,7 +235,12 @@ def _obstacle(sample: _Sample, value: float) -> str:
         return (
             f"too few groups: a class comes from {sample.least} group, an interval needs {LEAST_CLASS_GROUPS} of each"
         )
-    return "the metric is undefined: a class is absent from the labels" if np.isnan(value) else ""
+    if np.isnan(value):
+        return "the metric is undefined: a class is absent from the labels"
+    share = float(np.prod(1 - (1 - sample.present.mean(axis=0)) ** sample.groups))
+    if sample.groups >= MANY_GROUPS and share < LEAST_WHOLE:
+        return f"too many rare classes: about {share:.0e} of the resamples would hold every one"
+    return ""
 
 
 def _few_note(sample: _Sample) -> str:
@@ -326,8 +334,9 @@ def paired_difference(
     """
     sample, tail = _sample(labels, groups), (1 - level) / 2
     pair = [_seeds(scores, len(sample.index)) for scores in (scores_a, scores_b)]
-    if metric in (auroc, average_precision):
-        pair = [_ranks(scores) for scores in pair]
+    if plain(metric) in (auroc, average_precision):
+        parts = metric.parts(sample.labels) if isinstance(metric, Macro) else [np.ones(len(sample.labels), bool)]
+        pair = [_ranks(scores, parts) for scores in pair]
     first, second = np.broadcast_arrays(*pair)
 
     def differences(weights: Floats) -> Floats:
@@ -344,13 +353,15 @@ def paired_difference(
     return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
 
 
-def _ranks(scores: Array) -> Floats:
-    """Scores [S, N, ...] -> their rank among the N units, equal ones alike."""
+def _ranks(scores: Array, parts: Iterable[NDArray[np.bool_]]) -> Floats:
+    """Scores [S, N, ...] -> their rank among the units of their part, bool [N] each, equal ones alike."""
     flat = scores.reshape(*scores.shape[:2], -1)
     ranks = np.empty(flat.shape)
     for seed, column in np.ndindex(flat.shape[0], flat.shape[2]):
-        ranks[seed, :, column] = np.searchsorted(np.sort(flat[seed, :, column]), flat[seed, :, column])
-    return np.asarray(ranks.reshape(scores.shape) / scores.shape[1])
+        for part in parts:
+            own = flat[seed, part, column]
+            ranks[seed, part, column] = np.searchsorted(np.sort(own), own) / len(own)
+    return np.asarray(ranks.reshape(scores.shape))
 
 
 def _swap_p(

@@ -136,6 +136,8 @@ def not_shown(content: Content) -> list[str]:
         said.append(
             "Transductive rows: their pre-training saw the unlabelled test items, which a clinic's new items are not."
         )
+    if "leaks" in results and results["leaks"].astype(bool).any():
+        said.append("Rows on a split that leaks: what was learnt from stands on the test side too; they are too good.")
     absent = [label for label in content.descriptions if label not in set(results["encoder"])]
     said += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
     return said

@@ -66,7 +66,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns."""
+    """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns.
+
+    ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks.
+    """
 
     folder: Path
     results: pd.DataFrame
@@ -76,6 +79,7 @@ class Content:
     study: dict[str, Any]
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: list[dict[str, Any]] = field(default_factory=list)
+    targets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "target"]))
 
     @property
     def title(self) -> str:
@@ -117,8 +121,12 @@ class Content:
         return str(self._about(task).get("unit") or "unit")
 
     def task_title(self, task: str) -> str:
-        """What the task is called on the page."""
-        return str(self._about(task).get("title") or task.replace("_", " "))
+        """What the task is called on the page; of a multi-label task its numbers are means, and the title says so."""
+        title, labels = (
+            str(self._about(task).get("title") or task.replace("_", " ")),
+            len(set(self.labels(task)["target"])),
+        )
+        return f"{title} (mean over {labels} {plural('label', labels)})" if labels else title
 
     def _about(self, task: str) -> dict[str, Any]:
         about = (self.study.get("tasks") or {}).get(task) if isinstance(self.study.get("tasks"), dict) else None
@@ -137,6 +145,10 @@ class Content:
             return named
         methods = [label for label in self.encoders if not self.is_baseline(label)]
         return (methods or self.encoders or [""])[-1]
+
+    def labels(self, task: str) -> pd.DataFrame:
+        """The rows of each label of a multi-label task."""
+        return self.targets[self.targets["task"] == task]
 
     @property
     def honest(self) -> pd.DataFrame:
@@ -201,7 +213,10 @@ def load(folder: Path) -> Content:
     folder = Path(folder)
     if not (folder / "results.parquet").is_file():
         raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
-    results = _table(folder / "results.parquet", RESULTS)
+    every = _table(folder / "results.parquet", RESULTS)
+    every = every if "target" in every else every.assign(target="")
+    whole = every["target"] == ""
+    results = every[whole].reset_index(drop=True)
     chosen = set(results.loc[results["selected_on"] == "test", "protocol"])
     return Content(
         folder=folder,
@@ -212,6 +227,7 @@ def load(folder: Path) -> Content:
         study=_json(folder / "study.json", {}),
         subgroups=_table(folder / "subgroups.parquet", SUBGROUPS),
         reliability=_json(folder / "reliability.json", []),
+        targets=every[~whole].reset_index(drop=True),
     )
 
 

@@ -7,6 +7,7 @@ METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
+    "average_precision": "average precision",
     "ece": "ECE",
     "brier": "Brier score",
     "ece, calibrated": "ECE, calibrated",
@@ -16,6 +17,8 @@ METRICS = {
 
 def metric_name(metric: str) -> str:
     """``"precision:covid"`` -> ``"precision (covid)"``; known metrics by their usual name."""
+    if metric.startswith("micro "):
+        return f"micro {metric_name(metric.removeprefix('micro '))}"
     name, _, of = metric.partition(":")
     name = METRICS.get(name, name.replace("_", " "))
     return f"{name} ({of})" if of else name

@@ -5,7 +5,7 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.reporting import html, tables, trust
+from sidelight.reporting import html, labels, tables, trust
 from sidelight.reporting.answer import answer, not_shown
 from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
@@ -56,6 +56,7 @@ def _tables(content: Content) -> list[str]:
         if head is None:
             continue
         parts += [f"### {tables.plain(head.title)}", tables.scores(head).markdown()]
+        parts.append(_folded("Each label", labels.label_table(content.labels(task))))
         parts.append(tables.against(content, head).markdown())
         rows = content.differences[content.differences["task"] == task]
         parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.reporting import html, tables, trust
+from sidelight.reporting import html, labels, tables, trust
 from sidelight.reporting.answer import answer, factor_interval, not_shown
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
@@ -16,6 +16,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
     content = load(Path(folder))
     sections = [
         html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
+        html.section("Labels", *_labels(content), intro=labels.INTRO),
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
         html.section("What we found", html.listing(_texts(content, "findings"))),
         html.section(
@@ -156,6 +157,12 @@ def _scores(content: Content) -> list[str]:
         if head is not None:
             parts.append(f"<h3>{html.escape(head.title)}</h3>{tables.scores(head).html()}")
     return parts
+
+
+def _labels(content: Content) -> list[str]:
+    """Of each multi-label task a table of its labels."""
+    found = {content.task_title(task): labels.label_table(content.labels(task)).html() for task in content.tasks}
+    return [f"<h3>{html.escape(title)}</h3>{table}" for title, table in found.items() if table]
 
 
 def _differences(content: Content) -> list[str]:

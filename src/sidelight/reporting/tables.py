@@ -99,6 +99,7 @@ def results(rows: pd.DataFrame, caption: str = "") -> Table:
     for row in rows.to_dict("records"):
         remarks = ["few groups"] if row["few_groups"] else []
         remarks += ["transductive"] if row["transductive"] else []
+        remarks += ["split leaks"] if row.get("leaks") else []
         remarks += ["test-selected"] if row["selected_on"] == "test" else []
         cells = (
             row["encoder"],
@@ -220,8 +221,9 @@ def confusion_table(entry: Mapping[str, Any]) -> Table:
 
 
 def confusion_caption(entry: Mapping[str, Any]) -> str:
-    """``"SimCLR, linear, 16 labels"``."""
-    return f"{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
+    """``"SimCLR, linear, 16 labels"``, after the label's name where it is one of several."""
+    of = f"{entry['target']}: " if entry.get("target") else ""
+    return f"{of}{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
 
 
 def confusion_html(entry: Mapping[str, Any]) -> str:

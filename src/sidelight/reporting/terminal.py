@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
+from sidelight.reporting.labels import label_table
 from sidelight.reporting.numbers import estimate, metric_name
 
 
@@ -21,11 +23,12 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     names = ("task", "labels", "metric", "value", "seed sd", "units", "groups", "note")
     for name in names if several else names[1:]:
         table.add_column(name, justify="left" if name in ("task", "metric", "note") else "right")
-    shown = results[~results["metric"].str.contains(":")]
+    shown = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
     for row in shown.to_dict("records"):
         marks = [
             row.get("interval_note") or "",
             "selected on test" if row["selected_on"] == "test" else "",
+            "split leaks" if row.get("leaks") else "",
             "last step" if row["protocol"].endswith("last step") else "",
         ]
         table.add_row(
@@ -39,8 +42,19 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
             "; ".join(mark for mark in marks if mark),
         )
     console.print(table)
+    for task, own in results[results["target"] != ""].groupby("task", sort=False):
+        console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _rich(one: tables.Table, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(one.header):
+        table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
+    for row in one.rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -55,12 +69,7 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
     tables = check_tables(values)
     findings = tables.pop("Findings", None)
     for title, one in tables.items():
-        table = Table(title=title, title_justify="left")
-        for place, name in enumerate(one.header):
-            table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
-        for row in one.rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(_rich(one, title))
     for notice in notices:
         console.print(f"- {notice}", markup=False, highlight=False)
     for severity, kind, sentence, example in findings.rows if findings else ():

@@ -68,14 +68,16 @@ def subgroups(content: Content) -> list[str]:
 
 
 def subgroup_table(rows: pd.DataFrame) -> Table:
-    """Column, value, support and score of each subgroup."""
+    """Column, value, support and score of each subgroup, of a multi-label task also of each label."""
     metric = metric_name(str(rows["metric"].iloc[0]))
-    lines = [
-        (str(row["column"]), str(row["subgroup"]), f"{row['units']:,}", f"{row['groups']:,}",
-         "too few" if np.isnan(row["value"]) else _estimate(row))
-        for row in rows.to_dict("records")
-    ]  # fmt: skip
-    return Table(("column", "value", "units", "groups", metric), tuple(lines), numeric=frozenset({2, 3, 4}))
+    several = "target" in rows and (rows["target"] != "").any()
+    lines = []
+    for row in rows.to_dict("records"):
+        label = [row["target"] or "all (mean)"] if several else []
+        value = "too few" if np.isnan(row["value"]) else _estimate(row)
+        lines.append((*label, row["column"], row["subgroup"], f"{row['units']:,}", f"{row['groups']:,}", value))
+    header = (*(["label"] if several else []), "column", "value", "units", "groups", metric)
+    return Table(header, tuple(lines), numeric=frozenset(range(len(header) - 3, len(header))))
 
 
 def _at_all(content: Content, task: str) -> pd.DataFrame:

@@ -1,0 +1,161 @@
+"""The units of a task, ready to score: readable ones, near-duplicates in one group, in folds or on the sides of a given split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from sidelight.config import digest
+from sidelight.data.cache import Pixels
+from sidelight.data.cohort import Cohort
+from sidelight.data.duplicates import duplicate_items, merge_groups
+from sidelight.data.keyed import lasting_names
+from sidelight.data.leaks import leak_findings, same_pictures, sides
+from sidelight.data.split import SIDES
+from sidelight.data.task import LEFT_OUT, units
+from sidelight.errors import ConfigError, SplitError, nearest
+from sidelight.evaluation.scores import Labelled, make_folds, make_given
+from sidelight.evaluation.settings import EvaluateSettings
+
+Rows = Sequence[tuple[int, int]]
+"""Pairs of cache rows that show the same."""
+
+
+def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
+    """Units of a task that can be scored, in folds or as a given split has them. Notes say what was left out or merged.
+
+    :raises SplitError: for a given split that leaks, unless ``settings.allow_leak``.
+    """
+    same = duplicate_items(pixels) if settings.merge_duplicates or settings.split is not None else []
+    table, notes = unit_table(cohort, pixels, task, settings, same)
+    targets = cohort.tasks[task].targets
+    several = cohort.tasks[task].kind == "multilabel"
+    if settings.split is None:
+        if several:
+            table, targets, more = _scorable(table, targets)
+            notes += more
+        return make_folds(table, targets, settings, require_classes=not several), notes
+    placed = sides(cohort, settings.split)
+    leaks, remarks = _audit(cohort, pixels, placed, settings, same)
+    table, left_out = _place(table, pixels, placed)
+    if several:
+        table, targets, more = _scorable(table, targets)
+        notes += more
+    labelled = make_given(table, targets, settings, leaks)
+    counts = labelled.table["side"].value_counts()
+    said = [f"{counts.get('train', 0)} units train", *([f"{counts['valid']} are valid"] if "valid" in counts else [])]
+    assert labelled.test is not None
+    said += [f"{len(labelled.test)} are tested", *([f"{left_out} on no side are left out"] if left_out else [])]
+    return labelled, [*notes, f"{task}: given split, {', '.join(said)}", *remarks]
+
+
+def unit_table(
+    cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings, same: Rows | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows.
+
+    :param same: of :func:`sidelight.data.duplicates.duplicate_items`, where it has been called already.
+    """
+    if task not in cohort.tasks:
+        raise ConfigError(f"{cohort.name} has no task {task!r}", do=nearest(task, cohort.tasks))
+    chosen = cohort.tasks[task]
+    table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
+    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
+    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
+    readable = table["rows"].map(bool)
+    notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
+    table = table[readable].copy()
+    if settings.merge_duplicates:
+        before = table["group"].nunique()
+        table["group"] = _merged(table, duplicate_items(pixels) if same is None else same)
+        if table["group"].nunique() < before:
+            notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
+    return table, notes
+
+
+def keep_labels(table: pd.DataFrame, places: Sequence[int | None]) -> pd.DataFrame:
+    """A table of units with other labels: those at ``places`` of each unit's tuple, -1 for None; units that know none go."""
+    labels = [tuple(LEFT_OUT if place is None else own[place] for place in places) for own in table["label"]]
+    kept = table.assign(label=pd.Series(labels, table.index))
+    return kept[[any(code != LEFT_OUT for code in own) for own in labels]]
+
+
+def _scorable(
+    table: pd.DataFrame, targets: Mapping[str, tuple[str, ...]]
+) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]], list[str]]:
+    """A multi-label task without the labels that can neither be learnt nor judged, and sentences that name them.
+
+    Learning takes two groups with and two without the label; where ``side`` has a test side, that needs one of each.
+    """
+    tested = table["side"] == "test" if "side" in table else pd.Series(False, table.index)
+    asked = [(table[~tested], 2, "units that learn"), (table[tested], 1, "test side")]
+    kept, notes = [], []
+    for place, (name, signs) in enumerate(targets.items()):
+        faults = []
+        for part, least, where in asked if tested.any() else asked[:1]:
+            code = part["label"].str[place]
+            groups = [part.loc[code == sign, "group"].nunique() for sign in range(len(signs))]
+            if min(groups) < least:
+                faults.append(f"{groups[1]} groups with and {groups[0]} without it among the {where}")
+        kept += [] if faults else [place]
+        notes += [f"The label {name} is left out: {' and '.join(faults)}"] if faults else []
+    if not kept:
+        raise SplitError("; ".join(notes), expected="two groups with and two without at least one label")
+    names = list(targets)
+    return keep_labels(table, kept), {names[place]: targets[names[place]] for place in kept}, notes
+
+
+def _merged(table: pd.DataFrame, same: Rows) -> list[str]:
+    """Groups of the units after near-duplicate items are joined."""
+    owner = {row: number for number, rows in enumerate(table["rows"]) for row in rows}
+    pairs = [(owner[a], owner[b]) for a, b in same if a in owner and b in owner]
+    return merge_groups(table["group"].tolist(), pairs)
+
+
+def _audit(
+    cohort: Cohort, pixels: Pixels, placed: pd.DataFrame, settings: EvaluateSettings, same: Rows
+) -> tuple[tuple[str, ...], list[str]]:
+    """What stands on two sides of a split, in sentences that name nobody, and remarks for the results.
+
+    :raises SplitError: for sides that are not train, valid and test, and for leaks that are not allowed.
+    """
+    strange = [side for side in placed["side"].unique() if side not in SIDES]
+    if strange:
+        raise SplitError(
+            f"The split has the side {strange[0]!r}",
+            expected="train, test and, if there is one, valid; blank is no side",
+        )
+    findings = leak_findings(cohort, placed, same_pictures(pixels, same))
+    leaks = [finding for finding in findings if finding.severity == "error"]
+    if leaks and not settings.allow_leak:
+        raise SplitError(
+            "The split leaks: " + "; ".join(f"{one.sentence}, for example {one.items[0]!r}" for one in leaks),
+            expected="all of a patient, and of what shows the same, on one side",
+            do=f"`sidelight check ... --split {split_name(settings.split)}` lists them: move them to one side, or go on with "
+            "--allow-leak (allow_leak=True) and every result will say so",
+        )
+    sentences = tuple(finding.sentence for finding in leaks)
+    remarks = [f"The split LEAKS and was used all the same (allow_leak): {one}" for one in sentences]
+    return sentences, remarks + [one.sentence for one in findings if one.severity != "error"]
+
+
+def _place(table: pd.DataFrame, pixels: Pixels, placed: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """One row per unit and side, with the items that stand there; and how many units stand nowhere."""
+    position = pixels.index["position"].tolist()
+    parts = []
+    for side in SIDES:
+        here = set(placed.loc[placed["side"] == side, "position"])
+        rows = pd.Series([[row for row in own if position[row] in here] for own in table["rows"]], table.index)
+        parts.append(table.assign(rows=rows, side=side)[rows.map(bool)])
+    found = pd.concat(parts, ignore_index=True)
+    return found, len(table) - found["unit"].nunique()
+
+
+def split_name(split: str | Path | None) -> str:
+    """A given split as results may call it: its column, or that it was a file, whose path may identify."""
+    return "FILE.json" if Path(str(split)).suffix == ".json" else str(split)
+
+
+def split_content(split: str | Path | None) -> str | None:
+    """A hash of a split file, for numbers to be made anew when it changes; a column belongs to the cohort's hash."""
+    return digest(Path(split).read_text(encoding="utf-8")) if split is not None and Path(split).is_file() else None
