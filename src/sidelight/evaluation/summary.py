@@ -66,9 +66,9 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
             metrics = METRICS | (LABEL_METRICS if block.several else {})
-            rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
             if block.sizes == (2,) and block.all_labels:
-                rows.append({**named, **_value(block, "pauc above 80 % TPR", partial_auroc, resamples)})
+                metrics = metrics | {"pauc above 80 % TPR": partial_auroc}
+            rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
             if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
                 rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
             if not block.several:
