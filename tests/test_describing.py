@@ -28,5 +28,5 @@ def test_defaults_are_the_method_s_own_and_choices_are_listed() -> None:
     assert '  optimizer = "sgd" [adamw | sgd]\n' in said
     assert "  augment.flip = 0.5\n      probability of a left-right flip" in said
     assert "profile=paper" in said
-    with pytest.raises(ConfigError, match="did you mean 'meta_uscl'"):
+    with pytest.raises(ConfigError, match="Did you mean 'meta_uscl'"):
         describe_method("metauscl")

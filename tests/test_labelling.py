@@ -128,7 +128,7 @@ def test_a_leak_stops_and_names_what_crosses(tmp_path):
 def test_an_allowed_leak_stands_in_every_result(tmp_path):
     root = leaking(tmp_path / "data")
     results = judged(root, allow_leak=True, out=tmp_path / "out")
-    assert results.results["leaks"].all() and results.results["command"].iloc[0].endswith("--split part --allow-leak")
+    assert results.results["leaks"].all() and " --split part --allow-leak" in results.results["command"].iloc[0]
     said = [note for note in results.notes if "LEAKS" in note]
     assert len(said) == 2 and not any("p0" in note or "p3" in note for note in said)
     card = (tmp_path / "out" / "card.md").read_text()

@@ -154,7 +154,7 @@ def study(
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
     cohort = Cohort.open(source, preset=preset or plan.preset)
-    for part in plan.parts.values():
+    for part in () if plan.checklist else plan.parts.values():
         cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     work = _Work(

@@ -118,7 +118,7 @@ def test_a_known_value_wins_over_one_asked_in_vain(tmp_path):
 def test_a_kind_for_a_column_that_describes_nothing(tmp_path):
     with pytest.raises(ConfigError, match=r"'agee'.*Did you mean 'age'"):
         cohort(tmp_path, toml=TOML.replace('numeric = ["age"]', 'numeric = ["agee"]'))
-    with pytest.raises(ConfigError, match="'any' needs to know"):
+    with pytest.raises(DataError, match="'any' needs to know"):
         cohort(tmp_path, toml=TOML + 'conflict = "any"\n').task("diagnosis")
 
 

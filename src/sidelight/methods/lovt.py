@@ -48,7 +48,7 @@ class LoVTSettings(ReportSettings):
 
     image_weight: float = Field(0.75, ge=0, description="mu, of the mean of both directions")
     report_weight: float = Field(0.75, ge=0, description="nu, of the mean of both directions")
-    local_temperature: float = Field(0.3, gt=0)
+    local_temperature: float = Field(0.3, gt=0, description="of the contrast of regions and sentences")
     local_weights: Literal["attention", "uniform"] = Field(
         "attention", description="how much each region and sentence counts"
     )

@@ -50,7 +50,9 @@ class PhotoSettings(PretrainSettings):
     mean: float | tuple[float, float, float] | None = Field(
         None, description="normalisation, one number or one per channel; none is the architecture's or the weights' own"
     )
-    std: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = Field(
+        None, description="as mean: none is the architecture's or the weights' own"
+    )
     augment: PhotoAugment = PhotoAugment()
 
 

@@ -43,20 +43,20 @@ class TextSettings(Settings):
     )
     freeze: int = Field(0, ge=0, description="lower layers that are not trained, with the embeddings")
     width: int = Field(128, ge=8, description="of the small BERT, as the next four")
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
+    layers: int = Field(2, ge=1, description="transformer blocks")
+    heads: int = Field(4, ge=1, description="attention heads of a block")
     vocabulary: int = Field(
         4000, ge=100, description="pieces at most; none comes from a word of fewer than 20 patients"
     )
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of activations that training drops")
 
 
 class AffineSettings(Settings):
     """Fields of :class:`sidelight.views.affine.Affine`."""
 
-    rotation: float = 10.0
-    shift: float = 0.05
-    scale: tuple[float, float] = (0.95, 1.05)
+    rotation: float = Field(10.0, description="largest turn in degrees")
+    shift: float = Field(0.05, description="largest shift as a share of the side")
+    scale: tuple[float, float] = Field((0.95, 1.05), description="range of the enlargement")
 
 
 class ReportSettings(PretrainSettings):
@@ -67,7 +67,7 @@ class ReportSettings(PretrainSettings):
     repel: Literal["all", "other_item", "other_patient"] = "other_patient"
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
     mean: float | None = Field(None, description="normalisation of all channels; none is that of the training images")
-    std: float | None = Field(None, gt=0)
+    std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
     split: str | None = Field(
         None,
         description="a column: rows with train are learnt from, with validate, valid or val give the validation loss",
@@ -79,8 +79,12 @@ class ReportSettings(PretrainSettings):
     swaps: float = Field(0.6, ge=0, lt=1, description="chance of a further exchange of two sentences in training")
     hidden: int = Field(512, ge=2, description="width inside the projections")
     dim: int = Field(128, ge=2, description="width of the shared space")
-    image_pool: Literal["attention", "mean", "max"] = "attention"
-    report_pool: Literal["attention", "mean", "max"] = "attention"
+    image_pool: Literal["attention", "mean", "max"] = Field(
+        "attention", description="regions to the vector of the whole image"
+    )
+    report_pool: Literal["attention", "mean", "max"] = Field(
+        "attention", description="sentences to the vector of the whole report"
+    )
     norm: bool = Field(True, description="batch normalisation in the projections")
     masked: bool = Field(True, description="padded sentences touch nothing; off is the authors' code")
     temperature: float = Field(0.1, gt=0, description="of the global loss")

@@ -64,10 +64,10 @@ STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")
 class TableSettings(Settings):
     """The tabular encoders; see :mod:`sidelight.models.table`."""
 
-    width: int = Field(128, ge=8)
-    depth: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    recipe: Literal["columns", "trace"] = "columns"
+    width: int = Field(128, ge=8, description="of an attribute's token")
+    depth: int = Field(2, ge=1, description="transformer blocks")
+    heads: int = Field(4, ge=1, description="attention heads of a block")
+    recipe: Literal["columns", "trace"] = Field("columns", description="a token per column, or as TRACE makes them")
     missing: Literal["mask", "embed"] = Field("mask", description="mask: attention does not see missing cells")
 
 
@@ -83,7 +83,7 @@ class SlimpSettings(PretrainSettings):
         "nested", description="flat: the columns of both levels describe a lesion"
     )
     temperature: float = Field(0.07, gt=0, description="of both levels at the start")
-    learn_temperature: bool = True
+    learn_temperature: bool = Field(True, description="temperatures are parameters")
     max_scale: float = Field(100.0, ge=1, description="1 / temperature stays at most this")
     lesions: int = Field(8, ge=1, description="most lesions of a patient in a batch")
     views_per_patient: int = Field(1, ge=1, description="times that a patient comes in an epoch")
@@ -92,7 +92,7 @@ class SlimpSettings(PretrainSettings):
         description="patients with equal metadata: plain repels, multi_positive attracts, distinct drops",
     )
     pool: Pooling = Field("mean", description="a patient's lesions to one vector")
-    projection: int = Field(128, ge=2)
+    projection: int = Field(128, ge=2, description="width of the space in which the contrast runs")
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
     table: TableSettings = TableSettings()
     turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")

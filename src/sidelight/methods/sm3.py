@@ -54,15 +54,15 @@ DERM7PT = {"mean": (0.7833, 0.6712, 0.6026), "std": (0.2139, 0.2472, 0.2571)}
 class ContrastWeights(Settings):
     """Weights of the terms of (1)."""
 
-    first: float = Field(1.0, ge=0)
-    second: float = Field(1.0, ge=0)
-    cross: float = Field(1.0, ge=0)
+    first: float = Field(1.0, ge=0, description="of the contrast inside the first photograph")
+    second: float = Field(1.0, ge=0, description="of the contrast inside the second photograph")
+    cross: float = Field(1.0, ge=0, description="of the contrast between the two photographs")
 
 
 class SM3Settings(PhotoSettings):
     """Settings of :class:`SM3`."""
 
-    temperature: float = Field(0.1, gt=0)
+    temperature: float = Field(0.1, gt=0, description="of the contrast")
     projection: int = Field(128, ge=2, description="width of the projections in which the contrasts run")
     cross: str = Field("separate", pattern="^(separate|shared)$", description="shared: one cross-modal projector")
     style: Style = Field(0, description="which views of the two photographs meet: 0 same, 1 crossed, 2 all four")

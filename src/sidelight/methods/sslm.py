@@ -67,13 +67,13 @@ class DistortSettings(Settings):
 
     rotation: float = Field(15.0, ge=0, description="degrees")
     shift: float = Field(0.1, ge=0, le=0.5, description="share of the patch")
-    zoom: float = Field(0.1, ge=0)
-    brightness: float = Field(0.3, ge=0)
-    contrast: float = Field(0.3, ge=0)
-    noise: float = Field(0.03, ge=0)
+    zoom: float = Field(0.1, ge=0, description="z: enlarged by a factor from 1 to 1 + z")
+    brightness: float = Field(0.3, ge=0, description="b: a factor from 1 - b to 1 + b")
+    contrast: float = Field(0.3, ge=0, description="c: a factor from 1 - c to 1 + c")
+    noise: float = Field(0.03, ge=0, description="standard deviation, on grey values from 0 to 1")
     steps: bool = Field(False, description="few fixed values, as published, in place of ranges")
     shared_noise: bool = Field(False, description="one field of noise for a whole batch, as published")
-    often: float = Field(0.5, gt=0, le=1)
+    often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness and contrast change")
 
 
 class SSLMSettings(ClipSettings):
