@@ -93,7 +93,10 @@ def test_what_init_reads_off_the_headers(archive):
     assert spec["metadata"] == {"patient": ["patient_sex", "patient_age"], "study": ["Gerät"]}
     assert list(spec["task"]) == ["diagnose"]
     text = (archive / "cohort.toml").read_text(encoding="utf-8")
-    assert '# - Befund: reads like a report; [roles] report = "Befund"; [report] language = "de"' in text
+    assert (
+        '# - Befund: reads like a report; above the first [table]: report = {column = "Befund", language = "de"}'
+        in text
+    )
     assert any("Randwinkelerguss" in one or "unauffälliger Befund" in one for one in walk.articles(archive))
 
 

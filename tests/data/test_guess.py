@@ -150,7 +150,10 @@ def test_radiographs_with_reports_beside_stacks_of_frames(tmp_path):
     assert spec["tables"] == [{"file": "list.csv", "on": ["name=file"]}]
     assert spec["roles"]["view"] == "column:list.view"
     assert spec["levels"] == ["patient"]
-    assert '# - report: reads like a report; [roles] report = "report"; [report] language = "en"' in text
+    assert (
+        '# - report: reads like a report; above the first [table]: report = {column = "report", language = "en"}'
+        in text
+    )
     assert counts(cohort, "finding") == {"none": 10, "opacity": 10}  # patients
     assert "40 of 43 items have a row" in text
 

@@ -313,10 +313,9 @@ def _left_out(draft: Draft) -> str:
         if column.kind == "afterwards":
             lines.append(_comment(f"- {column.name}: {column.why}; it would leak the answer"))
         elif column.kind == "report":
-            language = f"; [report] language = {_quote(draft.language)}" if draft.language else ""
-            lines.append(
-                _comment(f"- {column.name}: reads like a report; [roles] report = {_quote(column.name)}{language}")
-            )
+            language = f", language = {_quote(draft.language)}" if draft.language else ""
+            key = f"report = {{column = {_quote(column.name)}{language}}}"
+            lines.append(_comment(f"- {column.name}: reads like a report; above the first [table]: {key}"))
         else:
             lines.append(_comment(f"- {column.name}: {column.why}"))
     return "\n".join(lines)
