@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidelight.api import resolve
+from sidelight.config import build
 from sidelight.data.read import read_files
 from sidelight.data.task import units
 from sidelight.evaluation.linear import fit_linear
@@ -54,7 +54,7 @@ def random_like(encoder: Encoder, seed: int) -> Encoder:
 
 def _puzzles(question: Question) -> list[Part]:
     """How many puzzles of the patients that were kept back are solved, and some of them."""
-    settings: Any = resolve(SSLM, question.run.config["settings"])
+    settings: Any = build(SSLM.Settings, question.run.config["settings"])
     if settings.objective == "pairs":
         return []
     net = SSLM(settings.model_copy(update={"initial": None}), channels=question.pixels.channels)
