@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from sidelight.models.heads import mlp
-from sidelight.views.jigsaw import PATCHES
+
+SIDE = 3
+PATCHES = SIDE * SIDE
+"""Of a puzzle."""
 
 WIDTH = 256
 

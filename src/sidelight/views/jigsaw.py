@@ -19,11 +19,10 @@ from torch.nn import functional
 
 from sidelight.data.cache import Pixels
 from sidelight.errors import ConfigError
+from sidelight.models.jigsaw import PATCHES, SIDE
 from sidelight.views.augment import resize, unit_range
 from sidelight.views.randomness import Ints, integer, uniform
 
-SIDE = 3
-PATCHES = SIDE * SIDE
 NUMBERS = 8
 """Uniform numbers that one patch needs, beside its noise."""
 
