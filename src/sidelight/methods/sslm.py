@@ -48,10 +48,9 @@ from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, Integers, identity
 from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings, repel_groups
 from sidelight.models.heads import mlp
-from sidelight.models.jigsaw import NineBranches, PatchHead, dense_head
+from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
 from sidelight.views.clips import ClipPairs, RawPairs
 from sidelight.views.jigsaw import (
-    SIDE,
     PuzzleRecipe,
     Puzzles,
     PuzzleSource,
