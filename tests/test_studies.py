@@ -5,7 +5,10 @@ import pytest
 
 import sidelight
 from sidelight import scoring, studies
+from sidelight.config import build
 from sidelight.errors import ConfigError
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.unseen import mark_folds
 
 FILE = """
 title = "A small study"
@@ -176,3 +179,33 @@ def test_an_unknown_size_and_an_unknown_key_are_refused(place, found):
         run(place, size="gup")
     with pytest.raises(ConfigError, match="protocols"):
         run(place, protocol=["knn"])
+
+
+def test_unseen_patients_are_not_in_pre_training(place):
+    out = place / "unseen"
+    parts = {"diagnosis": {"task": "diagnosis", "transductive": False, "unseen": True}}
+    found = sidelight.study(
+        place / "small.toml", out=out, cache=str(place / "cache"), quiet=True, parts=parts, evaluate={"labels": []}
+    )
+    runs = sorted((out / "runs").iterdir())
+    assert [run.name[-2:] for run in runs] == ["-0", "-1"], "one pre-training for each of two folds"
+    cohort = sidelight.Cohort.open("phantom:ultrasound?patients=16&clips=2&frames=6&size=40")
+    for number, run in enumerate(runs):
+        ((column, said),) = sidelight.Run.open(run).config["settings"]["where"].items()
+        assert said == f"!= {number}" and column.startswith("fold_")
+    table = found.results[found.results["metric"] == "auroc"]
+    assert not table["transductive"].any()
+    assert set(table["encoder"]) == {"random", "from scratch", "simclr"}
+    kept = found.scores[found.scores["encoder"] == "simclr"]
+    assert kept["unit"].is_unique and len(kept) == len(cohort.items)
+
+
+def test_folds_are_marked_by_patient(place):
+    cohort = sidelight.Cohort.open("phantom:skin?patients=12&size=32")
+    settings = build(EvaluateSettings, {"folds": 3, "cache": str(place / "cache")})
+    marked, column, folds = mark_folds(cohort, "malignant", settings, 32)
+    assert folds == 3
+    assert marked.items.groupby("patient")[column].nunique().eq(1).all(), "a patient is tested in one fold"
+    assert set(marked.items[column]) == {"0", "1", "2"}
+    with pytest.raises(ConfigError, match="given split"):
+        mark_folds(cohort, "malignant", build(EvaluateSettings, {"split": "site"}), 32)

@@ -43,7 +43,7 @@ def checklist_study(work: Any, said: Mapping[str, Any]) -> pd.DataFrame:
     for (name, part, protocol), first in rows.items():
         settings = merge(work.plan.evaluate, first.part.evaluate, first.row.evaluate, {"cache": work.cache})
         cells = (replace(first, seed=seed) for seed in range(work.plan.seeds))
-        encoders = ((cell.seed, *work.encoder(cell)) for cell in cells)
+        encoders = ((cell.seed, work.encoder(cell, work.cohort), work.recipe(cell)[1]) for cell in cells)
         scores = checklist_cells(encoders, work.cohort, protocol, settings, work.folder / "cells")
         found.append(
             Named(scores.tables(build(ChecklistSettings, settings).resamples), {"encoder": name, "part": part})

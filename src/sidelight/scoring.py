@@ -110,10 +110,12 @@ def score(
     random: bool = False,
     out: Path | None = None,
     force: bool = False,
+    only: int | None = None,
 ) -> Scored:
     """Out-of-fold scores of every unit of ``task``, for every seed of ``settings``.
 
     :param out: also learn a head from all labelled units, to be saved there as a model; ``force`` where another one lies.
+    :param only: the number of the one fold that is tested; none tests all.
     :raises ConfigError: for the protocol ``published`` without profile ``paper`` or on a given split.
     """
     if protocol == "published" and settings.profile != "paper":
@@ -137,7 +139,7 @@ def score(
     vectors = None if beside is None else beside.vectors
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors)
+        table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors, only)
         tables.append(table)
         notes += more
     scores = pd.concat(tables, ignore_index=True)

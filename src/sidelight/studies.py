@@ -5,10 +5,11 @@ after everything that it depends on; a study that is started again computes only
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,7 @@ from sidelight.evaluation.summary import (
 from sidelight.labelling import split_content, split_name
 from sidelight.methods import load_method
 from sidelight.train.files import write_text
+from sidelight.unseen import score_unseen
 
 SCORING = 2
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
@@ -66,6 +68,7 @@ class Part(Settings):
     unit: str = Field("", description="what a unit is called on the page, e.g. clip; none is the task's own word")
     where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
     transductive: bool = Field(False, description="pre-training sees the unlabelled test items")
+    unseen: bool = Field(False, description="pre-training starts anew in each fold, without its test patients")
     warning: str = ""
     evaluate: dict[str, Any] = Field({})
 
@@ -248,13 +251,12 @@ class _Work:
         """The scores of one cell, read back if they are there."""
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
-        encoder, name = self.encoder(cell)
-        evaluate = build(EvaluateSettings, settings)
+        name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
         used = evaluate.model_dump(mode="json", exclude={"cache"})
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
-            scored = scoring.score(encoder, self.cohort, cell.part.task, cell.protocol, evaluate)
+            scored = self.scored(cell, evaluate)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
             scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
@@ -262,21 +264,34 @@ class _Work:
         facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
-            transductive=cell.part.transductive and cell.row.method is not None,
+            transductive=cell.part.transductive and not cell.part.unseen and cell.row.method is not None,
             **{key: facts[key] for key in PROVENANCE},
         )  # fmt: skip
         return table, list(facts["notes"])
 
-    def encoder(self, cell: Cell) -> tuple[Any, str]:
-        """Encoder of a cell (pre-trained now if it is not yet) and the name of all that it depends on."""
-        settings, name = self.recipe(cell)
+    def scored(self, cell: Cell, evaluate: EvaluateSettings) -> scoring.Scored:
+        """The scores of one cell, computed now."""
+        judged = (self.cohort, cell.part.task, cell.protocol, evaluate)
+        if not cell.part.unseen or cell.row.method is None:
+            return scoring.score(self.encoder(cell, self.cohort), *judged)
+        size = api.resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
+        return score_unseen(lambda *fold: self.encoder(cell, *fold), *judged, size)
+
+    def encoder(self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0) -> Any:
+        """Encoder of a cell, pre-trained now if it is not yet, on the items of ``cohort`` that ``where`` selects, too."""
+        settings, _ = self.recipe(cell)
         if cell.row.method is None:
-            return scoring.fresh_encoder(self.cohort, settings, initial=cell.row.weights, seed=cell.seed), name
-        run = self.folder / "runs" / name
+            return scoring.fresh_encoder(cohort, settings, initial=cell.row.weights, seed=cell.seed)
+        run = self.run_of(cell, fold)
         if not (run / "done.json").is_file():
-            start = None if cell.row.start is None else self.encoder(self.earlier(cell))[0]
-            api.pretrain(cell.row.method, self.cohort, run, start=start, **settings, cache=self.cache)
-        return run, name
+            start = None if cell.row.start is None else self.encoder(self.earlier(cell), cohort, where, fold)
+            settings |= {"where": {**settings["where"], **where}}
+            api.pretrain(cell.row.method, cohort, run, start=start, **settings, cache=self.cache)
+        return run
+
+    def run_of(self, cell: Cell, fold: int = 0) -> Path:
+        """The run folder of a cell; where each fold has its own, that of ``fold``."""
+        return self.folder / "runs" / (self.recipe(cell)[1] + (f"-{fold}" if cell.part.unseen else ""))
 
     def earlier(self, cell: Cell) -> Cell:
         """The cell whose run that of ``cell`` starts from; :raises ConfigError: where no row has its name."""
@@ -297,6 +312,9 @@ class _Work:
         settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
         used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
         identity = [cell.row.method, used, self.cohort.hash]
+        if cell.part.unseen:
+            judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))
+            identity.append([cell.part.task, judged.folds, judged.split_seed, judged.merge_duplicates])
         return settings, digest(identity if cell.row.start is None else [*identity, self.recipe(self.earlier(cell))[1]])
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
@@ -365,7 +383,7 @@ class _Work:
 
     def steps(self, cell: Cell) -> int:
         """Optimiser steps that the pre-training of a cell took."""
-        return int(_load_json(self.folder / "runs" / self.recipe(cell)[1] / "done.json")["steps"])
+        return int(_load_json(self.run_of(cell) / "done.json")["steps"])
 
     def unit(self, task: str) -> str:
         """What a unit of a task is called; the checklist is of lesions."""
@@ -384,7 +402,7 @@ class _Work:
         for cell in self.cells():
             first = cell.seed == 0 and cell.part_name == next(iter(self.plan.parts))
             if first and cell.row.method is not None:
-                path = str(Path("runs") / self.recipe(cell)[1])
+                path = str(self.run_of(cell).relative_to(self.folder))
                 if path not in runs.values():  # an encoder that is judged in two ways is one run
                     runs.setdefault(cell.encoder, path)
         used = dict(self.plan.evaluate)

@@ -11,6 +11,7 @@ import torch
 
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
+from sidelight.data.columns import select
 from sidelight.data.identity import item_hash, key
 from sidelight.data.metadata import KNOWN, described, fit
 from sidelight.errors import ConfigError, DataError
@@ -127,10 +128,13 @@ def lenders(
         with torch.no_grad():
             queries = head(torch.from_numpy(images)).numpy()
             keys = towers[TABLES[0]].project(_features(towers[TABLES[0]], reference.cohort, reference.pixels)).numpy()
-    excluded = None
+    excluded = ~select(_items(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
+    if excluded.all():
+        raise ConfigError(f"No item fits reference_where = {settings.reference_where}", do="Check column and values")
     if reference.own:
         groups = (one.index["group"].to_numpy(str) for one in (pixels, reference.pixels))
-        excluded = next(groups)[:, None] == next(groups)[None]
+        excluded = excluded | (next(groups)[:, None] == next(groups)[None])
+    excluded = np.broadcast_to(excluded, (len(queries), len(keys)))
     return borrow(queries, keys, k=settings.borrow_k, excluded=excluded)
 
 

@@ -136,10 +136,12 @@ def collect_scores(
     settings: EvaluateSettings,
     seed: int,
     vectors: np.ndarray | None = None,
+    only: int | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
 
     :param vectors: float [len(pixels), D] that a frozen protocol reads in place of the encoder's.
+    :param only: the number of the one fold that is tested; none tests all.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
         fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
         out. Of several targets each has the rows of the units whose label it knows.
@@ -154,12 +156,15 @@ def collect_scores(
     frames: list[pd.DataFrame] = []
     left_out: dict[int, str] = {}
     for number, fold in enumerate(task.folds):
+        if only not in (None, number):
+            continue
         tested = task.table["unit"].isin(fold).to_numpy()
         learn, test = everyone.take(~tested), everyone.take(tested)
         part, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + number)
         frames.append(part.assign(fold=number))
         left_out |= missing
-    return _complete(pd.concat(frames, ignore_index=True), len(everyone.table), task, left_out)
+    scored = len(everyone.table) if only is None else len(task.folds[only])
+    return _complete(pd.concat(frames, ignore_index=True), scored, task, left_out)
 
 
 def _given_scores(

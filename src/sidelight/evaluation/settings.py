@@ -47,6 +47,9 @@ class EvaluateSettings(Settings):
     )
     reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
     reference_preset: str | None = None
+    reference_where: dict[str, str | int | float | list[str]] = Field(
+        {}, description="which items of the reference lend, by column"
+    )
     borrow_from: Literal["image", "metadata"] = Field(
         "image", description="lenders: reference items whose image, or whose metadata, is like the image"
     )
