@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data import tags
-from sidelight.data.assemble import keys_of
+from sidelight.data.assemble import keys_of, rows_of
 from sidelight.data.cohort import Cohort
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join_keys
@@ -81,7 +81,7 @@ def beside(cohort: Cohort) -> list[Rows]:
 
 def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, cohort.items, table, spec)
+        rows, left, right = keys_of(cohort.root, cohort.items, table, rows_of(cohort.root, table), spec)
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])
