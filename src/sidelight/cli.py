@@ -23,13 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str, typer.Option("--data", help="folder, cohort.toml, or phantom:ultrasound")]
+_DATA = "folder, cohort.toml, or phantom:skin, derm, ultrasound, knee, chest"
+Data = Annotated[str, typer.Option("--data", help=_DATA)]
+Looked = Annotated[str, typer.Argument(help=_DATA)]
 Preset = Annotated[
-    str | None,
-    typer.Option(
-        "--preset", help="layout of a public data set: covid19_ultrasound, us4, busi, mimic_cxr, covid_chestxray"
-    ),
+    str | None, typer.Option("--preset", help="layout of a public data set, e.g. isic2024 (docs/data.md)")
 ]
+Weights = Annotated[str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")]
+Random = Annotated[bool, typer.Option("--random", help="a timm name with random weights")]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
 Cache = Annotated[str | None, typer.Option("--cache", help="folder for decoded pixels (default DATA/.sidelight/cache)")]
@@ -88,7 +89,7 @@ def init(
 
 @app.command()
 def check(
-    data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
+    data: Looked,
     preset: Preset = None,
     task: Annotated[str | None, typer.Option("--task", help="audit this task alone; default is all")] = None,
     split: Annotated[
@@ -106,13 +107,13 @@ def check(
     """
     from sidelight.checking import check as run_check
     from sidelight.reporting.check_page import render_check
-    from sidelight.reporting.html import write
     from sidelight.reporting.terminal import print_check
+    from sidelight.train.files import write_text
 
     found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, cache=cache))
     print_check(found.to_dict(named=str), found.notices)
     if json is not None:
-        typer.echo(f"Written: {write(json, found.to_json())}")
+        typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
         typer.echo(f"Written: {render_check(found.to_dict(), html)}")
     if found.failed:
@@ -140,9 +141,7 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    encoder: Annotated[
-        str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")
-    ],
+    encoder: Weights,
     data: Data,
     task: Annotated[
         str, typer.Option("--task", help="a task of the cohort, or checklist: the seven points from two photographs")
@@ -155,7 +154,7 @@ def evaluate(
         ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
-    random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
+    random: Random = False,
     test: Annotated[
         str | None, typer.Option("--test", help="another cohort with the same task: train here, test there")
     ] = None,
@@ -253,14 +252,12 @@ def study(
 
 @app.command()
 def embed(
-    encoder: Annotated[
-        str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")
-    ],
+    encoder: Weights,
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="the Parquet file")],
     frames: Annotated[int | None, typer.Option("--frames", help="frames of a clip that are averaged; 8")] = None,
     role: Role = "image",
-    random: Annotated[bool, typer.Option("--random", help="a timm name with random weights")] = False,
+    random: Random = False,
     force: Force = False,
     preset: Preset = None,
     flags: Set = None,
@@ -320,7 +317,7 @@ def explain(
 
 @app.command()
 def cache(
-    data: Annotated[str, typer.Argument(help="folder, cohort.toml, or phantom:ultrasound")],
+    data: Looked,
     preset: Preset = None,
     cohort: CohortFile = None,
     forget: Annotated[

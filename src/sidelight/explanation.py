@@ -1,6 +1,5 @@
 """explain: a run and a cohort -> a folder with one page of what the encoder looks at, and its tables."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def explain(
 ) -> Path:
     """Write ``out/index.html`` and its tables as CSV: what the run's method can show, then nearest neighbours.
 
-    The page shows images of ``data``: the folder is made for its owner's eyes only.
+    The page shows images of ``data``: it, and the folder unless it was there before, are for their owner's eyes only.
 
     :param task: whose labels give the truth; the cohort's first by default.
     :param items: how many items are shown, drawn with ``seed`` from different patients as far as there are.
@@ -67,8 +66,7 @@ def explain(
     encoder.to(pick_device(device))
     parts = [*(own(question) if own else ()), neighbours(question, encoder)]
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return render_explanation(parts, folder, title=f"What {run.config['method']} learnt", data=cohort.alias)
 
 

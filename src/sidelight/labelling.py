@@ -60,8 +60,7 @@ def unit_table(
     """
     chosen = cohort.task(task)
     table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
-    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
-    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
+    table["rows"] = pixels.rows_of(table["items"])
     readable = table["rows"].map(bool)
     notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
     table = table[readable].copy()

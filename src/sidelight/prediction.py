@@ -101,8 +101,7 @@ def _pixels(model: Model, cohort: Cohort, cache: str | None, quiet: bool | None)
 def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
     """Every unit with the cache rows of its readable items, and how many were lost."""
     table = every_unit(cohort, unit)
-    row_of = dict(zip(pixels.index["position"], range(len(pixels)), strict=True))
-    table["rows"] = [[row_of[item] for item in items if item in row_of] for items in table["items"]]
+    table["rows"] = pixels.rows_of(table["items"])
     table["lost"] = [len(items) - len(rows) for items, rows in zip(table["items"], table["rows"], strict=True)]
     return table
 

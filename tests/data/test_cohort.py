@@ -10,7 +10,7 @@ import pytest
 from sidelight.data.cohort import Cohort
 from sidelight.data.finding import Record
 from sidelight.data.task import units
-from sidelight.errors import ConfigError, DataError
+from sidelight.errors import ColumnError, ConfigError, DataError
 
 CLINIC = """
 files  = "photos/{patient}/{lesion}/{view:[A-Z]}{n:[0-9]+}.*"
@@ -164,6 +164,30 @@ def test_all_columns_that_are_not_there_are_told_at_once(tmp_path):
         Cohort.open(clinic(tmp_path, toml))
     with pytest.raises(DataError, match=both):
         Cohort.open(tmp_path, record=Record())
+
+
+def test_names_of_keys_levels_conditions_and_metadata_are_told_together(tmp_path):
+    swaps = {
+        'patient=pid", "lesion': 'patien=pidd", "lesion',
+        '["patient", "lesion"]\n': '["patient", "leison"]\n',
+        "[metadata]": '[derive.old]\nfrom = "agge"\npattern = "^[7-9]"\n[where]\nold = ""\nsexx = "f"\n[metadata]\ndate = "dat"',
+        '["age", "sex"]': '["agee", "sex"]',
+        "lesion  = [": "leison = [",
+    }
+    toml = CLINIC
+    for old, new in swaps.items():
+        assert old in toml, old
+        toml = toml.replace(old, new)
+    said = (
+        r"lesions\.csv has no column 'pidd' \(Did you mean 'pid'\); "
+        r"`on` of lesions\.csv names the column 'patien', which no item has \(Did you mean 'patient'\); "
+        r"\[derive\] old names the column 'agge', .* \(Did you mean 'age'\); "
+        r"The level leison names .* \(Did you mean 'lesion'\); where names the column 'sexx', .* \(Did you mean 'sex'\); "
+        r"\[metadata\] patient names the column 'agee', .*; \[metadata\] date names the column 'dat', [^;]*$"
+    )
+    for record in (None, Record()):
+        with pytest.raises(ColumnError, match=said):
+            Cohort.open(clinic(tmp_path, toml), record=record)
 
 
 def test_paths_that_cannot_be_opened(tmp_path):

@@ -123,6 +123,8 @@ def test_a_page_of_a_run(run, tmp_path) -> None:
         assert words in text, words
     hits = pd.read_csv(next((tmp_path / "out").glob("what-speaks*.csv")))
     assert set(hits["label"]) == {"abnormal", "acl", "meniscus"} and set(hits["encoder"]) == {"this encoder", "random"}
+    near = pd.read_csv(tmp_path / "out" / "nearest-items-of-other-patients.csv")
+    assert set(near["label"]) == {"abnormal", "acl", "meniscus"} and set(near["class"]) == {"no", "yes"}
     shares = hits[["in the lesion", "by chance", "on its slices", "slices by chance"]]
     assert ((shares >= 0) & (shares <= 1)).all().all()
     assert (hits["by chance"] < hits["slices by chance"]).all()

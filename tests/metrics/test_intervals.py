@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from sidelight.metrics import intervals
+from sidelight.metrics import intervals, sample
 from sidelight.metrics.calibration import brier, ece
 from sidelight.metrics.classification import (
     accuracy,
@@ -86,7 +86,7 @@ def test_row_order_and_group_names_do_not_matter_and_the_seed_does():
 def test_chunks_do_not_change_the_interval(monkeypatch):
     labels, scores, patients = _world(np.random.default_rng(4), 45)
     whole = clustered_interval(labels, scores, patients, auroc, resamples=300)
-    monkeypatch.setattr(intervals, "CELLS", 2000)
+    monkeypatch.setattr(sample, "CELLS", 2000)
     assert clustered_interval(labels, scores, patients, auroc, resamples=300) == whole
 
 

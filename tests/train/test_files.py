@@ -15,6 +15,15 @@ def test_a_file_appears_whole_and_nothing_is_left_beside_it(tmp_path):
     assert (tmp_path / "deep" / "a.json").read_text() == "{}"
 
 
+def test_a_private_file_and_the_folder_made_for_it_are_its_owners(tmp_path):
+    path = write_text(tmp_path / "mine" / "a.html", "é\ud800", private=True)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert path.read_bytes() == "é?".encode()
+    before = tmp_path.stat().st_mode
+    write_text(tmp_path / "b.html", "", private=True)
+    assert tmp_path.stat().st_mode == before
+
+
 def test_the_old_file_stays_while_the_new_one_is_written_and_when_that_fails(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -12,11 +12,12 @@ from sidelight.data.container import split
 from sidelight.data.finding import Record
 from sidelight.data.items import list_items
 from sidelight.data.locate import refuse_files
+from sidelight.data.named import check_names, role
 from sidelight.data.pattern import stem
 from sidelight.data.presets import acdc
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join, join_keys, normalise, read_table
-from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 
 def assemble(
@@ -37,8 +38,11 @@ def assemble(
     early = {name: rule for name, rule in spec.derive.items() if has_column(items, rule.source)}
     for name, rule in early.items():
         items = derive(items, name, rule)
-    for table in spec.tables:
-        items, more = _join(root, items, table, spec, record, absent)
+    tables = [(table, rows_of(root, table)) for table in spec.tables if _is_there(root, table, absent)]
+    if absent is None:
+        check_names(items, tables, spec)
+    for table, rows in tables:
+        items, more = _join(root, items, table, rows, spec, record, absent)
         notices += more
     for name, rule in spec.derive.items():
         if absent and not has_column(items, rule.source):
@@ -76,27 +80,31 @@ def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.Da
     return spec, items, notices
 
 
+def _is_there(root: Path, table: TableSpec, absent: dict[str, str] | None) -> bool:
+    """Whether a table is to be read: False where the cohort goes without it, which ``absent`` then says."""
+    if (root / table.file).exists() or (table.parser is not None and any(root.glob(table.file))):
+        return True
+    if absent is not None and not table.optional:
+        absent[table.file] = "is not there"
+    return absent is None and not table.optional
+
+
 def _join(
     root: Path,
     items: pd.DataFrame,
     table: TableSpec,
+    rows: pd.DataFrame,
     spec: CohortSpec,
     record: Record | None,
     absent: dict[str, str] | None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The items with the columns of one of ``tables``; as they are where it goes to ``absent``."""
-    there = (root / table.file).exists() or (table.parser is not None and any(root.glob(table.file)))
-    if table.optional and not there:
-        return items, []
-    if absent is not None and not there:
-        absent[table.file] = "is not there"
-        return items, []
-    ours = [pair.partition("=")[0].strip() for pair in table.on]
-    lost = [name for name in ours if name not in PATH_KEYS and not has_column(items, _role(name, spec))]
+    ours = [name for name, _ in table.keys]
+    lost = [name for name in ours if name not in PATH_KEYS and not has_column(items, role(name, spec))]
     if absent and lost:
         absent[table.file] = f"is joined by {lost[0]!r}, which no item has"
         return items, []
-    rows, left, right = keys_of(root, items, table, spec)
+    rows, left, right = keys_of(root, items, table, rows, spec)
     if absent is not None and not _meet(left, [rows[column] for column in right]):
         absent[table.file] = "has no row for any item"
         return items, []
@@ -109,34 +117,35 @@ def _meet(left: list["pd.Series[str]"], right: list["pd.Series[str]"]) -> bool:
 
 
 def keys_of(
-    root: Path, items: pd.DataFrame, table: TableSpec, spec: CohortSpec
+    root: Path, items: pd.DataFrame, table: TableSpec, rows: pd.DataFrame, spec: CohortSpec
 ) -> tuple[pd.DataFrame, list["pd.Series[str]"], list[str]]:
-    """The rows of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
+    """The ``rows`` of one of ``tables``, the items' side of its keys, and the columns that are the table's side.
 
     The items' side is a name in braces, a role, a column, or ``file``, ``stem``, ``name`` of the item, which no table's
     column hides.
-    :raises DataError: for a table or a column that is not there.
+    :raises ColumnError: for a column that is not there.
     """
-    rows = pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
-    left, right = [], []
+    rows, left = rows.copy(deep=False), []
     pairs = list(zip(items["item"], items["files"], strict=True))
-    for pair in table.on:
-        ours, _, theirs = (part.strip() for part in pair.partition("="))
-        theirs = theirs or ours
+    for ours, theirs in table.keys:
         if theirs not in rows:
-            raise DataError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
+            raise ColumnError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
         if ours in PATH_KEYS and ours not in items and ours not in spec.roles:
             left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
         else:
-            column = find_column(items, _role(ours, spec), f"tables {table.file} on {pair!r}")
+            column = find_column(items, role(ours, spec), f"`on` of {table.file}")
             left.append(items[column])
             if tags.is_hashed(column):
                 secret = identity.values_key(root)
                 rows[theirs] = [identity.value_hash(normalise(cell), secret) for cell in rows[theirs]]
         if ours == "file":
             rows[theirs] = [posixpath.normpath(cell.replace("\\", "/")) if cell else "" for cell in rows[theirs]]
-        right.append(theirs)
-    return rows, left, right
+    return rows, left, [theirs for _, theirs in table.keys]
+
+
+def rows_of(root: Path, table: TableSpec) -> pd.DataFrame:
+    """All rows of one of ``tables``; :raises DataError: where a file of it is not there or cannot be read."""
+    return pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
 
 
 def _rows(root: Path, table: TableSpec, file: str) -> pd.DataFrame:
@@ -158,15 +167,10 @@ PATH_KEYS: dict[str, Callable[[str, str], str]] = {
 """What ``PATH_WORDS`` mean: made from the item's path and the table's ``base``."""
 
 
-def _role(name: str, spec: CohortSpec) -> str:
-    """The column behind a level or ``view``: what ``[roles]`` says, else the name itself."""
-    return spec.roles.get(name, name).removeprefix("column:").strip()
-
-
 def _levels(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
     """A column per level; an item whose level is blank is alone in it."""
     notices: list[str] = []
-    values = {level: items[find_column(items, _role(level, spec), f"The level {level}")] for level in spec.levels}
+    values = {level: items[find_column(items, role(level, spec), f"The level {level}")] for level in spec.levels}
     for level, column in values.items():
         ids = column.map(normalise)
         blank = ids == ""
@@ -185,7 +189,7 @@ def _views(items: pd.DataFrame, notices: list[str], spec: CohortSpec) -> tuple[p
                 "`views` is given but nothing names a view", do="Use {view} in `files`, or [roles] view = COLUMN"
             )
         return items.assign(view=""), notices
-    raw = items[find_column(items, _role("view", spec), "[roles] view")].map(normalise)
+    raw = items[find_column(items, role("view", spec), "[roles] view")].map(normalise)
     strange = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
     if strange:
         notices = [*notices, f"`views` does not name {', '.join(map(repr, strange[:5]))}: kept as they are"]

@@ -7,34 +7,27 @@ patient is deleted by :func:`forget_patient`, and :func:`caches` lists what ther
 
 import contextlib
 import hashlib
-import inspect
-import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.progress import Progress
 
 from sidelight.config import digest
 from sidelight.data import identity, shards
 from sidelight.data.caches import Stored, caches, forget_all, forget_patient, place, source
 from sidelight.data.container import split
+from sidelight.data.decoding import Decoded, Source, decoded, look, watched
 from sidelight.data.keyed import lasting, outermost
 from sidelight.data.pixels import Pixels
 from sidelight.data.read import spaced
-from sidelight.data.read.clip import Array
 from sidelight.data.shards import Row, Shard, forget
-from sidelight.data.working import is_grey, working
-from sidelight.errors import DataError, ReadError, TooManyBadItems
+from sidelight.errors import DataError, TooManyBadItems
 
 __all__ = ["Pixels", "Stored", "build", "caches", "forget", "forget_all", "forget_patient"]
 
@@ -42,42 +35,6 @@ FORMAT = 1
 SAMPLE = 32
 GREY_SHARE = 0.9
 RESERVE = 64 << 20
-
-
-class Source(Protocol):
-    """What the cache needs of a cohort; ``read`` may also take ``read_files``'s hints ``channels`` and ``target``."""
-
-    @property
-    def root(self) -> Path:
-        """Folder that the files lie in."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Its cohort file, of which ``where`` and ``public`` matter here."""
-
-    @property
-    def phantom(self) -> Any:
-        """None where there are files."""
-
-    @property
-    def channels(self) -> int | None:
-        """1 or 3 where the cohort says so."""
-
-    @property
-    def hash(self) -> str:
-        """Of all that the items are."""
-
-    @property
-    def read(self) -> Any:
-        """``read(position, *, max_frames) -> Clip``."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +113,7 @@ def build(
         header, rows = shards.load(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
-            grey, mean = _look(cohort, sample, max_frames, size)
+            grey, mean = look(cohort, sample, max_frames, size)
             resolved = resolved or (1 if grey >= GREY_SHARE else 3)
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
         _announce(job, job.stale(rows), rows, mean, progress)
@@ -220,31 +177,6 @@ def _sample(count: int) -> list[int]:
     return [int(position) for position in spaced(count, max(2, min(SAMPLE, count)))] if count else []
 
 
-def _look(cohort: Source, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
-    """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
-
-    def one(position: int) -> tuple[bool, int] | None:
-        try:
-            frames = cohort.read(position, max_frames=max_frames, **_hints(cohort, target=size)).frames
-        except ReadError:
-            return None
-        return is_grey(frames), len(frames) * frames.itemsize * size * size
-
-    with ThreadPoolExecutor(_threads()) as pool:
-        seen = [found for found in pool.map(one, sample) if found]
-    return (float(np.mean([s[0] for s in seen])), float(np.mean([s[1] for s in seen]))) if seen else (1.0, 0.0)
-
-
-def _hints(cohort: Source, **hints: int) -> dict[str, int]:
-    """Those of the hints that the cohort's ``read`` understands."""
-    known = inspect.signature(cohort.read).parameters
-    return {name: value for name, value in hints.items() if name in known}
-
-
-def _threads() -> int:
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def _bound(items: int, size: int, channels: int, max_frames: int) -> int:
     """Bytes that the cache has at most: every item a 16-bit clip of full length."""
     return items * size * size * channels * max_frames * 2 + RESERVE
@@ -285,11 +217,12 @@ def _fill(job: _Job, rows: dict[str, Row], progress: bool) -> tuple[dict[str, Ro
     table = {row["key"]: row for row in valid.values()}
     bad: dict[int, str] = {}
     saved, cost = time.monotonic(), 0.0
+    items = decoded(job.cohort, todo, job.size, job.channels, job.max_frames)
     try:
-        with contextlib.closing(_watched(_decoded(job, todo), len(todo), progress)) as decoded:
+        with contextlib.closing(watched(items, len(todo), progress)) as found:
             for group, at in stale.items():
                 kept = [valid[position] for position in at if position in valid]
-                fresh = islice(decoded, len(at) - len(kept))
+                fresh = islice(found, len(at) - len(kept))
                 written = _write_group(job, group, kept, fresh, group in gone, bad)
                 table |= {row["key"]: row for row in written}
                 if time.monotonic() - saved > 2 + 20 * cost:  # what a kill may lose, for at most 5 % of the time
@@ -301,9 +234,6 @@ def _fill(job: _Job, rows: dict[str, Row], progress: bool) -> tuple[dict[str, Ro
         shards.save_index(job.home, table.values())
     shards.prune(job.home, table.values())
     return table, bad
-
-
-Decoded = tuple[int, tuple[Row, Array] | str]
 
 
 def _write_group(
@@ -337,48 +267,6 @@ def _too_many(job: _Job, bad: dict[int, str]) -> None:
             f"The first: {'; '.join(found or last for found, _, last in reasons)}",
             do=". ".join([*advice, "Or raise max_bad_fraction"]),
         )
-
-
-def _decoded(job: _Job, positions: Sequence[int]) -> Generator[Decoded, None, None]:
-    """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read."""
-    hints = _hints(job.cohort, channels=job.channels, target=job.size)
-
-    def one(position: int) -> tuple[Row, Array] | str:
-        try:
-            clip = job.cohort.read(position, max_frames=job.max_frames, **hints)
-        except ReadError as error:
-            return str(error)
-        row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
-        return row, working(clip.frames, job.size, job.channels)
-
-    threads = _threads()
-    pool = ThreadPoolExecutor(threads)
-    ahead: deque[tuple[int, Future[tuple[Row, Array] | str]]] = deque()
-    try:
-        for position in positions:
-            ahead.append((position, pool.submit(one, position)))
-            if len(ahead) > 2 * threads:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _watched(decoded: Generator[Decoded, None, None], total: int, progress: bool) -> Generator[Decoded, None, None]:
-    """The same items, with a bar on stderr once two seconds have passed."""
-    began = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.closing(decoded))
-        bar = None
-        for done, one in enumerate(decoded, 1):
-            if bar is None and progress and time.monotonic() - began > 2:
-                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-                task = bar.add_task("decoding", total=total)
-            if bar is not None:
-                bar.update(task, completed=done)
-            yield one
 
 
 def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:

@@ -35,16 +35,28 @@ def find_columns(items: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> list
 
     :raises ColumnError: that tells all which are not there.
     """
+    lost = not_there(items, wanted)
+    if lost:
+        raise missing(lost)
     found = [_column(items, name, place) for name, place in wanted]
-    lost = [(name, place) for (name, place), one in zip(wanted, found, strict=True) if one is None]
-    if not lost:
-        return [one for one in found if one is not None]
-    hints = [nearest(name, _spelt(items, name), most=MOST_LISTED) for name, _ in lost]
-    said = [f"{place} names the column {name!r}, which no item has" for name, place in lost]
+    return [one for one in found if one is not None]
+
+
+def not_there(items: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is to be said of each name, with its place, that is no column; and the hint at the nearest."""
+    return [
+        (f"{place} names the column {name!r}, which no item has", nearest(name, _spelt(items, name), most=MOST_LISTED))
+        for name, place in wanted
+        if _column(items, name, place) is None
+    ]
+
+
+def missing(lost: Sequence[tuple[str, str]]) -> ColumnError:
+    """The error that tells what :func:`not_there` found, all at once."""
     if len(lost) == 1:
-        raise ColumnError(said[0], do=hints[0])
-    told = [f"{one} ({hint.rstrip('?')})" for one, hint in zip(said[:MOST_LISTED], hints, strict=False)]
-    raise ColumnError("; ".join(told) + (f"; and {len(lost) - MOST_LISTED} more" if len(lost) > MOST_LISTED else ""))
+        return ColumnError(lost[0][0], do=lost[0][1])
+    told = [f"{one} ({hint.rstrip('?')})" for one, hint in lost[:MOST_LISTED]]
+    return ColumnError("; ".join(told) + (f"; and {len(lost) - MOST_LISTED} more" if len(lost) > MOST_LISTED else ""))
 
 
 def _spelt(items: pd.DataFrame, name: str) -> list[str]:

@@ -98,7 +98,7 @@ def _wants_tags(spec: CohortSpec) -> bool:
 
 
 def _wants_texts(spec: CohortSpec) -> bool:
-    keys = (pair.partition("=")[0].strip() for table in spec.tables for pair in table.on)
+    keys = (ours for table in spec.tables for ours, _ in table.keys)
     used = {*spec.where, *(rule.source for rule in spec.derive.values()), *spec.roles.values(), *keys}
     return any(name.removeprefix("dicom:").strip() in tags.PASSING for name in used)
 

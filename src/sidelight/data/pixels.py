@@ -2,7 +2,7 @@
 
 import mmap
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Pixels:
     def frames_of(self, row: int) -> int:
         """Number of frames of the item in ``row`` of the index."""
         return self._places[row][2]
+
+    def rows_of(self, units: Iterable[Sequence[int]]) -> list[list[int]]:
+        """Of each unit, given as positions of its items in ``cohort.items``, the rows of those that can be read."""
+        row_of = dict(zip(self.index["position"].tolist(), range(len(self)), strict=True))
+        return [[row_of[item] for item in items if item in row_of] for items in units]
 
     def times(self, row: int) -> Array:
         """Seconds since the first frame of the source, float64 ``[T]``."""

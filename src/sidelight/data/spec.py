@@ -58,6 +58,12 @@ class TableSpec(TableFile):
     parser: Literal["acdc"] | None = Field(default=None, description="of files that are no table; ``file`` is a glob")
     optional: bool = Field(default=False, description="where it is not there, the cohort goes without its columns")
 
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """What the items and what the table call each key."""
+        pairs = [[part.strip() for part in pair.partition("=")] for pair in self.on]
+        return [(ours, theirs or ours) for ours, _, theirs in pairs]
+
 
 class ItemsSpec(TableFile):
     """A table that lists the items itself: one row per file, or per folder of frames."""

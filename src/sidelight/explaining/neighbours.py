@@ -1,12 +1,12 @@
 """Which items an encoder takes for alike: for some items the nearest of other patients, and how often they share a label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidelight.data.task import units
+from sidelight.data.task import LEFT_OUT, SIGNS, units
 from sidelight.evaluation.features import embed_items
 from sidelight.explaining.content import Part, Picture, Question, frame_of
 from sidelight.models.image import Encoder
@@ -55,44 +55,55 @@ def nearest_elsewhere(
     return cosine, near
 
 
-def _labels(question: Question) -> list[str]:
-    """The class of each row, "" where it has none."""
-    label = [""] * len(question.pixels)
+def _labels(question: Question) -> dict[str, list[str]]:
+    """By target of the task (its column where it has several) the class of each row, "" where it is unknown."""
     if question.task is None:
-        return label
+        return {}
     task = question.cohort.tasks[question.task]
-    if task.kind == "multilabel":
-        return label
-    row_of = dict(zip(question.pixels.index["position"], range(len(label)), strict=True))
     table = units(question.cohort, task)
-    for items, code in zip(table["items"], table["label"], strict=True):
-        for item in items:
-            if item in row_of:
-                label[row_of[item]] = task.classes[code]
+    label = {name: [""] * len(question.pixels) for name in task.targets}
+    for rows, code in zip(question.pixels.rows_of(table["items"]), table["label"], strict=True):
+        codes = code if isinstance(code, tuple) else (code,)
+        for row in rows:
+            for (name, classes), one in zip(task.targets.items(), codes, strict=True):
+                label[name][row] = "" if one == LEFT_OUT else classes[one]
     return label
 
 
-def _said(label: Sequence[str], row: int) -> str:
-    return f", {label[row]}" if label[row] else ""
+def _said(label: Mapping[str, Sequence[str]], row: int) -> str:
+    """What follows a caption: the class, or of several labels those that the item has, or "none of them"."""
+    if "" in label:
+        return f", {label[''][row]}" if label[""][row] else ""
+    known = {name: values[row] for name, values in label.items() if values[row]}
+    has = [name for name, value in known.items() if value == SIGNS[1]]
+    return (
+        f", {' + '.join(has) or ('none of them' if len(known) == len(label) else 'none that is known')}"
+        if known
+        else ""
+    )
 
 
-def _score(near: NDArray[np.int64], groups: NDArray[np.object_], label: Sequence[str]) -> pd.DataFrame | None:
+def _score(
+    near: NDArray[np.int64], groups: NDArray[np.object_], label: Mapping[str, Sequence[str]]
+) -> pd.DataFrame | None:
     """How often the nearest labelled item of another patient has the same class, beside picking one at random."""
-    names = np.array(label)
-    known = np.flatnonzero(names != "")
     rows = []
-    for name in sorted({*names[known]}):
-        own = known[names[known] == name]
-        first = [hits[0] for row in own if len(hits := [one for one in near[row] if names[one]])]
-        if not first:
-            continue
-        others = [float((names[known][groups[known] != groups[row]] == name).mean()) for row in own]
-        rows.append(
-            {
-                "class": name,
-                "items": len(own),
-                "nearest has the same class": float(np.mean(names[first] == name)),
-                "a random item would": float(np.mean(others)),
-            }
-        )
+    for target, values in label.items():
+        names = np.array(values)
+        known = np.flatnonzero(names != "")
+        for name in sorted({*names[known]}):
+            own = known[names[known] == name]
+            first = [hits[0] for row in own if len(hits := [one for one in near[row] if names[one]])]
+            if not first:
+                continue
+            others = [float((names[known][groups[known] != groups[row]] == name).mean()) for row in own]
+            rows.append(
+                {
+                    **({"label": target} if target else {}),
+                    "class": name,
+                    "items": len(own),
+                    "nearest has the same class": float(np.mean(names[first] == name)),
+                    "a random item would": float(np.mean(others)),
+                }
+            )
     return pd.DataFrame(rows) if rows else None

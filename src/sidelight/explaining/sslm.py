@@ -201,8 +201,7 @@ def _head(question: Question, encoder: Encoder) -> SeriesHead:
     assert question.task is not None
     task = question.cohort.tasks[question.task]
     table = units(question.cohort, task)
-    row_of = dict(zip(question.pixels.index["position"], range(len(question.pixels)), strict=True))
-    items = [[row_of[item] for item in own if item in row_of] for own in table["items"]]
+    items = question.pixels.rows_of(table["items"])
     y = np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
     sizes = tuple(len(classes) for classes in task.targets.values())
     here = [place for place, own in enumerate(items) if own]

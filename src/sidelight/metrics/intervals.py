@@ -26,10 +26,9 @@ patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 group
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,17 +36,14 @@ from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from sidelight.metrics.calibration import ece
 from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
+from sidelight.metrics.sample import Array, Floats, Sample, chunks, resampled, sample_of, seeded, values_of
 from sidelight.metrics.targets import Macro, plain
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 2
 LEAST_WHOLE = 0.01  # share of the resamples that hold every class, below which drawing them takes too long
 FLOOR_UNITS = 1000
 """The t interval adds the variance that a share measured on so many independent units would have."""
-CELLS = 2_000_000  # weights [resamples, units] held at once; with the metric's own arrays below 200 MB
 JACKKNIFE_GROUPS = 500
 """Above so many groups the bootstrap goes without acceleration, which is then negligible."""
 
@@ -81,44 +77,7 @@ class Difference:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Units of one test set: labels [N], group index [N] in 0 .. G-1, and units by group and class [G, C]."""
-
-    labels: Array
-    index: Array
-    counts: Floats
-
-    @property
-    def groups(self) -> int:
-        return len(self.counts)
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Which classes each group holds [G, C]."""
-        return self.counts > 0
-
-    @property
-    def least(self) -> int:
-        """Groups of the class that fewest groups hold."""
-        return int(self.present.sum(axis=0).min())
-
-    @property
-    def strata(self) -> Array:
-        """Groups [G] numbered by the set of classes that they hold."""
-        return np.unique(self.present, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _sample(labels: ArrayLike, groups: ArrayLike) -> _Sample:
-    labels = np.asarray(labels)
-    names, index = np.unique(np.asarray(groups), return_inverse=True)
-    classes, kind = np.unique(labels, return_inverse=True)
-    counts = np.zeros((len(names), len(classes)))
-    np.add.at(counts, (index, kind), 1)
-    return _Sample(labels, index, counts)
-
-
-def _trials(sample: _Sample, metric: Metric) -> float:
+def _trials(sample: Sample, metric: Metric) -> float:
     """How many independent trials the groups are worth at most.
 
     Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts.
@@ -126,44 +85,6 @@ def _trials(sample: _Sample, metric: Metric) -> float:
     """
     sizes = sample.counts.sum(axis=1, keepdims=True) if plain(metric) is accuracy else sample.counts
     return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
-
-
-def _seeds(scores: ArrayLike, units: int) -> Array:
-    """Scores with a leading axis of seeds: [S, N] or [S, N, C]."""
-    scores = np.asarray(scores)
-    seeded = scores.ndim == 3 or (scores.ndim == 2 and scores.shape[0] != units)
-    scores = scores if seeded else scores[None]
-    if scores.shape[1] != units:
-        wanted = "expected [N], [N, C], [S, N] or [S, N, C]"
-        raise ValueError(f"Scores of shape {scores.shape} do not fit {units} labels; {wanted}")
-    return scores
-
-
-def _parts(weights: Floats, units: int) -> Iterator[Floats]:
-    step = max(1, CELLS // max(units, 1))
-    return (weights[start : start + step] for start in range(0, len(weights), step))
-
-
-def _values(metric: Metric, sample: _Sample, scores: Array, weights: Floats) -> Floats:
-    """Mean over seeds of the metric under group weights [R, G]: [R]."""
-    return np.concatenate(
-        [
-            np.mean([metric(sample.labels, seed, part[:, sample.index]) for seed in scores], axis=0)
-            for part in _parts(weights, len(sample.index))
-        ]
-    )
-
-
-def _resamples(sample: _Sample, count: int, rng: np.random.Generator) -> tuple[Floats, int]:
-    """How often each group is drawn [R, G], with every class in each resample, and how many draws that cost."""
-    share = np.full(sample.groups, 1 / sample.groups)
-    weights, redrawn = np.empty((0, sample.groups)), 0
-    while len(weights) < count:
-        drawn = rng.multinomial(sample.groups, share, size=count - len(weights)).astype(np.float64)
-        whole = (drawn @ sample.present > 0).all(axis=1)
-        redrawn += int((~whole).sum())
-        weights = np.concatenate([weights, drawn[whole]])
-    return weights, redrawn
 
 
 def _by_class(metric: Metric) -> bool:
@@ -227,7 +148,7 @@ def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float,
     return float(low), float(high)
 
 
-def _obstacle(sample: _Sample, value: float, metric: Metric) -> str:
+def _obstacle(sample: Sample, value: float, metric: Metric) -> str:
     """Why no interval can be given; empty if one can."""
     if plain(metric) is ece:
         return "the calibration error is biased upwards, and more so in resamples: no interval"
@@ -272,9 +193,9 @@ def clustered_interval(
     :param resamples: group bootstraps drawn from 40 groups on; those that lack a class are redrawn and counted.
     :raises ValueError: when the shapes do not fit.
     """
-    sample, tail = _sample(labels, groups), (1 - level) / 2
-    stack = _seeds(scores, len(sample.index))
-    value = float(_values(metric, sample, stack, np.ones((1, sample.groups)))[0])
+    sample, tail = sample_of(labels, groups), (1 - level) / 2
+    stack = seeded(scores, len(sample.index))
+    value = float(values_of(metric, sample, stack, np.ones((1, sample.groups)))[0])
     few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
@@ -283,14 +204,14 @@ def clustered_interval(
         note = f"nothing varies at a value of {value:.0f}: binomial bound with {trials:.3g} groups as trials"
         low, high = _binomial_limits(float(round(value)), trials, tail)
         return _holding(Interval(value, low, high, "bound", sample.groups, 0, few, note))
-    values = partial(_values, metric, sample, stack)
+    values = partial(values_of, metric, sample, stack)
     return _interval(value, values, sample, metric, trials, tail, resamples, seed)
 
 
 def _interval(
     value: float,
     values: Callable[[Floats], Floats],
-    sample: _Sample,
+    sample: Sample,
     metric: Metric,
     trials: float | None,
     tail: float,
@@ -304,7 +225,7 @@ def _interval(
         variance, df = _jackknife(left_out, sample.strata, _by_class(metric))
     note = f"few groups: {sample.groups}" if (few := sample.groups < FEW_GROUPS) else ""
     if sample.groups >= MANY_GROUPS:
-        weights, redrawn = _resamples(sample, resamples, np.random.default_rng([seed, 1]))
+        weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]))
         low, high = _bca_limits(value, values(weights), left_out, df, tail)
         return _holding(Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note))
     if trials is None:
@@ -335,15 +256,15 @@ def paired_difference(
     The interval is the jackknife's with t on the plain scale below 40 groups, else the bootstrap of
     :func:`clustered_interval`. Two encoders that agree on every unit have the interval (0, 0) and p = 1.
     """
-    sample, tail = _sample(labels, groups), (1 - level) / 2
-    pair = [_seeds(scores, len(sample.index)) for scores in (scores_a, scores_b)]
+    sample, tail = sample_of(labels, groups), (1 - level) / 2
+    pair = [seeded(scores, len(sample.index)) for scores in (scores_a, scores_b)]
     if plain(metric) in (auroc, average_precision):
         parts = metric.parts(sample.labels) if isinstance(metric, Macro) else [np.ones(len(sample.labels), bool)]
         pair = [_ranks(scores, parts) for scores in pair]
     first, second = np.broadcast_arrays(*pair)
 
     def differences(weights: Floats) -> Floats:
-        return _values(metric, sample, first, weights) - _values(metric, sample, second, weights)
+        return values_of(metric, sample, first, weights) - values_of(metric, sample, second, weights)
 
     value = float(differences(np.ones((1, sample.groups)))[0])
     if np.isnan(value):
@@ -368,7 +289,7 @@ def _ranks(scores: Array, parts: Iterable[NDArray[np.bool_]]) -> Floats:
 
 
 def _swap_p(
-    metric: Metric, sample: _Sample, first: Array, second: Array, value: float, count: int, rng: np.random.Generator
+    metric: Metric, sample: Sample, first: Array, second: Array, value: float, count: int, rng: np.random.Generator
 ) -> float:
     """Two-sided p-value of swapping the encoders group by group.
 
@@ -377,7 +298,7 @@ def _swap_p(
     stacked, labels = np.concatenate([first, second], axis=1), np.concatenate([sample.labels, sample.labels])
     swaps = rng.integers(0, 2, size=(count, sample.groups)).astype(np.float64)
     extreme = 0
-    for part in _parts(swaps, 2 * len(sample.index)):
+    for part in chunks(swaps, 2 * len(sample.index)):
         swapped = part[:, sample.index]
         ours = np.concatenate([1 - swapped, swapped], axis=1)
         gap = np.mean([metric(labels, seed, ours) - metric(labels, seed, 1 - ours) for seed in stacked], axis=0)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sidelight.data.finding import counted
-from sidelight.reporting.html import page, section, write
+from sidelight.reporting.html import page, section
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
+from sidelight.train.files import write_text
 
 EXAMPLES = 3
 Rows = Sequence[Mapping[str, Any]]
@@ -49,7 +50,7 @@ def render_check(values: Mapping[str, Any], out: Path) -> Path:
         "Methods": "With default settings on the machine that ran the check; hours of training steps alone.",
     }
     parts = [section(title, table.html(), intro=intros.get(title, "")) for title, table in check_tables(values).items()]
-    return write(out, page(f"Check of {values['name']}", "\n".join(parts), lead=check_line(values)))
+    return write_text(out, page(f"Check of {values['name']}", "\n".join(parts), lead=check_line(values)))
 
 
 def _findings(rows: Rows) -> Table:

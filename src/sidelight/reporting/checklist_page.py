@@ -10,6 +10,7 @@ import pandas as pd
 from sidelight.reporting import html, tables
 from sidelight.reporting.numbers import estimate
 from sidelight.reporting.tables import Table
+from sidelight.train.files import write_text
 
 SECTION = tuple[str, list[Table], list[str]]
 MEASURES = ("sensitivity", "specificity", "precision")
@@ -27,9 +28,9 @@ def render_checklist(folder: Path, out: Path) -> Path:
             text += [f"## {name}", *(table.markdown() for table in own)]
             text.append("\n".join(f"- {tables.plain(line)}" for line in lines))
         text.append("*This page is rendered from the study's tables by `sidelight report`; do not edit it by hand.*")
-        return html.write(out, "\n\n".join(part for part in text if part) + "\n")
+        return write_text(out, "\n\n".join(part for part in text if part) + "\n")
     body = [html.section(name, *(table.html() for table in own), html.listing(lines)) for name, own, lines in parts]
-    return html.write(out, html.page(title, "\n".join(body), lead=question))
+    return write_text(out, html.page(title, "\n".join(body), lead=question))
 
 
 def _sections(said: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> list[SECTION]:

@@ -4,7 +4,6 @@ It shows pictures, paths and table rows as they are, but for identifiers joined 
 patient data and is written for its owner's eyes only.
 """
 
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data import tags
-from sidelight.data.assemble import keys_of
+from sidelight.data.assemble import keys_of, rows_of
 from sidelight.data.cohort import Cohort
 from sidelight.data.spec import CohortSpec, TableSpec
 from sidelight.data.tables import join_keys
 from sidelight.errors import SidelightError
 from sidelight.reporting import html
+from sidelight.train.files import write_text
 
 SHOWN = 12
 HEIGHT = 150
@@ -63,7 +63,7 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
         lead=f"{len(chosen)} random items, each with its place in the cohort and the rows that were joined to it.",
         facts=[f"{len(cohort.items)} items", *levels, *(f"task {name}" for name in cohort.tasks)],
     )
-    return _write_private(out, text)
+    return write_text(out, text, private=True)
 
 
 def _hashes(cohort: Cohort) -> bool:
@@ -81,7 +81,7 @@ def beside(cohort: Cohort) -> list[Rows]:
 
 def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, cohort.items, table, spec)
+        rows, left, right = keys_of(cohort.root, cohort.items, table, rows_of(cohort.root, table), spec)
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])
@@ -175,19 +175,3 @@ def _planes(frame: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         low, high = float(frame.min()), float(frame.max())
         frame = ((frame - low) * (255 / max(high - low, 1.0))).astype(np.uint8)
     return frame[None] if frame.ndim == 2 else np.moveaxis(frame, -1, 0)
-
-
-def _write_private(path: Path, text: str) -> Path:
-    """Write ``text`` whole or not at all, readable by its owner only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return path

@@ -10,7 +10,7 @@ from sidelight.explaining.content import Part, Picture
 from sidelight.reporting import html
 from sidelight.reporting.tables import Table
 from sidelight.train.card import USE
-from sidelight.train.files import replacing
+from sidelight.train.files import replacing, write_text
 
 SIDE = 144
 
@@ -33,7 +33,7 @@ def render_explanation(parts: Sequence[Part], folder: Path, *, title: str, data:
                 part.table.to_csv(temporary, index=False)
     body = "\n".join([html.contents(sections), *sections])
     lead = f"{USE} This page shows images of {data}: treat it as patient data."
-    return html.write(folder / "index.html", html.page(title, body, lead=lead))
+    return write_text(folder / "index.html", html.page(title, body, lead=lead), private=True)
 
 
 def frame_table(frame: pd.DataFrame) -> Table:

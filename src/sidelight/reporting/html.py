@@ -88,11 +88,3 @@ def picture(image: np.ndarray, *, side: int = 128) -> str:
     buffer = BytesIO()
     shown.save(buffer, format="JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def write(path: Path, text: str) -> Path:
-    """Write ``text`` as UTF-8, creating the folder; returns the path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
-    return path

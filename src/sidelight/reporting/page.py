@@ -11,6 +11,7 @@ from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
 from sidelight.reporting.run_report import load_run, series
 from sidelight.reporting.study_report import panels
+from sidelight.train.files import write_text
 
 
 def render_page(folder: str | Path, out_md: str | Path) -> Path:
@@ -35,7 +36,7 @@ def render_page(folder: str | Path, out_md: str | Path) -> Path:
     if not content.results.empty:
         parts += ["## Hashes and commands", tables.hashes(content).markdown()]
     parts.append("*This page is rendered from the study's tables by `sidelight study`; do not edit it by hand.*")
-    return html.write(out, "\n\n".join(part for part in parts if part) + "\n")
+    return write_text(out, "\n\n".join(part for part in parts if part) + "\n")
 
 
 def _opening(content: Content, out: Path) -> list[str]:

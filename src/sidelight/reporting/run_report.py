@@ -16,6 +16,7 @@ from sidelight.reporting import examples, html
 from sidelight.reporting.figures import Line, histogram_svg, lines_svg, scatter_svg
 from sidelight.reporting.numbers import decimal, plural, share, significant
 from sidelight.reporting.tables import Table, flatten
+from sidelight.train.files import write_text
 
 _HASHES = ("data.hash", "split_hash", "encoder_hash")
 
@@ -73,7 +74,7 @@ def render_run(run_folder: str | Path, out: str | Path) -> Path:
     sections = [part for part in sections if part]
     lead = html.section("In short", html.listing(summary(run)))
     body = "\n".join([lead, html.contents(sections), *sections])
-    return html.write(Path(out), html.page(f"Run: {run.method}", body, facts=facts(run)))
+    return write_text(Path(out), html.page(f"Run: {run.method}", body, facts=facts(run)))
 
 
 _TRAINING = "Effective rank is the label-free score: near 1 the encoder maps every image to one direction."

@@ -9,6 +9,7 @@ from sidelight.reporting.content import Content, Headline, axis_name, curve_name
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run_report import load_run, pairs, training, weights
+from sidelight.train.files import write_text
 
 
 def render_study(folder: str | Path, out: str | Path) -> Path:
@@ -39,7 +40,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
     ]
     sections = [part for part in sections if part]
     body = "\n".join([_opening(content), html.contents(sections), *sections])
-    return html.write(Path(out), html.page(content.title, body, lead=content.question, facts=facts(content)))
+    return write_text(Path(out), html.page(content.title, body, lead=content.question, facts=facts(content)))
 
 
 _DIFFERENCES = (

@@ -31,10 +31,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Put ``text`` (UTF-8) at ``path``, whole or not at all; :raises RunError: when the disk is full."""
+def write_text(path: Path, text: str, *, private: bool = False) -> Path:
+    """Put ``text`` (UTF-8) at ``path``, whole or not at all, and return the path; :raises RunError: when the disk is full.
+
+    :param private: only its owner may read it, or enter a folder that is made for it.
+    """
+    if private:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        if private:
+            temporary.unlink(missing_ok=True)
+            temporary.touch(mode=0o600, exist_ok=False)
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    return path
 
 
 def check_place(out: str | Path, *, folder: bool) -> None:

@@ -1,0 +1,93 @@
+"""The sample that intervals are about: the groups of a test set, how often each counts, and a metric under such weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sidelight.metrics.classification import Metric
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+CELLS = 2_000_000  # weights [resamples, units] held at once; with the metric's own arrays below 200 MB
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Units of one test set: labels [N], group index [N] in 0 .. G-1, and units by group and class [G, C]."""
+
+    labels: Array
+    index: Array
+    counts: Floats
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return len(self.counts)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which classes each group holds [G, C]."""
+        return self.counts > 0
+
+    @property
+    def least(self) -> int:
+        """Groups of the class that fewest groups hold."""
+        return int(self.present.sum(axis=0).min())
+
+    @property
+    def strata(self) -> Array:
+        """Groups [G] numbered by the set of classes that they hold."""
+        return np.unique(self.present, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def sample_of(labels: ArrayLike, groups: ArrayLike) -> Sample:
+    """Of labels [N] and groups [N], each of any sortable type."""
+    labels = np.asarray(labels)
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    classes, kind = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)))
+    np.add.at(counts, (index, kind), 1)
+    return Sample(labels, index, counts)
+
+
+def seeded(scores: ArrayLike, units: int) -> Array:
+    """Scores with a leading axis of seeds: [S, N] or [S, N, C]."""
+    scores = np.asarray(scores)
+    seeded = scores.ndim == 3 or (scores.ndim == 2 and scores.shape[0] != units)
+    scores = scores if seeded else scores[None]
+    if scores.shape[1] != units:
+        wanted = "expected [N], [N, C], [S, N] or [S, N, C]"
+        raise ValueError(f"Scores of shape {scores.shape} do not fit {units} labels; {wanted}")
+    return scores
+
+
+def chunks(weights: Floats, units: int) -> Iterator[Floats]:
+    """``weights`` [R, G], so many rows at once that those of all units fit in memory."""
+    step = max(1, CELLS // max(units, 1))
+    return (weights[start : start + step] for start in range(0, len(weights), step))
+
+
+def values_of(metric: Metric, sample: Sample, scores: Array, weights: Floats) -> Floats:
+    """Mean over seeds of the metric under group weights [R, G]: [R]."""
+    return np.concatenate(
+        [
+            np.mean([metric(sample.labels, seed, part[:, sample.index]) for seed in scores], axis=0)
+            for part in chunks(weights, len(sample.index))
+        ]
+    )
+
+
+def resampled(sample: Sample, count: int, rng: np.random.Generator) -> tuple[Floats, int]:
+    """How often each group is drawn [R, G], with every class in each resample, and how many draws that cost."""
+    share = np.full(sample.groups, 1 / sample.groups)
+    weights, redrawn = np.empty((0, sample.groups)), 0
+    while len(weights) < count:
+        drawn = rng.multinomial(sample.groups, share, size=count - len(weights)).astype(np.float64)
+        whole = (drawn @ sample.present > 0).all(axis=1)
+        redrawn += int((~whole).sum())
+        weights = np.concatenate([weights, drawn[whole]])
+    return weights, redrawn
