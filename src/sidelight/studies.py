@@ -277,7 +277,9 @@ class _Work:
         size = api.resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
         return score_unseen(lambda *fold: self.encoder(cell, *fold), *judged, size)
 
-    def encoder(self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0) -> Any:
+    def encoder(
+        self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0
+    ) -> Any:
         """Encoder of a cell, pre-trained now if it is not yet, on the items of ``cohort`` that ``where`` selects, too."""
         settings, _ = self.recipe(cell)
         if cell.row.method is None:
@@ -311,7 +313,7 @@ class _Work:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
         used = api.resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
-        identity = [cell.row.method, used, self.cohort.hash]
+        identity: list[Any] = [cell.row.method, used, self.cohort.hash]
         if cell.part.unseen:
             judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))
             identity.append([cell.part.task, judged.folds, judged.split_seed, judged.merge_duplicates])

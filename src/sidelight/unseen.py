@@ -30,7 +30,9 @@ def mark_folds(cohort: Cohort, task: str, settings: EvaluateSettings, image_size
     :raises ConfigError: with a given split, whose train side a ``where`` selects.
     """
     if settings.split is not None:
-        raise ConfigError("A part has unseen = true and a given split", do="Select the train side with the part's where")
+        raise ConfigError(
+            "A part has unseen = true and a given split", do="Select the train side with the part's where"
+        )
     pixels = scoring.open_pixels(cohort, working_size(image_size), settings, quiet=True)
     labelled, _ = label_units(cohort, pixels, task, settings)
     groups, positions = pixels.index["group"].to_numpy(str), pixels.index["position"].to_numpy()
@@ -49,12 +51,12 @@ def score_unseen(
     patients; the hash of the encoder is that of all of them."""
     marked, column, folds = mark_folds(cohort, task, settings, image_size)
     parts = [
-        scoring.score(
-            pretrain(marked, {column: f"!= {number}"}, number), cohort, task, protocol, settings, only=number
-        )
+        scoring.score(pretrain(marked, {column: f"!= {number}"}, number), cohort, task, protocol, settings, only=number)
         for number in range(folds)
     ]
-    everywhere = set.intersection(*(set(one.table["labels"]) for one in parts))  # label counts that each fold could give
+    everywhere = set.intersection(
+        *(set(one.table["labels"]) for one in parts)
+    )  # label counts that each fold could give
     table = pd.concat([one.table[one.table["labels"].isin(everywhere)] for one in parts], ignore_index=True)
     facts = parts[0].facts | {
         "encoder_hash": digest([one.facts["encoder_hash"] for one in parts]),
