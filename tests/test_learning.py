@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import sidelight
+from probing import probe, truth
 from sidelight import api, scoring
 from sidelight.data.cohort import Cohort
-from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import load_method
 from sidelight.metrics.classification import auroc
@@ -60,20 +60,10 @@ class World:
         return sidelight.pretrain(method, self.cohort, self.folder / name, quiet=True, **settings).encoder()
 
     def probe(self, name):
-        """Scores [seeds, units, 2] with 16 labelled clips; seeds draw which ones."""
+        """Scores [seeds, units, 2] with 16 labelled clips."""
         if name not in self.scores:
-            encoder, parts = self.encoder(name), []
-            for seed in range(3):
-                table, _ = collect_scores(encoder, self.pixels, self.task, "linear", self.evaluate, seed)
-                table = table[table["labels"] == LABELS].sort_values("unit")
-                parts.append(table[["p0", "p1"]].to_numpy())
-            self.scores[name] = np.stack(parts)
+            self.scores[name] = probe(self.encoder(name), self.pixels, self.task, "linear", self.evaluate)
         return self.scores[name]
-
-    @property
-    def truth(self):
-        table = self.task.table.sort_values("unit")
-        return table["label"].to_numpy(), table["group"].to_numpy()
 
     def retrieval(self, name):
         """Recall at 1 of the right view among those of held-out clips, and how many clips there are."""
@@ -91,7 +81,7 @@ class World:
 
 @pytest.mark.parametrize("name", ["simclr", "uniform", "meta"])
 def test_a_method_beats_the_random_encoder_by_more_than_the_interval(world, name):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = paired_difference(labels, world.probe(name), world.probe("random"), groups, auroc, resamples=500)
     assert found.low > 0, found
     assert found.value > found.high - found.value
@@ -99,7 +89,7 @@ def test_a_method_beats_the_random_encoder_by_more_than_the_interval(world, name
 
 
 def test_broken_pairs_teach_nothing(world):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, auroc, resamples=500)
     assert found.low < 0, found
     better = paired_difference(labels, world.probe("uniform"), world.probe("shuffled"), groups, auroc, resamples=500)
@@ -114,6 +104,6 @@ def test_held_out_pairs_are_found_again_and_broken_ones_are_not(world):
 
 
 def test_the_random_encoder_is_no_oracle(world):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = clustered_interval(labels, world.probe("random"), groups, auroc, resamples=500)
     assert 0.55 <= found.value <= 0.75

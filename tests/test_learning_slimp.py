@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import sidelight
+from probing import probe, truth
 from sidelight import api, scoring
 from sidelight.config import working_size
 from sidelight.data.cohort import Cohort
 from sidelight.data.identity import key
-from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods.base import Source
 from sidelight.methods.slimp import Slimp
@@ -46,18 +46,9 @@ class World:
         """Scores [seeds, units, 3] of kNN with 48 labelled lesions."""
         if name not in self.scores:
             made = scoring.fresh_encoder(self.cohort, SETTINGS, initial=None, seed=0) if name == "random" else None
-            encoder, parts = made or self.run(name).encoder(), []
-            for seed in range(3):
-                table, _ = collect_scores(encoder, self.pixels, self.task, "knn", self.evaluate, seed)
-                table = table[table["labels"] == LABELS].sort_values("unit")
-                parts.append(table[["p0", "p1", "p2"]].to_numpy())
-            self.scores[name] = np.stack(parts)
+            encoder = made or self.run(name).encoder()
+            self.scores[name] = probe(encoder, self.pixels, self.task, "knn", self.evaluate)
         return self.scores[name]
-
-    @property
-    def truth(self):
-        table = self.task.table.sort_values("unit")
-        return table["label"].to_numpy(), table["group"].to_numpy()
 
     def ranks(self, name):
         """Rank of its own metadata for each photograph, and for each patient, of the patients held out from training."""
@@ -83,13 +74,13 @@ def world(tmp_path_factory):
 
 
 def test_it_beats_the_random_encoder_by_more_than_the_interval(world):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = paired_difference(labels, world.probe("slimp"), world.probe("random"), groups, auroc, resamples=300)
     assert found.low > 0.1, found
 
 
 def test_broken_pairs_teach_nothing(world):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, auroc, resamples=300)
     assert found.low < 0, found
     better = paired_difference(labels, world.probe("slimp"), world.probe("shuffled"), groups, auroc, resamples=300)
@@ -108,6 +99,6 @@ def test_held_out_metadata_are_found_again_at_both_levels_and_broken_ones_are_no
 
 
 def test_the_random_encoder_is_no_oracle(world):
-    labels, groups = world.truth
+    labels, groups = truth(world.task)
     found = clustered_interval(labels, world.probe("random"), groups, auroc, resamples=300)
     assert 0.5 <= found.value <= 0.75

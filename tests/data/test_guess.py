@@ -313,18 +313,8 @@ def test_init_writes_once_and_elsewhere_with_a_root(tmp_path):
     assert len(Cohort.open(other).items) == 5
 
 
-def test_what_does_not_open_stands_as_comments(tmp_path, monkeypatch):
-    import sidelight.start as start
-
+def test_what_does_not_open_stands_as_comments(tmp_path, torn_tasks):
     skin(tmp_path, patients=6)
-    real = start._open
-
-    def refuse(text, root):
-        if "\n[task." in text:
-            raise DataError("the task is torn")
-        return real(text, root)
-
-    monkeypatch.setattr(start, "_open", refuse)
     text = init(tmp_path).read_text(encoding="utf-8")
     assert "tasks only stand as comments, because the whole did not open: the task is torn" in text.replace("\n# ", " ")
     assert "\n# [task.histologie]" in text

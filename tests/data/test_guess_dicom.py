@@ -13,7 +13,6 @@ from sidelight import start  # noqa: E402
 from sidelight.data.cohort import Cohort  # noqa: E402
 from sidelight.data.guess import guess, render  # noqa: E402
 from sidelight.data.ids import id_findings  # noqa: E402
-from sidelight.errors import DataError  # noqa: E402
 from sidelight.reporting.contact import render_contact  # noqa: E402
 
 
@@ -115,17 +114,9 @@ def test_what_is_said_of_tables(tmp_path):
     assert '"patient_sex",  # categorical: M (3), F (3)' in text  # patients, not their 24 files
 
 
-def test_a_task_that_does_not_open_stands_as_comments(tmp_path, monkeypatch):
+def test_a_task_that_does_not_open_stands_as_comments(tmp_path, torn_tasks):
     exams(tmp_path)
     listed(tmp_path, "Auftrag", lambda n: f"A{n}")
-    real = start._open
-
-    def refuse(text, root):
-        if "\n[task." in text:
-            raise DataError("the task is torn")
-        return real(text, root)
-
-    monkeypatch.setattr(start, "_open", refuse)
     text = start.init(tmp_path).read_text(encoding="utf-8")
     assert "tasks only stand as comments" in text and "\n# [task.diagnosis]" in text
     cohort = Cohort.open(tmp_path)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip
-from sidelight.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -136,12 +136,10 @@ def phantom(
     :param difficulty: 0 (findings obvious) to 1 (faint, exposure and grain strong).
     :raises ConfigError: when a number is out of range.
     """
-    limits = (("patients", patients, 2), ("studies", studies, 1), ("views", views, 1), ("size", size, 32))
-    for name, value, low in limits:
-        if value < low:
-            raise ConfigError(f"The phantom was asked for {name} = {value}", expected=f"at least {low}")
-    if not 0 <= difficulty <= 1:
-        raise ConfigError(f"The phantom was asked for difficulty = {difficulty}", expected="a number from 0 to 1")
+    check_ranges(
+        {"patients": (patients, 2), "studies": (studies, 1), "views": (views, 1), "size": (size, 32)},
+        difficulty=difficulty,
+    )
     rows: list[dict[str, Any]] = []
     findings: list[tuple[Finding, ...]] = []
     places: list[Place] = []

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip
-from sidelight.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,12 +74,7 @@ def phantom(cases: int = 200, size: int = 96, seed: int = 0, lone: float = 0.0, 
     :param difficulty: 0 (structures obvious) to 1 (structures faint, nuisance strong).
     :raises ConfigError: when a number is out of range.
     """
-    for name, value, low in (("cases", cases, 8), ("size", size, 16)):
-        if value < low:
-            raise ConfigError(f"The phantom was asked for {name} = {value}", expected=f"at least {low}")
-    for name, share in (("lone", lone), ("difficulty", difficulty)):
-        if not 0 <= share <= 1:
-            raise ConfigError(f"The phantom was asked for {name} = {share}", expected="a number from 0 to 1")
+    check_ranges({"cases": (cases, 8), "size": (size, 16)}, lone=lone, difficulty=difficulty)
     rng = np.random.default_rng((seed, 0))
     diagnosis = _classes(rng.random(cases), DIAGNOSES)
     severity = np.array([_SEVERITY[one] for one in diagnosis]) + 0.6 * rng.standard_normal(cases)

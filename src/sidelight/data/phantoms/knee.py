@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip, spaced
-from sidelight.errors import ConfigError, ReadError
+from sidelight.errors import ReadError
 
 Floats = npt.NDArray[np.float32]
 Point = tuple[float, float, float]
@@ -139,12 +140,9 @@ def phantom(
     :param missing: share of exams that lack one of their series.
     :raises ConfigError: when a number is out of range.
     """
-    for name, value, low in (("exams", exams, 5), ("slices", slices, 0), ("size", size, 16)):
-        if value < low:
-            raise ConfigError(f"The phantom was asked for {name} = {value}", expected=f"at least {low}")
-    for name, share in (("difficulty", difficulty), ("missing", missing)):
-        if not 0 <= share <= 1:
-            raise ConfigError(f"The phantom was asked for {name} = {share}", expected="a number from 0 to 1")
+    check_ranges(
+        {"exams": (exams, 5), "slices": (slices, 0), "size": (size, 16)}, difficulty=difficulty, missing=missing
+    )
     rng = np.random.default_rng((seed, 0))
     labels = [labels for labels, count in zip(EXAMS, _shares(exams), strict=True) for _ in range(count)]
     knees = tuple(_knee(seed, exam, labels[place]) for exam, place in enumerate(rng.permutation(exams)))

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip
-from sidelight.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,13 +102,10 @@ def phantom(
     :param conflicts: photographs that occur again in another lesion of the patient under another label.
     :raises ConfigError: when a number is out of range.
     """
-    for name, value, low in (("patients", patients, 2), ("lesions", lesions, 1), ("size", size, 16)):
-        if value < low:
-            raise ConfigError(f"The phantom was asked for {name} = {value}", expected=f"at least {low}")
-    shares = {"difficulty": difficulty, "severity": severity, "ducklings": ducklings}
-    for name, share in {**shares, "missing": missing, "shortcut": shortcut}.items():
-        if not 0 <= share <= 1:
-            raise ConfigError(f"The phantom was asked for {name} = {share}", expected="a number from 0 to 1")
+    check_ranges(
+        {"patients": (patients, 2), "lesions": (lesions, 1), "size": (size, 16)},
+        difficulty=difficulty, severity=severity, ducklings=ducklings, missing=missing, shortcut=shortcut,
+    )  # fmt: skip
     rng = np.random.default_rng((seed, 0))
     rows: list[dict[str, Any]] = []
     for patient in range(patients):

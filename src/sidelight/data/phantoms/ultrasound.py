@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip, spaced
-from sidelight.errors import ConfigError, ReadError
+from sidelight.errors import ReadError
 
 Floats = npt.NDArray[np.float32]
 
@@ -137,12 +138,10 @@ def phantom(
         ResNet-18 reaches an AUROC near 0.7 (0.64-0.83 by seed, 60 patients), on ``latent`` 1.0.
     :raises ConfigError: when a number is out of range.
     """
-    for name, value, low in (("patients", patients, 2), ("clips", clips, 1), ("frames", frames, 0), ("size", size, 16)):
-        if value < low:
-            raise ConfigError(f"The phantom was asked for {name} = {value}", expected=f"at least {low}")
-    for name, share in (("corrupt", corrupt), ("mismatch", mismatch), ("difficulty", difficulty)):
-        if not 0 <= share <= 1:
-            raise ConfigError(f"The phantom was asked for {name} = {share}", expected="a number from 0 to 1")
+    check_ranges(
+        {"patients": (patients, 2), "clips": (clips, 1), "frames": (frames, 0), "size": (size, 16)},
+        corrupt=corrupt, mismatch=mismatch, difficulty=difficulty,
+    )  # fmt: skip
     rng = np.random.default_rng((seed, 0))
     # Ranks spread severity evenly; the gap around 0.5 makes the diagnosis a fact, not a coin toss.
     rank = (rng.permutation(patients) + rng.random(patients)) / patients
