@@ -30,7 +30,7 @@ parts = ["diagnosis"]
 """
 
 
-@pytest.mark.parametrize("name", ["cardiac", "sslm-mrnet"])
+@pytest.mark.parametrize("name", ["mr", "sslm-mrnet"])
 @pytest.mark.parametrize("size", ["cpu", "gpu"])
 def test_every_setting_of_a_study_file_is_known(name, size) -> None:
     plan = build(StudyFile, load_toml(STUDIES / f"{name}.toml"))

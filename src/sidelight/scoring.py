@@ -209,7 +209,11 @@ def _model_of(
         net, units, y, groups, labelled.sizes, protocol, settings, seed=seed, draw=seed * 1000 + 998,
         valid=valid_side(table),
     )["selected"]  # fmt: skip
-    used = head.model.encoder if isinstance(head, NetworkHead) else net
+    used = net
+    if isinstance(head, NetworkHead):
+        used = head.model.encoder
+    elif isinstance(head, StudyHead):
+        used = head.head.encoder
     seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
     facts = {
         "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,

@@ -100,6 +100,7 @@ class StudyFile(Settings):
     question: str = ""
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
     preset: str | None = None
+    cohort: dict[str, Any] = Field({}, description="over what the cohort or its preset says, e.g. images = {crop = 24}")
     seeds: int = Field(3, ge=1)
     protocols: list[str] = Field(["linear"])
     pretrain: dict[str, Any] = Field({})
@@ -156,7 +157,7 @@ def study(
     source = data or plan.data
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
-    cohort = Cohort.open(source, preset=preset or plan.preset)
+    cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort)
     for part in () if plan.checklist else plan.parts.values():
         cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"

@@ -9,7 +9,7 @@ import mr_writing
 import sidelight
 from sidelight import scoring
 from sidelight.data.cohort import Cohort
-from sidelight.evaluation.series import Plane
+from sidelight.evaluation.planes import Plane
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.heat import Heat, heat_of

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sidelight.config import Settings
 from sidelight.data.support import FOLDS
-from sidelight.evaluation.series import SeriesSettings
+from sidelight.evaluation.planes import SeriesSettings
 from sidelight.evaluation.supervised import FinetuneSettings
 
 PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published")

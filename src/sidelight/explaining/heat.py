@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sidelight.data.cache import Pixels
 from sidelight.errors import ConfigError
-from sidelight.evaluation.series import Plane
+from sidelight.evaluation.planes import Plane
 from sidelight.models.image import Encoder
 from sidelight.models.series import GatedAttention
 

@@ -18,7 +18,8 @@ from sidelight.config import build
 from sidelight.data.read import read_files
 from sidelight.data.task import units
 from sidelight.evaluation.linear import fit_linear
-from sidelight.evaluation.series import SeriesHead, SeriesSettings, fit_series
+from sidelight.evaluation.planes import SeriesSettings
+from sidelight.evaluation.series import SeriesHead, fit_series
 from sidelight.explaining.content import Part, Picture, Question, frame_of, overlay
 from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM
