@@ -209,3 +209,32 @@ def test_folds_are_marked_by_patient(place):
     assert set(marked.items[column]) == {"0", "1", "2"}
     with pytest.raises(ConfigError, match="given split"):
         mark_folds(cohort, "malignant", build(EvaluateSettings, {"split": "site"}), 32)
+
+
+def test_a_row_can_be_a_run_of_other_data(place, tmp_path):
+    small = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 8, "device": "cpu"}
+    told = "phantom:skin?patients=12&size=32"
+    run = sidelight.pretrain("slimp", told, tmp_path / "told", cache=str(place / "cache"), quiet=True, **small)
+    (tmp_path / "other.toml").write_text("""
+title = "Borrowed from others"
+data = "phantom:skin?patients=14&size=32&seed=3"
+[evaluate]
+folds = 2
+resamples = 100
+device = "cpu"
+reference = "phantom:skin?patients=12&size=32"
+[sizes.cpu]
+seeds = 1
+[parts.malignant]
+task = "malignant"
+[encoders.told]
+run = ""
+evaluate = {inputs = "image+borrowed"}
+[encoders.random]
+settings = {encoder = "test_resnet", image_size = 32}
+""")
+    study = {"out": tmp_path / "out", "cache": str(place / "cache"), "quiet": True}
+    without = sidelight.study(tmp_path / "other.toml", **study)
+    assert "told: no run given" in without.notes and set(without.results["encoder"]) == {"random"}
+    found = sidelight.study(tmp_path / "other.toml", encoders={"told": {"run": str(run.folder)}}, **study)
+    assert set(found.results["encoder"]) == {"random", "told"}

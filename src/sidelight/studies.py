@@ -38,6 +38,7 @@ from sidelight.evaluation.summary import (
 from sidelight.labelling import split_content, split_name
 from sidelight.methods import load_method
 from sidelight.train.files import write_text
+from sidelight.train.run import Run
 from sidelight.unseen import score_unseen
 
 SCORING = 2
@@ -52,6 +53,7 @@ class EncoderRow(Settings):
 
     method: str | None = Field(None, description="pre-train with this method")
     weights: str | None = Field(None, description="weights the user gives: a file or an hf-hub: name; empty: not given")
+    run: str | None = Field(None, description="a finished run of other data, as it is; empty: not given")
     description: str = ""
     start: str | None = Field(None, description="the row whose run this one is a later stage of")
     protocols: list[str] = Field([], description="instead of the study's")
@@ -235,10 +237,15 @@ class _Work:
 
     def run(self, size: str) -> StudyResults:
         console = Console(stderr=True, quiet=self.quiet)
-        cells = [cell for cell in self.cells() if cell.row.weights is None or cell.row.weights]
+        cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
         tables, notes = (
             [],
-            [f"{name}: no weights given" for name, row in self.plan.encoders.items() if row.weights == ""],
+            [
+                f"{name}: no {what} given"
+                for name, row in self.plan.encoders.items()
+                for what in ("weights", "run")
+                if getattr(row, what) == ""
+            ],
         )
         for number, cell in enumerate(cells, 1):
             label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
@@ -265,7 +272,7 @@ class _Work:
         facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
-            transductive=cell.part.transductive and not cell.part.unseen and cell.row.method is not None,
+            transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run),
             **{key: facts[key] for key in PROVENANCE},
         )  # fmt: skip
         return table, list(facts["notes"])
@@ -283,6 +290,8 @@ class _Work:
     ) -> Any:
         """Encoder of a cell, pre-trained now if it is not yet, on the items of ``cohort`` that ``where`` selects, too."""
         settings, _ = self.recipe(cell)
+        if cell.row.run:
+            return Path(cell.row.run)
         if cell.row.method is None:
             return scoring.fresh_encoder(cohort, settings, initial=cell.row.weights, seed=cell.seed)
         run = self.run_of(cell, fold)
@@ -310,6 +319,8 @@ class _Work:
     def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
         """Settings of a cell's encoder, and a hash of all that its weights depend on."""
         settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
+        if cell.row.run:
+            return settings, digest(["run", Run.open(cell.row.run).summary["weights"]])
         if cell.row.method is None:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": merge(settings.get("where", {}), cell.part.where)}

@@ -41,7 +41,8 @@ class SkinPhantom:
     difficulty: float
     severity: float
     items: pd.DataFrame
-    """item, files, patient, lesion, the columns of ``metadata``, diagnosis; truth: the four latents, ``risk``,
+    """item, files, patient, lesion, the columns of ``metadata``, diagnosis; split, test for every third patient; truth:
+    the four latents, ``risk``,
     ``duckling`` and ``copy_of`` (position of the photograph shown, -1 for its own)."""
     levels: tuple[str, ...] = ("patient", "lesion")
     channels: int = 3
@@ -143,6 +144,7 @@ def _patient(number: int, count: int, rng: np.random.Generator, duckling: bool) 
         rows.append(
             {
                 "item": f"{name}/{place:02d}",
+                "split": "test" if number % 3 == 2 else "train",
                 "files": (),
                 "patient": name,
                 "lesion": f"{place:02d}",
