@@ -61,7 +61,7 @@ def written(ward, tmp_path_factory):
     (out / "study.toml").write_text(STUDY)
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
     puzzles = str(out / "sslm" / "run")
-    nested = {name: value for name, value in TINY.items() if name != "pairs_per_clip"} | {"valid_fraction": 0}
+    nested = {name: value for name, value in TINY.items() if name != "pairs_per_clip"} | {"valid_fraction": 0.3}
     borrowed = flags(inputs="image+borrowed")
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
@@ -88,6 +88,7 @@ def written(ward, tmp_path_factory):
         ["explain", puzzles, *data, "--out", str(out / "sslm" / "explained"), "--items", "2"],
         ["pretrain", "slimp", *data, "--out", str(out / "slimp"), *flags(**nested)],
         ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--out", str(out / "lent"), *small, *borrowed],
+        ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--protocol", "retrieval", "--out", str(out / "found"), *small],
         ["explain", str(out / "slimp"), *data, "--out", str(out / "nested" / "explained"), "--items", "3"],
         ["cache", str(ward)],
     ]  # fmt: skip
@@ -128,7 +129,15 @@ def test_sixty_strings_are_planted_and_the_search_finds_them(ward, tmp_path):
 def test_no_file_that_a_command_writes_names_anybody(written):
     out, _ = written
     for name in (
-        *("check.json", "check.html", "run/card.md", "run/config.json", "run/metrics.jsonl", "run/quarantine.csv"),
+        *(
+            "check.json",
+            "check.html",
+            "run/card.md",
+            "run/config.json",
+            "run/metrics.jsonl",
+            "run/quarantine.csv",
+            "run/split.csv",
+        ),
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
         *("sslm/run/card.md", "series/model/model.json", "series/model/head.safetensors", "series.csv"),

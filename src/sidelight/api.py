@@ -17,21 +17,23 @@ from sidelight.errors import ConfigError, DataError, RunError, nearest
 from sidelight.evaluation.blocks import blocks
 from sidelight.evaluation.card import model_card
 from sidelight.evaluation.model import read_model
-from sidelight.evaluation.results import Results
+from sidelight.evaluation.results import RETRIEVAL, Results
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.subgroups import subgroup_table
+from sidelight.evaluation.tabulation import tabulated
 from sidelight.labelling import label_units, split_name
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
-from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns, tabulate
+from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.files import check_place, write_text
 from sidelight.train.loader import Feed
 from sidelight.train.loop import fit
-from sidelight.train.run import Run, check_free
+from sidelight.train.run import ROLES, Run, check_free
 
 
 def pretrain(
@@ -83,10 +85,13 @@ def pretrain(
 
 
 def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
-    """What a run folder holds beside the training: what was left out, the card and, of public data, pictures."""
+    """What a run folder holds beside the training: what was left out, who played which role, the card and, of public data,
+    pictures."""
     _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
-    counts = {part: _count(pixels.index.iloc[net.items_of(feed, chosen)]) for part, chosen in rows.items()}
+    dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
+    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
+    counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
@@ -169,7 +174,8 @@ def evaluate(
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
 
     :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
-    :param protocol: knn, linear, series, finetune, finetune_last, published (profile ``paper`` only).
+    :param protocol: knn, linear, series, finetune, finetune_last, published (profile ``paper`` only), or retrieval (of a run of
+        slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
@@ -196,17 +202,20 @@ def evaluate(
         scored.notes.extend(notes)
         columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
-    results = tabulate(
-        table, dict.fromkeys(table["task"].unique(), scored.facts["targets"]), resolved, tuple(scored.notes),
-        transductive=_saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
+    targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
+    found = tabulated(table, targets, resamples=resolved.resamples)
+    saw = protocol != RETRIEVAL and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"])
+    found["results"] = found["results"].assign(
+        transductive=saw,
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
         + "".join(f" {flag} {value}" for flag, value in presets.items() if value)
         + (f" --test {other.alias}" if test is not None else "")
         + (" --random" if random else "")
         + _flags(resolved),
-        subgroups=columns,
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
-    )  # fmt: skip
+    )
+    subgroups = subgroup_table(table, columns, resamples=resolved.resamples)
+    results = Results(**found, scores=table, notes=tuple(scored.notes), subgroups=subgroups)
     if out is not None:
         (Path(out) / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
         results.save(Path(out))

@@ -150,7 +150,8 @@ def evaluate(
         str,
         typer.Option(
             "--protocol",
-            help="knn, linear, series, finetune, finetune_last, published; of checklist linear, projector, finetune, published",
+            help="knn, linear, series, finetune, finetune_last, published, retrieval; of checklist linear, projector, finetune, "
+            "published",
         ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
@@ -187,7 +188,7 @@ def evaluate(
         random=random, test_preset=test_preset, force=force, **settings,
     )  # fmt: skip
     results_table(results.results, results.notes)
-    if out is not None and protocol != "published":
+    if out is not None and (out / "model" / "model.json").is_file():
         after = shlex.join(["sidelight", "predict", str(out), "--data", "NEW", "--out", "scores.csv"])
         typer.echo(f"The model lies in {out / 'model'}; next: {after}")
 

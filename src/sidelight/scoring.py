@@ -1,7 +1,7 @@
 """From an encoder and a cohort to scores of unseen units, and to the model of all labelled ones."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sidelight.config import PretrainSettings, build, working_size
+from sidelight.config import PretrainSettings, build, digest, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
@@ -24,16 +24,16 @@ from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
-from sidelight.evaluation.ranking import within_patients
-from sidelight.evaluation.results import Results, check_same
+from sidelight.evaluation.results import RETRIEVAL, check_same
+from sidelight.evaluation.retrieval import rank_units
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
 from sidelight.evaluation.series import describe_series
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.subgroups import band, choose_columns, subgroup_table
-from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
+from sidelight.evaluation.subgroups import band, choose_columns
 from sidelight.labelling import keep_labels, label_units, unit_table
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.train.device import pick_device, pick_dtype
+from sidelight.train.run import Run
 
 USUAL_VIEW = 0.9
 """Share of the labelled units that have a view which new units are expected to have."""
@@ -127,6 +127,8 @@ def score(
         raise ConfigError("The protocol 'published' has its own folds, a given split none", do="Use linear or finetune")
     if protocol == "published" and task in cohort.tasks and cohort.tasks[task].kind == "multilabel":
         raise ConfigError("The protocol 'published' knows no task of several labels", do="Use linear or finetune")
+    if protocol == RETRIEVAL:
+        return _retrieved(encoder, cohort, task, settings, out if not force else None)
     started = time.perf_counter()
     net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
@@ -158,6 +160,36 @@ def score(
     written = {} if beside is None else beside.tables
     columns = subgroup_columns(cohort, task, settings)
     return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
+
+
+def _retrieved(
+    encoder: str | Path | Encoder, cohort: Cohort, task: str, settings: EvaluateSettings, out: Path | None
+) -> Scored:
+    """Ranks of the units of ``task`` that the run ``encoder`` has not learnt from; nothing is trained, so one seed is all.
+
+    :param out: folder that must not hold another evaluation.
+    """
+    if isinstance(encoder, Encoder):
+        raise ConfigError(
+            "The protocol 'retrieval' was given an encoder alone", expected="a run with all of its towers"
+        )
+    started, run = time.perf_counter(), Run.open(encoder)
+    net = run.encoder()
+    pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
+    hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
+    if out is not None:
+        check_same(out, task, RETRIEVAL, **hashes)
+    net.to(pick_device(settings.device))
+    table, notes = unit_table(cohort, pixels, task, settings)
+    ranks, more = rank_units(run, net, cohort, pixels, table, frames=settings.frames, seed=settings.first_seed)
+    tested = table[table["unit"].isin(ranks["unit"])]
+    facts = {
+        "split_hash": digest(sorted(tested["unit"])), "leaks": False, **hashes, "seconds": time.perf_counter() - started,
+        "targets": {name: list(classes) for name, classes in cohort.tasks[task].targets.items()},
+    }  # fmt: skip
+    rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
+    scores = _nameless(own_names(cohort, ranks, cohort.tasks[task].unit), key(cohort))
+    return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, task, settings), rows)
 
 
 def _inputs(
@@ -302,6 +334,10 @@ def score_elsewhere(
     """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
     if protocol == "published":
         raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
+    if protocol == RETRIEVAL:
+        raise ConfigError(
+            "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
+        )
     _check_patients(cohort, other, settings)
     if settings.inputs != "image" or settings.context != "none":
         raise ConfigError(
@@ -367,32 +403,3 @@ def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -
             do="Take them out, or, if the numbers only look alike (two hospitals, two anonymised exports), say that they "
             "are other people: --set other_people=true",
         )
-
-
-def tabulate(
-    scores: pd.DataFrame,
-    targets: Mapping[str, Targets],
-    settings: EvaluateSettings,
-    notes: tuple[str, ...],
-    *,
-    subgroups: pd.DataFrame,
-    **columns: Any,
-) -> Results:
-    """Scores of one encoder -> every table of a result; ``columns`` go into each row of ``results``.
-
-    :param targets: what each task predicts, with its classes.
-    """
-    after = calibrated(scores)
-    found = [
-        summarise(scores, targets, resamples=settings.resamples),
-        operating_points(after, resamples=settings.resamples),
-        within_patients(scores, resamples=settings.resamples),
-    ]
-    return Results(
-        pd.concat(found, ignore_index=True).assign(**columns),
-        scores=scores,
-        confusion=confusions(scores, targets),
-        notes=notes,
-        subgroups=subgroup_table(scores, subgroups, resamples=settings.resamples),
-        reliability=[*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
-    )

@@ -22,19 +22,11 @@ from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.card import study_card
-from sidelight.evaluation.ranking import within_patients
-from sidelight.evaluation.results import Results, write_json
+from sidelight.evaluation.results import RETRIEVAL, Results, write_json
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import subgroup_table
-from sidelight.evaluation.summary import (
-    calibrated,
-    confusions,
-    differences,
-    efficiency,
-    operating_points,
-    reliabilities,
-    summarise,
-)
+from sidelight.evaluation.summary import differences, efficiency
+from sidelight.evaluation.tabulation import tabulated
 from sidelight.labelling import split_content, split_name
 from sidelight.methods import load_method
 from sidelight.train.files import write_text
@@ -272,7 +264,8 @@ class _Work:
         facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
-            transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run),
+            transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run)
+            and cell.protocol != RETRIEVAL,
             **{key: facts[key] for key in PROVENANCE},
         )  # fmt: skip
         return table, list(facts["notes"])
@@ -295,7 +288,7 @@ class _Work:
         if cell.row.method is None:
             return scoring.fresh_encoder(cohort, settings, initial=cell.row.weights, seed=cell.seed)
         run = self.run_of(cell, fold)
-        if not (run / "done.json").is_file():
+        if not all((run / file).is_file() for file in ("done.json", "split.csv")):
             start = None if cell.row.start is None else self.encoder(self.earlier(cell), cohort, where, fold)
             settings |= {"where": {**settings["where"], **where}}
             api.pretrain(cell.row.method, cohort, run, start=start, **settings, cache=self.cache)
@@ -339,13 +332,8 @@ class _Work:
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
             ["transductive", *PROVENANCE]
         ].first()
-        after = calibrated(scores)
-        found = [
-            summarise(scores, names, resamples=resamples),
-            operating_points(after, resamples=resamples),
-            within_patients(scores, resamples=resamples),
-        ]
-        table = pd.concat(found, ignore_index=True)
+        found = tabulated(scores, names, resamples=resamples)
+        table = found.pop("results")
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command
@@ -354,13 +342,9 @@ class _Work:
             differences(scores, resamples=resamples),
             efficiency(scores, resamples=min(resamples, 500)),
             scores,
-            confusions(scores, names),
-            tuple(notes),
+            notes=tuple(notes),
             subgroups=self.subgroups(scores, resamples),
-            reliability=[
-                *reliabilities(scores, names, "as predicted"),
-                *reliabilities(after, names, "calibrated"),
-            ],
+            **found,
             folder=self.folder,
         )
         results.save(self.folder)

@@ -127,7 +127,7 @@ def lenders(
             raise ConfigError("borrow_from = 'metadata' needs lesion metadata in the run", do="Use 'image'")
         with torch.no_grad():
             queries = head(torch.from_numpy(images)).numpy()
-            keys = towers[TABLES[0]].project(_features(towers[TABLES[0]], reference.cohort, reference.pixels)).numpy()
+            keys = towers[TABLES[0]].project(features_of(towers[TABLES[0]], reference.cohort, reference.pixels)).numpy()
     excluded = ~select(_items(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
     if excluded.all():
         raise ConfigError(f"No item fits reference_where = {settings.reference_where}", do="Check column and values")
@@ -185,11 +185,12 @@ def _codes(cohort: Cohort, pixels: Pixels, *, blanks_alone: bool = False) -> np.
 
 def _told(towers: Mapping[str, TableEncoder], cohort: Cohort, pixels: Pixels) -> np.ndarray:
     """Features [R, D] of the tabular towers, side by side."""
-    return np.concatenate([_features(tower, cohort, pixels).numpy() for tower in towers.values()], axis=1)
+    return np.concatenate([features_of(tower, cohort, pixels).numpy() for tower in towers.values()], axis=1)
 
 
 @torch.no_grad()
-def _features(tower: TableEncoder, cohort: Cohort, pixels: Pixels) -> torch.Tensor:
+def features_of(tower: TableEncoder, cohort: Cohort, pixels: Pixels) -> torch.Tensor:
+    """What ``tower`` makes of the metadata of every row of the pixel index: float32 [R, D]."""
     codes: Any = tower.vocabulary.encode(_items(cohort, pixels)).map(torch.from_numpy)
     rows = range(0, len(codes), 1024)
     return torch.cat([tower(codes.map(lambda part, at=at: part[at : at + 1024])) for at in rows])

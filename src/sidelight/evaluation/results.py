@@ -15,6 +15,8 @@ PER_LABEL = (
     *("sensitivity at threshold", "specificity at threshold"),
 )
 """Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""
+RETRIEVAL = "retrieval"
+"""The protocol that learns nothing: what belongs together finds each other."""
 TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 
 

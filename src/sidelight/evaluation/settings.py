@@ -8,9 +8,10 @@ from pydantic import Field
 from sidelight.config import Settings
 from sidelight.data.support import FOLDS
 from sidelight.evaluation.planes import SeriesSettings
+from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.supervised import FinetuneSettings
 
-PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published")
+PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published", RETRIEVAL)
 
 
 class EvaluateSettings(Settings):

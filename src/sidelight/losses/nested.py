@@ -3,7 +3,7 @@
 Both levels are the symmetric InfoNCE of CLIP; nested is that the second one reads pooled representations of the first.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,19 +21,21 @@ def clip_loss(
     targets: Tensor | None = None,
     weights: Tensor | None = None,
     groups: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """The mean of InfoNCE from left to right and from right to left (Radford et al., CLIP, ICML 2021, figure 3).
 
     :param left: float [N, D]; ``right`` float [N, D]: row i of both is one pair.
     :param targets: float [N, N] >= 0, symmetric: which pairs count as equal; default the pair itself.
     :param weights: [N] of the pairs; ``groups`` integers [N]: pairs of one group do not repel each other.
-    :return: scalar >= 0.
+    :return: scalar >= 0; with ``reduction="none"`` that of each pair, [N].
 
     >>> round(clip_loss(torch.eye(2), torch.eye(2), temperature=1.0).item(), 5)  # log(1 + exp(-1))
     0.31326
     """
-    there = info_nce(left, right, temperature=temperature, targets=targets, weights=weights, groups=groups)
-    back = info_nce(right, left, temperature=temperature, targets=targets, weights=weights, groups=groups)
+    given: dict[str, Any] = {"targets": targets, "weights": weights, "groups": groups, "reduction": reduction}
+    there = info_nce(left, right, temperature=temperature, **given)
+    back = info_nce(right, left, temperature=temperature, **given)
     return (there + back) / 2
 
 

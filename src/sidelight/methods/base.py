@@ -1,6 +1,7 @@
 """What every method is: modules, a loss, and a few places where the loop asks it something."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,20 @@ Gather = Callable[[Tensor], Tensor]
 def identity(tensor: Tensor) -> Tensor:
     """The gather of a single process."""
     return tensor
+
+
+@contextmanager
+def still(module: nn.Module) -> Iterator[None]:
+    """What passes through ``module`` in here leaves no trace in its batch statistics: it passes again, or has before."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    before = [part.momentum for part in norms]
+    for part in norms:
+        part.momentum = 0.0
+    try:
+        yield
+    finally:
+        for part, value in zip(norms, before, strict=True):
+            part.momentum = value
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,8 @@ from sidelight.methods.pair_weights import (
     LookAhead,
     MetaGradient,
     Tensors,
+    WeightLearner,
+    check_look_ahead,
     distance_weights,
     meta_gradient_exact,
     meta_gradient_jvp,
@@ -103,13 +105,8 @@ class MetaUSCLSettings(ClipSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.weights == "meta" and self.optimizer != "sgd":
-            raise ConfigError(
-                f"weights=meta looks ahead one step of SGD and cannot do so through {self.optimizer}",
-                do="Set optimizer=sgd, or weights=uniform or distance",
-            )
-        if self.weights == "meta" and self.accumulate > 1:
-            raise ConfigError(f"weights=meta cannot accumulate {self.accumulate} batches", do="Set accumulate=1")
+        if self.weights == "meta":
+            check_look_ahead(self.optimizer, self.accumulate)
         if self.attached and self.meta_step != "exact":
             raise ConfigError(
                 f"attached weights need the second derivative, not meta_step={self.meta_step}", do="Set meta_step=exact"
@@ -171,7 +168,7 @@ class MetaUSCL(ClipMethod):
         self.projector = mlp(dim, dim, self.settings.projection)
         if self.settings.weights == "meta":
             self.weight_net = CMWNet(dim, self.settings.weight_inputs)
-            self.meta_adam = torch.optim.Adam(self.weight_net.parameters(), lr=self.settings.lr_meta)
+            self.learner = WeightLearner(self.weight_net, self.settings.lr_meta)
             # Structure without storage, in a tuple so that it is no submodule. Batch normalisation that synchronises
             # processes has no forward mode; the loop may put it into the method itself, but the meta part sees the
             # gathered batch anyway.
@@ -222,13 +219,7 @@ class MetaUSCL(ClipMethod):
         share = self._may_share and whole.left is batch.left
         with torch.autocast(whole.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
             found = self.meta_gradient(batch if share else whole, extra, optimizer, share=share)
-        for parameter, gradient in zip(self.weight_net.parameters(), found.gradients, strict=True):
-            parameter.grad = gradient
-        self.meta_adam.step()
-        self.meta_adam.zero_grad(set_to_none=True)
-        spread = torch.stack([found.loss, *(f(found.weights) for f in (torch.mean, torch.std, torch.min, torch.max))])
-        names = ("meta_loss", "weight_mean", "weight_sd", "weight_min", "weight_max")
-        return dict(zip(names, spread.tolist(), strict=True))
+        return self.learner.step(found)
 
     def meta_gradient(
         self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer, *, share: bool = False
@@ -328,20 +319,12 @@ class MetaUSCL(ClipMethod):
         """W's Adam: ``adam.<index>.<slot>``."""
         if self.settings.weights != "meta":
             return {}
-        states = self.meta_adam.state_dict()["state"]
-        return {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
+        return self.learner.tensors()
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Put W's Adam back, bit for bit; nothing of it, if it had not stepped."""
-        if self.settings.weights != "meta":
-            return
-        parameters = list(self.weight_net.parameters())
-        self.meta_adam.state.clear()
-        for name, value in tensors.items():
-            _, index, slot = name.split(".")
-            parameter = parameters[int(index)]
-            device = "cpu" if slot == "step" else parameter.device
-            self.meta_adam.state[parameter][slot] = value.to(device, copy=True)
+        if self.settings.weights == "meta":
+            self.learner.load(tensors)
 
 
 @dataclass(frozen=True, eq=False)

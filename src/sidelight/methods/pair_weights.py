@@ -19,7 +19,7 @@ Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Me
 distances.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,17 @@ class CMWNet(nn.Module):
         parts = (left, right) if self.inputs == "concat" else ((left - right).abs(), left * right)
         hidden = torch.relu(self.hidden(torch.cat(parts, dim=1)))
         return torch.sigmoid(self.out(hidden)).squeeze(1)
+
+
+def check_look_ahead(optimizer: str, accumulate: int) -> None:
+    """:raises ConfigError: for settings under which learned weights cannot look ahead."""
+    if optimizer != "sgd":
+        raise ConfigError(
+            f"weights=meta looks ahead one step of SGD and cannot do so through {optimizer}",
+            do="Set optimizer=sgd (with a rate of its kind, such as lr=0.1), or weights=uniform",
+        )
+    if accumulate > 1:
+        raise ConfigError(f"weights=meta cannot accumulate {accumulate} batches", do="Set accumulate=1")
 
 
 def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
@@ -168,3 +179,35 @@ def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGrad
         loss = problem.meta(problem.ahead(step))
     gradients = torch.autograd.grad(loss, list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())
+
+
+class WeightLearner:
+    """The weight net's own Adam: one step along a meta gradient, and what must resume of it."""
+
+    def __init__(self, net: nn.Module, lr: float) -> None:
+        self.net, self.adam = net, torch.optim.Adam(net.parameters(), lr=lr)
+
+    def step(self, found: MetaGradient) -> dict[str, float]:
+        """Move the net along ``found``; numbers for the log."""
+        for parameter, gradient in zip(self.net.parameters(), found.gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        spread = torch.stack([found.loss, *(f(found.weights) for f in (torch.mean, torch.std, torch.min, torch.max))])
+        names = ("meta_loss", "weight_mean", "weight_sd", "weight_min", "weight_max")
+        return dict(zip(names, spread.tolist(), strict=True))
+
+    def tensors(self) -> Tensors:
+        """Of Adam: ``adam.<index>.<slot>``."""
+        states = self.adam.state_dict()["state"]
+        return {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`tensors` gave, bit for bit; nothing of it, if it had not stepped."""
+        parameters = list(self.net.parameters())
+        self.adam.state.clear()
+        for name, value in tensors.items():
+            _, index, slot = name.split(".")
+            parameter = parameters[int(index)]
+            device = "cpu" if slot == "step" else parameter.device
+            self.adam.state[parameter][slot] = value.to(device, copy=True)

@@ -1,7 +1,7 @@
 """What the methods that learn from reports share: their settings, which studies play which role, their feed and their towers."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,7 +20,7 @@ from sidelight.data.reports import read_reports
 from sidelight.data.tables import normalise
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, Integers, MethodBase, identity
+from sidelight.methods.base import Gather, Integers, MethodBase, identity, still
 from sidelight.methods.clips import AugmentSettings, deal
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
@@ -235,7 +235,7 @@ class ReportMethod(MethodBase):
             return self._piece(batch.left, batch.tokens.ids, batch.tokens.sentence, batch.group)
 
         def again() -> Any:
-            return nullcontext(), _still(self)
+            return nullcontext(), still(self)
 
         parts = []
         for start in range(0, len(batch), size):
@@ -291,20 +291,6 @@ class ReportMethod(MethodBase):
         if not len(found["train"]):
             raise ConfigError(f"split = {s.split!r} has no value 'train'", expected=f"train and {' or '.join(VALID)}")
         return found
-
-
-@contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
-    """Batch statistics are not counted again while a piece is computed again."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    before = [part.momentum for part in norms]
-    for part in norms:
-        part.momentum = 0.0
-    try:
-        yield
-    finally:
-        for part, value in zip(norms, before, strict=True):
-            part.momentum = value
 
 
 def region_width(encoder: Encoder) -> int:

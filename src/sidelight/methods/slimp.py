@@ -13,6 +13,12 @@ with projections g_I and g_T give z^I and z^T, and
 
 ``lam = 1`` with ``repel = "all"`` is CLIP on lesions; ``levels = "flat"`` puts the columns of both levels into one.
 
+``weights = "meta"`` gives every pair of the lesion level a weight, by the net of Meta-USCL
+(:mod:`sidelight.methods.pair_weights`), which reads both normalised projections of a pair and learns from *meta pairs*:
+lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves
+the two projections of the lesion level alone, on features that are computed once (Meta-USCL's ``meta_step = "head"``),
+so it ignores the encoders' part. It needs plain SGD.
+
 Started from an earlier run (``--from``) it is *continual pre-training*: columns differ from set to set, so tokens are
 new; attention blocks (of a convolutional encoder: its stages) are frozen and stay as they are, bit for bit; embeddings
 and heads are trained. A level that the cohort does not describe drops its term.
@@ -32,23 +38,25 @@ Limits
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sidelight.config import PretrainSettings, Settings
 from sidelight.data.cache import Pixels
-from sidelight.data.columns import unit_keys
-from sidelight.data.identity import item_hash
-from sidelight.data.metadata import Described, Vocabulary, described, fit
+from sidelight.data.columns import select, unit_keys
+from sidelight.data.metadata import described
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
-from sidelight.methods.base import Gather, Integers, MethodBase, identity
+from sidelight.methods.base import Gather, Integers, MethodBase, identity, still
 from sidelight.methods.clips import AugmentSettings, deal
+from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
+from sidelight.methods.lesions import LesionFeed, Whole, roles, vocabularies
+from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
 from sidelight.models.heads import JointHead, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.pooling import Pool, Pooling
@@ -91,6 +99,14 @@ class SlimpSettings(PretrainSettings):
         "multi_positive",
         description="patients with equal metadata: plain repels, multi_positive attracts, distinct drops",
     )
+    weights: Literal["uniform", "meta"] = Field(
+        "uniform", description="how much each pair of the lesion level counts; meta learns it, as Meta-USCL does"
+    )
+    lr_meta: float = Field(1e-3, gt=0, description="learning rate of the weight net's Adam")
+    meta_fraction: float = Field(0.1, gt=0, lt=1, description="share of the trusted items that give the meta pairs")
+    trusted: dict[str, str | int | float | list[str]] = Field(
+        {}, description="items whose photographs and data surely belong together, by column; empty is any"
+    )
     pool: Pooling = Field("mean", description="a patient's lesions to one vector")
     projection: int = Field(128, ge=2, description="width of the space in which the contrast runs")
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
@@ -99,6 +115,12 @@ class SlimpSettings(PretrainSettings):
     augment: AugmentSettings = AugmentSettings(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
     train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.weights == "meta":
+            check_look_ahead(self.optimizer, self.accumulate)
+        return self
 
 
 class Slimp(MethodBase):
@@ -160,6 +182,14 @@ class Slimp(MethodBase):
         scale = torch.tensor(-math.log(s.temperature))
         self.lesion_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
         self.patient_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
+        if s.weights == "meta":
+            if self.share == 0:
+                raise ConfigError(
+                    "weights=meta weighs pairs of the lesion level, and here there are none",
+                    do="Raise lam above 0, describe lesions in [metadata], or set weights=uniform",
+                )
+            self.weight_net = CMWNet(width, "symmetric")
+            self.learner = WeightLearner(self.weight_net, s.lr_meta)
         self.frozen: list[nn.Module] = []
         if self.source.start is not None:
             self._take_over(self.source.start.tensors)
@@ -172,18 +202,23 @@ class Slimp(MethodBase):
         return 0.0 if self.lesion_table is None else float(self.settings.lam)
 
     def loss(self, batch: Lesions, *, gather: Gather = identity) -> Tensor:
-        """L of the batch of all processes."""
+        """L of the batch of all processes; no gradient reaches the weight net."""
+        return self._loss(batch, gather, weighted=self.settings.weights == "meta")
+
+    def valid_loss(self, batch: Lesions) -> Tensor:
+        """L without pair weights."""
+        return self._loss(batch, identity, weighted=False)
+
+    def _loss(self, batch: Lesions, gather: Gather, *, weighted: bool) -> Tensor:
         s, lesions, patients = self.settings, None, None
-        images = self.encoder(batch.left)
-        told = self.lesion_table(batch.lesion_codes) if self.lesion_table is not None else None
-        whole = _Whole(batch, s.lesions, gather)
+        images, told = self._features(batch)
+        whole = Whole(batch, s.lesions, gather)
         if self.share > 0 and self.lesion_table is not None and told is not None:
-            lesions = clip_loss(
-                whole(self.image_head(images)),
-                whole(self.lesion_table.project(told)),
-                temperature=_temperature(self.lesion_scale),
-                groups=None if s.repel == "all" else whole(batch.lesion if s.repel == "other_item" else whole.patient),
-            )
+            left, right = whole(self.image_head(images)), whole(self.lesion_table.project(told))
+            with torch.no_grad():
+                weights = weigh(self.weight_net, left, right) if weighted else None
+            scale, groups = _temperature(self.lesion_scale), self._repelled(batch, whole)
+            lesions = clip_loss(left, right, temperature=scale, groups=groups, weights=weights)
         if self.share < 1 and self.patient_table is not None:
             members = images if told is None else torch.cat([images, told], dim=1)
             pooled = self.phenotype_head(self.pool(members, batch.owner, len(batch.patient)))
@@ -198,15 +233,60 @@ class Slimp(MethodBase):
             return lesions if lesions is not None else torch.as_tensor(patients)
         return nested(lesions, patients, self.share)
 
-    @torch.no_grad()
+    def _features(self, batch: Lesions) -> tuple[Tensor, Tensor | None]:
+        """f_I of the photographs and, where there is one, f_T of their lesions' data."""
+        return self.encoder(batch.left), None if self.lesion_table is None else self.lesion_table(batch.lesion_codes)
+
+    def _repelled(self, batch: Lesions, whole: Whole) -> Tensor | None:
+        """Groups of the lesions that do not repel each other; None where all do."""
+        repel = self.settings.repel
+        return None if repel == "all" else whole(batch.lesion if repel == "other_item" else whole.patient)
+
     def before_step(
-        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
+        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> dict[str, float]:
-        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
+        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does; then the weight net's step, if there is one."""
         scales = {"lesion": self.lesion_scale, "patient": self.patient_scale}
         for scale in scales.values():
-            scale.clamp_(0.0, math.log(self.settings.max_scale))
-        return {f"{name}_temperature": math.exp(-float(scale)) for name, scale in scales.items()}
+            scale.data.clamp_(0.0, math.log(self.settings.max_scale))
+        notes = {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
+        if self.settings.weights == "meta" and extra is not None:
+            with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+                notes |= self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
+        return notes
+
+    def meta_gradient(
+        self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> MetaGradient:
+        """How the loss of the meta pairs ``extra`` changes with the weight net, one step of both projections ahead."""
+        assert self.lesion_table is not None
+        heads = Heads(self.image_head.layers, self.lesion_table.projector)
+        sides = (self._known(one, gather) for one in (batch, extra))
+        scale = _temperature(self.lesion_scale).detach()
+        return meta_gradient_jvp(
+            two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, share=self.share, temperature=scale)
+        )
+
+    def _known(self, batch: Lesions, gather: Gather) -> Known:
+        """Features of the lesions of all processes, without a gradient."""
+        whole = Whole(batch, self.settings.lesions, gather)
+        with still(self), torch.no_grad():
+            images, told = self._features(batch)
+        return Known(whole(images), whole(torch.as_tensor(told)), self._repelled(batch, whole))
+
+    def parameters_to_train(self) -> list[nn.Parameter]:
+        """All but the weight net's, which has its own optimiser."""
+        own = {id(p) for p in self.weight_net.parameters()} if self.settings.weights == "meta" else set()
+        return [p for p in super().parameters_to_train() if id(p) not in own]
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The weight net's Adam."""
+        return self.learner.tensors() if self.settings.weights == "meta" else {}
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put it back."""
+        if self.settings.weights == "meta":
+            self.learner.load(tensors)
 
     def towers(self) -> Mapping[str, Tower]:
         """Image encoder, its projection, and the tabular towers that were trained."""
@@ -230,9 +310,10 @@ class Slimp(MethodBase):
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         owned = self.ownership(pixels)
         least = 2 if s.shuffle_pairs or s.repel == "other_patient" else 1
-        dealt = deal(
-            rows, pixels.index["group"].to_numpy()[rows], {"valid": s.valid_fraction}, seed=s.seed, least=least
-        )
+        groups = pixels.index["group"].to_numpy()
+        extra = self._meta_rows(pixels, rows) if s.weights == "meta" else rows[:0]
+        rows = rows[~np.isin(groups[rows], groups[extra])]
+        dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=least) | {"extra": extra}
         augment = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
             role: LesionSource(
@@ -242,6 +323,18 @@ class Slimp(MethodBase):
             if len(chosen)
         }
         return LesionFeed(sources, s.views_per_patient, pixels, secret)
+
+    def _meta_rows(self, pixels: Pixels, rows: Integers) -> Integers:
+        """Trusted items of some patients, for meta pairs; these patients take part in nothing else."""
+        assert self.source is not None
+        s, items = self.settings, self.source.cohort.items
+        if s.trusted:
+            rows = rows[select(items, s.trusted, "trusted")[pixels.index["position"].to_numpy()[rows]]]
+        if not len(rows):
+            raise DataError(f"No readable item fits trusted = {s.trusted}", do="Check the column and its values")
+        return deal(rows, pixels.index["group"].to_numpy()[rows], {"extra": s.meta_fraction}, seed=s.seed, least=2)[
+            "extra"
+        ]
 
     def items_of(self, feed: "LesionFeed", rows: Integers) -> Integers:
         """All photographs of the patients at ``rows``."""
@@ -290,73 +383,6 @@ class Slimp(MethodBase):
             self.frozen += [part for part in self.encoder.network.modules() if isinstance(part, kinds)]
         for module in self.frozen:
             module.requires_grad_(False)
-
-
-class _Whole:
-    """Lesions [N] of this process to those of all: padded to n per patient, gathered, and cut down again."""
-
-    def __init__(self, batch: Lesions, lesions: int, gather: Gather) -> None:
-        self.gather, self.count = gather, len(batch.patient) * lesions
-        self.place = batch.owner * lesions + batch.slot
-        self.patient = batch.patient[batch.owner]
-        self.there = gather(self._pad(torch.ones_like(self.place)))
-
-    def __call__(self, members: Tensor) -> Tensor:
-        return self.gather(self._pad(members))[self.there > 0]
-
-    def _pad(self, members: Tensor) -> Tensor:
-        return members.new_zeros(self.count, *members.shape[1:]).index_copy(0, self.place, members)
-
-
-@dataclass
-class LesionFeed:
-    """Patients by role; a row of the loop is a patient, named by its first row of the pixel index."""
-
-    sources: dict[str, LesionSource]
-    draws: int
-    pixels: Pixels
-    secret: bytes = b""
-
-    def __post_init__(self) -> None:
-        none = np.zeros(0, np.int64)
-        self.train_rows, self.valid_rows, self.extra_rows = (
-            self.sources[role].patients if role in self.sources else none for role in ("train", "valid", "extra")
-        )
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Lesions:
-        """The patients at ``rows`` with photographs and codes, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: Lesions, device: torch.device) -> Lesions:
-        """The batch on ``device``, augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the patients' first items, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
-
-
-def roles(cohort: Described) -> tuple[str, str]:
-    """The levels that play lesion and patient: the second level, or ``item`` where that is described, else the one level
-    there is; the patient is the outermost one above it, "" where there is none."""
-    levels, columns = cohort.levels, cohort.spec.get("metadata", {}).get("columns", {})
-    if len(levels) >= 2:
-        return levels[1], levels[0]
-    if columns.get("item") or not levels:
-        return "item", levels[0] if levels else ""
-    return levels[0], ""
-
-
-def vocabularies(
-    cohort: Described, positions: Integers, levels: str, least: int
-) -> tuple[Vocabulary | None, Vocabulary | None]:
-    """Those of lesions and of patients, None where nothing describes them; ``flat`` makes one of both."""
-    inner, outer = roles(cohort)
-    lesion = fit(cohort, inner, positions, least)
-    patient = fit(cohort, outer, positions, least) if outer else Vocabulary(outer, ())
-    if levels == "flat":
-        lesion, patient = Vocabulary(inner, lesion.columns + patient.columns, lesion.asked), Vocabulary(outer, ())
-    return lesion if lesion.columns else None, patient if patient.columns else None
 
 
 def _temperature(scale: Tensor) -> Tensor:

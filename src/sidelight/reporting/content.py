@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.results import RETRIEVAL
 from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
@@ -68,7 +69,8 @@ class Headline:
 class Content:
     """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns.
 
-    ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks.
+    ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks, ``retrieval`` those of the
+    protocol of this name, which has no labels.
     """
 
     folder: Path
@@ -80,6 +82,7 @@ class Content:
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: list[dict[str, Any]] = field(default_factory=list)
     targets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "target"]))
+    retrieval: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
 
     @property
     def title(self) -> str:
@@ -115,6 +118,11 @@ class Content:
         measured, about = list(dict.fromkeys(self.results["task"])), self.study.get("tasks")
         named = [task for task in about if task in measured] if isinstance(about, dict) else []
         return named + [task for task in measured if task not in named]
+
+    @property
+    def searched(self) -> dict[str, pd.DataFrame]:
+        """The rows of ``retrieval`` by the title of their task."""
+        return {self.task_title(str(task)): own for task, own in self.retrieval.groupby("task", sort=False)}
 
     def unit(self, task: str) -> str:
         """What one label is given to: ``"clip"``; ``"unit"`` where the study does not say."""
@@ -215,8 +223,8 @@ def load(folder: Path) -> Content:
         raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
     every = _table(folder / "results.parquet", RESULTS)
     every = every if "target" in every else every.assign(target="")
-    whole = every["target"] == ""
-    results = every[whole].reset_index(drop=True)
+    whole, found = every["target"] == "", every["protocol"] == RETRIEVAL
+    results = every[whole & ~found].reset_index(drop=True)
     chosen = set(results.loc[results["selected_on"] == "test", "protocol"])
     return Content(
         folder=folder,
@@ -228,6 +236,7 @@ def load(folder: Path) -> Content:
         subgroups=_table(folder / "subgroups.parquet", SUBGROUPS),
         reliability=_json(folder / "reliability.json", []),
         targets=every[~whole].reset_index(drop=True),
+        retrieval=every[found].reset_index(drop=True),
     )
 
 

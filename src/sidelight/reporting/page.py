@@ -5,7 +5,7 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.reporting import html, labels, tables, trust
+from sidelight.reporting import html, labels, retrieval, tables, trust
 from sidelight.reporting.answer import answer, not_shown
 from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
@@ -33,7 +33,7 @@ def render_page(folder: str | Path, out_md: str | Path) -> Path:
     parts += _section("Warnings", content.study.get("warnings") or [])
     parts += _section("Notes", content.study.get("notes") or [])
     parts += _section("What we could not show", not_shown(content))
-    if not content.results.empty:
+    if not (content.results.empty and content.retrieval.empty):
         parts += ["## Hashes and commands", tables.hashes(content).markdown()]
     parts.append("*This page is rendered from the study's tables by `sidelight study`; do not edit it by hand.*")
     return write_text(out, "\n\n".join(part for part in parts if part) + "\n")
@@ -41,6 +41,8 @@ def render_page(folder: str | Path, out_md: str | Path) -> Path:
 
 def _opening(content: Content, out: Path) -> list[str]:
     found = panels(content)
+    if not found and content.searched:
+        return []
     if not found:
         return ["No headline can be made: no cell is done, or all were selected on the test split."]
     figure = efficiency_png(found, out.parent / "figures" / f"{html.slug(out.stem)}-efficiency.png")
@@ -64,6 +66,10 @@ def _tables(content: Content) -> list[str]:
         parts += [tables.confusion_table(entry).markdown() for entry in confusion]
         rows = content.honest[(content.honest["task"] == task) & content.honest["all_labels"].astype(bool)]
         parts.append(_folded("Calibration and decisions", trust.calibration_table(rows)))
+    if content.searched:
+        parts += ["## Retrieval", retrieval.INTRO]
+    for title, rows in content.searched.items():
+        parts += [f"### {tables.plain(title)}", retrieval.retrieval_table(rows).markdown()]
     parts.append("## All numbers")
     for task in content.tasks:
         parts.append(_folded(content.task_title(task), tables.results(content.honest[content.honest["task"] == task])))

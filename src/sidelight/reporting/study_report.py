@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.reporting import html, labels, tables, trust
+from sidelight.reporting import html, labels, retrieval, tables, trust
 from sidelight.reporting.answer import answer, factor_interval, not_shown
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
@@ -18,6 +18,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
     sections = [
         html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
         html.section("Labels", *_labels(content), intro=labels.INTRO),
+        html.section("Retrieval", *_retrieval(content), intro=retrieval.INTRO),
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
         html.section("What we found", html.listing(_texts(content, "findings"))),
         html.section(
@@ -102,7 +103,9 @@ def panels(content: Content) -> list[Panel]:
 def _opening(content: Content) -> str:
     """The first screen: the answer in words, then the figure."""
     if content.results.empty:
-        return html.section("Answer", html.empty("No cell of this study is done yet; run it again to go on."))
+        none = "No cell of this study is done yet; run it again to go on."
+        only = "No head was trained: what images and their partners find of each other stands under Retrieval."
+        return html.section("Answer", html.empty(none if content.retrieval.empty else only))
     heads = [head for task in content.tasks if (head := content.headline(task)) is not None]
     if not heads:
         return html.section(
@@ -164,6 +167,12 @@ def _labels(content: Content) -> list[str]:
     """Of each multi-label task a table of its labels."""
     found = {content.task_title(task): labels.label_table(content.labels(task)).html() for task in content.tasks}
     return [f"<h3>{html.escape(title)}</h3>{table}" for title, table in found.items() if table]
+
+
+def _retrieval(content: Content) -> list[str]:
+    """Of each task that was searched a table."""
+    found = content.searched.items()
+    return [f"<h3>{html.escape(title)}</h3>{retrieval.retrieval_table(rows).html()}" for title, rows in found]
 
 
 def _differences(content: Content) -> list[str]:

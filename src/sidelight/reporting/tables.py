@@ -270,7 +270,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def hashes(content: Content) -> Table:
     """Which data, split and weights each number came from, and the command that makes it again."""
     columns = ["encoder", "task", "data_hash", "split_hash", "encoder_hash", "command"]
-    rows = content.results[columns].astype(str).drop_duplicates()
+    rows = pd.concat([content.results, content.retrieval])[columns].astype(str).drop_duplicates()
     cells = [
         (a, b, *(_short(text) for text in (c, d, e)), f"`{f}`" if f else "–")
         for a, b, c, d, e, f in rows.itertuples(index=False)

@@ -1,7 +1,7 @@
 """A run is a folder: what was asked, what was measured, the weights; and it knows whether it is finished."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,12 +10,16 @@ import pandas as pd
 from torch import Tensor
 
 from sidelight.config import differences
+from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
 from sidelight.train import checkpoint, log
 from sidelight.train.files import write_text
 
 if TYPE_CHECKING:
     from sidelight.models.image import Encoder
+
+ROLES = ("train", "valid", "extra")
+"""What an item of the data can be to a run; "extra" are learnt from, too, such as meta pairs."""
 
 FREE = frozenset({"workers", "checkpoint_every"})
 """Settings that may change when a run is resumed: the result does not depend on them."""
@@ -67,6 +71,17 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
         return pd.DataFrame(log.read(self.folder / "metrics.jsonl"))
+
+    def save_split(self, items: Mapping[str, Iterable[str]], secret: bytes) -> None:
+        """Write ``split.csv``: which items (ids by role) the run learnt from and which it kept back, by keyed hash."""
+        named = [(item_hash(str(item), secret), role) for role in items for item in items[role]]
+        table = pd.DataFrame(named, columns=["item", "role"], dtype=str)
+        write_text(self.folder / "split.csv", table.to_csv(index=False))
+
+    def split(self) -> pd.DataFrame | None:
+        """What :meth:`save_split` wrote: ``item`` (hash) and ``role`` (one of ``ROLES``); None where it did not."""
+        path = self.folder / "split.csv"
+        return pd.read_csv(path, dtype=str) if path.is_file() else None
 
     def encoder(self, role: str = "image") -> "Encoder":
         """The trained tower ``role``; :raises RunError: while the run is unfinished."""

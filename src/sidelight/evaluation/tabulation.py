@@ -1,0 +1,29 @@
+"""Scores -> what every result holds: the rows of all its metrics, confusion matrices and reliability curves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sidelight.evaluation.ranking import within_patients
+from sidelight.evaluation.retrieval import recalls
+from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
+
+
+def tabulated(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples: int) -> dict[str, Any]:
+    """The fields ``results``, ``confusion`` and ``reliability`` of :class:`sidelight.evaluation.results.Results`.
+
+    :param targets: what each task predicts, with its classes.
+    """
+    after = calibrated(scores)
+    rows = [
+        summarise(scores, targets, resamples=resamples),
+        operating_points(after, resamples=resamples),
+        within_patients(scores, resamples=resamples),
+        recalls(scores, resamples=resamples),
+    ]
+    return {
+        "results": pd.concat([table for table in rows if len(table)], ignore_index=True),
+        "confusion": confusions(scores, targets),
+        "reliability": [*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
+    }

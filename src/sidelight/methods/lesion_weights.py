@@ -1,0 +1,78 @@
+"""Learned weights of the pairs of a photograph and a lesion's data: the two levels of Meta-USCL's problem for SLIMP."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from sidelight.losses.nested import clip_loss
+from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
+
+
+class Known(NamedTuple):
+    """Features of N pairs, float [N, dim] of photographs and [N, d] of lesion data, and their groups [N] or None."""
+
+    images: Tensor
+    told: Tensor
+    groups: Tensor | None
+
+
+class Heads(nn.Module):
+    """Both projections of the lesion level, which the look-ahead moves."""
+
+    def __init__(self, image: nn.Module, lesion: nn.Module) -> None:
+        super().__init__()
+        self.image, self.lesion = image, lesion
+
+    def forward(self, images: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of photographs and of lesion data to the shared space."""
+        return self.image(images), self.lesion(told)
+
+
+def weigh(net: CMWNet, left: Tensor, right: Tensor) -> Tensor:
+    """Weights [N] in (0, 1) of pairs of projections [N, D]; only their directions count, as in the contrast.
+
+    They are brought to length sqrt(D), so that the net's inputs are of the size 1 whatever D.
+    """
+    size = left.shape[1] ** 0.5
+    weights: Tensor = net(size * F.normalize(left, dim=1), size * F.normalize(right, dim=1))
+    return weights
+
+
+def two_levels(
+    heads: Heads,
+    net: CMWNet,
+    pairs: Known,
+    meta: Known,
+    optimizer: torch.optim.Optimizer,
+    *,
+    share: float,
+    temperature: Tensor,
+) -> BiLevel:
+    """The next step of ``heads`` on lambda (``share``) times the weighted contrast of ``pairs``, judged by that of ``meta``.
+
+    The patient level does not pass through these heads, so nothing of their step is left out.
+    """
+    theta: Tensors = {name: p for name, p in heads.named_parameters() if p.requires_grad}
+
+    def contrast(
+        parameters: Tensors, of: Known, reduction: Literal["mean", "none"] = "mean"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        left, right = functional_call(heads, parameters, (of.images, of.told))
+        loss = clip_loss(left, right, temperature=temperature, groups=of.groups, reduction=reduction)
+        return loss, left, right
+
+    def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        each, left, right = contrast(parameters, pairs, "none")
+        return share * each, left, right
+
+    return BiLevel(
+        theta,
+        losses,
+        lambda left, right: weigh(net, left, right),
+        lambda parameters: contrast(parameters, meta)[0],
+        tuple(net.parameters()),
+        LookAhead.of(theta, optimizer),
+    )
