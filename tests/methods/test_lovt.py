@@ -96,6 +96,7 @@ def test_ablations_are_settings(build):
         "even": {"local_weights": "uniform"},
         "no decay": {"decay": 0.0},
         "batch": {"negatives": "batch"},
+        "own key": {"attend": "own"},
         "pools": {"image_pool": "mean", "report_pool": "max"},
     }.items():
         method, _, batch = build(**values)
@@ -144,13 +145,13 @@ def test_cached_gradients_are_those_of_the_whole_batch(build):
     for one, other in zip(grads[0][1:], grads[1][1:], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-3)
     method, _, batch = build(encode_at_once=4)
-    norm = method.alignment.image.whole.norm
+    norm = method.alignment.image.whole.norm.batch
     method.loss(batch).backward()
     assert int(norm.num_batches_tracked) == 4  # two pieces, each counted again ...
     once = [float(norm.running_mean.abs().sum())]
     method, _, batch = build(encode_at_once=4)
     method.loss(batch)
-    assert float(method.alignment.image.whole.norm.running_mean.abs().sum()) == pytest.approx(
+    assert float(method.alignment.image.whole.norm.batch.running_mean.abs().sum()) == pytest.approx(
         once[0], rel=1e-5
     )  # in vain
     with pytest.raises(ConfigError, match="divisor"):

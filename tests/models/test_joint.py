@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sidelight.losses import local_alignment, spatial_targets
-from sidelight.models.alignment import AttentionPool, CrossAttention, MaxPool, MeanPool, Projection, RowNorm
-from sidelight.models.joint import Side
+from sidelight.models.alignment import AttentionPool, Centre, CrossAttention, MaxPool, MeanPool, Projection, RowNorm
+from sidelight.models.joint import Alignment, Side
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -49,7 +49,7 @@ def test_row_norm_sees_valid_rows_alone():
     out = norm(x, MASK)
     plain = torch.nn.BatchNorm1d(4)
     torch.testing.assert_close(out[MASK], plain(x[MASK]))
-    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    torch.testing.assert_close(norm.batch.running_mean, plain.running_mean)
     assert float(out[~MASK].abs().max()) == 0
     quirk = RowNorm(4, masked=False)
     torch.testing.assert_close(quirk(x, MASK), torch.nn.BatchNorm1d(4)(x.flatten(0, 1)).view(2, 3, 4))
@@ -123,3 +123,69 @@ def test_property_4_pooling_learns_through_the_wholes_alone():
     assert all(p.grad is None for p in side.pool.parameters())
     side(rows(2, 3, 16), MASK).whole.sum().backward()
     assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in side.pool.parameters())
+
+
+SHAPE = {
+    **{
+        "image_dim": 16,
+        "report_dim": 16,
+        "hidden": 32,
+        "dim": 8,
+        "image_pool": "attention",
+        "report_pool": "attention",
+    },
+    **{"norm": True, "masked": True, "local": True, "attend": "shared", "regions": 4, "temperature": 0.5},
+}
+
+
+def test_attention_in_the_shared_space_is_nearness_beyond_the_mean_image():
+    torch.manual_seed(0)
+    made, regions, sentences = Alignment(**SHAPE), rows(6, 4, 16), rows(6, 3, 16, seed=1)
+    every = torch.ones(6, 3, dtype=torch.bool)
+    made(regions, sentences, every)  # counts statistics once
+    made.eval()
+    unit = torch.nn.functional.normalize
+    wholes = [  # each position as a whole of its own
+        unit(side(y.reshape(-1, 1, 16), torch.ones(y.shape[0] * y.shape[1], 1, dtype=torch.bool)).whole, dim=-1)
+        for side, y in ((made.image, regions), (made.report, sentences))
+    ]
+    u, v = wholes[0].view(6, 4, 8), wholes[1].view(6, 3, 8)
+    wanted = ((u - made.centre.mean) @ v.mT / 0.5).mT.softmax(-1)
+    torch.testing.assert_close(made(regions, sentences, every)[2].to_regions, wanted)
+    # a position that looks alike in every image is not where anything is found
+    made.train()
+    made(regions[:1].expand_as(regions) + 0.0, sentences, every)
+    alike = made.near(regions[:1].expand_as(regions), rows(6, 16), sentences, rows(6, 16))
+    torch.testing.assert_close(alike, torch.zeros_like(alike), atol=1e-5, rtol=0)
+
+
+def test_the_mean_image_is_the_batch_in_training_and_its_running_mean_after():
+    centre, x = Centre(4, 8, momentum=0.5), rows(6, 4, 8)
+    torch.testing.assert_close(centre(x).mean(0), torch.zeros(4, 8), atol=1e-6, rtol=0)
+    torch.testing.assert_close(centre.mean, 0.5 * x.mean(0))
+    torch.testing.assert_close(centre.eval()(x), x - centre.mean)
+
+
+def test_local_losses_do_not_move_what_is_like_what():
+    torch.manual_seed(0)
+    made, regions, sentences = Alignment(**SHAPE), rows(2, 4, 16), rows(2, 3, 16, seed=1)
+    _, report, attended = made(regions, sentences, MASK)
+    sum(local_alignment(report.local, attended.sentences, mask=MASK)).backward()
+    assert all(
+        p.grad is None
+        for side in (made.image, made.report)
+        for p in (*side.whole.parameters(), *side.pool.parameters())
+    )
+    assert all(p.grad is not None for p in made.image.local.parameters())
+    assert made.attention.key is None
+    assert float(attended.to_sentences[1, :, 2].abs().max()) == 0
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_property_6_holds_for_the_shared_attention(train):
+    torch.manual_seed(0)
+    made = Alignment(**SHAPE).train(train)
+    regions, y = rows(2, 4, 16, seed=2), rows(2, 3, 16)
+    short, long = made(regions, y, torch.ones(2, 3, dtype=torch.bool)), made(regions, *padded(y, 5))
+    torch.testing.assert_close(short[2].regions, long[2].regions, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(short[2].sentences, long[2].sentences[:, :3], atol=1e-5, rtol=1e-4)

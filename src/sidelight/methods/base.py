@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sidelight.config import PretrainSettings
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
+from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.towers import Tower
 
@@ -29,7 +30,7 @@ def identity(tensor: Tensor) -> Tensor:
 @contextmanager
 def still(module: nn.Module) -> Iterator[None]:
     """What passes through ``module`` in here leaves no trace in its batch statistics: it passes again, or has before."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm | Centre)]
     before = [part.momentum for part in norms]
     for part in norms:
         part.momentum = 0.0

@@ -52,6 +52,11 @@ class LoVTSettings(ReportSettings):
     local_weights: Literal["attention", "uniform"] = Field(
         "attention", description="how much each region and sentence counts"
     )
+    attend: Literal["shared", "own"] = Field(
+        "shared",
+        description="where regions and sentences attend: by nearness in the shared space beyond the mean image's, or by "
+        "a key of their own, as published",
+    )
     negatives: Literal["sample", "batch"] = Field(
         "sample", description="of regions and sentences: those of the same study, or all"
     )
@@ -63,8 +68,7 @@ class LoVT(ReportMethod):
     """Radiographs and their reports: wholes across studies, regions and sentences inside each."""
 
     Settings: ClassVar[type[PretrainSettings]] = LoVTSettings
-    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {"default": {}, "paper": AUTHORS}
-    local: ClassVar[bool] = True
+    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {"default": {}, "paper": {**AUTHORS, "attend": "own"}}
 
     def build_heads(self) -> None:
         """Also the local temperature, where it is learnt."""
@@ -72,6 +76,11 @@ class LoVT(ReportMethod):
         self.log_local_temperature: nn.Parameter | None = None
         if self.settings.learn_temperature:
             self.log_local_temperature = nn.Parameter(torch.tensor(self.settings.local_temperature).log())
+
+    def local_shape(self, regions: int) -> dict[str, Any]:
+        """Projections and attention of ``regions`` regions."""
+        s = self.settings
+        return {"local": True, "attend": s.attend, "regions": regions, "temperature": s.temperature}
 
     def local_loss(self, found: Aligned, group: Tensor) -> Tensor:
         """The weighted sum of the four local losses."""

@@ -140,8 +140,6 @@ class ReportMethod(MethodBase):
 
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
-    local: ClassVar[bool] = False
-    """Whether regions and sentences are projected and attend to each other."""
 
     @classmethod
     def needs(cls, cohort: Any) -> str:
@@ -180,16 +178,17 @@ class ReportMethod(MethodBase):
         whole = [place for place, report in enumerate(pieces) if any(report)]
         numbers = np.unique(np.array(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
         self.studies = Studies(tuple(known[p][1] for p in whole), tuple(pieces[p] for p in whole), numbers[whole])
+        width, regions = region_shape(self.encoder)
         self.alignment = Alignment(
-            image_dim=int(region_width(self.encoder)),
+            image_dim=width,
             report_dim=self.reports.dim,
             hidden=s.hidden,
             dim=s.dim,
             image_pool=s.image_pool,
             report_pool=s.report_pool,
-            local=self.local,
             norm=s.norm,
             masked=s.masked,
+            **self.local_shape(regions),
         )
         self.log_temperature = nn.Parameter(torch.tensor(s.temperature).log()) if s.learn_temperature else None
 
@@ -209,6 +208,10 @@ class ReportMethod(MethodBase):
         )
         total: Tensor = local + s.global_weight * found
         return total
+
+    def local_shape(self, regions: int) -> dict[str, Any]:
+        """What of :class:`Alignment` serves regions and sentences; nothing here."""
+        return {"local": False}
 
     def local_loss(self, found: Aligned, group: Tensor) -> Tensor:
         """What is asked inside each study; nothing here. ``group`` int64 [N], the patients."""
@@ -293,15 +296,15 @@ class ReportMethod(MethodBase):
         return found
 
 
-def region_width(encoder: Encoder) -> int:
-    """Channels of the last feature map."""
+def region_shape(encoder: Encoder) -> tuple[int, int]:
+    """Channels of the last feature map, and its number of positions."""
     size = (1, encoder.channels, encoder.image_size, encoder.image_size)
     was = encoder.training
     encoder.eval()
     with torch.no_grad():
-        width = encoder.feature_maps(encoder.mean.new_zeros(size))[-1].shape[1]
+        last = encoder.feature_maps(encoder.mean.new_zeros(size))[-1]
     encoder.train(was)
-    return int(width)
+    return int(last.shape[1]), int(last.shape[2] * last.shape[3])
 
 
 def readable(pixels: Pixels, rows: Integers, positions: list[NDArray[np.int64]]) -> list[Integers]:

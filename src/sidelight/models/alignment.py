@@ -9,6 +9,7 @@ from math import gcd, sqrt
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -50,19 +51,30 @@ class MaxPool(nn.Module):
         return pooled, mask / mask.sum(1, keepdim=True)
 
 
-class RowNorm(nn.BatchNorm1d):
+class RowNorm(nn.Module):
     """Batch normalisation of rows [B, N, D] or [B, D], over the valid ones alone unless ``masked`` is off."""
 
     def __init__(self, dim: int, *, masked: bool = True) -> None:
-        super().__init__(dim)
+        super().__init__()
         self.masked = masked
+        self.batch = nn.BatchNorm1d(dim)  # a part, not a base class: several GPUs put SyncBatchNorm in its place
 
     def forward(self, rows: Tensor, mask: Tensor | None = None) -> Tensor:
         """``mask`` bool [B, N]; rows that are not valid come out as 0 where they are left out."""
         if mask is None or not self.masked or bool(mask.all()):
-            return super().forward(rows.flatten(0, -2)).view_as(rows)
-        normal = super().forward(rows[mask])
+            every: Tensor = self.batch(rows.flatten(0, -2)).view_as(rows)
+            return every
+        normal: Tensor = self.batch(rows[mask])
         return torch.zeros_like(rows, dtype=normal.dtype).masked_scatter(mask[..., None], normal)
+
+    def beside(self, rows: Tensor, wholes: Tensor) -> Tensor:
+        """``rows`` [..., D] as if they stood among ``wholes`` [B, D], by whose statistics they are normalised; counts nothing."""
+        own = self.batch
+        mean, variance = own.running_mean, own.running_var
+        if own.training:
+            mean, variance = wholes.mean(0), wholes.var(0, unbiased=False)
+        flat = F.batch_norm(rows.flatten(0, -2), mean, variance, own.weight, own.bias, eps=own.eps)
+        return flat.view_as(rows)
 
 
 class Projection(nn.Module):
@@ -82,6 +94,33 @@ class Projection(nn.Module):
         projected: Tensor = self.last(hidden.relu())
         return projected
 
+    def beside(self, rows: Tensor, wholes: Tensor) -> Tensor:
+        """Rows [..., D] as if they stood among ``wholes`` [B, D], see :meth:`RowNorm.beside`."""
+        hidden = self.first(rows)
+        hidden = hidden if self.norm is None else self.norm.beside(hidden, self.first(wholes))
+        projected: Tensor = self.last(hidden.relu())
+        return projected
+
+
+class Centre(nn.Module):
+    """Takes from each position's vector what that position has on average: in training over the batch, else over training."""
+
+    mean: Tensor
+
+    def __init__(self, positions: int, dim: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(positions, dim))
+
+    @torch.no_grad()
+    def forward(self, vectors: Tensor) -> Tensor:
+        """``vectors`` [B, K, D]; without gradient."""
+        if not self.training:
+            return vectors - self.mean
+        average = vectors.mean(0)
+        self.mean.lerp_(average.float(), self.momentum)
+        return vectors - average
+
 
 class Attended(NamedTuple):
     """Each modality as the other writes it.
@@ -99,21 +138,29 @@ class Attended(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """One head, with one key, one value and one output matrix for both modalities, and one batch normalisation after it.
+    """One head, with one value and one output matrix for both modalities, and one batch normalisation after it.
 
-    The keys are the queries too: S = (z^I W_K)(z^R W_K)^T / sqrt(D) is a symmetric positive form.
+    What attends to what is said from outside (``own_key`` off), or by one key matrix, whose keys are the queries too:
+    S = (z^I W_K)(z^R W_K)^T / sqrt(D), a symmetric positive form, as published.
     """
 
-    def __init__(self, dim: int, *, masked: bool = True) -> None:
+    def __init__(self, dim: int, *, masked: bool = True, own_key: bool = True) -> None:
         super().__init__()
-        self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(3))
+        self.key = nn.Linear(dim, dim) if own_key else None
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.norm = RowNorm(dim, masked=masked)
         for layer in (self.key, self.value, self.out):
-            kaiming(layer, "linear")
+            if layer is not None:
+                kaiming(layer, "linear")
 
-    def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor) -> Attended:
-        """Projected regions [B, K, D] and sentences [B, M, D], neither normalised; ``mask`` bool [B, M]."""
-        similar = self.key(regions) @ self.key(sentences).mT / sqrt(regions.shape[-1])
+    def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor, similar: Tensor | None = None) -> Attended:
+        """Projected regions [B, K, D] and sentences [B, M, D], neither normalised; ``mask`` bool [B, M].
+
+        :param similar: logits [B, K, M], needed where the attention has no key of its own.
+        """
+        if self.key is not None:
+            similar = self.key(regions) @ self.key(sentences).mT / sqrt(regions.shape[-1])
+        assert similar is not None
         to_sentences = similar.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
         to_regions = similar.mT.softmax(-1)
         written = self.norm(self.out(to_sentences @ self.value(sentences)))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sidelight.errors import ConfigError
-from sidelight.models.alignment import Attended, AttentionPool, CrossAttention, MaxPool, MeanPool, Projection
+from sidelight.models.alignment import Attended, AttentionPool, Centre, CrossAttention, MaxPool, MeanPool, Projection
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.text import ReportEncoder, Tokens, rebuild_report_encoder
 from sidelight.models.towers import VERSION, read_tower
@@ -26,11 +26,15 @@ POOLS = {"attention": AttentionPool, "mean": MeanPool, "max": MaxPool}
 
 
 class Projected(NamedTuple):
-    """One modality in the shared space: ``local`` [B, N, D] (None without local losses), ``whole`` [B, D], ``weights`` [B, N]."""
+    """One modality in the shared space: ``local`` [B, N, D] (None without local losses), ``whole`` [B, D], ``weights`` [B, N].
+
+    ``pooled`` [B, dim] is what ``whole`` was projected from.
+    """
 
     local: Tensor | None
     whole: Tensor
     weights: Tensor
+    pooled: Tensor
 
 
 class Side(nn.Module):
@@ -48,20 +52,51 @@ class Side(nn.Module):
         """``positions`` [B, N, dim], ``mask`` bool [B, N]."""
         pooled, weights = self.pool(positions, mask)
         local = None if self.local is None else self.local(positions, mask)
-        return Projected(local, self.whole(pooled), weights)
+        return Projected(local, self.whole(pooled), weights, pooled)
+
+    @torch.no_grad()
+    def alone(self, positions: Tensor, pooled: Tensor) -> Tensor:
+        """Each of ``positions`` [B, N, dim] pooled and projected as if it were a whole, beside ``pooled``: unit [B, N, D]."""
+        rows = positions.flatten(0, 1)[:, None]
+        own, _ = self.pool(rows, torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device))
+        return F.normalize(self.whole.beside(own, pooled), dim=-1).view(*positions.shape[:2], -1)
 
 
 class Alignment(nn.Module):
     """Both sides and the cross-attention between them; the tower ``alignment`` of a run."""
 
     def __init__(self, **shape: Any) -> None:
-        """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked."""
+        """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked; with ``local`` also
+        attend ("shared" or "own"), and for "shared" regions (how many) and temperature.
+        """
         super().__init__()
         self.shape = shape
         common = {name: shape[name] for name in ("local", "norm", "masked")}
         self.image = Side(shape["image_dim"], shape["hidden"], shape["dim"], pool=shape["image_pool"], **common)
         self.report = Side(shape["report_dim"], shape["hidden"], shape["dim"], pool=shape["report_pool"], **common)
-        self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if shape["local"] else None
+        shared = shape["local"] and shape["attend"] == "shared"
+        self.centre = Centre(shape["regions"], shape["dim"]) if shared else None
+        self.attention = None
+        if shape["local"]:
+            self.attention = CrossAttention(shape["dim"], masked=shape["masked"], own_key=not shared)
+
+    def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor) -> tuple[Projected, Projected, Attended | None]:
+        """Regions [B, K, image_dim] and sentences [B, M, report_dim], ``mask`` bool [B, M]."""
+        every = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
+        image, report = self.image(regions, every), self.report(sentences, mask)
+        if self.attention is None:
+            return image, report, None
+        near = None if self.centre is None else self.near(regions, image.pooled, sentences, report.pooled)
+        return image, report, self.attention(image.local, report.local, mask, near)
+
+    def near(self, regions: Tensor, image: Tensor, sentences: Tensor, report: Tensor) -> Tensor:
+        """How much nearer each region lies to each sentence than the mean image's does, over the temperature: [B, K, M].
+
+        The local losses send no gradient through it: what is like what is learnt between wholes, across studies.
+        """
+        assert self.centre is not None
+        beyond = self.centre(self.image.alone(regions, image))
+        return beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
 
     def describe(self) -> dict[str, Any]:
         """As a tower: the shape that rebuilds it."""
@@ -82,12 +117,7 @@ def align(encoder: Encoder, reports: ReportEncoder, alignment: Alignment, images
     """Images [B, C, S, S] in [0, 1] and their reports through every part."""
     regions, grid = region_vectors(encoder, images)
     mask = tokens.mask
-    every = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
-    image = alignment.image(regions, every)
-    report = alignment.report(reports(tokens), mask)
-    attended = None
-    if alignment.attention is not None:
-        attended = alignment.attention(image.local, report.local, mask)
+    image, report, attended = alignment(regions, reports(tokens), mask)
     return Aligned(image, report, attended, mask, grid)
 
 
@@ -164,9 +194,9 @@ class Joint:
         parts = []
         for start in range(0, len(images), batch_size):
             regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
-            alone = regions.flatten(0, 1)[:, None]
-            whole = self.alignment.image(alone, torch.ones(alone.shape[:2], dtype=torch.bool)).whole
-            parts.append(F.normalize(whole, dim=-1).reshape(len(regions), *grid, -1))
+            every = torch.ones(regions.shape[:2], dtype=torch.bool)
+            alone = self.alignment.image.alone(regions, self.alignment.image(regions, every).pooled)
+            parts.append(alone.unflatten(1, grid))
         return torch.cat(parts)
 
     def similarity_map(self, images: Any, phrase: str) -> Tensor:
