@@ -22,12 +22,13 @@ from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import subgroup_table
 from sidelight.evaluation.tabulation import tabulated
+from sidelight.external import score_elsewhere
 from sidelight.labelling import label_units, split_name
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
-from sidelight.scoring import open_pixels, score, score_elsewhere, subgroup_columns
+from sidelight.scoring import open_pixels, score, subgroup_columns
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.files import check_place, write_text

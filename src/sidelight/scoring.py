@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,24 @@ from sidelight.data.cache import build as build_cache
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import find_column, has_column
 from sidelight.data.identity import item_hash, key
-from sidelight.data.keyed import own_names, shared_items
-from sidelight.data.spelling import classes_elsewhere
+from sidelight.data.keyed import own_names
 from sidelight.data.tables import normalise
 from sidelight.data.task import units
-from sidelight.errors import ConfigError, SplitError
+from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
-from sidelight.evaluation.model import Model, make_model
-from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
+from sidelight.evaluation.model import Model
 from sidelight.evaluation.results import RETRIEVAL, check_same
 from sidelight.evaluation.retrieval import rank_units
-from sidelight.evaluation.scores import INSIDE, Labelled, codes, collect_scores, external_scores, units_of, valid_side
-from sidelight.evaluation.series import describe_series
+from sidelight.evaluation.robustness import disturbed_scores
+from sidelight.evaluation.scores import Labelled, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import band, choose_columns
-from sidelight.labelling import keep_labels, label_units, unit_table
+from sidelight.labelling import label_units, unit_table
+from sidelight.modelling import model_of
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.train.device import pick_device, pick_dtype
 from sidelight.train.run import Run
-
-USUAL_VIEW = 0.9
-"""Share of the labelled units that have a view which new units are expected to have."""
+from sidelight.views.disturb import Disturb
 
 
 def open_pixels(
@@ -74,7 +71,7 @@ def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -
     )
 
 
-def _nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
+def nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
     """Scores with hashes in place of names. Only now: folds and subsets must not depend on a key that others lack."""
     hashes = {name: item_hash(name, secret) for column in ("unit", "group") for name in scores[column].unique()}
     return scores.assign(unit=scores["unit"].map(hashes), group=scores["group"].map(hashes))
@@ -130,20 +127,23 @@ def score(
     if protocol == RETRIEVAL:
         return _retrieved(encoder, cohort, task, settings, out if not force else None)
     started = time.perf_counter()
-    net, pixels, labelled, notes = _ready(encoder, cohort, task, settings, random)
+    net, pixels, labelled, notes = ready(encoder, cohort, task, settings, random)
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
     if out is not None and not force:
         check_same(out, task, protocol, **hashes)
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
     if protocol == "knn" and settings.balance != "none":
         notes.append("kNN trains nothing: the setting balance changes nothing there")
-    beside = _inputs(encoder, net, cohort, pixels, settings)
+    read = _reader(encoder, net, cohort, pixels, settings)
+    beside = None if settings.inputs == "image" and settings.context == "none" else read(None)
     vectors = None if beside is None else beside.vectors
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors, only)
         tables.append(table)
         notes += more
+    if settings.severities:
+        tables.append(disturbed_scores(net, pixels, labelled, protocol, settings, lambda change: read(change).vectors))
     scores = pd.concat(tables, ignore_index=True)
     facts = {
         "split_hash": labelled.split_hash,
@@ -154,8 +154,8 @@ def score(
     }
     fitted = None
     if out is not None and protocol != "published" and beside is None:
-        fitted = _model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
-    scores = _nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
+        fitted = model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
+    scores = nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if beside is None else beside.tables
     columns = subgroup_columns(cohort, task, settings)
@@ -188,25 +188,23 @@ def _retrieved(
         "targets": {name: list(classes) for name, classes in cohort.tasks[task].targets.items()},
     }  # fmt: skip
     rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
-    scores = _nameless(own_names(cohort, ranks, cohort.tasks[task].unit), key(cohort))
+    scores = nameless(own_names(cohort, ranks, cohort.tasks[task].unit), key(cohort))
     return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, task, settings), rows)
 
 
-def _inputs(
+def _reader(
     encoder: str | Path | Encoder, net: Encoder, cohort: Cohort, pixels: Pixels, settings: EvaluateSettings
-) -> Inputs | None:
-    """Vectors of every item where a head reads more than images, or less; None where it reads images."""
-    if settings.inputs == "image" and settings.context == "none":
-        return None
+) -> Callable[[Disturb | None], Inputs]:
+    """What a head reads of every item, as ``settings.inputs`` says, under a change of the images or none."""
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     reference = Reference(cohort, pixels, own=True)
     if settings.inputs == "image+borrowed" and settings.reference is not None:
         there = Cohort.open(settings.reference, preset=settings.reference_preset)
         reference = Reference(there, open_pixels(there, working_size(net.image_size), settings, quiet=True), own=False)
-    return item_vectors(net, folder, cohort, pixels, settings, reference)
+    return lambda change: item_vectors(net, folder, cohort, pixels, settings, reference, change)
 
 
-def _ready(
+def ready(
     encoder: str | Path | Encoder, cohort: Cohort, task: str, settings: EvaluateSettings, random: bool
 ) -> tuple[Encoder, Pixels, Labelled, list[str]]:
     """The encoder on its device, the pixels at its size, and the units of the task in folds."""
@@ -219,83 +217,6 @@ def _ready(
 
 def _precision(settings: EvaluateSettings, device: torch.device) -> str:
     return "bf16" if pick_dtype(settings.precision, device) == torch.bfloat16 else "float32"
-
-
-def _model_of(
-    net: Encoder,
-    cohort: Cohort,
-    pixels: Pixels,
-    labelled: Labelled,
-    task: str,
-    protocol: str,
-    settings: EvaluateSettings,
-    scores: pd.DataFrame,
-    hashes: dict[str, Any],
-) -> Callable[[pd.DataFrame], Model]:
-    """Learn a head from all labelled units now; the model is made when its results are known."""
-    table = labelled.table
-    y, groups = codes(table), table["group"].to_numpy()
-    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings)
-    seed = settings.first_seed
-    head = fit(
-        net, units, y, groups, labelled.sizes, protocol, settings, seed=seed, draw=seed * 1000 + 998,
-        valid=valid_side(table),
-    )["selected"]  # fmt: skip
-    used = net
-    if isinstance(head, NetworkHead):
-        used = head.model.encoder
-    elif isinstance(head, StudyHead):
-        used = head.head.encoder
-    seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
-    facts = {
-        "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,
-        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
-        "trained_on": {
-            "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
-            "classes": _counts(labelled),
-        },
-        "tested_on": _tested_on(labelled),
-        "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
-        "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
-    }  # fmt: skip
-
-    out_of_fold = scores[scores["step"] == ("selected" if labelled.test is None else INSIDE)]
-
-    def make(results: pd.DataFrame) -> Model:
-        kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
-        rows = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
-        return make_model(
-            used, head, seen, groups, out_of_fold, labelled.targets, {**facts, "results": rows.to_dict("records")}
-        )
-
-    return make
-
-
-def _counts(labelled: Labelled) -> dict[str, int]:
-    """Units of each class; of several labels those that have each."""
-    labels = codes(labelled.table)
-    if len(labels.T) > 1 or "" not in labelled.targets:
-        return {name: int((labels[:, place] == 1).sum()) for place, name in enumerate(labelled.targets)}
-    return {name: int((labels == c).sum()) for c, name in enumerate(labelled.targets[""])}
-
-
-def _tested_on(labelled: Labelled) -> dict[str, Any]:
-    """The test side of a given split; nothing where the units that learn were tested in folds."""
-    if labelled.test is None:
-        return {}
-    sides = labelled.table["side"].value_counts()
-    test = {"units": len(labelled.test), "groups": int(labelled.test["group"].nunique())}
-    return {"train": int(sides.get("train", 0)), "valid": int(sides.get("valid", 0)), **test}
-
-
-def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, Any]:
-    """What kind of data the units are: channels, clips or stills, and the views that nearly all of them have."""
-    views = cohort.items["view"].to_numpy()[pixels.index["position"].to_numpy()]
-    per_unit = [{views[row] for row in rows} for rows in items]
-    usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
-    frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
-    crop = cohort.spec.get("images", {}).get("crop")
-    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "crop": crop, "views": tuple(usual)}
 
 
 def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings, like: Cohort | None = None) -> pd.DataFrame:
@@ -319,87 +240,3 @@ def _firsts(cohort: Cohort, name: str, task: str) -> "pd.Series[str]":
     """A column's value of each unit's first item."""
     first = [positions[0] for positions in units(cohort, cohort.tasks[task])["items"]]
     return cohort.items[find_column(cohort.items, name, "subgroups")].iloc[first].reset_index(drop=True).map(normalise)
-
-
-def score_elsewhere(
-    encoder: str | Path | Encoder,
-    cohort: Cohort,
-    other: Cohort,
-    task: str,
-    protocol: str,
-    settings: EvaluateSettings,
-    *,
-    random: bool,
-) -> tuple[pd.DataFrame, list[str]]:
-    """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
-    if protocol == "published":
-        raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
-    if protocol == RETRIEVAL:
-        raise ConfigError(
-            "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
-        )
-    _check_patients(cohort, other, settings)
-    if settings.inputs != "image" or settings.context != "none":
-        raise ConfigError(
-            f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
-            expected="inputs = 'image', context = 'none'",
-        )
-    net, pixels, labelled, _ = _ready(encoder, cohort, task, settings, random)
-    pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
-    there, notes = unit_table(other, pixels_there, task, settings)
-    there, more = _in_order(there, other, cohort, task, labelled)
-    same = set(pixels.index["digest"]) & set(pixels_there.index["digest"])
-    if same:
-        raise SplitError(
-            f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
-            do="Leave them out with `where`, or test on other data",
-        )
-    tables = [
-        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)[0]
-        for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
-    ]
-    named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
-    scores = _nameless(named, key(other))
-    return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more]
-
-
-def _in_order(
-    there: pd.DataFrame, other: Cohort, cohort: Cohort, task: str, labelled: Labelled
-) -> tuple[pd.DataFrame, list[str]]:
-    """The other cohort's units with labels in the order of ``labelled``, and sentences on labels that cannot be judged there.
-
-    :raises ConfigError: for a class that ``cohort`` has not, or where one has several labels and the other not.
-    """
-    mine, theirs = cohort.tasks[task], other.tasks[task]
-    theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
-    if (mine.kind == "multilabel") != (theirs.kind == "multilabel"):
-        raise ConfigError(f"Task {task!r} has several label columns in one of {cohort.name} and {other.name} only")
-    strange = [one for one in theirs.classes if one not in mine.classes]
-    if strange:
-        raise ConfigError(
-            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
-            f"its classes are {', '.join(mine.classes)}",
-            do=f"Map the values in [task.{task}] classes of {other.name}",
-        )
-    notes = []
-    if mine.kind == "multilabel":
-        known = {name: set(there["label"].str[place]) for place, name in enumerate(theirs.classes)}
-        judged = [name for name in labelled.targets if {0, 1} <= known.get(name, set())]
-        notes = [f"{task} on {other.alias}: {name} is not judged, no unit with or none without it is there"
-                 for name in labelled.targets if name not in judged]  # fmt: skip
-        there = keep_labels(there, [theirs.classes.index(one) if one in judged else None for one in labelled.targets])
-    else:
-        places = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
-        there = there.assign(label=there["label"].map(places))
-    return there.sort_values("unit").reset_index(drop=True), notes
-
-
-def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -> None:
-    shared = [] if settings.other_people else shared_items(cohort, other)
-    if shared:
-        raise SplitError(
-            f"{len(shared)} items of {other.name} have patients or studies of {cohort.name}, for example {shared[0]!r}: "
-            "that is no external test",
-            do="Take them out, or, if the numbers only look alike (two hospitals, two anonymised exports), say that they "
-            "are other people: --set other_people=true",
-        )

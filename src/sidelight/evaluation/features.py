@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.models.image import Encoder, weights_hash
+from sidelight.views.disturb import Disturb
 
 
 def spaced(length: int, count: int) -> list[int]:
@@ -31,16 +32,18 @@ def embed_items(
     batch: int = 128,
     folder: Path | None = None,
     quiet: bool = True,
+    change: Disturb | None = None,
 ) -> np.ndarray:
     """Mean vector of each item over at most ``frames`` of its frames.
 
     :param folder: where vectors are kept, under a name of (weights, pre-processing, data, frames); read back if there.
+    :param change: what the images are put through before; such vectors are not kept.
     :param quiet: no bar; else one on stderr once two seconds have passed.
     :return: float32 ``[len(pixels), encoder.dim]``, in the order of ``pixels.index``.
     """
     order = pixels.index["item"].tolist()  # the hash of the pixels does not depend on it, the rows below do
     key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, frames, order])
-    stored = folder / f"{key}.safetensors" if folder is not None else None
+    stored = folder / f"{key}.safetensors" if folder is not None and change is None else None
     if stored is not None and stored.is_file():
         return load_file(stored)["vectors"]
     rows = [(row, at) for row in range(len(pixels)) for at in spaced(pixels.frames_of(row), frames)]
@@ -49,7 +52,9 @@ def embed_items(
     for start in _watched(range(0, len(rows), batch), quiet):
         part = rows[start : start + batch]
         owners = [row for row, _ in part]
-        vectors = encoder.embed(torch.from_numpy(pixels.batch(owners, [at for _, at in part]))).cpu().numpy()
+        images = torch.from_numpy(pixels.batch(owners, [at for _, at in part]))
+        images = images if change is None else change(images, np.array(owners, np.int64))
+        vectors = encoder.embed(images).cpu().numpy()
         np.add.at(sums, owners, vectors)
         np.add.at(counts, owners, 1)
     vectors = (sums / counts[:, None]).astype(np.float32)

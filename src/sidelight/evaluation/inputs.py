@@ -21,6 +21,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.heads import load_joint_head
 from sidelight.models.image import Encoder
 from sidelight.models.table import TableEncoder, load_table
+from sidelight.views.disturb import Disturb
 
 TABLES = ("lesion_metadata", "patient_metadata")
 
@@ -49,13 +50,15 @@ def item_vectors(
     pixels: Pixels,
     settings: EvaluateSettings,
     reference: Reference | None = None,
+    change: Disturb | None = None,
 ) -> Inputs:
     """What ``settings.inputs`` says of every item, and with ``settings.context`` how it differs from its patient's others.
 
     :param folder: the run that ``encoder`` comes from; its tabular towers read metadata, else they are plain codes.
+    :param change: what the images are put through before.
     :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
     """
-    found = _item_vectors(encoder, folder, cohort, pixels, settings, reference)
+    found = _item_vectors(encoder, folder, cohort, pixels, settings, reference, change)
     if settings.context == "none":
         return found
     return Inputs(with_context(found.vectors, pixels.index["group"].to_numpy(str)), found.tables)
@@ -68,13 +71,14 @@ def _item_vectors(
     pixels: Pixels,
     settings: EvaluateSettings,
     reference: Reference | None,
+    change: Disturb | None,
 ) -> Inputs:
     wanted = settings.inputs
     if wanted == "nothing":
         return Inputs(np.zeros((len(pixels), 1), np.float32))
     if wanted in ("metadata", "missing"):
         return Inputs(_codes(cohort, pixels, blanks_alone=wanted == "missing"))
-    images = embed_items(encoder, pixels, frames=settings.frames, folder=pixels.folder / "features")
+    images = embed_items(encoder, pixels, frames=settings.frames, folder=pixels.folder / "features", change=change)
     if wanted == "image":
         return Inputs(images)
     towers = tables_of(folder)

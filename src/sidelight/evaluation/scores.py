@@ -244,12 +244,12 @@ def _curve(
         )  # fmt: skip
         for step, head in heads.items():
             frames += [
-                part.assign(labels=count, step=step, seed=seed) for part in _rows(test.table, head(test.units), task)
+                part.assign(labels=count, step=step, seed=seed) for part in rows_of(test.table, head(test.units), task)
             ]
     return pd.concat(frames, ignore_index=True), left_out
 
 
-def _rows(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator[pd.DataFrame]:
+def rows_of(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator[pd.DataFrame]:
     """Of each target the units whose label is known, with its columns of ``scores`` [N, classes of all targets]."""
     labels, start = codes(table), 0
     for place, (target, classes) in enumerate(task.targets.items()):

@@ -10,6 +10,7 @@ from sidelight.data.support import FOLDS
 from sidelight.evaluation.planes import SeriesSettings
 from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.supervised import FinetuneSettings
+from sidelight.views.disturb import CONDITIONS, Condition
 
 PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published", RETRIEVAL)
 
@@ -55,6 +56,10 @@ class EvaluateSettings(Settings):
         "image", description="lenders: reference items whose image, or whose metadata, is like the image"
     )
     borrow_k: int = Field(1, ge=1, description="lenders of an item, weighted by their similarity")
+    severities: list[float] = Field(
+        [], description="also score unseen units under worse imaging conditions, each so severe: 0 to 1"
+    )
+    conditions: list[Condition] = Field(list(CONDITIONS), description="what gets worse under severities")
     other_people: bool = Field(
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )

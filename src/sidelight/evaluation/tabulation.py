@@ -7,6 +7,7 @@ import pandas as pd
 
 from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.retrieval import recalls
+from sidelight.evaluation.robustness import robustness
 from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
 
 
@@ -21,6 +22,7 @@ def tabulated(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
         operating_points(after, resamples=resamples),
         within_patients(scores, resamples=resamples),
         recalls(scores, resamples=resamples),
+        robustness(scores, resamples=resamples),
     ]
     return {
         "results": pd.concat([table for table in rows if len(table)], ignore_index=True),

@@ -70,7 +70,7 @@ class Content:
     """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns.
 
     ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks, ``retrieval`` those of the
-    protocol of this name, which has no labels.
+    protocol of this name, which has no labels, and ``disturbed`` those under worse imaging conditions.
     """
 
     folder: Path
@@ -83,6 +83,7 @@ class Content:
     reliability: list[dict[str, Any]] = field(default_factory=list)
     targets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "target"]))
     retrieval: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
+    disturbed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
 
     @property
     def title(self) -> str:
@@ -123,6 +124,11 @@ class Content:
     def searched(self) -> dict[str, pd.DataFrame]:
         """The rows of ``retrieval`` by the title of their task."""
         return {self.task_title(str(task)): own for task, own in self.retrieval.groupby("task", sort=False)}
+
+    @property
+    def worse(self) -> dict[str, str]:
+        """The titles of the tasks that were scored under worse imaging conditions."""
+        return {task: self.task_title(task) for task in dict.fromkeys(map(str, self.disturbed["task"]))}
 
     def unit(self, task: str) -> str:
         """What one label is given to: ``"clip"``; ``"unit"`` where the study does not say."""
@@ -224,7 +230,8 @@ def load(folder: Path) -> Content:
     every = _table(folder / "results.parquet", RESULTS)
     every = every if "target" in every else every.assign(target="")
     whole, found = every["target"] == "", every["protocol"] == RETRIEVAL
-    results = every[whole & ~found].reset_index(drop=True)
+    worse = every["severity"].notna() if "severity" in every else pd.Series(False, every.index)
+    results = every[whole & ~found & ~worse].reset_index(drop=True)
     chosen = set(results.loc[results["selected_on"] == "test", "protocol"])
     return Content(
         folder=folder,
@@ -237,6 +244,7 @@ def load(folder: Path) -> Content:
         reliability=_json(folder / "reliability.json", []),
         targets=every[~whole].reset_index(drop=True),
         retrieval=every[found].reset_index(drop=True),
+        disturbed=every[worse].reset_index(drop=True),
     )
 
 

@@ -30,6 +30,7 @@ _VARIABLES |= {colour: f"c{i}" for i, colour in enumerate(COLOURS)} | {
     colour: f"g{i}" for i, colour in enumerate(GREYS)
 }
 _DASHES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
+CHANCE: Any = {"color": SOFT, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 _MARKERS = "oDs^vP"
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -172,7 +173,7 @@ def draw_efficiency(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x_name)
     axes.set_ylabel(panel.y_name)
     if panel.chance is not None:
-        axes.axhline(panel.chance, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
+        axes.axhline(panel.chance, **CHANCE)
         axes.annotate(
             "chance",
             (1, panel.chance),
@@ -242,8 +243,8 @@ def _score_axis(axes: Axes, panel: Panel) -> None:
 
 def training_png(panels: Sequence[tuple[str, Sequence[tuple[Line, Look]]]], path: Path) -> Path:
     """Training curves of several runs in one PNG: one panel per quantity, each run in its encoder's look."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(3.7 * len(panels), 3.2), facecolor=CARD, layout="constrained")
+
+    def draw(figure: Figure) -> None:
         grid = figure.subplots(1, len(panels), squeeze=False).ravel()
         handles = {}
         for axes, (title, lines) in zip(grid, panels, strict=True):
@@ -253,7 +254,8 @@ def training_png(panels: Sequence[tuple[str, Sequence[tuple[Line, Look]]]], path
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
-        return _save_png(figure, path)
+
+    return png(draw, size=(3.7 * len(panels), 3.2), path=path)
 
 
 def lines_svg(
@@ -378,6 +380,14 @@ def svg(draw: Callable[[Axes], None], *, size: tuple[float, float], label: str) 
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(label, quote=True)}"', 1).strip()
+
+
+def png(draw: Callable[[Figure], None], *, size: tuple[float, float], path: Path) -> Path:
+    """Draw a figure on white and write it; ``size`` in inches."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, facecolor=CARD, layout="constrained")
+        draw(figure)
+        return _save_png(figure, path)
 
 
 def _save_png(figure: Figure, path: Path) -> Path:

@@ -5,7 +5,7 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.reporting import html, labels, retrieval, tables, trust
+from sidelight.reporting import html, labels, retrieval, robustness, tables, trust
 from sidelight.reporting.answer import answer, not_shown
 from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
@@ -27,7 +27,7 @@ def render_page(folder: str | Path, out_md: str | Path) -> Path:
     ]
     parts += _opening(content, out)
     parts += _section("What we found", content.study.get("findings") or [])
-    parts += _tables(content)
+    parts += _tables(content, out)
     parts += _training(content, out)
     parts += [part for entry in content.study.get("published") or [] for part in _published(entry)]
     parts += _section("Warnings", content.study.get("warnings") or [])
@@ -52,7 +52,7 @@ def _opening(content: Content, out: Path) -> list[str]:
     return [*words, f"![{alt}](figures/{figure.name})"]
 
 
-def _tables(content: Content) -> list[str]:
+def _tables(content: Content, out: Path) -> list[str]:
     parts = ["## Scores"]
     for task in content.tasks:
         head, confusion = content.headline(task), [entry for entry in content.confusion if entry.get("task") == task]
@@ -70,6 +70,8 @@ def _tables(content: Content) -> list[str]:
         parts += ["## Retrieval", retrieval.INTRO]
     for title, rows in content.searched.items():
         parts += [f"### {tables.plain(title)}", retrieval.retrieval_table(rows).markdown()]
+    if content.worse:
+        parts += ["## Under worse conditions", robustness.INTRO, *robustness.markdown(content, out)]
     parts.append("## All numbers")
     for task in content.tasks:
         parts.append(_folded(content.task_title(task), tables.results(content.honest[content.honest["task"] == task])))

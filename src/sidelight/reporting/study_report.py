@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.reporting import html, labels, retrieval, tables, trust
+from sidelight.reporting import html, labels, retrieval, robustness, tables, trust
 from sidelight.reporting.answer import answer, factor_interval, not_shown
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
@@ -19,6 +19,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
         html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
         html.section("Labels", *_labels(content), intro=labels.INTRO),
         html.section("Retrieval", *_retrieval(content), intro=retrieval.INTRO),
+        html.section("Under worse conditions", *robustness.sections(content), intro=robustness.INTRO),
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
         html.section("What we found", html.listing(_texts(content, "findings"))),
         html.section(

@@ -1,0 +1,131 @@
+"""Robustness: the score of units whose images were taken under worse conditions than those that heads learnt from.
+
+Heads learn undisturbed units, fold by fold as ever; the unseen ones are scored as they are and under each condition at each
+severity (:mod:`sidelight.views.disturb`). Metadata stay as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.cache import Pixels
+from sidelight.errors import ConfigError
+from sidelight.evaluation.blocks import KEYS, blocks
+from sidelight.evaluation.features import pool_units
+from sidelight.evaluation.protocols import FROZEN, Units, fit
+from sidelight.evaluation.scores import Labelled, codes, rows_of, valid_side
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.metrics.classification import auroc
+from sidelight.metrics.intervals import clustered_interval
+from sidelight.models.image import Encoder
+from sidelight.views.disturb import Disturb
+
+STEP = "disturbed"
+Vectors = Callable[[Disturb | None], np.ndarray]
+"""A change of the images, or none, to what heads read of every row of the pixel index: float32 [R, D]."""
+
+
+def conditions_of(settings: EvaluateSettings, channels: int) -> list[Disturb]:
+    """What unseen units are put under; colour not where there is none."""
+    asked = [name for name in settings.conditions if channels > 1 or name != "colour"]
+    return [Disturb(name, severity) for name in asked for severity in settings.severities if severity > 0]
+
+
+def disturbed_scores(
+    encoder: Encoder,
+    pixels: Pixels,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    vectors: Vectors,
+) -> pd.DataFrame:
+    """Rows as :func:`sidelight.evaluation.scores.collect_scores` gives them at all labels, of step ``STEP``, with two more
+    columns: ``condition`` and ``severity``.
+
+    :raises ConfigError: for a protocol that does not read vectors.
+    """
+    if protocol not in FROZEN:
+        raise ConfigError(f"severities with the protocol {protocol}", expected=f"one of {', '.join(FROZEN)}")
+    clean = vectors(None)
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    heads = [
+        (seed, number, test, _head(encoder, pixels, learn, task, protocol, settings, clean, seed, number))
+        for seed in seeds
+        for number, (learn, test) in enumerate(_sides(task))
+    ]
+    parts = []
+    for change in conditions_of(settings, pixels.channels):
+        seen = vectors(change)
+        for seed, number, test, head in heads:
+            items = test["rows"].tolist()
+            scores = head(Units(pixels, items, pool_units(seen, items)))
+            fixed: dict[str, Any] = {
+                "seed": seed, "fold": number, "labels": len(task.table), "all_labels": True, "step": STEP,
+                "condition": change.condition, "severity": change.severity,
+            }  # fmt: skip
+            parts += [part.assign(**fixed) for part in rows_of(test, scores, task)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _sides(task: Labelled) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Units that learn and units that are tested: of each fold, or of a given split."""
+    if task.test is not None:
+        yield task.table, task.test
+        return
+    for fold in task.folds:
+        tested = task.table["unit"].isin(fold)
+        yield task.table[~tested].reset_index(drop=True), task.table[tested].reset_index(drop=True)
+
+
+def _head(
+    encoder: Encoder,
+    pixels: Pixels,
+    learn: pd.DataFrame,
+    task: Labelled,
+    protocol: str,
+    settings: EvaluateSettings,
+    clean: np.ndarray,
+    seed: int,
+    number: int,
+) -> Any:
+    """The head that :func:`sidelight.evaluation.scores.collect_scores` makes of these units at all labels."""
+    items, draw = learn["rows"].tolist(), seed * 1000 + (number if task.test is None else 999)
+    return fit(
+        encoder, Units(pixels, items, pool_units(clean, items)), codes(learn), learn["group"].to_numpy(), task.sizes,
+        protocol, settings, seed=seed, draw=draw, valid=valid_side(learn),
+    )["selected"]  # fmt: skip
+
+
+def robustness(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """Rows as :func:`sidelight.evaluation.summary.summarise` makes, metric ``auroc, CONDITION SEVERITY``, with the columns
+    ``condition`` and ``severity``; severity 0 is the score at all labels. Nothing where nothing was disturbed.
+    """
+    if "severity" not in scores:
+        return pd.DataFrame()
+    found = scores[scores["step"] == STEP]
+    rows: list[dict[str, Any]] = []
+    for condition, severity in found[["condition", "severity"]].drop_duplicates().itertuples(index=False):
+        part = found[(found["condition"] == condition) & (found["severity"] == severity)]
+        rows += _rows(part, str(condition), float(severity), resamples)
+    home = set(map(tuple, found[KEYS[:3]].drop_duplicates().to_numpy()))
+    usual = scores[(scores["step"] == "selected") & scores["all_labels"]]
+    usual = usual[[key in home for key in map(tuple, usual[KEYS[:3]].to_numpy())]].assign(step=STEP)
+    for condition in found["condition"].unique():
+        rows += _rows(usual, str(condition), 0.0, resamples)
+    return pd.DataFrame(rows)
+
+
+def _rows(part: pd.DataFrame, condition: str, severity: float, resamples: int) -> Iterator[dict[str, Any]]:
+    for key, block in blocks(part, STEP):
+        value = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=resamples)
+        each = [float(block.of(auroc)(block.labels, one, None)) for one in block.scores]
+        yield {
+            **dict(zip(KEYS, key, strict=True)), "selected_on": "validation", "target": "", "all_labels": True,
+            "metric": f"auroc, {condition} {severity:g}", "condition": condition, "severity": severity,
+            "value": value.value, "low": value.low, "high": value.high, "interval": value.method,
+            "interval_note": value.note, "seed_sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan,
+            "groups": value.groups, "units": len(np.unique(block.units)), "positives": np.nan,
+            "few_groups": value.few_groups, "seeds": len(block.scores),
+        }  # fmt: skip

@@ -1,0 +1,103 @@
+"""External tests: heads learn one cohort and are tested on another, in which nothing is refitted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from sidelight.config import working_size
+from sidelight.data.cohort import Cohort
+from sidelight.data.identity import key
+from sidelight.data.keyed import own_names, shared_items
+from sidelight.data.spelling import classes_elsewhere
+from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.results import RETRIEVAL
+from sidelight.evaluation.scores import Labelled, external_scores
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.labelling import keep_labels, unit_table
+from sidelight.models.image import Encoder
+from sidelight.scoring import nameless, open_pixels, ready
+
+
+def score_elsewhere(
+    encoder: str | Path | Encoder,
+    cohort: Cohort,
+    other: Cohort,
+    task: str,
+    protocol: str,
+    settings: EvaluateSettings,
+    *,
+    random: bool,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
+    if protocol == "published":
+        raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
+    if protocol == RETRIEVAL:
+        raise ConfigError(
+            "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
+        )
+    _check_patients(cohort, other, settings)
+    if settings.inputs != "image" or settings.context != "none":
+        raise ConfigError(
+            f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
+            expected="inputs = 'image', context = 'none'",
+        )
+    net, pixels, labelled, _ = ready(encoder, cohort, task, settings, random)
+    pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
+    there, notes = unit_table(other, pixels_there, task, settings)
+    there, more = _in_order(there, other, cohort, task, labelled)
+    same = set(pixels.index["digest"]) & set(pixels_there.index["digest"])
+    if same:
+        raise SplitError(
+            f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
+            do="Leave them out with `where`, or test on other data",
+        )
+    tables = [
+        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)[0]
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
+    ]
+    named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
+    scores = nameless(named, key(other))
+    return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more]
+
+
+def _in_order(
+    there: pd.DataFrame, other: Cohort, cohort: Cohort, task: str, labelled: Labelled
+) -> tuple[pd.DataFrame, list[str]]:
+    """The other cohort's units with labels in the order of ``labelled``, and sentences on labels that cannot be judged there.
+
+    :raises ConfigError: for a class that ``cohort`` has not, or where one has several labels and the other not.
+    """
+    mine, theirs = cohort.tasks[task], other.tasks[task]
+    theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
+    if (mine.kind == "multilabel") != (theirs.kind == "multilabel"):
+        raise ConfigError(f"Task {task!r} has several label columns in one of {cohort.name} and {other.name} only")
+    strange = [one for one in theirs.classes if one not in mine.classes]
+    if strange:
+        raise ConfigError(
+            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
+            f"its classes are {', '.join(mine.classes)}",
+            do=f"Map the values in [task.{task}] classes of {other.name}",
+        )
+    notes = []
+    if mine.kind == "multilabel":
+        known = {name: set(there["label"].str[place]) for place, name in enumerate(theirs.classes)}
+        judged = [name for name in labelled.targets if {0, 1} <= known.get(name, set())]
+        notes = [f"{task} on {other.alias}: {name} is not judged, no unit with or none without it is there"
+                 for name in labelled.targets if name not in judged]  # fmt: skip
+        there = keep_labels(there, [theirs.classes.index(one) if one in judged else None for one in labelled.targets])
+    else:
+        places = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
+        there = there.assign(label=there["label"].map(places))
+    return there.sort_values("unit").reset_index(drop=True), notes
+
+
+def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -> None:
+    shared = [] if settings.other_people else shared_items(cohort, other)
+    if shared:
+        raise SplitError(
+            f"{len(shared)} items of {other.name} have patients or studies of {cohort.name}, for example {shared[0]!r}: "
+            "that is no external test",
+            do="Take them out, or, if the numbers only look alike (two hospitals, two anonymised exports), say that they "
+            "are other people: --set other_people=true",
+        )
