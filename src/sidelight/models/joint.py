@@ -95,8 +95,9 @@ class Alignment(nn.Module):
         The local losses send no gradient through it: what is like what is learnt between wholes, across studies.
         """
         assert self.centre is not None
-        beyond = self.centre(self.image.alone(regions, image))
-        return beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
+        beyond: Tensor = self.centre(self.image.alone(regions, image))
+        nearer: Tensor = beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
+        return nearer
 
     def describe(self) -> dict[str, Any]:
         """As a tower: the shape that rebuilds it."""
@@ -196,7 +197,7 @@ class Joint:
             regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
             every = torch.ones(regions.shape[:2], dtype=torch.bool)
             alone = self.alignment.image.alone(regions, self.alignment.image(regions, every).pooled)
-            parts.append(alone.unflatten(1, grid))
+            parts.append(alone.reshape(len(alone), *grid, -1))
         return torch.cat(parts)
 
     def similarity_map(self, images: Any, phrase: str) -> Tensor:
