@@ -252,7 +252,7 @@ class _Work:
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
-        used = evaluate.model_dump(mode="json", exclude={"cache"})
+        used = evaluate.model_dump(mode="json", exclude={"cache", "resamples"})  # these change no score
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():

@@ -13,6 +13,7 @@ from sidelight.errors import ConfigError
 from sidelight.evaluation.borrowing import agreement, borrow, borrowed_table
 from sidelight.evaluation.inputs import with_context
 from sidelight.evaluation.linear import fit_linear
+from sidelight.evaluation.ranking import within_patients
 from sidelight.metrics.classification import auroc as auc
 from sidelight.metrics.ranking import first_hits
 from sidelight.models.table import load_table
@@ -160,3 +161,25 @@ def test_towers_read_other_columns_as_missing(world):
     table = load_table(run.folder, "lesion_metadata")
     codes = table.vocabulary.encode(cohort.items.drop(columns=["itch"])).map(torch.from_numpy)
     assert torch.isfinite(table(codes)).all()
+
+
+def test_fewer_than_ten_patients_have_no_interval():
+    table = pd.DataFrame({"label": [0, 1] * 9, "group": np.repeat([f"p{n}" for n in range(9)], 2)})
+    table = table.assign(
+        encoder="e", task="t", protocol="linear", target="", labels=9, all_labels=True, step="selected", seed=0,
+        fold=0, unit=[f"u{n}" for n in range(18)], p1=table["label"] * 1.0, p0=1.0 - table["label"],
+    )  # fmt: skip
+    rows = within_patients(table, resamples=100).set_index("metric")
+    assert rows.loc["top-1 within patient", "value"] == 1
+    assert rows[["low", "high"]].isna().all().all() and rows["interval"].eq("none").all()
+    assert rows["interval_note"].str.startswith("too few groups: 9").all()
+
+
+def test_only_what_reference_where_selects_lends(world, tmp_path):
+    cohort, run, cache = world
+    asked = {"inputs": "image+borrowed", "cache": cache, **SMALL}
+    sidelight.evaluate(run, cohort, "malignant", out=tmp_path, reference_where={"site": ["back"]}, **asked)
+    table = pd.read_csv(tmp_path / "borrowed.csv", dtype=str, keep_default_na=False)
+    assert set(table["site"]) == {"back"}
+    with pytest.raises(ConfigError, match="No item fits reference_where"):
+        sidelight.evaluate(run, cohort, "malignant", reference_where={"site": ["moon"]}, **asked)

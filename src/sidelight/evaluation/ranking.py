@@ -7,6 +7,7 @@ import pandas as pd
 
 from sidelight.evaluation.blocks import KEYS, blocks
 from sidelight.evaluation.summary import TEST_SELECTED
+from sidelight.metrics.intervals import LEAST_GROUPS
 from sidelight.metrics.ranking import first_hits
 
 FIRST = (1, 3)
@@ -16,7 +17,7 @@ LEAST_PATIENTS = 2
 def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """Rows as :func:`sidelight.evaluation.summary.summarise` makes, for binary tasks in which patients have units of both
     classes: ``top-k within patient`` (one of the patient's positives is among the k highest scores) and what a blind
-    choice would reach. The interval resamples those patients (percentiles of a bootstrap).
+    choice would reach. The interval resamples those patients (percentiles of a bootstrap); of fewer than ten there is none.
     """
     rows: list[dict[str, Any]] = []
     for key, block in blocks(scores):
@@ -38,13 +39,16 @@ def _mean(hits: np.ndarray, resamples: int) -> dict[str, Any]:
     patients = hits.mean(axis=0)
     drawn = np.random.default_rng(0).integers(len(patients), size=(resamples, len(patients)))
     low, high = np.quantile(patients[drawn].mean(axis=1), [0.025, 0.975])
+    few = len(patients) < LEAST_GROUPS
+    if few:
+        low = high = np.nan
     spread = float(np.std(hits.mean(axis=1), ddof=1)) if len(hits) > 1 else float("nan")
     return {
-        **{"value": float(patients.mean()), "low": float(low), "high": float(high), "interval": "bootstrap"},
+        **{"value": float(patients.mean()), "low": float(low), "high": float(high), "interval": "none" if few else "bootstrap"},
         **{
             "target": "",
             "positives": float("nan"),
-            "interval_note": "",
+            "interval_note": f"too few groups: {len(patients)}, an interval needs {LEAST_GROUPS}" if few else "",
             "seed_sd": spread,
             "groups": len(patients),
             "units": len(patients),
