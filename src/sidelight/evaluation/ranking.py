@@ -44,7 +44,12 @@ def _mean(hits: np.ndarray, resamples: int) -> dict[str, Any]:
         low = high = np.nan
     spread = float(np.std(hits.mean(axis=1), ddof=1)) if len(hits) > 1 else float("nan")
     return {
-        **{"value": float(patients.mean()), "low": float(low), "high": float(high), "interval": "none" if few else "bootstrap"},
+        **{
+            "value": float(patients.mean()),
+            "low": float(low),
+            "high": float(high),
+            "interval": "none" if few else "bootstrap",
+        },
         **{
             "target": "",
             "positives": float("nan"),
