@@ -185,8 +185,9 @@ def test_unseen_patients_are_not_in_pre_training(place):
     out = place / "unseen"
     parts = {"diagnosis": {"task": "diagnosis", "transductive": False, "unseen": True}}
     found = sidelight.study(
-        place / "small.toml", out=out, cache=str(place / "cache"), quiet=True, parts=parts, evaluate={"labels": []}
-    )
+        place / "small.toml", out=out, cache=str(place / "cache"), quiet=True, parts=parts,
+        evaluate={"labels": []}, pretrain={"encoder": "test_resnet"}, encoders={"from scratch": {"protocols": ["linear"]}},
+    )  # fmt: skip
     runs = sorted((out / "runs").iterdir())
     assert [run.name[-2:] for run in runs] == ["-0", "-1"], "one pre-training for each of two folds"
     cohort = sidelight.Cohort.open("phantom:ultrasound?patients=16&clips=2&frames=6&size=40")
