@@ -1,6 +1,7 @@
 """SLIMP: what its two levels reach, what must not matter to them, continual pre-training, and cohorts that do not fit."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from sidelight.methods.slimp import Slimp, roles
 from sidelight.models.heads import load_joint_head
 from sidelight.models.table import load_table
 from sidelight.train.distributed import gather
+from sidelight.train.signals import Interrupted
 from sidelight.views.lesions import turned
 
 TINY = {"encoder": "test_vit", "image_size": 32, "batch_size": 6, "projection": 8, "lesions": 3, "device": "cpu"}
@@ -44,10 +46,10 @@ def world(tmp_path_factory):
     return cohort, scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(cache)), quiet=True), cache
 
 
-def batch(net, pixels, patients=slice(0, 6)):
+def batch(net, pixels, patients=slice(0, 6), role="train"):
     feed = net.feed(pixels)
-    rows = feed.train_rows[patients]
-    return feed.finish(feed.raw(0, rows, np.zeros(len(rows), np.int64), "train"), torch.device("cpu"))
+    rows = getattr(feed, f"{role}_rows")[patients]
+    return feed.finish(feed.raw(0, rows, np.zeros(len(rows), np.int64), role), torch.device("cpu"))
 
 
 def gradients(net, given):
@@ -284,14 +286,20 @@ def test_cohorts_that_do_not_fit(world, tmp_path):
     assert roles(Cohort.open("phantom:ultrasound?patients=4")) == ("clip", "patient")
 
 
+META = {"weights": "meta", "optimizer": "sgd", "lr": 0.1, "meta_fraction": 0.3}
+
+
 def shares(rank=0, world_size=1):
-    """Loss and gradients of this process's patients."""
+    """Loss, gradients and meta gradient of this process's patients."""
     cohort = Cohort.open(PHANTOM)
     folder = Path(sys.argv[2]) if rank or world_size > 1 else Path(os.environ["SLIMP_CACHE"])
     pixels = scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(folder)), quiet=True)
-    net = method(cohort, pixels)
-    share = 6 // world_size
-    found = gradients_of(net, batch(net, pixels, slice(rank * share, (rank + 1) * share)))
+    net, share = method(cohort, pixels, **META), 6 // world_size
+    own = slice(rank * share, (rank + 1) * share)
+    pairs, extra = batch(net, pixels, own), batch(net, pixels, own, "extra")
+    optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1)
+    meta = net.meta_gradient(pairs, extra, optimizer, gather).gradients
+    found = gradients_of(net, pairs) | {f"meta.{place}": value for place, value in enumerate(meta)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -300,6 +308,30 @@ def gradients_of(net, given):
     loss = net.loss(given, gather=gather)
     loss.backward()
     return {"loss": loss.detach(), **{name: p.grad for name, p in net.named_parameters()}}
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path, monkeypatch):
+    """In the second of two epochs, with learned pair weights and batch statistics: weights, weight net and log alike."""
+    cohort, _, cache = world
+    values = {**TINY, **META, "encoder": "test_resnet", "steps": 5, "cache": str(cache), "least_patients": 1}
+    whole = sidelight.pretrain("slimp", cohort, tmp_path / "whole", quiet=True, **values)
+    plain, calls = Slimp.loss, []
+
+    def loss(self, batch, **more):
+        calls.append(1)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return plain(self, batch, **more)
+
+    monkeypatch.setattr(Slimp, "loss", loss)
+    with pytest.raises(Interrupted):
+        sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
+    monkeypatch.setattr(Slimp, "loss", plain)
+    again = sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
+    assert again.summary["weights"] == whole.summary["weights"]
+    one, other = (run.metrics().query("kind == 'step'")[["step", "loss", "weight_mean"]] for run in (whole, again))
+    assert len(one) == 5 and np.array_equal(one.to_numpy(), other.to_numpy())
+    assert one["weight_mean"].nunique() > 1 and (again.metrics()["kind"] == "resume").any()
 
 
 def test_two_processes_are_one(world, monkeypatch):
@@ -312,7 +344,7 @@ def test_two_processes_are_one(world, monkeypatch):
     monkeypatch.setenv("SLIMP_CACHE", str(cache))
     alone = shares()
     both = [load_file(cache / f"{rank}.safetensors") for rank in range(2)]
-    assert alone["loss"] > 0.1
+    assert alone["loss"] > 0.1 and alone["meta.0"].norm() > 0
     for name, expected in alone.items():
         mean = torch.stack([result[name] for result in both]).mean(0)
         torch.testing.assert_close(mean, expected, rtol=1e-3, atol=1e-5)
