@@ -129,8 +129,9 @@ def test_every_method_is_timed(tmp_path, monkeypatch):
         assert one.steps >= 5 and 0 < one.seconds_per_step < 10 and one.memory_bytes > 50e6
         assert one.hours == pytest.approx(one.steps * one.seconds_per_step / 3600)
         assert one.cache_bytes == 20 * 4 * 40 * 40
-    methods = check_tables(found.to_dict())["Methods"]
-    assert methods.rows[0][:3] == ("simclr", "yes", "0.128 MB")
+    tables = check_tables(found.to_dict())
+    assert tables["Methods"].rows[0][:2] == ("simclr", "0.128 MB")
+    assert "lovt, clip, convirt" in [row[0] for row in tables["Methods that this cohort cannot feed"].rows]
 
 
 def test_what_a_method_lacks_is_said(tmp_path, monkeypatch):

@@ -27,7 +27,8 @@ def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
         "Tables": _joins(counts["tables"]),
         "Tasks": _tasks(counts["tasks"]),
         "Files": _files(counts["files"]),
-        "Methods": _methods(values["costs"]),
+        "Methods": _methods([row for row in values["costs"] if not row["missing"]]),
+        "Methods that this cohort cannot feed": _impossible([row for row in values["costs"] if row["missing"]]),
     }
     return {title: table for title, table in tables.items() if table.rows}
 
@@ -90,15 +91,23 @@ def _files(facts: Mapping[str, Any]) -> Table:
 
 
 def _methods(rows: Rows) -> Table:
-    header = ("method", "possible", "pixels", "steps", "per step", "run", "memory", "on")
+    header = ("method", "pixels", "steps", "per step", "run", "memory", "on")
     cells = []
     for row in rows:
         steps = "–" if row["steps"] is None else f"{row['steps']:,}"
         step = "–" if row["seconds_per_step"] is None else f"{significant(row['seconds_per_step'])} s"
         whole = "–" if row["hours"] is None else duration(3600 * row["hours"])
         numbers = (_size(row["cache_bytes"]), steps, step, whole, _size(row["memory_bytes"]))
-        cells.append((row["method"], row["missing"] or "yes", *numbers, row["device"] or "–"))
-    return Table(header, tuple(cells), numeric=frozenset(range(2, 7)))
+        cells.append((row["method"], *numbers, row["device"] or "–"))
+    return Table(header, tuple(cells), numeric=frozenset(range(1, 6)))
+
+
+def _impossible(rows: Rows) -> Table:
+    """Each thing that is missing once, with the methods that need it."""
+    lacking: dict[str, list[str]] = {}
+    for row in rows:
+        lacking.setdefault(row["missing"], []).append(row["method"])
+    return Table(("methods", "what is missing"), tuple((", ".join(names), what) for what, names in lacking.items()))
 
 
 def _numbers(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
