@@ -57,6 +57,13 @@ class Block:
             scores, labels = part.scores[:, :, :size], part.labels - start
             yield name, replace(part, scores=scores, labels=labels, targets=("",), sizes=(size,))
 
+    def against(self, of: int) -> "Block":
+        """One class of a single target against its other classes."""
+        own = self.scores[:, :, of]
+        return replace(
+            self, labels=(self.labels == of).astype(np.int64), scores=np.stack([1 - own, own], 2), sizes=(2,)
+        )
+
     def pooled(self) -> "Block":
         """Targets of two classes as if they were one: what micro averages are made of."""
         return replace(self, labels=self.labels % 2, targets=("",), sizes=(2,))

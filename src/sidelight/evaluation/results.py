@@ -11,7 +11,7 @@ import pandas as pd
 from sidelight.errors import ConfigError
 
 PER_LABEL = (
-    *("auroc", "average_precision", "sensitivity at 0.5", "specificity at 0.5"),
+    *("auroc", "average_precision", "accuracy", "f1", "sensitivity at 0.5", "specificity at 0.5"),
     *("sensitivity at threshold", "specificity at threshold"),
 )
 """Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""

@@ -39,6 +39,8 @@ LABEL_METRICS: dict[str, Metric] = {
     "specificity at 0.5": partial(recall, of=0),
 }
 """Of the labels of a multi-label task beside ``METRICS``."""
+AGAINST: dict[str, Metric] = {"auroc": auroc, "average_precision": average_precision}
+"""Of each class of several against the rest, beside its precision and recall."""
 CALIBRATION: dict[str, Metric] = {"ece": ece, "brier": brier}
 DECISION: dict[str, Metric] = {
     "sensitivity at threshold": partial(recall, of=1),
@@ -72,7 +74,8 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
             if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
                 rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
             if not block.several:
-                rows += [{**named, **row} for row in _per_class(block, targets[named["task"]][""])]
+                names = targets[named["task"]][""]
+                rows += [{**named, **row} for row in [*_per_class(block, names), *_against(block, names, resamples)]]
     return pd.DataFrame(rows)
 
 
@@ -136,6 +139,14 @@ def _per_class(block: Block, names: Sequence[str]) -> Iterator[dict[str, Any]]:
                 "seed_sd": _sd(values[:, c].tolist()),
                 **_shared(block),
             }
+
+
+def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:
+    """Of three or more classes, at all labels, each against the rest: ``auroc:CLASS`` and so on, with intervals."""
+    if len(names) > 2 and block.all_labels:
+        for c, name in enumerate(names):
+            for metric, function in AGAINST.items():
+                yield _value(block.against(c), f"{metric}:{name}", function, resamples)
 
 
 def calibrated(scores: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sidelight.evaluation.results import PER_LABEL
@@ -25,13 +26,43 @@ def label_table(rows: pd.DataFrame) -> Table:
     shown = [metric for metric in PER_LABEL if (rows["metric"] == metric).any()]
     names = ["target", *(name for name in ("encoder", "protocol") if len(set(rows[name])) > 1)]
     lines = []
-    for key, own in rows.groupby(names, sort=False):
+    for key, own in _together(rows, "target").groupby(names, sort=False):
         found, first = own.set_index("metric"), own.iloc[0]
         support = (f"{first['units']:,}", f"{first['positives']:,.0f}", f"{first['groups']:,}")
         cells = [_cell(found.loc[metric]) if metric in found.index else "–" for metric in shown]
         lines.append((*map(str, key), *support, *cells))
     header = ("label", *names[1:], "units", "with it", "groups", *map(metric_name, shown))
     return Table(header, tuple(lines), numeric=frozenset(range(len(names), len(header))))
+
+
+def class_table(rows: pd.DataFrame) -> Table:
+    """Of a task of three or more classes each class against the rest: one row per class, encoder and protocol.
+
+    :param rows: those of the task itself; without ``auroc:CLASS`` among them the table has none.
+    """
+    rows = rows[rows["all_labels"].astype(bool) & (rows["selected_on"] == "validation")]
+    rows = rows[rows["metric"].str.contains(":")]
+    if not rows["metric"].str.startswith("auroc:").any():
+        return Table((), ())
+    named = rows.assign(of=rows["metric"].str.partition(":")[2], metric=rows["metric"].str.partition(":")[0])
+    named = named[named["of"].isin(named.loc[named["metric"] == "auroc", "of"])]
+    names = ["of", *(name for name in ("encoder", "protocol") if len(set(named[name])) > 1)]
+    lines = []
+    for key, own in _together(named, "of").groupby(names, sort=False):
+        found = own.set_index("metric")
+        support = (f"{found['units'].iloc[0]:,}", f"{found['positives'].max():,.0f}")
+        lines.append((*map(str, key), *support, *(_cell(found.loc[one]) for one in _AGAINST if one in found.index)))
+    header = ("class", *names[1:], "units", "of it", *map(metric_name, _AGAINST))
+    return Table(header, tuple(lines), numeric=frozenset(range(len(names), len(header))))
+
+
+_AGAINST = ("auroc", "average_precision", "precision", "recall")
+
+
+def _together(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """All rows of one value of ``column`` after those of another, values in the order in which they come."""
+    order = {value: place for place, value in enumerate(rows[column].unique())}
+    return rows.iloc[np.argsort(rows[column].map(order).to_numpy(), kind="stable")]
 
 
 def _cell(row: Any) -> str:

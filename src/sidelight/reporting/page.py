@@ -60,6 +60,8 @@ def _tables(content: Content, out: Path) -> list[str]:
             continue
         parts += [f"### {tables.plain(head.title)}", tables.scores(head).markdown()]
         parts.append(_folded("Each label", labels.label_table(content.labels(task))))
+        own = content.honest[content.honest["task"] == task]
+        parts.append(_folded("Each class against the rest", labels.class_table(own)))
         parts.append(tables.against(content, head).markdown())
         rows = content.differences[content.differences["task"] == task]
         parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))

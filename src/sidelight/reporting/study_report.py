@@ -165,8 +165,11 @@ def _scores(content: Content) -> list[str]:
 
 
 def _labels(content: Content) -> list[str]:
-    """Of each multi-label task a table of its labels."""
+    """Of each multi-label task a table of its labels, of each task of several classes one of these."""
     found = {content.task_title(task): labels.label_table(content.labels(task)).html() for task in content.tasks}
+    for task in content.tasks:
+        each = labels.class_table(content.honest[content.honest["task"] == task]).html()
+        found |= {f"{content.task_title(task)}: each class against the rest": each}
     return [f"<h3>{html.escape(title)}</h3>{table}" for title, table in found.items() if table]
 
 
