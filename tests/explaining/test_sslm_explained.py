@@ -122,7 +122,7 @@ def test_a_page_of_a_run(run, tmp_path) -> None:
     for words in ("Puzzles", "Surroundings", "What speaks for a label", "of 200 puzzles", "data:image"):
         assert words in text, words
     hits = pd.read_csv(next((tmp_path / "out").glob("what-speaks*.csv")))
-    assert set(hits["label"]) == {"abnormal", "acl", "meniscus"} and set(hits["encoder"]) == {"this encoder", "random"}
+    assert {"abnormal", "meniscus"} <= set(hits["label"]) and set(hits["encoder"]) == {"this encoder", "random"}
     near = pd.read_csv(tmp_path / "out" / "nearest-items-of-other-patients.csv")
     assert set(near["label"]) == {"abnormal", "acl", "meniscus"} and set(near["class"]) == {"no", "yes"}
     shares = hits[["in the lesion", "by chance", "on its slices", "slices by chance"]]

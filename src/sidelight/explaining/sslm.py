@@ -24,6 +24,7 @@ from sidelight.explaining.content import Part, Picture, Question, frame_of, over
 from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM
 from sidelight.metrics.classification import auroc, balanced_accuracy
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.views.augment import resize
 from sidelight.views.jigsaw import assemble
@@ -31,6 +32,8 @@ from sidelight.views.jigsaw import assemble
 SLICES, PATCHES, STRIP = 200, 600, 8
 LEAST = 30
 """Patches of a structure from so many on."""
+THIRDS = 3
+LIMITS = "Low and high are the 95 % interval over patients."
 
 
 def explain(question: Question) -> Sequence[Part]:
@@ -91,6 +94,7 @@ def surroundings(question: Question, encoders: dict[str, Encoder]) -> Part:
     rows = rng.integers(len(question.pixels), size=SLICES)
     at = [int(rng.integers(question.pixels.frames_of(int(row)))) for row in rows]
     slices = torch.from_numpy(question.pixels.batch(rows, at))
+    groups = question.pixels.index["group"].to_numpy()[rows].astype(str)
     table = []
     for name, encoder in encoders.items():
         size = encoder.image_size
@@ -102,12 +106,17 @@ def surroundings(question: Question, encoders: dict[str, Encoder]) -> Part:
         changed[..., third, third] = own.roll(1, 0)[..., third, third]
         a, b, c = (_patch_vectors(encoder, images, third) for images in (own, moved, changed))
         centre = torch.cat([a, b, c]).mean(dim=0)
-        same, other = (float(torch.cosine_similarity(a - centre, one - centre).mean()) for one in (b, c))
-        table.append({"encoder": name, "same patch, other slice": same, "other patch, same slice": other})
+        same, other = (torch.cosine_similarity(a - centre, one - centre).numpy() for one in (b, c))
+        row: dict[str, Any] = {"encoder": name}
+        row |= _columns("same patch, other slice", _mean(same, groups, reach=1))
+        row |= _columns("other patch, same slice", _mean(other, groups, reach=1))
+        row |= _columns("difference", _mean(same - other, groups, reach=2))
+        table.append(row)
     return Part(
         "Surroundings",
         "Mean cosine of a patch's vector with that of the same patch pasted into another slice, and with that of another "
-        "patch pasted into its place: what is context-invariant has the first near 1 and well above the second.",
+        "patch pasted into its place: what is context-invariant has the first near 1 and well above the second. "
+        + LIMITS,
         table=pd.DataFrame(table),
     )
 
@@ -127,8 +136,8 @@ def anatomy(question: Question, encoders: dict[str, Encoder]) -> Part:
     table = []
     classes = sorted(set(label.tolist()))
     y = np.searchsorted(classes, label)
-    names = np.unique(group)
-    unseen = np.isin(group, np.random.default_rng(question.seed).permutation(names)[: max(1, len(names) // 3)])
+    names = np.random.default_rng(question.seed).permutation(np.unique(group))
+    folds = [np.isin(group, names[number::THIRDS]) for number in range(THIRDS)]
     for name, encoder in encoders.items():
         size = encoder.image_size
         side = size // 4
@@ -141,14 +150,19 @@ def anatomy(question: Question, encoders: dict[str, Encoder]) -> Part:
         )
         with torch.no_grad():
             vectors = encoder.eval()(patches).numpy()
-        head = fit_linear(vectors[~unseen], y[~unseen], group[~unseen], len(classes))
-        scores = head(vectors[unseen])
-        row = {"encoder": name, "patches read": int(unseen.sum()), "AUROC": float(auroc(y[unseen], scores))}
-        table.append(row | {"balanced accuracy": float(balanced_accuracy(y[unseen], scores))})
+        scores = np.zeros((len(y), len(classes)))
+        for unseen in folds:
+            scores[unseen] = fit_linear(vectors[~unseen], y[~unseen], group[~unseen], len(classes))(vectors[unseen])
+        row: dict[str, Any] = {"encoder": name, "patches": len(y)}
+        for what, metric in (("AUROC", auroc), ("balanced accuracy", balanced_accuracy)):
+            found = clustered_interval(y, scores, group, metric)
+            row |= _columns(what, (found.value, found.low, found.high))
+        table.append(row)
     return Part(
         "Anatomy of patches",
         f"A logistic regression on the vector of a patch (a quarter of the slice wide) tells which of the {len(classes)} mask "
-        f"values ({', '.join(map(str, classes))}) is in its centre; a third of the patients were not learnt from.",
+        f"values ({', '.join(map(str, classes))}) is in its centre, in a third of the patients at a time, from the others. "
+        + LIMITS,
         table=pd.DataFrame(table),
     )
 
@@ -183,33 +197,49 @@ def _lesions(question: Question, encoders: dict[str, Encoder]) -> list[Part]:
     if question.task is None:
         return []
     task = question.cohort.tasks[question.task]
-    heads = {name: _head(question, encoder) for name, encoder in encoders.items()}
+    taught = _taught(question)
+    heads = {name: _head(question, encoder, taught) for name, encoder in encoders.items()}
     labels = list(task.classes)
     pictures = _strips(question, heads["this encoder"], labels, task.kind == "multilabel")
     table = None
     if hasattr(question.cohort.phantom, "boxes") and task.kind == "multilabel":
-        rows = [row for name, head in heads.items() for row in hits(question, head, labels, name)]
-        table = pd.DataFrame(rows)
-    said = (
-        "The head has learnt from all labelled units, those that are shown among them; heat is scaled to its maximum over the "
-        "series."
-    )
+        rows = np.flatnonzero(~taught)
+        table = pd.DataFrame([row for name, head in heads.items() for row in hits(question, head, labels, name, rows)])
+    counted = "" if table is None else ", and are counted on the others"
+    said = f"The heads have learnt from two thirds of the patients{counted}; heat is scaled to its maximum over the series."
     intro = "Grad-CAM of each slice on its own map, for a head of gated attention; the share is the slice's attention."
-    return [Part("What speaks for a label", intro, tuple(pictures), table, (said,))]
+    told = intro if table is None else (
+        f"{intro} The table says how often the greatest heat of a series with the label lies in a lesion that makes it true, and "
+        f"on its slices; by chance it would as often as these take up of the series. {LIMITS}"
+    )  # fmt: skip
+    return [Part("What speaks for a label", told, tuple(pictures), table, (said,))]
 
 
-def _head(question: Question, encoder: Encoder) -> SeriesHead:
+def _taught(question: Question) -> NDArray[np.bool_]:
+    """Rows [N] of the two thirds of the patients that heads learn from."""
+    groups = question.pixels.index["group"].to_numpy().astype(str)
+    names = np.random.default_rng(question.seed).permutation(np.unique(groups))
+    return np.asarray(np.isin(groups, names[: -(len(names) // THIRDS)] if len(names) >= THIRDS else names))
+
+
+def _head(question: Question, encoder: Encoder, taught: NDArray[np.bool_]) -> SeriesHead:
     assert question.task is not None
     task = question.cohort.tasks[question.task]
     table = units(question.cohort, task)
-    items = question.pixels.rows_of(table["items"])
+    table["rows"] = [[row for row in rows if taught[row]] for rows in question.pixels.rows_of(table["items"])]
+    table = table[table["rows"].map(bool)]
     y = np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
     sizes = tuple(len(classes) for classes in task.targets.values())
-    here = [place for place, own in enumerate(items) if own]
     settings = SeriesSettings(fusion="mean")
-    kept = [items[place] for place in here]
     return fit_series(
-        encoder, question.pixels, kept, y[here], table["group"].to_numpy()[here], sizes, settings, seed=question.seed
+        encoder,
+        question.pixels,
+        table["rows"].tolist(),
+        y,
+        table["group"].to_numpy(),
+        sizes,
+        settings,
+        seed=question.seed,
     )
 
 
@@ -237,17 +267,19 @@ def _strips(question: Question, head: SeriesHead, labels: list[str], several: bo
     return pictures
 
 
-def hits(question: Question, head: SeriesHead, labels: list[str], name: str) -> list[dict[str, Any]]:
-    """How often the greatest heat of a positive series lies in a lesion's box, and on its slices, beside chance.
+def hits(
+    question: Question, head: SeriesHead, labels: list[str], name: str, rows: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """How often the greatest heat of a positive series among ``rows`` lies in a lesion's box, and on its slices, beside chance.
 
     Chance is the share of the series that its boxes take up: of slices, and of pixels.
     """
     phantom: Any = question.cohort.phantom
     table = []
     for output, label in enumerate(labels):
-        inside, on, by_chance, slices_by_chance = [], [], [], []
-        for row, position in enumerate(question.pixels.index["position"].tolist()):
-            boxes = phantom.boxes(position, label)
+        inside, on, by_chance, slices_by_chance, groups = [], [], [], [], []
+        for row in rows.tolist():
+            boxes = phantom.boxes(int(question.pixels.index["position"].iloc[row]), label)
             if not boxes:
                 continue
             size, length = phantom.size, question.pixels.frames_of(row)
@@ -258,16 +290,35 @@ def hits(question: Question, head: SeriesHead, labels: list[str], name: str) -> 
             taken = np.zeros((length, size, size), bool)
             for box in boxes:
                 taken[box[0] : box[1], box[2] : box[3], box[4] : box[5]] = True
+            groups.append(str(question.pixels.index["group"].iloc[row]))
             inside.append(taken[at, down, across])
             on.append(taken[at].any())
             by_chance.append(taken.mean())
             slices_by_chance.append(taken.any(axis=(1, 2)).mean())
-        row_of = {"encoder": name, "label": label, "series": len(inside)}
-        measured = {
-            "in the lesion": inside,
-            "by chance": by_chance,
-            "on its slices": on,
-            "slices by chance": slices_by_chance,
-        }
-        table.append(row_of | {key: float(np.mean(values)) for key, values in measured.items()})
+        if not inside:
+            continue
+        line: dict[str, Any] = {"encoder": name, "label": label, "series": len(inside)}
+        line |= _columns("in the lesion", _mean(inside, groups)) | {"by chance": float(np.mean(by_chance))}
+        line |= _columns("on its slices", _mean(on, groups)) | {"slices by chance": float(np.mean(slices_by_chance))}
+        table.append(line)
     return table
+
+
+def _mean(values: Any, groups: Any, reach: int = 0) -> tuple[float, float, float]:
+    """Mean of values [N] in [0, 1], or in [-reach, reach], with its interval over groups [N]."""
+    width, least = max(2 * reach, 1), -reach
+    unit = (np.asarray(values, np.float64) - least) / width
+    found = clustered_interval(np.zeros(len(unit), np.int64), unit, np.asarray(groups), _share)
+    return found.value * width + least, found.low * width + least, found.high * width + least
+
+
+def _share(labels: NDArray[Any], scores: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Any:
+    """The mean of ``scores`` as a metric."""
+    rows = np.ones((1, len(scores))) if weights is None else np.atleast_2d(weights)
+    means = rows @ scores / rows.sum(axis=1)
+    return means if weights is not None and np.ndim(weights) == 2 else float(means[0])
+
+
+def _columns(name: str, limits: Sequence[float]) -> dict[str, float]:
+    """Columns of a value and its interval."""
+    return dict(zip((name, f"{name}, low", f"{name}, high"), map(float, limits), strict=True))
