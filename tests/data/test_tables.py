@@ -159,6 +159,16 @@ def test_workbooks_that_cannot_be_read(tmp_path, monkeypatch):
         read_table(path)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
+def test_tables_that_hold_too_much_are_not_unpacked(tmp_path, monkeypatch, suffix):
+    path, frame = tmp_path / f"t.{suffix}", pd.DataFrame({"a": ["x" * 500] * 20})
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
+    assert len(read_table(path)) == 20
+    monkeypatch.setattr(tables, "MOST_BYTES", 400)
+    with pytest.raises(DataError, match=r"holds more than|unpacks to"):
+        read_table(path)
+
+
 def test_keys_as_text():
     cases = {"007": "007", "7.0": "7", " 7 ": "7", "7.00": "7", "0.0": "0", "007.0": "007.0", "7.50": "7.50", "": ""}
     assert {key: normalise(key) for key in cases} == cases

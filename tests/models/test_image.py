@@ -77,6 +77,15 @@ def test_normalisation_is_inside() -> None:
         create_encoder("test_resnet", channels=3, image_size=32, mean=[0.1, 0.2])
 
 
+@pytest.mark.parametrize("role", ["../../out", "CC/L", "C:\\x", "ö 1", ".."])
+def test_a_role_leads_out_of_no_folder(tmp_path: Path, role: str) -> None:
+    encoder = create_encoder("test_resnet", channels=1, image_size=32)
+    run = tmp_path / "a" / "b" / "run"
+    path = save_tower(encoder, run / "towers", role=role)
+    assert path.parent == run / "towers" and [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
+    assert weights_hash(load_encoder(run, role)) == weights_hash(encoder)
+
+
 @pytest.mark.parametrize(("name", "channels"), [("test_resnet", 1), ("test_vit", 3)])
 def test_a_tower_comes_back_bit_for_bit(tmp_path: Path, name: str, channels: int) -> None:
     encoder = create_encoder(name, channels=channels, image_size=32, mean=0.3).eval()

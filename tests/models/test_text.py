@@ -1,5 +1,7 @@
 """The report encoder: the token budget, sentence vectors, padding, frozen layers, its tower, a model from a folder."""
 
+import json
+
 import pytest
 import torch
 
@@ -97,6 +99,32 @@ def test_the_tower_reads_as_it_was_trained_to(tmp_path):
         assert torch.equal(again(again.tokens(REPORTS)), encoder(encoder.tokens(REPORTS)))
     with pytest.raises(EncoderError, match="is a tower for report"):
         read_tower(tmp_path, "report")
+
+
+class Evil:
+    """Unpickled, it writes a file."""
+
+    def __reduce__(self):
+        return exec, ("open('ran.txt', 'w').close()",)
+
+
+def test_no_code_of_a_folder_or_a_tower_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encoder, folder = small(), tmp_path / "model"
+    encoder.network.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(encoder.tokenizer.text)
+    (folder / "evil.py").write_text("open('ran.txt', 'w').close()")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config", "AutoTokenizer": "evil.Tokens"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": Evil()}, folder / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="code from a file is never run"):
+        load_report_encoder(str(folder))
+    said = encoder.describe()
+    said["config"] |= {"auto_map": config["auto_map"], "_name_or_path": str(folder)}
+    rebuild_report_encoder(said)
+    assert not (tmp_path / "ran.txt").exists()
 
 
 def test_a_tokenizer_that_does_not_fit_the_network_is_refused():

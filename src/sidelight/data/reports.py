@@ -27,7 +27,7 @@ from sidelight.errors import DataError
 VERSION = 1
 MARK = ".zip::"
 MOST_BYTES = 1 << 20
-"""Of one text file; a longer one is cut."""
+"""Of one text, in a file or a cell; a longer one is cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def _columns(cohort: Cohort, spec: ReportSpec) -> _Texts:
     if not names:
         raise DataError(f"No item has one of the columns {', '.join(spec.column)} of [report]", do="Mend `report`")
     columns = [cohort.items[find_column(cohort.items, name, "[report] column")].astype(str) for name in names]
-    texts = ["\n\n".join(filter(None, map(str.strip, cells))) for cells in zip(*columns, strict=True)]
+    texts = ["\n\n".join(filter(None, map(str.strip, cells)))[:MOST_BYTES] for cells in zip(*columns, strict=True)]
     keys = [digest(text) if text else "" for text in texts]
     of = dict(zip(keys, texts, strict=True))
     return _Texts(keys, of, digest(sorted(of)))

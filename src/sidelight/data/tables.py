@@ -12,13 +12,14 @@ import re
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from sidelight.data.finding import Finding, Joined, Record, some
 from sidelight.data.header_row import LOOKED_AT, check_header
@@ -179,6 +180,10 @@ def _excel_cell(value: Any) -> tuple[str, bool]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
+        meta = parquet.read_metadata(path)
+        size = sum(meta.row_group(place).total_byte_size for place in range(meta.num_row_groups))
+        if size > MOST_BYTES:
+            raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Split it")
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
@@ -194,7 +199,7 @@ def _cell(value: Any) -> str:
 
 
 def _decode(path: Path, encoding: str | None) -> str:
-    data = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    data = _unpacked(path, gzip.open if path.suffix.lower() == ".gz" else open)
     marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
     guesses = [name for mark, name in marks.items() if data.startswith(mark)]
     head = data[:400]
@@ -216,15 +221,15 @@ def _decode(path: Path, encoding: str | None) -> str:
     )
 
 
-def _unpacked(path: Path) -> bytes:
-    """The bytes of a gzipped table; :raises DataError: where it is broken or too large."""
+def _unpacked(path: Path, opened: Callable[[Path, str], Any]) -> bytes:
+    """The bytes of a table, gzipped or not; :raises DataError: where it is broken or too large."""
     try:
-        with gzip.open(path) as file:
-            data = file.read(MOST_BYTES + 1)
+        with opened(path, "rb") as file:
+            data: bytes = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"The table {path.name} cannot be unpacked: {error}", do="Fetch it again") from None
     if len(data) > MOST_BYTES:
-        raise DataError(f"The table {path.name} unpacks to more than {MOST_BYTES:,} bytes", do="Split it")
+        raise DataError(f"The table {path.name} holds more than {MOST_BYTES:,} bytes", do="Split it")
     return data
 
 

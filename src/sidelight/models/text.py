@@ -166,9 +166,10 @@ def rebuild_report_encoder(said: dict[str, Any]) -> ReportEncoder:
     """The encoder that :meth:`ReportEncoder.describe` told of, with fresh weights."""
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.for_model(**said["config"])
+    plain = {name: value for name, value in said["config"].items() if name != "auto_map" and not name.startswith("_")}
+    config = AutoConfig.for_model(**plain)
     tokenizer = Tokenizer(said["tokenizer"], said["cls"], said["sep"], said["pad"])
-    network: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    network: Any = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     return ReportEncoder(_without_pooler(network), tokenizer, freeze=said["freeze"])
 
 
@@ -186,10 +187,19 @@ def load_report_encoder(name: str, *, freeze: int = 0) -> ReportEncoder:
         raise EncoderError(f"There is no text model at {name}", expected="a folder, or hf-hub:owner/model")
     place = name.removeprefix(HUB) if hub else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not hub)
-        network = AutoModel.from_pretrained(place, local_files_only=not hub)
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not hub, trust_remote_code=False)
+        network = AutoModel.from_pretrained(
+            place, local_files_only=not hub, trust_remote_code=False, weights_only=True
+        )  # code in a model's folder or in its weights is never run
     except (OSError, ValueError) as error:
         raise EncoderError(f"The text model {name} cannot be loaded: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # of whichever pickle torch uses
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise EncoderError(
+            f"The text model {name} cannot be loaded: its weights hold more than tensors, and code from a file is never run",
+            do="Save them as safetensors",
+        ) from None
     ids = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
     if not getattr(tokenizer, "is_fast", False) or None in ids:
         raise EncoderError(

@@ -5,6 +5,7 @@ Which class a tower is, its description says under ``kind``; an image encoder's 
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ class Tower(Protocol):
 
 def save_tower(tower: Tower, folder: str | Path, role: str = "image") -> Path:
     """Write ``folder/<role>.safetensors``: tensors and description in one file, whole or not at all."""
-    path = Path(folder) / f"{role}.safetensors"
+    path = Path(folder) / file_name(role)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in tower.state_dict().items()}
     partial_file = path.with_suffix(".tmp")
@@ -70,15 +71,20 @@ def read_tower(
     return header, read_weights(file)
 
 
+def file_name(role: str) -> str:
+    """What the file of a tower is called: roles may be views, and a view may hold what leads out of a folder."""
+    return re.sub(r"[^\w. -]", lambda found: f"%{ord(found[0]):02X}", role) + ".safetensors"
+
+
 def tower_file(folder: Path, role: str) -> Path:
     """Where the tower ``role`` of a run lies; :raises EncoderError: that names the roles it has."""
     names = (role, "dermoscopic") if role == "image" else (role,)  # of two photographs the dermoscopic one
-    candidates = [place / f"{name}.safetensors" for name in names for place in (folder / "towers", folder)]
+    candidates = [place / file_name(name) for name in names for place in (folder / "towers", folder)]
     for path in candidates:
         if path.is_file():
             return path
     model = folder / "model" / "towers"
-    if (model / f"{role}.safetensors").is_file():
+    if (model / file_name(role)).is_file():
         raise EncoderError(
             f"{folder} is no run, it holds a model that evaluate saved",
             do=f"Name {model} for its encoder, which may have learnt the labels, or the run that was evaluated",
