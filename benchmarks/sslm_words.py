@@ -54,7 +54,8 @@ encoder of the same architecture with random weights, and for each of {seeds} se
 ## How it was made
 
 `python benchmarks/sslm_words.py --acdc FOLDER --out docs/results/sslm-words.md`: {steps} steps of puzzles on one thread, network
-`test_resnet` (timm's smallest). The phantom's lesions are bright (difficulty 0.1); its tests ask for the same numbers.
+`test_resnet` (timm's smallest). Mask values are 0 background, 1 right ventricle, 2 myocardium, 3 left ventricle. The phantom's
+lesions are bright (difficulty 0.1). [What SSLM is](../methods/sslm.md).
 """
 
 

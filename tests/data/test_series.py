@@ -111,6 +111,26 @@ def test_a_file_exported_twice_counts_once(tmp_path):
     assert any("again.dcm" in notice and "second copy" in notice for notice in cohort.notices)
 
 
+def test_a_missing_slice_is_noticed_and_an_even_series_is_not(tmp_path):
+    slices(tmp_path, [0, 3, 6, 12, 15, 18], series="1.1", prefix="torn/")
+    slices(tmp_path, [0, 3.1, 6, 9.2, 12], series="1.2", prefix="whole/", plane="coronal")
+    slices(tmp_path, [0, 50, 60], series="1.3", prefix="few/", plane="sagittal")
+    cohort = opened(tmp_path)
+    assert sorted(cohort.items["frames"]) == ["3", "5", "6"]  # nothing is left out
+    said = [notice for notice in cohort.notices if "lack slices" in notice]
+    assert len(said) == 1 and said[0].startswith("1 series lack slices: their positions have a gap")
+    assert "'torn/3.dcm' and 'torn/4.dcm'" in said[0]
+
+
+def test_a_slice_twice_at_one_position_is_noticed(tmp_path):
+    """Another image at the same position, and no tag that makes it a volume of its own."""
+    slices(tmp_path, [0, 3, 3, 6, 9])
+    cohort = opened(tmp_path)
+    assert cohort.items["frames"].tolist() == ["5"]
+    assert any("positions several times" in notice for notice in cohort.notices)
+    assert not any("lack slices" in notice for notice in cohort.notices)
+
+
 def test_clips_and_stills_are_items_of_their_own(tmp_path):
     loop = np.stack([ramp(kind=np.uint8), ramp(kind=np.uint8)])
     write(tmp_path / "clip.dcm", loop, modality="US", NumberOfFrames=2, FrameTime=50, SeriesInstanceUID="1.2")

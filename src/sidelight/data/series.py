@@ -2,13 +2,16 @@
 
 Single-frame CT, MR and PET files of one series (SeriesInstanceUID) are a volume each, apart by size, orientation,
 localizer, and, where a position comes several times, by phase, echo, b-value or acquisition. Every other file is an
-item. Slices are sorted along the normal of their plane; without positions by InstanceNumber, then by name.
+item. A volume whose positions leap lacks slices, and a notice says so. Slices are sorted along the normal of their
+plane; without positions by InstanceNumber, then by name.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from sidelight.data.header_table import headers_of
 from sidelight.data.headers import PHASES, Header
@@ -16,6 +19,8 @@ from sidelight.data.pattern import natural
 
 VOLUMES = ("CT", "MR", "PT")
 PARALLEL = 0.999
+LEAP, LEAST_STEPS = 1.5, 3
+"""A gap is so many times the median step between slices, of at least so many steps."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,21 @@ def dicom_items(
     for path, header in good:
         groups.setdefault(_group(path, header), []).append((path, header))
     items: list[DicomItem] = []
-    mixed = 0
+    mixed, torn = 0, []
     for slices in groups.values():
         for volume in _parallel(slices):
             parts, left = _phases(volume)
             mixed += left
             items += [_item(part) for part in parts]
+            torn += [gap for part in parts if (gap := _gap(part))]
     if mixed:
         notices.append(
             f"{mixed} series show positions several times, and no tag tells their volumes apart: each is one item"
+        )
+    if torn:
+        notices.append(
+            f"{len(torn)} series lack slices: their positions have a gap, for example between {torn[0][0]!r} and {torn[0][1]!r}; "
+            "they are read as if none were missing"
         )
     order = {path: place for place, path in enumerate(paths)}
     items.sort(key=lambda item: min(order[path] for path in item.files))
@@ -136,6 +147,17 @@ def _repeats(slices: Iterable[Slice]) -> int:
     """How often the most frequent position comes; 1 where positions are unknown."""
     counts = Counter(None if h.position is None else round(h.position, 2) for _, h in slices)
     return 1 if None in counts else max(counts.values())
+
+
+def _gap(slices: Sequence[Slice]) -> tuple[str, str] | None:
+    """The two slices between which positions leap, if they do: by more than ``LEAP`` times the usual step."""
+    if len(slices) < LEAST_STEPS + 1 or any(header.position is None for _, header in slices):
+        return None
+    ordered = sorted((header.position or 0.0, path) for path, header in slices)
+    steps = [after[0] - before[0] for before, after in pairwise(ordered)]
+    usual = median(step for step in steps if step > 0.01) if max(steps) > 0.01 else 0.0
+    widest = max(range(len(steps)), key=steps.__getitem__)
+    return (ordered[widest][1], ordered[widest + 1][1]) if usual and steps[widest] > LEAP * usual else None
 
 
 def _item(slices: Sequence[Slice]) -> DicomItem:

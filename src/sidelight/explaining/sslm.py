@@ -30,8 +30,8 @@ from sidelight.views.augment import resize
 from sidelight.views.jigsaw import assemble
 
 SLICES, PATCHES, STRIP = 200, 600, 8
-LEAST = 30
-"""Patches of a structure from so many on."""
+LEAST, TRIES = 30, 40
+"""Patches of a structure from so many on; so many places of each series are looked at."""
 THIRDS = 3
 LIMITS = "Low and high are the 95 % interval over patients."
 
@@ -41,7 +41,7 @@ def explain(question: Question) -> Sequence[Part]:
     encoder, random = question.run.encoder(), random_like(question.run.encoder(), question.seed)
     both = {"this encoder": encoder, "random": random}
     parts = [*_puzzles(question), surroundings(question, both)]
-    if "masks" in question.cohort.items:
+    if "masks" in question.cohort.items and question.cohort.spec.get("images", {}).get("crop") != "sector":
         parts.append(anatomy(question, both))
     return [*parts, *_lesions(question, both)]
 
@@ -135,6 +135,8 @@ def anatomy(question: Question, encoders: dict[str, Encoder]) -> Part:
     slices, corners, label, group = _labelled_patches(question)
     table = []
     classes = sorted(set(label.tolist()))
+    if len(classes) < 2:
+        return Part("Anatomy of patches", facts=(f"Fewer than two mask values were found in {LEAST} places each.",))
     y = np.searchsorted(classes, label)
     names = np.random.default_rng(question.seed).permutation(np.unique(group))
     folds = [np.isin(group, names[number::THIRDS]) for number in range(THIRDS)]
@@ -171,22 +173,23 @@ def _labelled_patches(question: Question) -> tuple[Any, Any, Any, Any]:
     """Slices [N, C, W, W], top-left corners [N, 2] as shares of what is free, mask values [N] and groups [N], balanced."""
     rng = np.random.default_rng(question.seed)
     pixels, items = question.pixels, question.cohort.items
+    crop = question.cohort.spec.get("images", {}).get("crop")
     found: dict[int, list[tuple[int, int, float, float]]] = {}
     for row in rng.permutation(len(pixels)):
         files = items["masks"].iloc[int(pixels.index["position"].iloc[row])]
         if not files:
             continue
         paths = [question.cohort.root / name for name in files]
-        masks = read_files(paths, max_frames=pixels.frames_of(row), root=question.cohort.root).frames
+        masks = read_files(paths, max_frames=pixels.frames_of(row), root=question.cohort.root, crop=crop).frames
         at = int(rng.integers(min(len(masks), pixels.frames_of(row))))
         height, width = masks[at].shape[:2]
-        for _ in range(12):
+        for _ in range(TRIES):
             top, left = rng.random(2)
             value = int(masks[at][int((top * 0.75 + 0.125) * height), int((left * 0.75 + 0.125) * width)])
             found.setdefault(value, []).append((int(row), at, top, left))
     kept = {value: places for value, places in found.items() if len(places) >= LEAST}
-    each = [(value, *place) for value, places in kept.items() for place in places[: PATCHES // max(len(kept), 1)]]
-    table = np.array(each)
+    each = [(value, *place) for value, places in kept.items() for place in places[: PATCHES // len(kept)]]
+    table = np.array(each, dtype=np.float64).reshape(-1, 5)
     rows, places = table[:, 1].astype(int), table[:, 2].astype(int)
     groups = pixels.index["group"].to_numpy()[rows].astype(str)
     return pixels.batch(rows, places), table[:, 3:5], table[:, 0].astype(int), groups
