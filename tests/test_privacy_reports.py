@@ -66,7 +66,11 @@ def written(ward, tmp_path_factory):
         ["pretrain", "lovt", *data, "--out", run, *flags(**TINY)],
         ["evaluate", run, *data, "--task", "site", "--out", str(out / "judged"), *small],
         ["report", run, "--out", str(out / "run.html")],
+        ["predict", str(out / "judged"), *data, "--out", str(out / "scores.csv")],
         ["embed", run, *data, "--out", str(out / "vectors.parquet")],
+        ["export", run, "--format", "timm", "--out", str(out / "e.safetensors")],
+        ["pretrain", "clip", *data, "--out", str(out / "clip"), *flags(**TINY)],
+        ["explain", str(out / "clip"), *data, "--out", str(seen.parent / "clip"), "--items", "2"],
         ["explain", run, *data, "--out", str(seen), "--items", "3"],
     ]
     return out, seen, spoken(commands)
@@ -79,7 +83,7 @@ def test_no_text_of_a_report_gets_out(ward, written):
     assert leaks(out, PLANTED) == []
     for command, text in texts.items():
         assert said(text, PLANTED) == [], command
-    tables = [path for path in seen.iterdir() if path.suffix == ".csv"]
+    tables = list(seen.parent.rglob("*.csv"))
     assert tables
     page = (seen / "index.html").read_text()
     assert "No nodule in the left lung." in page and "patient data" in page
