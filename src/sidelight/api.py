@@ -28,7 +28,7 @@ from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, Source, Start
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
-from sidelight.scoring import open_pixels, score, subgroup_columns
+from sidelight.scoring import Scored, open_pixels, score, subgroup_columns
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.files import check_place, write_text
@@ -186,46 +186,48 @@ def evaluate(
     :return: tables; written to ``out`` if given.
     :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
     """
-    resolved = build(EvaluateSettings, settings)
-    if out is not None:
-        check_place(out, folder=True)
+    resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
+    if folder is not None:
+        check_place(folder, folder=True)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    scored = score(
-        given, cohort, task, protocol, resolved, random=random, out=None if out is None else Path(out), force=force
-    )
+    scored = score(given, cohort, task, protocol, resolved, random=random, out=folder, force=force)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
-    columns, presets = scored.columns, {"--preset": preset, "--test-preset": test_preset}
+    columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
         scored.notes.extend(notes)
+        said["--test"] = other.alias
         columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
     found = tabulated(table, targets, resamples=resolved.resamples)
-    saw = protocol != RETRIEVAL and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"])
     found["results"] = found["results"].assign(
-        transductive=saw,
+        transductive=protocol != RETRIEVAL and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
-        + "".join(f" {flag} {value}" for flag, value in presets.items() if value)
-        + (f" --test {other.alias}" if test is not None else "")
+        + "".join(f" {flag} {value}" for flag, value in said.items() if value)
         + (" --random" if random else "")
         + _flags(resolved),
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )
-    subgroups = subgroup_table(table, columns, resamples=resolved.resamples)
-    results = Results(**found, scores=table, notes=tuple(scored.notes), subgroups=subgroups)
-    if out is not None:
-        (Path(out) / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
-        results.save(Path(out))
-        for name_of, written in scored.tables.items():
-            write_text(Path(out) / f"{name_of}.csv", written.to_csv(index=False))
-        if scored.fitted is not None:
-            model = scored.fitted(results.results).save(Path(out) / "model")
-            write_text(Path(out) / "card.md", model_card(read_model(model), results))
+    found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
+    results = Results(**found, scores=table, notes=tuple(scored.notes))
+    if folder is not None:
+        _write(results, scored, folder)
     return results
+
+
+def _write(results: Results, scored: Scored, folder: Path) -> None:
+    """The tables and, where a head was learnt to be kept, the model and its card."""
+    (folder / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
+    results.save(folder)
+    for name, table in scored.tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    if scored.fitted is not None:
+        model = scored.fitted(results.results).save(folder / "model")
+        write_text(folder / "card.md", model_card(read_model(model), results))
 
 
 def _flags(settings: EvaluateSettings) -> str:

@@ -210,27 +210,14 @@ def predict(
     cache: Cache = None,
 ) -> None:
     """Score new patients with a saved model; no labels needed."""
-    from sidelight.data.finding import counted
     from sidelight.prediction import predict as run_predict
+    from sidelight.reporting.terminal import print_prediction
 
     table = run_predict(
         model, data, out,
         preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, force=force, cache=cache,
     )  # fmt: skip
-    notices = table.attrs["notices"]
-    for notice in notices if names else []:  # they may quote file names and cells
-        typer.echo(f"{notice}.")
-    if notices and not names:
-        shows = "it" if len(notices) == 1 else "them"
-        typer.echo(f"{counted(len(notices), 'remark')} on the data: --names shows {shows}.")
-    outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
-    typer.echo(
-        f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
-    )
-    typer.echo(f"Outside: {table.attrs['outside']}.")
-    if "probability" in table:
-        typer.echo(f"probability is that of {table.attrs['positive']!r}")
-    typer.echo(table["use"].iloc[0])
+    print_prediction(table, out, names=names)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from sidelight.reporting.terminal import results_table
+from sidelight.reporting.terminal import print_prediction, results_table
 
 
 def row(task: str, metric: str, value: float, note: str = "", **more: object) -> dict[str, object]:
@@ -46,3 +46,19 @@ def test_remarks_are_said_once_below_and_counted_in_the_rows() -> None:
     assert f"1: {why}\n2: split leaks\n" in text
     first, second = (line for line in text.splitlines() if "ECE" in line)
     assert "(no interval)" in first and first.rstrip(" │").endswith("1") and second.rstrip(" │").endswith("1,2")
+
+
+def test_a_prediction_is_told_and_notices_only_where_names_are_asked_for(tmp_path) -> None:
+    table = pd.DataFrame(
+        {"outside": [True, None], "missing": ["", "K"], "probability": [0.1, 0.2], "use": ["Research."] * 2}
+    )
+    table.attrs |= {"notices": ["a.jpg is odd"], "outside": "5 % are flagged", "positive": "MEL"}
+    said = {}
+    for names in (False, True):
+        console = Console(file=io.StringIO(), width=80)
+        print_prediction(table, tmp_path / "scores.csv", names=names, console=console)
+        said[names] = console.file.getvalue()
+    assert said[False].startswith("1 remark on the data: --names shows it.\n2 units scored in ")
+    assert "; 1 outside the training data, 1 with missing inputs.\nOutside: 5 % are flagged.\n" in said[False]
+    assert said[False].endswith("probability is that of 'MEL'\nResearch.\n")
+    assert said[True].startswith("a.jpg is odd.\n") and "remark" not in said[True]

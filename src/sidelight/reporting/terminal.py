@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidelight.data.finding import counted
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.labels import label_table
@@ -120,3 +122,26 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
         line = Text(f"{severity:<8}", style=COLOURS[severity]).append(f"{kind}: {sentence}", style="default")
         console.print(line.append(f"; for example {example}" if example else "", style="dim"), highlight=False)
     console.print(check_line(values), style="bold", highlight=False)
+
+
+def print_prediction(table: pd.DataFrame, out: Path, *, names: bool, console: Console | None = None) -> None:
+    """Say what was scored, what lies outside the training data, and what for.
+
+    :param table: of :func:`sidelight.prediction.predict`, written to ``out``.
+    :param names: also show notices on the data, which may quote file names and cells.
+    """
+    console = console or Console(file=sys.stdout)
+    outside, missing = int(table["outside"].fillna(False).sum()), int((table["missing"] != "").sum())
+    notices = table.attrs["notices"]
+    lines = [f"{notice}." for notice in notices if names]
+    if notices and not names:
+        shows = "it" if len(notices) == 1 else "them"
+        lines.append(f"{counted(len(notices), 'remark')} on the data: --names shows {shows}.")
+    lines.append(
+        f"{len(table)} units scored in {out}; {outside} outside the training data, {missing} with missing inputs."
+    )
+    lines.append(f"Outside: {table.attrs['outside']}.")
+    if "probability" in table:
+        lines.append(f"probability is that of {table.attrs['positive']!r}")
+    for line in [*lines, table["use"].iloc[0]]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
