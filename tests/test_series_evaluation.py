@@ -59,6 +59,15 @@ def test_several_labels_of_a_study(knees, encoder, tmp_path) -> None:
     assert columns and np.array_equal(scored[columns], again[columns]) and scored[columns].notna().all().all()
 
 
+def test_an_evaluation_that_is_started_again_reads_no_slice_twice(knees, encoder, tmp_path, monkeypatch) -> None:
+    """What the frozen encoder made of the slices is stored at once: heads alone learn anew, and come out the same."""
+    values = {**FAST, "cache": str(tmp_path), "split": "split"}
+    first = sidelight.evaluate(encoder, Cohort.open(knees, preset="mrnet"), "acl", "series", **values)
+    monkeypatch.setattr(type(encoder), "embed", None)
+    again = sidelight.evaluate(encoder, Cohort.open(knees, preset="mrnet"), "acl", "series", **values)
+    np.testing.assert_array_equal(first.scores["p1"], again.scores["p1"])
+
+
 @pytest.mark.parametrize("aggregator", ["attention", "convlstm"])
 def test_other_aggregators_and_classes(knees, encoder, tmp_path, aggregator) -> None:
     series = {"series": {**FAST["series"], "aggregator": aggregator, "width": 4, "slices": 6}}
