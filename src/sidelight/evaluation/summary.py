@@ -244,8 +244,9 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     for task, labels in sorted({(key[1], key[3]) for key in every}):
         here = {key: block for key, block in every.items() if (key[1], key[3]) == (task, labels)}
         for metric in COMPARED:
-            family = []
-            for one, other in combinations(here, 2):
+            family, pairs = [], list(combinations(here, 2))
+            swaps = max(2000, 40 * len(pairs))  # the smallest p-value, times the pairs, stays below 0.05
+            for one, other in pairs:
                 a, b = here[one], here[other]
                 if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:] or a.sizes != b.sizes:
                     continue
@@ -256,8 +257,9 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                     )
                 seeds = min(len(a.scores), len(b.scores))
                 found = paired_difference(
-                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(METRICS[metric]), resamples=resamples
-                )
+                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(METRICS[metric]),
+                    resamples=resamples, permutations=swaps,
+                )  # fmt: skip
                 family.append(
                     {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric,
                      "encoder": one[0], "rival": other[0], "difference": found.value, "low": found.low,
