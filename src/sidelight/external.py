@@ -1,6 +1,7 @@
 """External tests: heads learn one cohort and are tested on another, in which nothing is refitted."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,14 @@ from sidelight.data.identity import key
 from sidelight.data.keyed import own_names, shared_items
 from sidelight.data.spelling import classes_elsewhere
 from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.inputs import Reference, item_vectors
 from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.scores import Labelled, external_scores
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.told import told_of
 from sidelight.labelling import keep_labels, unit_table
 from sidelight.models.image import Encoder
-from sidelight.scoring import nameless, open_pixels, ready
+from sidelight.scoring import nameless, open_pixels, ready, reference_of, run_folder
 
 
 def score_elsewhere(
@@ -37,11 +40,6 @@ def score_elsewhere(
             "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
         )
     _check_patients(cohort, other, settings)
-    if settings.inputs != "image" or settings.context != "none":
-        raise ConfigError(
-            f"inputs = {settings.inputs!r}, context = {settings.context!r} with an external test",
-            expected="inputs = 'image', context = 'none'",
-        )
     net, pixels, labelled, _ = ready(encoder, cohort, task, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
@@ -52,8 +50,19 @@ def score_elsewhere(
             f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
             do="Leave them out with `where`, or test on other data",
         )
+    vectors = None
+    if settings.inputs != "image" or settings.context != "none":
+        folder, size = run_folder(encoder), working_size(net.image_size)
+        told = told_of(folder, cohort, pixels.index["position"].to_numpy(), settings.inputs)
+        here = reference_of(settings, Reference(cohort, pixels, own=True), size)
+        read = partial(item_vectors, net, told, settings=settings, folder=folder)
+        lent = replace(here, own=False)  # the training cohort lends, never the tested one
+        vectors = (
+            read(cohort=cohort, pixels=pixels, reference=here).vectors,
+            read(cohort=other, pixels=pixels_there, reference=lent).vectors,
+        )
     tables = [
-        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed)[0]
+        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed, vectors)[0]
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
     named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)

@@ -8,19 +8,26 @@ import pandas as pd
 
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
+from sidelight.evaluation.inputs import items_of
 from sidelight.evaluation.model import Model, make_model
 from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, units_of, valid_side
 from sidelight.evaluation.series import describe_series
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.told import Told
 from sidelight.models.image import Encoder
 
 USUAL_VIEW = 0.9
 """Share of the labelled units that have a view which new units are expected to have."""
 
 
+SAVED = ("image", "image+metadata", "metadata")
+"""Values of the setting ``inputs`` whose heads become models: a new cohort brings what they read."""
+
+
 def model_of(
     net: Encoder,
+    told: Told,
     cohort: Cohort,
     pixels: Pixels,
     labelled: Labelled,
@@ -29,11 +36,15 @@ def model_of(
     settings: EvaluateSettings,
     scores: pd.DataFrame,
     hashes: dict[str, Any],
+    vectors: np.ndarray | None,
 ) -> Callable[[pd.DataFrame], Model]:
-    """Learn a head from all labelled units now; the model is made when its results are known."""
+    """Learn a head from all labelled units now; the model is made when its results are known.
+
+    :param vectors: what the head reads of every item where that is not the encoder's feature.
+    """
     table = labelled.table
     y, groups = codes(table), table["group"].to_numpy()
-    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings)
+    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings, vectors)
     seed = settings.first_seed
     head = fit(
         net, units, y, groups, labelled.sizes, protocol, settings, seed=seed, draw=seed * 1000 + 998,
@@ -44,7 +55,10 @@ def model_of(
         used = head.model.encoder
     elif isinstance(head, StudyHead):
         used = head.head.encoder
-    seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+    seen = units
+    if vectors is None:
+        seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+    rows = np.concatenate(units.items)
     facts = {
         "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,
         "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
@@ -53,6 +67,8 @@ def model_of(
             "classes": _counts(labelled),
         },
         "tested_on": _tested_on(labelled),
+        "inputs": settings.inputs, "context": settings.context,
+        "filled": told.usual(items_of(cohort, pixels).iloc[rows]) if "metadata" in settings.inputs else (),
         "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
     }  # fmt: skip
@@ -61,9 +77,16 @@ def model_of(
 
     def make(results: pd.DataFrame) -> Model:
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
-        rows = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
+        table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
         return make_model(
-            used, head, seen, groups, out_of_fold, labelled.targets, {**facts, "results": rows.to_dict("records")}
+            used,
+            head,
+            seen,
+            groups,
+            out_of_fold,
+            labelled.targets,
+            {**facts, "results": table.to_dict("records")},
+            told,
         )
 
     return make

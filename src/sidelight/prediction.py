@@ -67,10 +67,11 @@ def predict(
         raise DataError(f"None of the {len(table)} units of {cohort.name} can be read", do="See `sidelight check`")
     if not other_kind:
         _check_kind(known, cohort, pixels)
-    units = embed_units(known, Units(pixels, readable["rows"].tolist()), quiet=bool(quiet))
+    units = embed_units(known, cohort, Units(pixels, readable["rows"].tolist()), quiet=bool(quiet))
     found = _rows(known, readable, *known.score(units))
+    table = table.assign(missing=_missing(known, cohort, table))
     if not other_kind:
-        _check_inside(known, cohort, found["outside"])
+        _check_inside(known, cohort, found["outside"][(table.loc[readable.index, "missing"] == "").to_numpy()])
     result = _whole(known, cohort, table, found, names=names)
     if out is not None:
         with replacing(Path(out)) as temporary:
@@ -130,7 +131,7 @@ def _rows(
 
 def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFrame, *, names: bool) -> pd.DataFrame:
     """Every unit of ``table`` with what was ``found`` of it, by its hash, its columns in their documented order."""
-    whole = table.assign(missing=_missing(model, cohort, table)).merge(found, on="unit", how="left")
+    whole = table.merge(found, on="unit", how="left")
     secret = key(cohort)
     named = {
         "name": whole["unit"],
@@ -158,16 +159,26 @@ def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFram
 def _missing(model: Model, cohort: Cohort, table: pd.DataFrame) -> list[str]:
     """What each unit lacks of what nearly every training unit had, in words; "" where nothing."""
     views = cohort.items["view"].to_numpy()
+    filled = model.told.filled(cohort.items) if model.facts.filled else pd.DataFrame()
     said = []
     for items, rows, lost in zip(table["items"], table["rows"], table["lost"], strict=True):
         here = {views[item] for item in items}
         lacks = [f"no {view} image" for view in model.facts.views if view not in here]
+        lacks += _blank(model, filled.iloc[list(items)]) if model.facts.filled else []
         if not rows:
             lacks.append("no readable image")
         elif lost:
             lacks.append(f"{lost} of {len(items)} images unreadable")
         said.append("; ".join(lacks))
     return said
+
+
+def _blank(model: Model, filled: pd.DataFrame) -> list[str]:
+    """The columns of metadata that a unit, all of its items, lacks and nearly every training unit had."""
+    gone = [name for name in model.facts.filled if not filled[name].any()]
+    if gone and not filled.to_numpy().any():
+        return ["no metadata"]
+    return [f"no {', '.join(gone)}"] if gone else []
 
 
 def _check_levels(model: Model, cohort: Cohort) -> None:
@@ -180,7 +191,7 @@ def _check_levels(model: Model, cohort: Cohort) -> None:
 
 
 def _check_inside(model: Model, cohort: Cohort, outside: "pd.Series[bool]") -> None:
-    """:raises DataError: where several units were scored and all are outside."""
+    """:raises DataError: where several units that lack nothing were scored and all are outside."""
     if len(outside) >= ENOUGH and outside.all():
         raise DataError(
             f"All {len(outside)} units of {cohort.name} are far outside the data that the model for "

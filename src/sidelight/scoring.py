@@ -28,8 +28,9 @@ from sidelight.evaluation.robustness import disturbed_scores
 from sidelight.evaluation.scores import Labelled, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import band, choose_columns
+from sidelight.evaluation.told import told_of
 from sidelight.labelling import label_units, unit_table
-from sidelight.modelling import model_of
+from sidelight.modelling import SAVED, model_of
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.train.device import pick_device, pick_dtype
 from sidelight.train.run import Run
@@ -84,7 +85,7 @@ class Scored:
     :ivar columns: the subgroup columns of each unit, indexed by unit.
     :ivar tested: positions in ``cohort.items`` of what was tested.
     :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
-        head reads more than images.
+        head reads what a new cohort cannot bring (``inputs`` not in ``SAVED``).
     :ivar tables: what else is to be written, by name, such as who lent which metadata.
     """
 
@@ -134,8 +135,14 @@ def score(
     settings = settings.model_copy(update={"precision": _precision(settings, net.mean.device)})
     if protocol == "knn" and settings.balance != "none":
         notes.append("kNN trains nothing: the setting balance changes nothing there")
-    read = _reader(encoder, net, cohort, pixels, settings)
-    beside = None if settings.inputs == "image" and settings.context == "none" else read(None)
+    folder, size = run_folder(encoder), working_size(net.image_size)
+    told = told_of(folder, cohort, pixels.index["position"].to_numpy(), settings.inputs)
+    reference = reference_of(settings, Reference(cohort, pixels, own=True), size)
+
+    def read(change: Disturb | None = None) -> Inputs:
+        return item_vectors(net, told, cohort, pixels, settings, folder=folder, reference=reference, change=change)
+
+    beside = None if settings.inputs == "image" and settings.context == "none" else read()
     vectors = None if beside is None else beside.vectors
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
@@ -153,8 +160,8 @@ def score(
         "targets": {name: list(classes) for name, classes in labelled.targets.items()},
     }
     fitted = None
-    if out is not None and protocol != "published" and beside is None:
-        fitted = model_of(net, cohort, pixels, labelled, task, protocol, settings, scores, facts)
+    if out is not None and protocol != "published" and settings.inputs in SAVED:
+        fitted = model_of(net, told, cohort, pixels, labelled, task, protocol, settings, scores, facts, vectors)
     scores = nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if beside is None else beside.tables
@@ -192,16 +199,17 @@ def _retrieved(
     return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, task, settings), rows)
 
 
-def _reader(
-    encoder: str | Path | Encoder, net: Encoder, cohort: Cohort, pixels: Pixels, settings: EvaluateSettings
-) -> Callable[[Disturb | None], Inputs]:
-    """What a head reads of every item, as ``settings.inputs`` says, under a change of the images or none."""
-    folder = None if isinstance(encoder, Encoder) else Path(encoder)
-    reference = Reference(cohort, pixels, own=True)
-    if settings.inputs == "image+borrowed" and settings.reference is not None:
-        there = Cohort.open(settings.reference, preset=settings.reference_preset)
-        reference = Reference(there, open_pixels(there, working_size(net.image_size), settings, quiet=True), own=False)
-    return lambda change: item_vectors(net, folder, cohort, pixels, settings, reference, change)
+def reference_of(settings: EvaluateSettings, usual: Reference, size: int) -> Reference:
+    """Whose metadata image+borrowed borrows: those of the cohort that the settings name, else ``usual``."""
+    if settings.inputs != "image+borrowed" or settings.reference is None:
+        return usual
+    there = Cohort.open(settings.reference, preset=settings.reference_preset)
+    return Reference(there, open_pixels(there, size, settings, quiet=True), own=False)
+
+
+def run_folder(encoder: str | Path | Encoder) -> Path | None:
+    """Where the towers beside the encoder lie, if anywhere."""
+    return None if isinstance(encoder, Encoder) else Path(encoder)
 
 
 def ready(

@@ -125,9 +125,13 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
             f"{learnt} were split into folds by group, near-duplicate images sharing a group; scores are out of fold, "
             f"over {seeds} seeds."
         )
+    beside = {
+        "image+metadata": ", beside those of the metadata",
+        "metadata": " and not used: the head reads metadata alone",
+    }
     return (
         f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
-        f"{facts.unit} were averaged. The {_predicted(facts)} were predicted by {head}{balance}. "
+        f"{facts.unit} were averaged{beside.get(facts.inputs, '')}. The {_predicted(facts)} were predicted by {head}{balance}. "
         f"{split} Intervals (95 %) resample groups. Hyperparameters, probability calibration and the decision threshold were "
         f"chosen {chosen}."
     )
@@ -171,9 +175,17 @@ def _about(model: Model) -> list[str]:
     return [
         f"Encoder: {encoder.name}, {encoder.channels} channel{'s' * (encoder.channels > 1)}, {encoder.image_size} px, "
         f"{encoder.dim} features (weights `{facts.hashes['encoder_hash'][:16]}`)",
+        *([f"The head reads {facts.inputs.replace('+', ' and ')}{_columns(model)}"] if facts.inputs != "image" else []),
+        *(["It also reads how an item differs from the patient's other items"] if facts.context == "patient" else []),
         f"Head: {facts.protocol}; one prediction per {facts.unit} from up to {facts.frames} frames of each of its items",
         f"{_predicted(facts).capitalize()}",
     ]
+
+
+def _columns(model: Model) -> str:
+    """`` (columns age, site)``."""
+    names = [column.name for vocabulary in model.told.read_by() for column in vocabulary.columns]
+    return f" (columns {', '.join(names)})"
 
 
 def _predicted(facts: Facts) -> str:

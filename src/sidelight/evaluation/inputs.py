@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,15 @@ from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.columns import select
 from sidelight.data.identity import item_hash, key
-from sidelight.data.metadata import KNOWN, described, fit
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.borrowing import Borrowed, agreement, borrow, borrowed_table
 from sidelight.evaluation.features import embed_items
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.told import TABLES, Told, features_of
 from sidelight.models.heads import load_joint_head
 from sidelight.models.image import Encoder
-from sidelight.models.table import TableEncoder, load_table
+from sidelight.models.table import TableEncoder
 from sidelight.views.disturb import Disturb
-
-TABLES = ("lesion_metadata", "patient_metadata")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,54 +42,66 @@ class Inputs:
 
 def item_vectors(
     encoder: Encoder,
-    folder: Path | None,
+    told: Told,
     cohort: Cohort,
     pixels: Pixels,
     settings: EvaluateSettings,
+    *,
+    folder: Path | None = None,
     reference: Reference | None = None,
     change: Disturb | None = None,
+    keep: bool = True,
 ) -> Inputs:
     """What ``settings.inputs`` says of every item, and with ``settings.context`` how it differs from its patient's others.
 
-    :param folder: the run that ``encoder`` comes from; its tabular towers read metadata, else they are plain codes.
+    :param told: how metadata are read, by :func:`sidelight.evaluation.told.told_of`.
+    :param folder: the run that ``encoder`` comes from.
     :param change: what the images are put through before.
+    :param keep: store the features of the images beside the pixels.
     :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
     """
-    found = _item_vectors(encoder, folder, cohort, pixels, settings, reference, change)
-    if settings.context == "none":
-        return found
-    return Inputs(with_context(found.vectors, pixels.index["group"].to_numpy(str)), found.tables)
+    wanted, tables = settings.inputs, dict[str, pd.DataFrame]()
+    if wanted == "nothing":
+        vectors = np.zeros((len(pixels), 1), np.float32)
+    elif wanted in ("metadata", "missing"):
+        vectors = told(items_of(cohort, pixels))
+    else:
+        home = pixels.folder / "features" if keep else None
+        vectors = embed_items(encoder, pixels, frames=settings.frames, folder=home, change=change)
+        if wanted == "image+metadata":
+            vectors = np.concatenate([vectors, told(items_of(cohort, pixels))], axis=1)
+        elif wanted == "image+borrowed":
+            lent, tables = _borrowed(encoder, folder, told, vectors, cohort, pixels, reference, settings)
+            vectors = np.concatenate([vectors, lent], axis=1)
+    if settings.context == "patient":
+        vectors = with_context(vectors, pixels.index["group"].to_numpy(str))
+    return Inputs(vectors, tables)
 
 
-def _item_vectors(
+def items_of(cohort: Cohort, pixels: Pixels) -> pd.DataFrame:
+    """The items behind the rows of the pixel index."""
+    return cohort.items.iloc[pixels.index["position"].to_numpy()]
+
+
+def _borrowed(
     encoder: Encoder,
     folder: Path | None,
+    told: Told,
+    images: np.ndarray,
     cohort: Cohort,
     pixels: Pixels,
-    settings: EvaluateSettings,
     reference: Reference | None,
-    change: Disturb | None,
-) -> Inputs:
-    wanted = settings.inputs
-    if wanted == "nothing":
-        return Inputs(np.zeros((len(pixels), 1), np.float32))
-    if wanted in ("metadata", "missing"):
-        return Inputs(_codes(cohort, pixels, blanks_alone=wanted == "missing"))
-    images = embed_items(encoder, pixels, frames=settings.frames, folder=pixels.folder / "features", change=change)
-    if wanted == "image":
-        return Inputs(images)
-    towers = tables_of(folder)
-    if wanted == "image+metadata":
-        told = _told(towers, cohort, pixels) if towers else _codes(cohort, pixels)
-        return Inputs(np.concatenate([images, told], axis=1))
-    if reference is None or not towers or folder is None:
+    settings: EvaluateSettings,
+) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
+    """Features of the lenders' metadata [R, D], and the tables that say who lent what."""
+    if reference is None or not told.towers or folder is None:
         raise ConfigError(
-            f"inputs = {wanted!r} without {'a reference' if towers else 'tabular towers'}",
+            f"inputs = {settings.inputs!r} without {'a reference' if told.towers else 'tabular towers'}",
             expected="a run of slimp, and reference = FOLDER of a cohort with metadata",
         )
-    found = lenders(encoder, folder, towers, images, pixels, reference, settings)
-    lent = found.mean(_told(towers, reference.cohort, reference.pixels))
-    return Inputs(np.concatenate([images, lent], axis=1), _written(found, towers, cohort, pixels, reference))
+    found = lenders(encoder, folder, told.towers, images, pixels, reference, settings)
+    lent = found.mean(told(items_of(reference.cohort, reference.pixels)))
+    return lent, _written(found, told.towers, cohort, pixels, reference)
 
 
 def with_context(vectors: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -103,14 +112,6 @@ def with_context(vectors: np.ndarray, groups: np.ndarray) -> np.ndarray:
     others = (total[number] - vectors) / np.maximum(count[number] - 1, 1)[:, None]
     apart = np.where((count[number] > 1)[:, None], vectors - others, 0.0)
     return np.concatenate([vectors, apart], axis=1).astype(np.float32)
-
-
-def tables_of(folder: Path | None) -> dict[str, TableEncoder]:
-    """The tabular towers of a run, by role."""
-    if folder is None or not folder.is_dir():
-        return {}
-    there = [role for role in TABLES if (folder / "towers" / f"{role}.safetensors").is_file()]
-    return {role: load_table(folder, role) for role in there}
 
 
 def lenders(
@@ -131,8 +132,12 @@ def lenders(
             raise ConfigError("borrow_from = 'metadata' needs lesion metadata in the run", do="Use 'image'")
         with torch.no_grad():
             queries = head(torch.from_numpy(images)).numpy()
-            keys = towers[TABLES[0]].project(features_of(towers[TABLES[0]], reference.cohort, reference.pixels)).numpy()
-    excluded = ~select(_items(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
+            keys = (
+                towers[TABLES[0]]
+                .project(features_of(towers[TABLES[0]], items_of(reference.cohort, reference.pixels)))
+                .numpy()
+            )
+    excluded = ~select(items_of(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
     if excluded.all():
         raise ConfigError(f"No item fits reference_where = {settings.reference_where}", do="Check column and values")
     if reference.own:
@@ -146,7 +151,7 @@ def _written(
     found: Borrowed, towers: Mapping[str, TableEncoder], cohort: Cohort, pixels: Pixels, reference: Reference
 ) -> dict[str, pd.DataFrame]:
     """The table of lenders, and the score where the cohort has columns of the same names."""
-    secrets, there = (key(cohort), key(reference.cohort)), _items(reference.cohort, reference.pixels)
+    secrets, there = (key(cohort), key(reference.cohort)), items_of(reference.cohort, reference.pixels)
     cells = pd.concat([tower.vocabulary.shown(there) for tower in towers.values()], axis=1).reset_index(drop=True)
     hashes = [
         [item_hash(str(item), secret) for item in one.index["item"]]
@@ -157,44 +162,11 @@ def _written(
     for tower in towers.values():
         if any(column.name in cohort.items for column in tower.vocabulary.columns):
             try:
-                true = tower.vocabulary.encode(_items(cohort, pixels))
+                true = tower.vocabulary.encode(items_of(cohort, pixels))
             except DataError:  # a column of the same name that means something else
                 continue
-            lent = tower.vocabulary.encode(_items(reference.cohort, reference.pixels))
+            lent = tower.vocabulary.encode(items_of(reference.cohort, reference.pixels))
             scores.append(agreement(found, true, lent, tower.vocabulary.columns))
     if scores:
         tables["borrowed_right"] = pd.concat(scores, ignore_index=True)
     return tables
-
-
-def _items(cohort: Cohort, pixels: Pixels) -> pd.DataFrame:
-    return cohort.items.iloc[pixels.index["position"].to_numpy()]
-
-
-def _codes(cohort: Cohort, pixels: Pixels, *, blanks_alone: bool = False) -> np.ndarray:
-    """Plain features [R, F] of all columns of ``[metadata]``; or only in which state each cell is."""
-    positions = pixels.index["position"].to_numpy()
-    parts = []
-    for level in cohort.spec.get("metadata", {}).get("columns", {}):
-        if not described(cohort, level):
-            continue
-        vocabulary = fit(cohort, level, positions)
-        codes = vocabulary.encode(cohort.items.iloc[positions])
-        states = (codes.state != KNOWN).astype(np.float32)
-        parts.append(states if blanks_alone else codes.flat(vocabulary.columns))
-    if not parts:
-        raise DataError(f"{cohort.name} has no metadata", do="Name columns in [metadata] of its cohort file")
-    return np.concatenate(parts, axis=1)
-
-
-def _told(towers: Mapping[str, TableEncoder], cohort: Cohort, pixels: Pixels) -> np.ndarray:
-    """Features [R, D] of the tabular towers, side by side."""
-    return np.concatenate([features_of(tower, cohort, pixels).numpy() for tower in towers.values()], axis=1)
-
-
-@torch.no_grad()
-def features_of(tower: TableEncoder, cohort: Cohort, pixels: Pixels) -> torch.Tensor:
-    """What ``tower`` makes of the metadata of every row of the pixel index: float32 [R, D]."""
-    codes: Any = tower.vocabulary.encode(_items(cohort, pixels)).map(torch.from_numpy)
-    rows = range(0, len(codes), 1024)
-    return torch.cat([tower(codes.map(lambda part, at=at: part[at : at + 1024])) for at in rows])

@@ -7,7 +7,7 @@ Nothing in it names a patient.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,27 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from sidelight.config import build
+from sidelight.data.cohort import Cohort
+from sidelight.data.metadata import Vocabulary
 from sidelight.errors import RunError
+from sidelight.evaluation.features import pool_units
+from sidelight.evaluation.inputs import item_vectors
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead
 from sidelight.evaluation.protocols import FROZEN, Head, NetworkHead, StudyHead, Units, VectorHead, read_units
 from sidelight.evaluation.results import write_json
 from sidelight.evaluation.series import rebuild_series, series_tensors
+from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.supervised import Classifier
+from sidelight.evaluation.told import Told, tables_of
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.towers import save_tower
 from sidelight.train.card import USE
 from sidelight.train.files import replacing
 
-VERSION = 3
+VERSION = 4
 MOST_REFERENCES = 5000
 MOST_LEFT_OUT = 500
 FALSE_ALARMS = 0.05
@@ -69,6 +76,8 @@ class Facts:
         where the units of ``trained_on`` were tested in folds.
     :ivar results: rows of the evaluation that made it, at all labels.
     :ivar series: what rebuilds a head on series; empty for other protocols.
+    :ivar inputs: what the head reads, and ``context``, as the settings of an evaluation say it; ``filled`` the columns of
+        metadata that nearly every labelled item had; ``vocabularies`` what plain codes mean, where no tower reads metadata.
     """
 
     task: str
@@ -89,6 +98,10 @@ class Facts:
     hashes: Mapping[str, str]
     results: list[dict[str, Any]] = field(default_factory=list)
     series: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str = "image"
+    context: str = "none"
+    filled: tuple[str, ...] = ()
+    vocabularies: list[dict[str, Any]] = field(default_factory=list)
     use: str = USE
     version: int = VERSION
 
@@ -106,6 +119,7 @@ class Facts:
 class Model:
     """An encoder with a head, ready for units of its kind.
 
+    :ivar told: how the metadata of new items become vectors, where the head reads them.
     :ivar reference: float32 ``[R, D]`` centred vectors of labelled units; ``centre`` float32 [D] is their mean.
     """
 
@@ -114,11 +128,12 @@ class Model:
     facts: Facts
     reference: np.ndarray
     centre: np.ndarray
+    told: Told = field(default_factory=Told)
 
     def score(self, units: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         """Of each target probabilities ``[N, C]`` and calibrated ones ``[N, C]``; distance to the labelled units [N].
 
-        :param units: with vectors of this model's encoder.
+        :param units: with the vectors that this model's head reads.
         """
         assert units.vectors is not None
         ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
@@ -130,6 +145,8 @@ class Model:
         """Write the folder; ``model.json`` comes last, so that what has it is whole."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tower(self.encoder, folder / "towers")
+        for role, tower in self.told.towers.items():
+            save_tower(tower, folder / "towers", role=role)
         tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
         with replacing(folder / "head.safetensors") as temporary:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
@@ -154,6 +171,7 @@ def make_model(
     scores: pd.DataFrame,
     targets: Mapping[str, tuple[str, ...]],
     facts: Mapping[str, Any],
+    told: Told,
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
 
@@ -164,6 +182,7 @@ def make_model(
     :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores`: those of units that their head had not seen, in
         folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
+    :param told: how the head's metadata were read.
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
@@ -171,8 +190,11 @@ def make_model(
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
     reference, centre = units.vectors[kept], units.vectors[kept].mean(axis=0)
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
-    known = Facts(**facts, targets=decided, outside=outside, false_alarms=false_alarms)
-    return Model(encoder, head, known, reference - centre, centre)
+    known = Facts(
+        **facts, targets=decided, outside=outside, false_alarms=false_alarms,
+        vocabularies=[one.to_json() for one in told.vocabularies],
+    )  # fmt: skip
+    return Model(encoder, head, known, reference - centre, centre, told)
 
 
 def _target(unseen: pd.DataFrame, classes: tuple[str, ...]) -> Target:
@@ -246,21 +268,27 @@ def read_model(folder: str | Path) -> Model:
             name: Target(tuple(one["classes"]), one["threshold"], Calibration(**one["calibration"]))
             for name, one in said["targets"].items()
         }
-        facts = Facts(**{**said, "targets": targets, "views": tuple(said["views"])})
+        facts = Facts(
+            **{**said, "targets": targets, "views": tuple(said["views"]), "filled": tuple(said.get("filled", ()))}
+        )
+        told = Told(tables_of(home), tuple(Vocabulary.from_json(one) for one in facts.vocabularies))
         tensors = load_file(home / "head.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(
             f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
         ) from None
     encoder = load_encoder(home)
-    return Model(encoder, _head(encoder, facts, tensors), facts, tensors["reference"], tensors["centre"])
+    return Model(encoder, _head(encoder, facts, tensors), facts, tensors["reference"], tensors["centre"], told)
 
 
-def embed_units(model: Model, units: Units, *, quiet: bool = True) -> Units:
-    """``units`` with the vectors of the model's encoder; nothing is stored beside the new data."""
-    return read_units(
-        model.encoder, units.pixels, units.items, frames=model.facts.frames, keep=False, quiet=quiet
-    )  # fmt: skip
+def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:
+    """``units`` of ``cohort`` with the vectors that the model's head reads; nothing is stored beside the new data."""
+    facts = model.facts
+    if facts.inputs == "image" and facts.context == "none":
+        return read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
+    settings = build(EvaluateSettings, {name: getattr(facts, name) for name in ("inputs", "context", "frames")})
+    read = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
+    return replace(units, vectors=pool_units(read.vectors, units.items))
 
 
 def _head_tensors(head: Head) -> dict[str, np.ndarray]:

@@ -20,8 +20,9 @@ from sidelight.data.identity import item_hash, key
 from sidelight.data.reports import read_reports
 from sidelight.errors import ConfigError, RunError, SplitError
 from sidelight.evaluation.features import embed_items, pool_units, spaced
-from sidelight.evaluation.inputs import TABLES, features_of, tables_of
+from sidelight.evaluation.inputs import items_of
 from sidelight.evaluation.results import RETRIEVAL
+from sidelight.evaluation.told import TABLES, features_of, tables_of
 from sidelight.metrics.classification import accuracy
 from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval
 from sidelight.metrics.representation import median_rank, recall_at, retrieval_ranks
@@ -94,7 +95,7 @@ def _with_metadata(
 ) -> Pairs:
     images = embed_items(encoder, pixels, frames=frames, folder=pixels.folder / "features")[rows]
     tower = tables_of(folder)[TABLES[0]]
-    told = tower.project(features_of(tower, cohort, pixels))[torch.from_numpy(rows)].numpy()
+    told = tower.project(features_of(tower, items_of(cohort, pixels)))[torch.from_numpy(rows)].numpy()
     seen = load_joint_head(folder, "image_projection")(torch.from_numpy(images)).numpy()
     return Pairs(("image", "metadata"), _unit(seen), _unit(told), np.ones(len(rows), bool))
 

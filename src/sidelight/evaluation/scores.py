@@ -178,7 +178,8 @@ def _given_scores(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
     assert task.test is not None
-    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, vectors)
+    both = None if vectors is None else (vectors, vectors)
+    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, both)
     own = replace(task, table=task.table.drop(columns="side"), test=None)
     whole = settings.model_copy(update={"labels": []})
     inside, _ = collect_scores(encoder, pixels, own, protocol, whole, seed, vectors)
@@ -194,17 +195,18 @@ def external_scores(
     protocol: str,
     settings: EvaluateSettings,
     seed: int,
-    vectors: np.ndarray | None = None,
+    vectors: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Class probabilities of other units by heads that learnt those of ``task.table``; nothing is refitted there.
 
     :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
         ``task.targets``; ``other`` holds their pixels.
-    :param vectors: as for :func:`collect_scores`, where ``other`` is ``pixels``.
+    :param vectors: as for :func:`collect_scores`, of ``pixels`` and of ``other``.
     :return: as :func:`collect_scores`, with fold -1.
     """
-    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors))
-    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings, vectors))
+    home, there = vectors or (None, None)
+    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, home))
+    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings, there))
     table, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + 999)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))

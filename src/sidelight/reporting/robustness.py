@@ -22,10 +22,11 @@ INTRO = (
 
 @dataclass(frozen=True)
 class Condition:
-    """AUROC over severity under one condition, a curve per encoder."""
+    """AUROC over severity under one condition, a curve per encoder; all conditions of a task have the same ``limits``."""
 
     name: str
     curves: Sequence[Curve]
+    limits: tuple[float, float]
 
     def draw(self, axes: Axes) -> None:
         """Bands and lines; the line of chance where it is near."""
@@ -36,10 +37,9 @@ class Condition:
                 curve.x, curve.y, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5,
                 linewidth=2.4 if look.lead else 1.6, label=curve.name, gid="curve",
             )  # fmt: skip
-        low, high = axes.get_ylim()
-        if low < 0.55:
+        if self.limits[0] <= 0.5:
             axes.axhline(0.5, **CHANCE)
-        axes.set_ylim(max(low, 0), min(high, 1.005))
+        axes.set_ylim(*self.limits)
         axes.set_xlabel(f"severity ({self.name})")
         axes.set_ylabel("AUROC")
 
@@ -48,6 +48,8 @@ def conditions(content: Content, task: str) -> list[Condition]:
     """What was measured on ``task``, in the order of the rows."""
     rows = content.disturbed[content.disturbed["task"] == task]
     encoders = list(dict.fromkeys([*content.encoders, *rows["encoder"]]))
+    drawn = rows[["value", "low", "high"]]
+    limits = (max(0.0, float(drawn.min().min()) - 0.02), min(1.005, float(drawn.max().max()) + 0.02))
     palette, found = looks(encoders, content.lead, content.is_baseline), []
     for name, own in rows.groupby("condition", sort=False):
         curves = []
@@ -55,7 +57,7 @@ def conditions(content: Content, task: str) -> list[Condition]:
             part = own[own["encoder"] == encoder].sort_values("severity").drop_duplicates("severity")
             numbers = (part[column].astype(float).tolist() for column in ("severity", "value", "low", "high"))
             curves.append(Curve(encoder, palette[encoder], *numbers))
-        found.append(Condition(str(name), curves))
+        found.append(Condition(str(name), curves, limits))
     return found
 
 
