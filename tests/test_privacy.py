@@ -62,7 +62,7 @@ def written(ward, tmp_path_factory):
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
     puzzles = str(out / "sslm" / "run")
     nested = {name: value for name, value in TINY.items() if name != "pairs_per_clip"} | {"valid_fraction": 0.3}
-    borrowed = flags(inputs="image+borrowed")
+    borrowed, both = flags(inputs="image+borrowed"), flags(inputs="image+metadata")
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],
@@ -91,6 +91,8 @@ def written(ward, tmp_path_factory):
         ["explain", puzzles, *data, "--out", str(out / "sslm" / "explained"), "--items", "2"],
         ["pretrain", "slimp", *data, "--out", str(out / "slimp"), *flags(**nested)],
         ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--out", str(out / "lent"), *small, *borrowed],
+        ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--out", str(out / "told"), *small, *both],
+        ["predict", str(out / "told"), *data, "--out", str(out / "told.csv")],
         ["evaluate", str(out / "slimp"), *data, "--task", "mel", "--protocol", "retrieval", "--out", str(out / "found"), *small],
         ["pretrain", "slimp", *data, "--out", str(out / "slimp2"), "--from", str(out / "slimp"), "--set", "steps=1"],
         ["report", str(out / "slimp2"), "--out", str(out / "slimp2.html")],
@@ -143,6 +145,8 @@ def test_no_file_that_a_command_writes_names_anybody(written):
             "run/metrics.jsonl",
             "run/quarantine.csv",
             "run/split.csv",
+            "told/model/towers/lesion_metadata.safetensors",
+            "told.csv",
         ),
         *("run/towers/image.safetensors", "judged/card.md", "judged/scores.parquet", "judged/model/model.json"),
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),

@@ -1,5 +1,7 @@
 """The page of a SLIMP run: attention that adds up, metadata beside their pictures, retrieval beside chance, a map."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -22,4 +24,5 @@ def test_a_page_of_what_slimp_ties_together(tmp_path):
     found = pd.read_csv(tmp_path / "out" / "photographs-find-metadata.csv").set_index("direction")
     assert found.loc["by chance", "median rank"] == (len(cohort.items) + 1) / 2
     assert found["among the first 10"].between(0, 1).all()
+    assert re.search(r"Coloured by:.*diagnosis.*site.*age", text, re.S)
     assert "diameter" in text and not any(name in text for name in cohort.items["item"])

@@ -2,6 +2,7 @@
 their nearest neighbours, how well each finds the other, and a map of the lesions."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from sidelight.models.heads import load_joint_head
 from sidelight.models.table import TableEncoder
 
 LENDERS, TOP, MOST_COLOURS = 3, (1, 5, 10), 12
+INTERESTING = ("age", "site", "region", "local", "sex", "gender", "fitz", "fits", "phototype", "skin")
 Floats = NDArray[np.float32]
 
 
@@ -92,7 +94,7 @@ def _retrieval(question: Question, images: Floats, items: pd.DataFrame, tower: T
     return Part(
         "Photographs find metadata",
         "The rank of an item's own metadata among all, and back. Items with equal metadata share their ranks. Items that "
-        "the run was trained on are among them.",
+        "the run was trained on are among them; `evaluate --protocol retrieval` asks the others alone.",
         table=pd.DataFrame(rows),
     )
 
@@ -113,9 +115,8 @@ def _map(question: Question, images: Floats, items: pd.DataFrame, towers: dict[s
 
 
 def _is_interesting(name: str) -> bool:
-    return any(
-        word in name.lower() for word in ("age", "region", "site", "local", "sex", "gender", "fitz", "fits", "photo")
-    )
+    """Whether a word of ``name`` says age, site, sex or skin type; "image" and "stage" do not."""
+    return any(word.startswith(INTERESTING) for word in re.split(r"[^a-z]+", name.lower()))
 
 
 def _scatter(places: NDArray[np.float64], cells: "pd.Series[str]", name: str) -> Image:
