@@ -16,7 +16,6 @@ _PUBLIC = {
     "check": "sidelight.checking",
     "embed": "sidelight.delivery",
     "evaluate": "sidelight.api",
-    "evaluate_checklist": "sidelight.checklist",
     "explain": "sidelight.explanation",
     "export": "sidelight.delivery",
     "init": "sidelight.start",

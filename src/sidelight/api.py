@@ -94,6 +94,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
+    net.record(feed, run.folder)
     if cohort.spec.get("public"):
         net.illustrate(feed, run.folder)
 
@@ -175,8 +176,8 @@ def evaluate(
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
 
     :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
-    :param protocol: knn, linear, series, finetune, finetune_last, published (profile ``paper`` only), or retrieval (of a run of
-        slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen).
+    :param protocol: knn, linear, projector, series, finetune, finetune_last, published (profile ``paper`` only), or retrieval (of
+        a run of slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
@@ -203,7 +204,7 @@ def evaluate(
         columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
-    found = tabulated(table, targets, resamples=resolved.resamples)
+    found = tabulated(table, targets, dict.fromkeys(targets, cohort.tasks[task]), resamples=resolved.resamples)
     found["results"] = found["results"].assign(
         transductive=protocol != RETRIEVAL and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
@@ -263,10 +264,6 @@ def report(folder: str | Path, out: str | Path) -> Path:
     check_place(out, folder=False)
     if (folder / "config.json").is_file():
         return render_run(folder, out)
-    if (folder / "averages.csv").is_file():
-        from sidelight.reporting.checklist_page import render_checklist
-
-        return render_checklist(folder, out)
     if not (folder / "results.parquet").is_file():
         raise RunError(
             f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"

@@ -143,15 +143,12 @@ def pretrain(
 def evaluate(
     encoder: Weights,
     data: Data,
-    task: Annotated[
-        str, typer.Option("--task", help="a task of the cohort, or checklist: the seven points from two photographs")
-    ],
+    task: Annotated[str, typer.Option("--task", help="a task of the cohort")],
     protocol: Annotated[
         str,
         typer.Option(
             "--protocol",
-            help="knn, linear, series, finetune, finetune_last, published, retrieval; of checklist linear, projector, finetune, "
-            "published",
+            help="knn, linear, projector, series, finetune, finetune_last, published, retrieval",
         ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
@@ -174,15 +171,9 @@ def evaluate(
 ) -> None:
     """Numbers with intervals, resampled by patient; with --out also a model that `predict` reads, and its card."""
     from sidelight.api import evaluate as run_evaluate
-    from sidelight.reporting.terminal import checklist_tables, results_table
+    from sidelight.reporting.terminal import results_table
 
     settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
-    if task == "checklist":  # several classified labels at once, from two photographs
-        from sidelight.checklist import evaluate_checklist
-
-        found = evaluate_checklist(encoder, data, protocol, preset=preset, random=random, out=out, **settings)
-        checklist_tables(found.labels_table, found.averages, found.rule, found.notes)
-        return
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out,
         random=random, test_preset=test_preset, force=force, **settings,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,8 @@ from sidelight.data.cohort import Cohort
 from sidelight.data.identity import key
 from sidelight.data.keyed import own_names, shared_items
 from sidelight.data.spelling import classes_elsewhere
-from sidelight.errors import ConfigError, SplitError
+from sidelight.data.task import LEFT_OUT
+from sidelight.errors import ConfigError, SplitError, nearest
 from sidelight.evaluation.inputs import Reference, item_vectors
 from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.scores import Labelled, external_scores
@@ -19,7 +21,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.told import told_of
 from sidelight.labelling import keep_labels, unit_table
 from sidelight.models.image import Encoder
-from sidelight.scoring import nameless, open_pixels, ready, reference_of, run_folder
+from sidelight.scoring import nameless, one_encoder, open_pixels, ready, reference_of, run_folder
 
 
 def score_elsewhere(
@@ -40,7 +42,7 @@ def score_elsewhere(
             "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
         )
     _check_patients(cohort, other, settings)
-    net, pixels, labelled, _ = ready(encoder, cohort, task, settings, random)
+    net, pixels, labelled, _ = ready(encoder, cohort, task, protocol, settings, random)
     pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
     there, more = _in_order(there, other, cohort, task, labelled)
@@ -55,7 +57,7 @@ def score_elsewhere(
         folder, size = run_folder(encoder), working_size(net.image_size)
         told = told_of(folder, cohort, pixels.index["position"].to_numpy(), settings.inputs)
         here = reference_of(settings, Reference(cohort, pixels, own=True), size)
-        read = partial(item_vectors, net, told, settings=settings, folder=folder)
+        read = partial(item_vectors, one_encoder(net, settings), told, settings=settings, folder=folder)
         lent = replace(here, own=False)  # the training cohort lends, never the tested one
         vectors = (
             read(cohort=cohort, pixels=pixels, reference=here).vectors,
@@ -78,9 +80,11 @@ def _in_order(
     :raises ConfigError: for a class that ``cohort`` has not, or where one has several labels and the other not.
     """
     mine, theirs = cohort.tasks[task], other.tasks[task]
-    theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
-    if (mine.kind == "multilabel") != (theirs.kind == "multilabel"):
+    if mine.several != theirs.several or bool(mine.parts) != bool(theirs.parts):
         raise ConfigError(f"Task {task!r} has several label columns in one of {cohort.name} and {other.name} only")
+    if mine.parts:
+        return _parts_in_order(there, other, cohort, task, labelled)
+    theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
     strange = [one for one in theirs.classes if one not in mine.classes]
     if strange:
         raise ConfigError(
@@ -96,9 +100,31 @@ def _in_order(
                  for name in labelled.targets if name not in judged]  # fmt: skip
         there = keep_labels(there, [theirs.classes.index(one) if one in judged else None for one in labelled.targets])
     else:
-        places = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
-        there = there.assign(label=there["label"].map(places))
+        to_mine = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
+        there = there.assign(label=there["label"].map(to_mine))
     return there.sort_values("unit").reset_index(drop=True), notes
+
+
+def _parts_in_order(
+    there: pd.DataFrame, other: Cohort, cohort: Cohort, task: str, labelled: Labelled
+) -> tuple[pd.DataFrame, list[str]]:
+    """As :func:`_in_order`, of a task that puts others together: targets by name, and each one's classes by name."""
+    column = {part.name: number for number, part in enumerate(other.tasks[task].parts)}
+    missing = [name for name in labelled.targets if name not in column]
+    if missing:
+        raise ConfigError(f"Task {task!r} of {other.name} has no {missing[0]!r}", do=nearest(missing[0], column))
+    columns = []
+    for name, classes in labelled.targets.items():
+        theirs = classes_elsewhere(cohort, other, name)
+        strange = [one for one in theirs if one not in classes]
+        if strange:
+            raise ConfigError(
+                f"{name!r} of {other.name} has the class {strange[0]!r}", expected=f"some of {', '.join(classes)}"
+            )
+        code: dict[Any, int] = {LEFT_OUT: LEFT_OUT, **{number: classes.index(one) for number, one in enumerate(theirs)}}
+        columns.append([code[own] for own in there["label"].str[column[name]]])
+    there = there.assign(label=pd.Series(list(zip(*columns, strict=True)), there.index, dtype=object))
+    return there.sort_values("unit").reset_index(drop=True), []
 
 
 def _check_patients(cohort: Cohort, other: Cohort, settings: EvaluateSettings) -> None:

@@ -1,6 +1,7 @@
 """The units of a task, ready to score: readable ones, near-duplicates in one group, in folds or on the sides of a given split."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from sidelight.data.keyed import lasting_names
 from sidelight.data.leaks import leak_findings, same_pictures, sides
 from sidelight.data.split import SIDES
 from sidelight.data.support import require_groups
-from sidelight.data.task import LEFT_OUT, units
+from sidelight.data.task import LEFT_OUT, SIGNS, units
 from sidelight.errors import SplitError
 from sidelight.evaluation.scores import Labelled, make_folds, make_given
 from sidelight.evaluation.settings import EvaluateSettings
@@ -30,20 +31,20 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
     same = duplicate_items(pixels) if settings.merge_duplicates or settings.split is not None else []
     table, notes = unit_table(cohort, pixels, task, settings, same)
     targets = cohort.tasks[task].targets
-    several = cohort.tasks[task].kind == "multilabel"
+    several, heads = cohort.tasks[task].several, cohort.tasks[task].heads
     if settings.split is None:
         if several:
-            table, targets, more = _scorable(table, targets)
+            table, targets, more = _scorable(table, targets, drop=not cohort.tasks[task].parts)
             notes += more
         require_groups(cohort, cohort.tasks[task], table, settings.folds)
-        return make_folds(table, targets, settings, require_classes=not several), notes
+        return replace(make_folds(table, targets, settings, require_classes=not several), named=heads), notes
     placed = sides(cohort, settings.split)
     leaks, remarks = _audit(cohort, pixels, placed, settings, same)
     table, left_out = _place(table, pixels, placed)
     if several:
-        table, targets, more = _scorable(table, targets)
+        table, targets, more = _scorable(table, targets, drop=not cohort.tasks[task].parts)
         notes += more
-    labelled = make_given(table, targets, settings, leaks)
+    labelled = replace(make_given(table, targets, settings, leaks), named=heads)
     counts = labelled.table["side"].value_counts()
     said = [f"{counts.get('train', 0)} units train", *([f"{counts['valid']} are valid"] if "valid" in counts else [])]
     assert labelled.test is not None
@@ -80,28 +81,45 @@ def keep_labels(table: pd.DataFrame, places: Sequence[int | None]) -> pd.DataFra
 
 
 def _scorable(
-    table: pd.DataFrame, targets: Mapping[str, tuple[str, ...]]
+    table: pd.DataFrame, targets: Mapping[str, tuple[str, ...]], *, drop: bool
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]], list[str]]:
-    """A multi-label task without the labels that can neither be learnt nor judged, and sentences that name them.
+    """Several targets without those that can neither be learnt nor judged, and sentences that name them.
 
-    Learning takes two groups with and two without the label; where ``side`` has a test side, that needs one of each.
+    Learning takes two groups of each class; where ``side`` has a test side, that needs one of each.
+
+    :param drop: False is an error in place of leaving out: averages over fewer labels are other numbers.
     """
     tested = table["side"] == "test" if "side" in table else pd.Series(False, table.index)
     asked = [(table[~tested], 2, "units that learn"), (table[tested], 1, "test side")]
     kept, notes = [], []
-    for place, (name, signs) in enumerate(targets.items()):
+    for place, (name, classes) in enumerate(targets.items()):
         faults = []
         for part, least, where in asked if tested.any() else asked[:1]:
             code = part["label"].str[place]
-            groups = [part.loc[code == sign, "group"].nunique() for sign in range(len(signs))]
+            groups = [part.loc[code == one, "group"].nunique() for one in range(len(classes))]
             if min(groups) < least:
-                faults.append(f"{groups[1]} groups with and {groups[0]} without it among the {where}")
+                faults.append(f"{_held(groups, classes, least)} among the {where}")
         kept += [] if faults else [place]
-        notes += [f"The label {name} is left out: {' and '.join(faults)}"] if faults else []
-    if not kept:
-        raise SplitError("; ".join(notes), expected="two groups with and two without at least one label")
+        notes += (
+            [f"The label {name} {'is left out' if drop else 'cannot be judged'}: {' and '.join(faults)}"]
+            if faults
+            else []
+        )
+    if not kept or (notes and not drop):
+        what = "at least one label" if drop else "every label (take others out of `tasks`, or join classes)"
+        raise SplitError("; ".join(notes), expected=f"two groups of each class of {what}, and one on a test side")
     names = list(targets)
     return keep_labels(table, kept), {names[place]: targets[names[place]] for place in kept}, notes
+
+
+def _held(groups: Sequence[int], classes: Sequence[str], least: int) -> str:
+    """How many groups have a label, or which of its classes too few have."""
+    if tuple(classes) == SIGNS:
+        return f"{groups[1]} groups with and {groups[0]} without it"
+    if sum(count > 0 for count in groups) < 2:
+        return f"one class only ({next((name for name, count in zip(classes, groups, strict=True) if count), 'none')})"
+    few = [f"{count} of {name}" for name, count in zip(classes, groups, strict=True) if count < least]
+    return f"{' and '.join(few)} (groups)"
 
 
 def _merged(table: pd.DataFrame, same: Rows) -> list[str]:

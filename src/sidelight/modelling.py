@@ -8,14 +8,17 @@ import pandas as pd
 
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
+from sidelight.data.task import SIGNS
 from sidelight.evaluation.inputs import items_of
 from sidelight.evaluation.model import Model, make_model
-from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit, read_units
+from sidelight.evaluation.protocols import NetworkHead, StudyHead, fit
+from sidelight.evaluation.relations import PairHead
 from sidelight.evaluation.scores import INSIDE, Labelled, codes, units_of, valid_side
 from sidelight.evaluation.series import describe_series
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.told import Told
-from sidelight.models.image import Encoder
+from sidelight.evaluation.units import Reader, read_units
+from sidelight.models.pair import PhotoPair
 
 USUAL_VIEW = 0.9
 """Share of the labelled units that have a view which new units are expected to have."""
@@ -26,7 +29,7 @@ SAVED = ("image", "image+metadata", "metadata")
 
 
 def model_of(
-    net: Encoder,
+    net: Reader,
     told: Told,
     cohort: Cohort,
     pixels: Pixels,
@@ -45,14 +48,14 @@ def model_of(
     table = labelled.table
     y, groups = codes(table), table["group"].to_numpy()
     units = units_of(net, pixels, table["rows"].tolist(), protocol, settings, vectors)
-    seed = settings.first_seed
+    seed, learnt = settings.first_seed, units.only(settings.learn_photographs, net)
     head = fit(
-        net, units, y, groups, labelled.sizes, protocol, settings, seed=seed, draw=seed * 1000 + 998,
+        net, learnt, y, groups, labelled.heads, protocol, settings, seed=seed, draw=seed * 1000 + 998,
         valid=valid_side(table),
     )["selected"]  # fmt: skip
-    used = net
-    if isinstance(head, NetworkHead):
-        used = head.model.encoder
+    used: Reader = net
+    if isinstance(head, NetworkHead | PairHead):
+        used = head.model.encoder if isinstance(head, NetworkHead) else head.model.pair
     elif isinstance(head, StudyHead):
         used = head.head.encoder
     seen = units
@@ -70,6 +73,8 @@ def model_of(
         "inputs": settings.inputs, "context": settings.context,
         "filled": told.usual(items_of(cohort, pixels).iloc[rows]) if "metadata" in settings.inputs else (),
         "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
+        "suspect": cohort.tasks[task].suspect if any(one.points for one in labelled.heads) else 0,
+        "photographs": {"views": list(used.views), "shared": used.shared} if isinstance(used, PhotoPair) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
     }  # fmt: skip
 
@@ -84,7 +89,7 @@ def model_of(
             seen,
             groups,
             out_of_fold,
-            labelled.targets,
+            dict(zip(labelled.targets, labelled.heads, strict=True)),
             {**facts, "results": table.to_dict("records")},
             told,
         )
@@ -93,8 +98,12 @@ def model_of(
 
 
 def _counts(labelled: Labelled) -> dict[str, int]:
-    """Units of each class; of several labels those that have each."""
+    """Units of each class; of several labels those that have each, or each of its classes."""
     labels = codes(labelled.table)
+    places = list(enumerate(labelled.targets.items()))
+    if "" not in labelled.targets and any(classes != SIGNS for _, (_, classes) in places):
+        each = [(place, c, f"{name} {one}") for place, (name, own) in places for c, one in enumerate(own)]
+        return {said: int((labels[:, place] == c).sum()) for place, c, said in each}
     if len(labels.T) > 1 or "" not in labelled.targets:
         return {name: int((labels[:, place] == 1).sum()) for place, name in enumerate(labelled.targets)}
     return {name: int((labels == c).sum()) for c, name in enumerate(labelled.targets[""])}

@@ -9,11 +9,12 @@ from sidelight.config import build, working_size
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
 from sidelight.data.identity import item_hash, key
-from sidelight.data.task import every_unit
+from sidelight.data.task import Head, every_unit
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model import Model, embed_units, read_model
-from sidelight.evaluation.protocols import Units
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Units
+from sidelight.metrics.checklist import points
 from sidelight.scoring import open_pixels
 from sidelight.train.device import pick_device
 from sidelight.train.files import check_place, replacing
@@ -46,7 +47,8 @@ def predict(
     :param other_kind: go on with data that look like another kind than the model's.
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
-        each), ``decision`` (of a multi-label task ``probability:LABEL``, ``calibrated:LABEL`` and ``decision:LABEL``),
+        each), ``decision`` (of a multi-label task ``probability:LABEL``, ``calibrated:LABEL`` and ``decision:LABEL``; where
+        labels have points also ``points`` and ``suspected``),
         ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training unit), ``missing``
         (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item has no probability and
         no decision. ``attrs["notices"]`` is what opening the data said, ``attrs["outside"]`` what that flag is worth.
@@ -124,9 +126,18 @@ def _rows(
             else:
                 columns |= {f"{kind}{of}:{one}": values[:, c] for c, one in enumerate(target.classes)}
         columns[f"decision{of}"] = target.decide(calibrated[name])
+    if model.facts.suspect:
+        columns |= _points(model, scores)
     return pd.DataFrame(
         {"unit": table["unit"].to_numpy(), **columns, "outside": distance > model.facts.outside, "distance": distance}
     )
+
+
+def _points(model: Model, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray | list[str]]:
+    """The points of each unit and whether they make it suspect, from the most probable classes, as the evaluation judged."""
+    heads = [Head(name, one.classes, one.positive, one.points) for name, one in model.facts.targets.items()]
+    gained = points(heads, np.stack([scores[head.name].argmax(axis=1) for head in heads], 1))
+    return {"points": gained, "suspected": ["yes" if one >= model.facts.suspect else "no" for one in gained.tolist()]}
 
 
 def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFrame, *, names: bool) -> pd.DataFrame:
@@ -148,6 +159,7 @@ def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFram
         }
     )
     decisions = [name for name in result.columns if name.partition(":")[0] == "decision"]
+    decisions += ["suspected"] if "suspected" in result else []
     result[decisions] = result[decisions].fillna("")
     result["outside"] = result["outside"].astype("boolean")
     notices, note = list(cohort.notices), model.facts.outside_note

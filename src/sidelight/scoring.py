@@ -18,7 +18,7 @@ from sidelight.data.columns import find_column, has_column
 from sidelight.data.identity import item_hash, key
 from sidelight.data.keyed import own_names
 from sidelight.data.tables import normalise
-from sidelight.data.task import units
+from sidelight.data.task import Task, units
 from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
 from sidelight.evaluation.model import Model
@@ -29,9 +29,12 @@ from sidelight.evaluation.scores import Labelled, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.subgroups import band, choose_columns
 from sidelight.evaluation.told import told_of
+from sidelight.evaluation.units import Reader
 from sidelight.labelling import label_units, unit_table
 from sidelight.modelling import SAVED, model_of
-from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
+from sidelight.models.image import Encoder, create_encoder, weights_hash
+from sidelight.models.pair import PhotoPair
+from sidelight.reading import open_reader
 from sidelight.train.device import pick_device, pick_dtype
 from sidelight.train.run import Run
 from sidelight.views.disturb import Disturb
@@ -60,16 +63,6 @@ def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | No
         return create_encoder(
             known.encoder, channels=cohort.channels or 3, image_size=known.image_size, initial=initial
         )
-
-
-def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -> Encoder:
-    return load_encoder(
-        name,
-        random=random,
-        channels=cohort.channels or 3,
-        image_size=settings.image_size or 112,
-        seed=settings.first_seed,
-    )
 
 
 def nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
@@ -121,14 +114,12 @@ def score(
             "The protocol 'published' selects on the test set",
             do="Use it with profile='paper' for comparison with a published table only; else linear or finetune",
         )
-    if protocol == "published" and settings.split is not None:
-        raise ConfigError("The protocol 'published' has its own folds, a given split none", do="Use linear or finetune")
-    if protocol == "published" and task in cohort.tasks and cohort.tasks[task].kind == "multilabel":
-        raise ConfigError("The protocol 'published' knows no task of several labels", do="Use linear or finetune")
+    if protocol == "published" and task in cohort.tasks:
+        _check_published(cohort.tasks[task], settings)
     if protocol == RETRIEVAL:
         return _retrieved(encoder, cohort, task, settings, out if not force else None)
     started = time.perf_counter()
-    net, pixels, labelled, notes = ready(encoder, cohort, task, settings, random)
+    net, pixels, labelled, notes = ready(encoder, cohort, task, protocol, settings, random)
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
     if out is not None and not force:
         check_same(out, task, protocol, **hashes)
@@ -140,7 +131,16 @@ def score(
     reference = reference_of(settings, Reference(cohort, pixels, own=True), size)
 
     def read(change: Disturb | None = None) -> Inputs:
-        return item_vectors(net, told, cohort, pixels, settings, folder=folder, reference=reference, change=change)
+        return item_vectors(
+            one_encoder(net, settings),
+            told,
+            cohort,
+            pixels,
+            settings,
+            folder=folder,
+            reference=reference,
+            change=change,
+        )
 
     beside = None if settings.inputs == "image" and settings.context == "none" else read()
     vectors = None if beside is None else beside.vectors
@@ -150,7 +150,8 @@ def score(
         tables.append(table)
         notes += more
     if settings.severities:
-        tables.append(disturbed_scores(net, pixels, labelled, protocol, settings, lambda change: read(change).vectors))
+        one = one_encoder(net, settings)
+        tables.append(disturbed_scores(one, pixels, labelled, protocol, settings, lambda change: read(change).vectors))
     scores = pd.concat(tables, ignore_index=True)
     facts = {
         "split_hash": labelled.split_hash,
@@ -167,6 +168,18 @@ def score(
     written = {} if beside is None else beside.tables
     columns = subgroup_columns(cohort, task, settings)
     return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
+
+
+def _check_published(task: Task, settings: EvaluateSettings) -> None:
+    """:raises ConfigError: where no published protocol is of such a task: it has folds, or several tasks and a split."""
+    if task.parts and settings.split is None:
+        raise ConfigError(
+            "The protocol 'published' of several labels needs the set's own split", do="Give it with split=COLUMN"
+        )
+    if not task.parts and settings.split is not None:
+        raise ConfigError("The protocol 'published' has its own folds, a given split none", do="Use linear or finetune")
+    if task.several and not task.parts:
+        raise ConfigError("The protocol 'published' knows no task of several labels", do="Use linear or finetune")
 
 
 def _retrieved(
@@ -212,11 +225,21 @@ def run_folder(encoder: str | Path | Encoder) -> Path | None:
     return None if isinstance(encoder, Encoder) else Path(encoder)
 
 
+def one_encoder(net: Reader, settings: EvaluateSettings) -> Encoder:
+    """The encoder of heads that read more than images, or less; :raises ConfigError: for photographs side by side."""
+    if isinstance(net, PhotoPair):
+        raise ConfigError(
+            f"inputs = {settings.inputs!r}, context = {settings.context!r} of photographs side by side",
+            expected="inputs = 'image', context = 'none'",
+        )
+    return net
+
+
 def ready(
-    encoder: str | Path | Encoder, cohort: Cohort, task: str, settings: EvaluateSettings, random: bool
-) -> tuple[Encoder, Pixels, Labelled, list[str]]:
-    """The encoder on its device, the pixels at its size, and the units of the task in folds."""
-    net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
+    encoder: str | Path | Encoder, cohort: Cohort, task: str, protocol: str, settings: EvaluateSettings, random: bool
+) -> tuple[Reader, Pixels, Labelled, list[str]]:
+    """What reads the units, on its device, the pixels at its size, and the units of the task in folds."""
+    net = open_reader(encoder, cohort, cohort.task(task), protocol, settings, random)
     net.to(pick_device(settings.device))  # a module that was handed in stays there
     pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
     labelled, notes = label_units(cohort, pixels, task, settings)

@@ -17,7 +17,6 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight import api, scoring
-from sidelight.checklist_cells import checklist_study
 from sidelight.config import Settings, build, digest, load_toml, merge
 from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
@@ -82,15 +81,13 @@ class Size(Settings):
     seeds: int | None = None
     pretrain: dict[str, Any] = Field({})
     evaluate: dict[str, Any] = Field({})
+    rows: dict[str, dict[str, Any]] = Field({}, description="settings of single encoders' methods at this size")
 
 
 class StudyFile(Settings):
     """A study file; see ``studies/`` for examples."""
 
     title: str
-    checklist: bool = Field(
-        False, description="every part is judged on the seven-point checklist, from two photographs"
-    )
     question: str = ""
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
     preset: str | None = None
@@ -152,17 +149,13 @@ def study(
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
     cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort)
-    for part in () if plan.checklist else plan.parts.values():
+    for part in plan.parts.values():
         cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     work = _Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
-    if not plan.checklist:
-        return work.run(size)
-    averages = checklist_study(work, work.description([], size))
-    api.report(folder, folder / "report.html")
-    return StudyResults(averages, folder=folder)
+    return work.run(size)
 
 
 def demo(
@@ -203,6 +196,10 @@ def _sized(plan: StudyFile, size: str) -> StudyFile:
     values["seeds"] = change.seeds or plan.seeds
     values["pretrain"] = merge(plan.pretrain, change.pretrain)
     values["evaluate"] = merge(plan.evaluate, change.evaluate)
+    for name, settings in change.rows.items():
+        if name not in plan.encoders:
+            raise ConfigError(f"Size {size!r} has settings of the row {name!r}", do=nearest(name, plan.encoders))
+        values["encoders"][name]["settings"] = merge(plan.encoders[name].settings, settings)
     return build(StudyFile, values)
 
 
@@ -326,13 +323,14 @@ class _Work:
 
     def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
         """Tables, study.json and the report."""
-        names = {name: self.cohort.tasks[part.task].targets for name, part in self.plan.parts.items()}
+        tasks = {name: self.cohort.tasks[part.task] for name, part in self.plan.parts.items()}
+        names = {name: task.targets for name, task in tasks.items()}
         resamples = build(EvaluateSettings, self.plan.evaluate).resamples
         Console(stderr=True, quiet=self.quiet).print("intervals ...")
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
             ["transductive", *PROVENANCE]
         ].first()
-        found = tabulated(scores, names, resamples=resamples)
+        found = tabulated(scores, names, tasks, resamples=resamples)
         table = found.pop("results")
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
@@ -383,10 +381,6 @@ class _Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.run_of(cell) / "done.json")["steps"])
 
-    def unit(self, task: str) -> str:
-        """What a unit of a task is called; the checklist is of lesions."""
-        return "lesion" if self.plan.checklist else self.cohort.tasks[task].unit
-
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
@@ -413,14 +407,14 @@ class _Work:
             "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
             "encoders": {name: row.description for name, row in self.plan.encoders.items()},
             "tasks": {
-                name: {"title": part.title or part.task, "unit": part.unit or self.unit(part.task)}
+                name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
                 for name, part in self.plan.parts.items()
             },
             "headline": self.plan.headline,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
             "findings": self.plan.findings,
-            "not_shown": [*self.plan.limits, *([] if self.plan.checklist else self.unequal_budgets())],
+            "not_shown": [*self.plan.limits, *self.unequal_budgets()],
             "notes": [*notes, *self.notices()],
             "runs": runs,
             "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},

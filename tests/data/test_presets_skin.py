@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sidelight
 from sidelight.data.cohort import Cohort
 from sidelight.data.presets import load_preset
 from sidelight.data.task import units
@@ -37,9 +38,13 @@ PAD_ROWS = [
 ]
 
 
-def image(path):
+def image(path, shade=None):
+    """An image of one colour, or a gradient that differs with ``shade``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
+    flat = np.zeros((8, 8, 3), np.uint8)
+    if shade is not None:
+        flat = flat + np.arange(8, dtype=np.uint8)[:, None] * 20 + np.uint8(shade % 100)
+    Image.fromarray(flat).save(path)
 
 
 def table(path, header, rows):
@@ -155,6 +160,46 @@ def test_hiba(tmp_path):
     cohort = Cohort.open(tmp_path, preset="hiba")
     assert cohort.items["view"].tolist() == ["dermoscopic", "clinical", "dermoscopic"]
     assert counts(cohort, "malignant") == [1, 1]
+
+
+MILK = ["AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "SCCKA", "VASC"]
+
+
+def milk(root):
+    """Twelve lesions with both photographs, the last without its clinical one."""
+    header = "lesion_id,image_type,isic_id,attribution,copyright_license,image_manipulation,age_approx,sex,skin_tone_class,site"
+    rows, truth = [], []
+    for n in range(12):
+        truth.append([f"IL_{n:07d}", *(f"{float(place == n % len(MILK))}" for place in range(len(MILK)))])
+        for slot, kind in enumerate(["clinical: close-up", "dermoscopic"]):
+            if (n, slot) != (11, 0):
+                name = f"ISIC_{2 * n + slot:07d}"
+                rows.append([f"IL_{n:07d}", kind, name, "x", "CC-BY-NC", "", "40.0", "male", "3.0", "head_neck_face"])
+                image(root / "MILK10k_Training_Input" / f"IL_{n:07d}" / f"{name}.jpg", shade=20 * n + slot)
+    table(root / "MILK10k_Training_Metadata.csv", header.split(","), rows)
+    table(root / "MILK10k_Training_GroundTruth.csv", ["lesion_id", *MILK], truth)
+
+
+def test_milk10k(tmp_path):
+    milk(tmp_path)
+    cohort = Cohort.open(tmp_path, preset="milk10k")
+    assert len(cohort.items) == 23 and cohort.items["group"].nunique() == 12
+    assert cohort.items["view"].value_counts().to_dict() == {"dermoscopic": 12, "clinical": 11}
+    task = cohort.tasks["diagnosis"]
+    found = units(cohort, task)
+    assert task.classes == tuple(MILK) and task.views == ("dermoscopic", "clinical")
+    assert np.array(found["label"].tolist()).sum(0).tolist() == [2, *[1] * 10]
+
+
+def test_paired_sets_of_one_row_per_photograph_train(tmp_path):
+    """What the layouts give is what SM3 pairs: a dermoscopic and a clinical photograph of one lesion."""
+    milk(tmp_path)
+    run = sidelight.pretrain(
+        "sm3", tmp_path, tmp_path / "run", preset="milk10k", encoder="test_resnet", image_size=32, projection=8,
+        batch_size=8, steps=1, device="cpu", quiet=True, cache=str(tmp_path / "cache"), valid_fraction=0,
+    )  # fmt: skip
+    assert {path.stem for path in (run.folder / "towers").iterdir()} >= {"dermoscopic", "clinical"}
+    assert not (run.folder / "examples.safetensors").exists()  # its licence lets nobody pass pictures on
 
 
 def test_bcn20000(tmp_path):

@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from sidelight.evaluation import finetune as module
-from sidelight.evaluation.finetune import _loss, _validation, finetune
+from sidelight.evaluation.finetune import _loss, finetune, held_back
 from sidelight.evaluation.supervised import Classifier, FinetuneSettings
+from sidelight.losses.labels import class_probabilities, target_loss
 
 
 def test_validation_is_cut_from_the_labelled_patients_and_shares_none():
     groups = np.repeat(np.arange(40), 2)
     y = (groups % 2).astype(np.int64)
-    train, valid = _validation(y[:, None], groups, (2,), seed=0)
+    train, valid = held_back(y[:, None], groups, (2,), seed=0)
     assert len(valid) == 16
     assert not set(groups[train]) & set(groups[valid])
     assert [len(np.unique(groups[valid][y[valid] == c])) for c in (0, 1)] == [4, 4]
@@ -20,7 +21,7 @@ def test_validation_is_cut_from_the_labelled_patients_and_shares_none():
 
 def test_with_fewer_than_twenty_patients_of_a_class_all_labels_train():
     y = np.arange(39) % 2
-    train, valid = _validation(y[:, None], np.arange(39), (2,), seed=0)
+    train, valid = held_back(y[:, None], np.arange(39), (2,), seed=0)
     assert len(valid) == 0
     assert len(train) == 39
 
@@ -53,11 +54,11 @@ def test_of_several_labels_a_fifth_is_held_back_where_each_label_can_spare_it():
     y[rng.random(y.shape) < 0.02] = -1
     groups = np.arange(80)
     y[y[:, 1] == -1, 1] = 1  # at least 20 patients with the second label
-    train, valid = _validation(y, groups, (2, 2), seed=0)
+    train, valid = held_back(y, groups, (2, 2), seed=0)
     assert 14 <= len(valid) <= 18 and len(train) + len(valid) == 80 and not set(train) & set(valid)
     assert all((y[valid, label] == code).sum() >= 3 for label in (0, 1) for code in (0, 1))
     y[:, 1] = np.arange(80) % 8 == 0
-    assert len(_validation(y, groups, (2, 2), seed=0)[1]) == 0
+    assert len(held_back(y, groups, (2, 2), seed=0)[1]) == 0
 
 
 def test_the_step_is_chosen_by_the_labels_that_are_known():
@@ -73,8 +74,18 @@ def test_several_labels_have_a_sigmoid_each():
     logits = torch.tensor([[0.0, np.log(3), -np.log(3)]], dtype=torch.float32)
     expected = [[0.5, 0.5, 0.25, 0.75, 0.75, 0.25]]
     assert model.head.out_features == 3
-    torch.testing.assert_close(model.probabilities(logits), torch.tensor(expected))
+    torch.testing.assert_close(class_probabilities(logits, model.sizes), torch.tensor(expected))
     assert Classifier(Plain(), (2,)).head.out_features == 2
+
+
+def test_several_labels_of_more_classes_have_a_softmax_each():
+    model = Classifier(Plain(), (3, 2))
+    assert model.head.out_features == 5
+    logits = torch.tensor([[0.0, 0.0, np.log(2), 0.0, np.log(3)]], dtype=torch.float32)
+    torch.testing.assert_close(class_probabilities(logits, model.sizes), torch.tensor([[0.25, 0.25, 0.5, 0.25, 0.75]]))
+    loss = target_loss(logits, torch.tensor([[2, 0]]), model.sizes)
+    assert loss.item() == pytest.approx((np.log(2) + np.log(4)) / 2)
+    assert target_loss(logits, torch.tensor([[2, -1]]), model.sizes).item() == pytest.approx(np.log(2) / 2)
 
 
 class Plain(torch.nn.Module):

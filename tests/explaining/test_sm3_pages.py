@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import sidelight
-from sidelight.explaining.sm3 import saliency
+from sidelight.methods.photo_pictures import saliency
 from sidelight.models.image import create_encoder
 from sidelight.models.labels import LabelRelations
 
@@ -51,6 +52,27 @@ def test_stage_two_shows_relations_by_name_and_both_photographs(runs):
     assert set(cases["reads most"]) <= set(names) and (cases["reads most"] != cases["label"]).all()
     assert "Where each label looks" in text and "second photograph" in text
     assert "NMI of pseudo-classes and truth" in text
+
+
+def test_the_runs_own_report_shows_pairs_attention_and_saliency(runs, tmp_path):
+    first, second = (sidelight.report(run.folder, tmp_path / "page.html").read_text() for run in runs[1:])
+    assert "two photographs" in first and "Which labels read which" not in first
+    for text in (
+        "two photographs",
+        "Which labels read which",
+        "On average",
+        "Where each label looks",
+        "first photograph",
+    ):
+        assert text in second, text
+    stored = load_file(runs[2].folder / "relations.safetensors")
+    np.testing.assert_allclose(stored["attention"].sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(stored["cases"].sum(2), 1, atol=1e-5)
+    assert stored["cases"].std(0).max() > 0  # lesions differ
+    maps = load_file(runs[2].folder / "saliency.safetensors")["heat"]
+    assert maps.shape[1:3] == (2, 8) and (maps.max((1, 3, 4)) > 0).all()
+    (runs[2].folder / "relations.safetensors").write_bytes(b"broken")
+    assert "cannot be read" in sidelight.report(runs[2].folder, tmp_path / "page.html").read_text()
 
 
 def test_saliency_lies_where_the_label_looks():

@@ -5,7 +5,8 @@ import torch
 
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import info_nce
-from sidelight.losses.sm3 import label_cross_entropy, modality_contrast, modality_terms
+from sidelight.losses.labels import label_cross_entropy
+from sidelight.losses.sm3 import modality_contrast, modality_terms
 
 D1, D2 = [(1, 0), (0, 1)], [(0.8, 0.6), (0, 1)]
 C1, C2 = [(0.6, 0.8), (-0.6, 0.8)], [(0.96, 0.28), (-0.28, 0.96)]

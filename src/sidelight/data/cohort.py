@@ -27,7 +27,7 @@ from sidelight.data.finding import Finding, Record
 from sidelight.data.locate import locate
 from sidelight.data.spec import CohortSpec, TaskSpec, group, parse_spec, present
 from sidelight.data.spelling import alike, named_nowhere
-from sidelight.data.task import Task, fit_classes, make_task
+from sidelight.data.task import Task, fit_classes, make_task, make_tasks
 from sidelight.errors import ColumnError, ConfigError, DataError, SidelightError, nearest
 
 if TYPE_CHECKING:
@@ -198,9 +198,13 @@ def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) 
     tasks: dict[str, Task] = {}
     broken: dict[str, str] = {}
     notices = list(cohort.notices)
-    for name, one in spec.task.items():
+    for name, one in sorted(spec.task.items(), key=lambda each: bool(each[1].tasks)):  # those of other tasks come last
+        fitted: Task | None
         try:
-            fitted, more = _task(cohort, spec, name, one, record)
+            if one.tasks:
+                fitted, more = make_tasks(name, one, tasks, list(spec.task))
+            else:
+                fitted, more = _task(cohort, spec, name, one, record)
         except (DataError, ConfigError) as error:
             broken[name] = str(error)
             if record is None:

@@ -56,6 +56,8 @@ def _views(cohort: Cohort) -> list[dict[str, Any]]:
 
 
 def _classes(cohort: Cohort, task: Task) -> list[dict[str, Any]]:
+    if task.parts:  # each is counted as the task that it is
+        return []
     table = units(cohort, task)
     rows = []
     for place, name in enumerate(task.classes):

@@ -110,7 +110,20 @@ class MetadataSpec(Settings):
 class TaskSpec(Settings):
     """What is predicted; see ``data/task.py``."""
 
-    label: Names
+    label: Names = ()
+    tasks: Names = Field(default=(), description="in place of `label`: other tasks of the same unit, predicted at once")
+    headline: dict[str, str] = Field(
+        default={}, description="of `tasks`: the class of each that headline numbers are of, one against the rest"
+    )
+    points: dict[str, int] = Field(
+        default={}, description="of `tasks`: what that class adds to a score, such as that of the seven-point checklist"
+    )
+    suspect: int = Field(
+        default=3, ge=1, description="points from which the headline label without points is suspected"
+    )
+    views: Names = Field(
+        default=(), max_length=2, description="two views of a unit that are read side by side, each by its own encoder"
+    )
     unit: str = "item"
     positive: Texts | None = None
     negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
@@ -266,6 +279,9 @@ def _check(spec: CohortSpec, source: str) -> None:
     if spec.report is not None and bool(spec.report.column) == bool(spec.report.files):
         given = "names its reports twice" if spec.report.files else "has [report] but names no text"
         raise ConfigError(f"{source} {given}", expected="[report] column or [report] files")
+    for name, task in spec.task.items():
+        if bool(task.label) == bool(task.tasks):
+            raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")
     _check_metadata(spec.metadata, source)
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}

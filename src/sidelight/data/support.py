@@ -17,7 +17,7 @@ def short_classes(cohort: Labelled, task: Task, table: pd.DataFrame, folds: int 
 
     :param table: of :func:`sidelight.data.task.units`.
     """
-    if task.kind == "multilabel":
+    if task.several:
         return []
     held = table.groupby("label")["group"].nunique()
     level = cohort.levels[0] if cohort.levels else "item"

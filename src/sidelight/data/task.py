@@ -3,7 +3,8 @@
 Blank labels and values under ``ignore`` are left out. ``positive`` makes a task binary: what is neither positive nor
 left out is negative, or, where ``negative`` names them, an error. ``classes`` gives the order of classes, or maps values
 to classes; without it every value is a class. Several label columns make a multi-label task, each positive where its cell
-is in ``positive`` (1, true, yes).
+is in ``positive`` (1, true, yes). ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and each
+keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
 """
 
 from collections import Counter
@@ -28,6 +29,19 @@ YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
 
 
 @dataclass(frozen=True)
+class Head:
+    """One target: its classes in order, the class that headline numbers are of ("" is every class), and its points.
+
+    :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    positive: str = ""
+    points: int = 0
+
+
+@dataclass(frozen=True)
 class Task:
     """One task, its columns resolved and its values coded."""
 
@@ -37,20 +51,42 @@ class Task:
     unit: str
     """What is scored: the name of a level, or "item"."""
     classes: tuple[str, ...]
-    """In order; binary: negative, positive; multi-label: the label columns."""
+    """In order; binary: negative, positive; multi-label: the label columns; several tasks: their names."""
     kind: str
-    """"binary", "multiclass" or "multilabel"."""
+    """"binary", "multiclass", "multilabel" or "tasks"."""
     codes: Mapping[str, int] = field(default_factory=dict)
     """Every value of the label columns -> its class's place, -1 where it is left out."""
     where: Mapping[str, Any] = field(default_factory=dict)
     conflict: str = "error"
     """How labels that differ within a unit are settled: "error", "first", "latest" or "any" (positive if one item is)."""
     date: str | None = None
+    parts: tuple["Task", ...] = ()
+    """The tasks that are predicted at once."""
+    headline: Mapping[str, str] = field(default_factory=dict)
+    points: Mapping[str, int] = field(default_factory=dict)
+    suspect: int = 3
+    views: tuple[str, ...] = ()
+    """Two views of a unit that are read side by side."""
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several targets: labels are tuples then, and each target has a name."""
+        return self.kind in ("multilabel", "tasks")
 
     @property
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """What is predicted, with its classes: one target without a name, or one per column of a multi-label task."""
+        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks."""
+        if self.kind == "tasks":
+            return {part.name: part.classes for part in self.parts}
         return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The targets, in order; one without a name is called after the task."""
+        return tuple(
+            Head(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
+            for name, classes in self.targets.items()
+        )
 
 
 class Labelled(Protocol):
@@ -68,10 +104,13 @@ class Labelled(Protocol):
 def units(cohort: Labelled, task: Task) -> pd.DataFrame:
     """The labelled units of a task, in the order of their first items.
 
-    :returns: columns ``unit`` (str), ``group`` (str, the outermost level), ``label`` (int64; of a multi-label task a
-        tuple with 0, 1 or -1 for unknown per class) and ``items`` (list of int: positions in ``cohort.items``).
+    :returns: columns ``unit`` (str), ``group`` (str, the outermost level), ``label`` (int64; of several targets a tuple
+        with the class of each, -1 where unknown; 0 and 1 in a multi-label task) and ``items`` (list of int: positions in
+        ``cohort.items``).
     :raises DataError: when labels differ within a unit and the rule is "error".
     """
+    if task.parts:
+        return _units_of_tasks(cohort, task)
     chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
     items = cohort.items.iloc[chosen].reset_index(drop=True)
     keys = unit_keys(items, cohort.levels, task.unit)
@@ -84,6 +123,16 @@ def units(cohort: Labelled, task: Task) -> pd.DataFrame:
     known = (values.to_numpy() != LEFT_OUT).any(axis=1)
     several = task.kind == "multilabel"
     whole["label"] = [tuple(row) for row in values.to_numpy().tolist()] if several else values["0"].to_numpy()
+    return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
+
+
+def _units_of_tasks(cohort: Labelled, task: Task) -> pd.DataFrame:
+    """Every unit that has a label of any part, with all of its items."""
+    whole = every_unit(cohort, task.unit)
+    each = [units(cohort, part).set_index("unit")["label"] for part in task.parts]
+    codes = [one.reindex(whole["unit"]).fillna(LEFT_OUT).astype(int) for one in each]
+    whole["label"] = list(zip(*(one.tolist() for one in codes), strict=True))
+    known = [any(code != LEFT_OUT for code in own) for own in whole["label"]]
     return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
 
 
@@ -137,10 +186,53 @@ def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[s
     rows = items[select(items, where, f"{place} where")]
     found = Counter(value for column in columns for value in rows[column].map(normalise))
     values = {value: found[value] for value in sorted(found, key=natural)}
-    task = Task(name, columns, spec.unit, (), "", where=where, conflict=spec.conflict or "error", date=date)
+    rule = spec.conflict or "error"
+    task = Task(name, columns, spec.unit, (), "", where=where, conflict=rule, date=date, views=spec.views)
     if len(columns) > 1:
         return _multilabel(task, spec, values, place)
     return _binary(task, spec, values, place) if spec.positive is not None else _multiclass(task, spec, values, place)
+
+
+def make_tasks(name: str, spec: TaskSpec, known: Mapping[str, Task], named: Sequence[str]) -> tuple[Task, list[str]]:
+    """Resolve one ``[task.NAME]`` that puts other tasks together, and say what it goes without.
+
+    :param known: the tasks that there are; ``named``: all that the cohort file names.
+    :raises ConfigError: for a task, a unit, a class or points that do not fit.
+    :raises DataError: for a task that there is not, unless this one is optional.
+    """
+    place = f"[task.{name}]"
+    for one in (*spec.tasks, *spec.headline, *spec.points):
+        if one not in named or one == name:
+            raise ConfigError(f"{place} names the task {one!r}", do=nearest(one, [*(set(named) - {name})]))
+    lacks = [one for one in spec.tasks if one not in known]
+    if lacks and not spec.optional:
+        raise DataError(f"Task {name!r} lacks {', '.join(lacks)}", do="See why above, or take it out of `tasks`")
+    parts = tuple(known[one] for one in spec.tasks if one in known)
+    if len(parts) < 2:
+        raise DataError(f"Task {name!r} puts {len(parts)} tasks together", expected="two that can be used, or more")
+    for part in parts:
+        if part.unit != parts[0].unit or part.several:
+            given = "several labels" if part.several else f"the unit {part.unit!r}"
+            raise ConfigError(
+                f"{place} names {part.name!r}, which has {given}", expected=f"one label per {parts[0].unit}"
+            )
+    if spec.unit not in ("item", parts[0].unit):
+        raise ConfigError(f"{place} unit = {spec.unit!r}", expected=f"{parts[0].unit!r}, as its tasks have")
+    notices = [f"Task {name!r} goes without {', '.join(lacks)}"] if lacks else []
+    headline = {part.name: spec.headline[part.name] for part in parts if part.name in spec.headline}
+    for part in parts:
+        wanted = headline.get(part.name)
+        if wanted is not None and wanted not in part.classes:
+            if not spec.optional:
+                raise ConfigError(f"{place} headline of {part.name}: {wanted!r}", do=nearest(wanted, part.classes))
+            notices.append(
+                f"Task {name!r}: no unit of {part.name} is {wanted}; its headline numbers are of every class"
+            )
+            del headline[part.name]
+    points = {one: value for one, value in spec.points.items() if one in headline}
+    label = tuple(dict.fromkeys(column for part in parts for column in part.label))
+    task = Task(name, label, parts[0].unit, tuple(part.name for part in parts), "tasks", parts=parts)
+    return replace(task, headline=headline, points=points, suspect=spec.suspect, views=spec.views), notices
 
 
 def _out(spec: TaskSpec, *named: Sequence[str]) -> set[str]:

@@ -104,6 +104,8 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
     on = facts.trained_on
     head = {
         "linear": "an L2-regularised logistic regression on the frozen encoder's features",
+        "projector": "a label-relation net (a projector per label, one transformer layer, linear heads) on the frozen encoder's "
+        "features",
         "knn": "k nearest neighbours by cosine on the frozen encoder's features",
         "finetune": "fine-tuning of the whole encoder with a linear head",
         "series": "an aggregator of slices with linear heads for each plane, fused by weights fitted inside the labelled units",
@@ -193,6 +195,9 @@ def _predicted(facts: Facts) -> str:
     (first, *more) = facts.targets.values()
     if "" in facts.targets:
         return f"classes {', '.join(first.classes)}"
+    if any(one.classes != first.classes for one in more):
+        each = [f"{name} ({'/'.join(one.classes)})" for name, one in facts.targets.items()]
+        return f"labels {', '.join(each)}"
     return f"label{'s' * bool(more)} {', '.join(facts.targets)} (each {' or '.join(first.classes)})"
 
 

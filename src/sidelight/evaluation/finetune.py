@@ -55,7 +55,7 @@ def finetune(
     """
     device = device or torch.device("cpu")
     if given is None:
-        train, valid = _validation(y, groups, sizes, seed)
+        train, valid = held_back(y, groups, sizes, seed)
     else:
         train, valid = np.flatnonzero(~given), np.flatnonzero(given)
     seen = Frames.of(pixels, [items[u] for u in train], frames)
@@ -82,8 +82,11 @@ def _loss(scores: np.ndarray, y: np.ndarray, sizes: tuple[int, ...], weights: np
     return float(each.mean() if weights is None else np.average(each, weights=weights[target, label]))
 
 
-def _validation(y: np.ndarray, groups: np.ndarray, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A fifth of the labelled patients, if that holds ``LEAST_HELD_BACK`` of every class of every target."""
+def held_back(y: np.ndarray, groups: np.ndarray, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the units that train and of those that choose the step.
+
+    The latter are a fifth of the labelled patients, if that holds ``LEAST_HELD_BACK`` of every class of every target, else none.
+    """
     everyone, nobody = np.arange(len(y)), np.arange(0)
     columns = [y[:, target] == c for target, size in enumerate(sizes) for c in range(size)]
     fewest = min(len(np.unique(groups[own])) for own in columns)

@@ -19,24 +19,31 @@ from safetensors.numpy import load_file, save_file
 from sidelight.config import build
 from sidelight.data.cohort import Cohort
 from sidelight.data.metadata import Vocabulary
+from sidelight.data.task import Head as Labels
 from sidelight.errors import RunError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.inputs import item_vectors
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead
-from sidelight.evaluation.protocols import FROZEN, Head, NetworkHead, StudyHead, Units, VectorHead, read_units
+from sidelight.evaluation.protocols import PROBES, Head, NetworkHead, StudyHead, VectorHead
+from sidelight.evaluation.relations import PairHead, PairNet, RelationHead
 from sidelight.evaluation.results import write_json
 from sidelight.evaluation.series import rebuild_series, series_tensors
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.supervised import Classifier
 from sidelight.evaluation.told import Told, tables_of
+from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
-from sidelight.models.image import Encoder, load_encoder
-from sidelight.models.towers import save_tower
+from sidelight.models.image import load_encoder
+from sidelight.models.labels import LabelRelations
+from sidelight.models.pair import PhotoPair
+from sidelight.models.towers import read_tower, save_tower
 from sidelight.train.card import USE
 from sidelight.train.files import replacing
 
 VERSION = 4
+SECOND = "second"
+"""Role of the encoder of a unit's second photographs; that of the first is "image"."""
 MOST_REFERENCES = 5000
 MOST_LEFT_OUT = 500
 FALSE_ALARMS = 0.05
@@ -47,11 +54,14 @@ class Target:
     """What a model decides about one target.
 
     :ivar threshold: two classes: from which calibrated probability on a unit has the second; else unused.
+    :ivar positive: the class that headline numbers are of, if one is named, and what it adds to a score, ``points``.
     """
 
     classes: tuple[str, ...]
     threshold: float
     calibration: Calibration
+    positive: str = ""
+    points: int = 0
 
     def decide(self, calibrated: np.ndarray) -> list[str]:
         """Class names of probabilities ``[N, C]``: by the threshold where there are two classes, else the most probable."""
@@ -78,6 +88,8 @@ class Facts:
     :ivar series: what rebuilds a head on series; empty for other protocols.
     :ivar inputs: what the head reads, and ``context``, as the settings of an evaluation say it; ``filled`` the columns of
         metadata that nearly every labelled item had; ``vocabularies`` what plain codes mean, where no tower reads metadata.
+    :ivar photographs: of photographs read side by side their ``views`` and whether one encoder, ``shared``, reads both.
+    :ivar suspect: points of its targets from which a unit is suspected; 0 where they have none.
     """
 
     task: str
@@ -102,6 +114,8 @@ class Facts:
     context: str = "none"
     filled: tuple[str, ...] = ()
     vocabularies: list[dict[str, Any]] = field(default_factory=list)
+    photographs: Mapping[str, Any] = field(default_factory=dict)
+    suspect: int = 0
     use: str = USE
     version: int = VERSION
 
@@ -123,7 +137,7 @@ class Model:
     :ivar reference: float32 ``[R, D]`` centred vectors of labelled units; ``centre`` float32 [D] is their mean.
     """
 
-    encoder: Encoder
+    encoder: Reader
     head: Head
     facts: Facts
     reference: np.ndarray
@@ -139,14 +153,18 @@ class Model:
         ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
         scores = dict(zip(self.facts.targets, np.split(self.head(units), ends[:-1], axis=1), strict=True))
         calibrated = {name: self.facts.targets[name].calibration(given) for name, given in scores.items()}
-        return scores, calibrated, nearest_distance(units.vectors - self.centre, self.reference)
+        return scores, calibrated, nearest_distance(_centred(units.vectors, self.centre), self.reference)
 
     def save(self, folder: Path) -> Path:
         """Write the folder; ``model.json`` comes last, so that what has it is whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_tower(self.encoder, folder / "towers")
-        for role, tower in self.told.towers.items():
-            save_tower(tower, folder / "towers", role=role)
+        towers = self.encoder.both if isinstance(self.encoder, PhotoPair) else (self.encoder,)
+        for role, tower in zip(("image", SECOND), dict.fromkeys(towers), strict=False):
+            save_tower(tower, folder / "towers", role)
+        for role, table in self.told.towers.items():
+            save_tower(table, folder / "towers", role)
+        if isinstance(self.head, RelationHead | PairHead):
+            save_tower(_net(self.head), folder / "towers", "labels")
         tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
         with replacing(folder / "head.safetensors") as temporary:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
@@ -159,17 +177,22 @@ def nearest_distance(vectors: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.asarray(1 - (_unit(vectors) @ _unit(reference).T).max(axis=1))
 
 
+def _centred(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Vectors from ``centre``; an absent photograph lies there."""
+    return np.asarray(np.nan_to_num(vectors - centre))
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
 
 def make_model(
-    encoder: Encoder,
+    encoder: Reader,
     head: Head,
     units: Units,
     groups: np.ndarray,
     scores: pd.DataFrame,
-    targets: Mapping[str, tuple[str, ...]],
+    targets: Mapping[str, Labels],
     facts: Mapping[str, Any],
     told: Told,
 ) -> Model:
@@ -186,27 +209,27 @@ def make_model(
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
-    decided = {name: _target(unseen[unseen["target"] == name], classes) for name, classes in targets.items()}
+    decided = {name: _target(unseen[unseen["target"] == name], one) for name, one in targets.items()}
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
-    reference, centre = units.vectors[kept], units.vectors[kept].mean(axis=0)
+    reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
     known = Facts(
         **facts, targets=decided, outside=outside, false_alarms=false_alarms,
         vocabularies=[one.to_json() for one in told.vocabularies],
     )  # fmt: skip
-    return Model(encoder, head, known, reference - centre, centre, told)
+    return Model(encoder, head, known, _centred(reference, centre), centre, told)
 
 
-def _target(unseen: pd.DataFrame, classes: tuple[str, ...]) -> Target:
+def _target(unseen: pd.DataFrame, labels: Labels) -> Target:
     """Threshold and calibration of one target from scores of units that their head had not seen."""
-    columns = [f"p{c}" for c in range(len(classes))]
+    columns = [f"p{c}" for c in range(len(labels.classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()
     label = unseen.groupby("unit")["label"].first()
     threshold = 0.5
     if len(columns) == 2:
         threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
-    return Target(classes, threshold, calibration)
+    return Target(labels.classes, threshold, calibration, labels.positive, labels.points)
 
 
 def left_out_distances(vectors: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
@@ -219,8 +242,8 @@ def left_out_distances(vectors: np.ndarray, groups: np.ndarray) -> list[np.ndarr
     distances = []
     for own in (groups == patient for patient in patients):
         if not own.all():
-            centre = vectors[~own].mean(axis=0)
-            distances.append(nearest_distance(vectors[own] - centre, vectors[~own] - centre))
+            centre = mean_of(vectors[~own])
+            distances.append(nearest_distance(_centred(vectors[own], centre), _centred(vectors[~own], centre)))
     return distances
 
 
@@ -265,7 +288,7 @@ def read_model(folder: str | Path) -> Model:
         if said["version"] > VERSION:
             raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
         targets = {
-            name: Target(tuple(one["classes"]), one["threshold"], Calibration(**one["calibration"]))
+            name: Target(**{**one, "classes": tuple(one["classes"]), "calibration": Calibration(**one["calibration"])})
             for name, one in said["targets"].items()
         }
         facts = Facts(
@@ -277,8 +300,19 @@ def read_model(folder: str | Path) -> Model:
         raise RunError(
             f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
         ) from None
-    encoder = load_encoder(home)
-    return Model(encoder, _head(encoder, facts, tensors), facts, tensors["reference"], tensors["centre"], told)
+    encoder = _encoder(home, facts)
+    return Model(encoder, _head(home, encoder, facts, tensors), facts, tensors["reference"], tensors["centre"], told)
+
+
+def _encoder(home: Path, facts: Facts) -> Reader:
+    first, said = load_encoder(home), facts.photographs
+    if not said:
+        return first
+    return PhotoPair(first, first if said["shared"] else load_encoder(home, SECOND), tuple(said["views"]))
+
+
+def _net(head: RelationHead | PairHead) -> LabelRelations:
+    return head.net if isinstance(head, RelationHead) else head.model.net
 
 
 def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:
@@ -286,6 +320,7 @@ def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = Tru
     facts = model.facts
     if facts.inputs == "image" and facts.context == "none":
         return read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
+    assert not isinstance(model.encoder, PhotoPair)  # of photographs side by side heads read images alone
     settings = build(EvaluateSettings, {name: getattr(facts, name) for name in ("inputs", "context", "frames")})
     read = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
     return replace(units, vectors=pool_units(read.vectors, units.items))
@@ -297,7 +332,11 @@ def _head_tensors(head: Head) -> dict[str, np.ndarray]:
         return {"weight": linear.weight.detach().cpu().numpy(), "bias": linear.bias.detach().cpu().numpy()}
     if isinstance(head, StudyHead):
         return series_tensors(head.head)
-    tensors: dict[str, np.ndarray] = {}
+    if isinstance(head, PairHead):
+        return {}
+    if isinstance(head, RelationHead):
+        return {"fill": head.fill}
+    tensors: dict[str, np.ndarray] = {} if head.fill is None else {"fill": head.fill}
     for place, one in enumerate(head.targets):
         if isinstance(one, LinearHead):
             tensors |= {f"{place}.weight": one.weight, f"{place}.bias": one.bias}
@@ -307,13 +346,21 @@ def _head_tensors(head: Head) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _head(encoder: Encoder, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
+def _head(home: Path, encoder: Reader, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
     sizes = tuple(len(target.classes) for target in facts.targets.values())
+    if facts.protocol in PROBES:
+        probes = tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes))
+        return VectorHead(probes, tensors.get("fill"))
+    if facts.protocol == "projector" or isinstance(encoder, PhotoPair):
+        net = LabelRelations.of(*read_tower(home, "labels", kind="labels"))
+        names = tuple(name or facts.task for name in facts.targets)
+        if facts.protocol == "projector":
+            return RelationHead(net, names, tensors["fill"])
+        assert isinstance(encoder, PhotoPair)
+        return PairHead(PairNet(encoder, net), names)
     if facts.protocol == "series":
         return StudyHead(rebuild_series(encoder, sizes, facts.series, tensors), keep=False)
-    if facts.protocol not in FROZEN:
-        return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
-    return VectorHead(tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes)))
+    return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
 
 
 def _probe(protocol: str, tensors: dict[str, np.ndarray], place: int, classes: int) -> LinearHead | KnnHead:

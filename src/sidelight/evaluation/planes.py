@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidelight.config import Settings
 from sidelight.evaluation.slices import select_slices
-from sidelight.losses.labels import label_loss
+from sidelight.losses.labels import class_probabilities, outputs, target_loss
 from sidelight.models.series import make_aggregator
 
 Floats = NDArray[np.float64]
@@ -65,11 +64,6 @@ class Plane:
     scale: NDArray[np.float32]
 
 
-def outputs(sizes: tuple[int, ...]) -> int:
-    """One logit per target of several, else one per class."""
-    return len(sizes) if len(sizes) > 1 else sizes[0]
-
-
 def plane_scores(
     plane: Plane, features: Features, series: list[list[int]], sizes: tuple[int, ...], settings: SeriesSettings
 ) -> tuple[Floats, NDArray[np.bool_]]:
@@ -82,7 +76,7 @@ def plane_scores(
     for draw in range(settings.draws if pairs else 0):
         batch, mask = slice_batch(plane, features, [row for _, row in pairs], settings, rng if draw else None)
         with torch.no_grad():
-            scores = probabilities(plane.net(batch, mask), sizes).numpy()
+            scores = class_probabilities(plane.net(batch, mask), sizes).numpy()
         np.add.at(found, [unit for unit, _ in pairs], scores)
         np.add.at(counts, [unit for unit, _ in pairs], 1)
     return found / np.maximum(counts, 1)[:, None], counts > 0
@@ -116,7 +110,7 @@ def fit_plane(
     for step, chosen in enumerate(batches(len(pairs), settings.steps, settings.batch_size, rng)):
         own = [pairs[place] for place in chosen]
         batch, mask = slice_batch(plane, features, [row for _, row in own], settings, rng)
-        loss = series_loss(net(batch, mask), torch.as_tensor(y[[unit for unit, _ in own]]), weights)
+        loss = target_loss(net(batch, mask), torch.as_tensor(y[[unit for unit, _ in own]]), sizes, weights)
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * 0.5 * (1 + np.cos(np.pi * step / settings.steps))
         optimizer.zero_grad()
@@ -148,17 +142,3 @@ def slice_batch(
         batch[place, : len(at)] = (features[row][at] - plane.mean) / plane.scale
         mask[place, : len(at)] = True
     return torch.from_numpy(batch), torch.from_numpy(mask)
-
-
-def series_loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Of several targets :func:`label_loss`, else cross-entropy over classes."""
-    if labels.shape[1] > 1:
-        return label_loss(logits, labels, weights)
-    return functional.cross_entropy(logits, labels[:, 0], None if weights is None else weights[0])
-
-
-def probabilities(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """[N, C]: both classes of each of several targets, or all classes of one."""
-    if len(sizes) == 1:
-        return logits.softmax(dim=1)
-    return torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=2).flatten(1)

@@ -5,63 +5,43 @@ only in the units that they hand to it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from sidelight.data.cache import Pixels
+from sidelight.data.task import Head as Target
 from sidelight.errors import ConfigError, nearest
-from sidelight.evaluation.features import embed_items, pool_units
 from sidelight.evaluation.finetune import finetune
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead, fit_linear
+from sidelight.evaluation.relations import PairHead, RelationHead, fit_pair, fit_projector
 from sidelight.evaluation.series import SeriesHead, fit_series
 from sidelight.evaluation.settings import PROTOCOLS, EvaluateSettings
 from sidelight.evaluation.supervised import Classifier, Frames, predict_units
+from sidelight.evaluation.units import Reader, Units, filled, mean_of
 from sidelight.losses.labels import inverse_frequency
-from sidelight.models.image import Encoder
+from sidelight.models.pair import PhotoPair
 
-FROZEN = ("knn", "linear")
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """What a head reads: the cache rows of each unit, and for frozen protocols its vector.
-
-    :ivar items: for each of N units its rows in ``pixels``.
-    :ivar vectors: float32 ``[N, D]``, or None where a protocol reads pixels.
-    """
-
-    pixels: Pixels
-    items: list[list[int]]
-    vectors: np.ndarray | None = None
-
-    def take(self, chosen: Sequence[int] | np.ndarray) -> "Units":
-        """The units at these places."""
-        vectors = None if self.vectors is None else self.vectors[np.asarray(chosen, dtype=np.int64)]
-        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors)
-
-
-def read_units(
-    encoder: Encoder, pixels: Pixels, items: list[list[int]], *, frames: int, keep: bool = True, quiet: bool = True
-) -> Units:
-    """Units with the vectors of a frozen encoder, each the mean over its items; ``keep`` stores those of the items."""
-    folder = pixels.folder / "features" if keep else None
-    return Units(
-        pixels, items, pool_units(embed_items(encoder, pixels, frames=frames, folder=folder, quiet=quiet), items)
-    )
+PROBES = ("knn", "linear")
+FROZEN = (*PROBES, "projector")
+"""Protocols that read vectors."""
 
 
 @dataclass(frozen=True)
 class VectorHead:
-    """A head on vectors: of each target a :class:`LinearHead` or :class:`KnnHead`."""
+    """A head on vectors: of each target a :class:`LinearHead` or :class:`KnnHead`.
+
+    :ivar fill: float32 [D], what the numbers of an absent photograph are: the mean of the units that were learnt from.
+    """
 
     targets: tuple[LinearHead | KnnHead, ...]
+    fill: np.ndarray | None = None
 
     def __call__(self, units: Units) -> np.ndarray:
         """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
         assert units.vectors is not None
-        return np.concatenate([head(units.vectors) for head in self.targets], axis=1)
+        vectors = units.vectors if self.fill is None else filled(units.vectors, self.fill)
+        return np.concatenate([head(vectors) for head in self.targets], axis=1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +70,7 @@ class StudyHead:
         return self.head(units.pixels, units.items, keep=self.keep)
 
 
-Head = VectorHead | NetworkHead | StudyHead
+Head = VectorHead | NetworkHead | StudyHead | RelationHead | PairHead
 
 
 def known_protocol(protocol: str) -> None:
@@ -100,11 +80,11 @@ def known_protocol(protocol: str) -> None:
 
 
 def fit(
-    encoder: Encoder,
+    reader: Reader,
     units: Units,
     y: np.ndarray,
     groups: np.ndarray,
-    sizes: tuple[int, ...],
+    targets: Sequence[Target],
     protocol: str,
     settings: EvaluateSettings,
     *,
@@ -114,38 +94,79 @@ def fit(
 ) -> dict[str, Head]:
     """Heads learnt from labelled units, by step: "selected", and "last" where one is trained by steps.
 
-    :param y: int [N, targets], class of each target, negative where unknown; ``sizes``: how many classes each has.
+    :param y: int [N, targets], class of each target, negative where unknown.
     :param groups: [N] patients.
     :param seed: of what is drawn inside the labelled units; ``draw`` of what is trained.
-    :param valid: bool [N], the units that are there to choose by: fine-tuning chooses its step on them and trains on the
-        others; the probes, which choose by cross-validation if at all, learn them like the others.
+    :param valid: bool [N], the units that are there to choose by: what is trained by steps chooses its step on them and trains
+        on the others; the probes, which choose by cross-validation if at all, learn them like the others.
     """
-    if protocol in FROZEN:
-        assert units.vectors is not None
-        probes = [
-            _probe(units.vectors, y[:, target], groups, size, protocol, settings, seed)
-            for target, size in enumerate(sizes)
-        ]
-        return {"selected": VectorHead(tuple(probes))}
+    sizes = tuple(len(target.classes) for target in targets)
+    if protocol in PROBES:
+        return {
+            "selected": _probes(units, y, groups, sizes, protocol, settings, seed, pair=isinstance(reader, PhotoPair))
+        }
+    learn = np.ones(len(y), bool) if valid is None or protocol == "series" else ~valid
+    weights = _balance(y[learn], sizes, settings)
+    device = reader.mean.device
+    if protocol == "projector":
+        start = reader.start if isinstance(reader, PhotoPair) else None
+        return {**fit_projector(
+            units, y, groups, targets, settings.projector, seed=draw, device=device, start=start, given=valid, weights=weights
+        )}  # fmt: skip
+    budget = settings.finetune
+    if isinstance(reader, PhotoPair):
+        if protocol != "finetune":
+            raise ConfigError(
+                f"{protocol} knows no photographs side by side", expected=", ".join((*FROZEN, "finetune"))
+            )
+        width = settings.projector.width
+        return {
+            **fit_pair(reader, units, y, groups, targets, budget, seed=draw, width=width, given=valid, weights=weights)
+        }
     if protocol == "series":
-        balance = None
-        if settings.balance != "none":
-            balance = np.array([inverse_frequency(y[:, target], size) for target, size in enumerate(sizes)])
         series = fit_series(
-            encoder, units.pixels, units.items, y, groups, sizes, settings.series, seed=draw, balance=balance
+            reader, units.pixels, units.items, y, groups, sizes, settings.series, seed=draw, balance=weights
         )
         return {"selected": StudyHead(series)}
-    budget, learn = settings.finetune, np.ones(len(y), bool) if valid is None else ~valid
     if protocol == "finetune_last":
         budget = budget.model_copy(update={"layers": "last_block"})
     bf16 = settings.precision == "bf16"
-    weights = [_weights(y[learn, target], size, settings) for target, size in enumerate(sizes)]
     done = finetune(
-        encoder, units.pixels, units.items, y, groups, sizes, budget,
-        frames=settings.frames, seed=draw, device=encoder.mean.device, bf16=bf16, given=valid,
-        weights=None if settings.balance == "none" else np.array(weights),
+        reader, units.pixels, units.items, y, groups, sizes, budget,
+        frames=settings.frames, seed=draw, device=device, bf16=bf16, given=valid, weights=weights,
     )  # fmt: skip
     return {step: NetworkHead(getattr(done, step), settings.frames, bf16) for step in ("selected", "last")}
+
+
+def _probes(
+    units: Units,
+    y: np.ndarray,
+    groups: np.ndarray,
+    sizes: Sequence[int],
+    protocol: str,
+    settings: EvaluateSettings,
+    seed: int,
+    *,
+    pair: bool,
+) -> VectorHead:
+    """A probe per target; of photographs side by side absent ones are filled with the mean of these units."""
+    assert units.vectors is not None
+    fill = mean_of(units.vectors) if pair else None
+    vectors = units.vectors if fill is None else filled(units.vectors, fill)
+    probes = [
+        _probe(vectors, y[:, target], groups, size, protocol, settings, seed) for target, size in enumerate(sizes)
+    ]
+    return VectorHead(tuple(probes), fill)
+
+
+def _balance(y: np.ndarray, sizes: Sequence[int], settings: EvaluateSettings) -> np.ndarray | None:
+    """Weights of the classes in a loss, float [targets, most classes]; none where all count alike."""
+    if settings.balance == "none":
+        return None
+    weights = np.ones((len(sizes), max(sizes)))
+    for target, size in enumerate(sizes):
+        weights[target, :size] = inverse_frequency(y[:, target], size)
+    return weights
 
 
 def _probe(
@@ -162,8 +183,5 @@ def _probe(
     x, y, groups = vectors[known], y[known], groups[known]
     if protocol == "knn":
         return KnnHead(x, y, classes, settings.k)
-    return fit_linear(x, y, groups, classes, seed=seed, weights=_weights(y, classes, settings))
-
-
-def _weights(y: np.ndarray, classes: int, settings: EvaluateSettings) -> np.ndarray | None:
-    return None if settings.balance == "none" else inverse_frequency(y, classes)
+    weights = None if settings.balance == "none" else inverse_frequency(y, classes)
+    return fit_linear(x, y, groups, classes, seed=seed, weights=weights)

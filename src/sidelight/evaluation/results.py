@@ -91,8 +91,9 @@ def check_same(folder: Path, task: str, protocol: str, *, data_hash: str, encode
 
 
 def shown_rows(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of whole tasks, and of each label the metrics of ``PER_LABEL``."""
-    return results[(results["target"] == "") | results["metric"].isin(PER_LABEL)]
+    """The rows of whole tasks, and of each label the metrics of ``PER_LABEL`` and its headline class against the rest."""
+    kept = (results["target"] == "") | results["metric"].isin(PER_LABEL)
+    return results[kept | results["headline"].fillna(False).astype(bool)] if "headline" in results else results[kept]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,9 +14,10 @@ from sidelight.data.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.blocks import KEYS, blocks
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.protocols import FROZEN, Units, fit
+from sidelight.evaluation.protocols import FROZEN, fit
 from sidelight.evaluation.scores import Labelled, codes, rows_of, valid_side
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Units
 from sidelight.metrics.classification import auroc
 from sidelight.metrics.intervals import clustered_interval
 from sidelight.models.image import Encoder
@@ -93,7 +94,7 @@ def _head(
     """The head that :func:`sidelight.evaluation.scores.collect_scores` makes of these units at all labels."""
     items, draw = learn["rows"].tolist(), seed * 1000 + (number if task.test is None else 999)
     return fit(
-        encoder, Units(pixels, items, pool_units(clean, items)), codes(learn), learn["group"].to_numpy(), task.sizes,
+        encoder, Units(pixels, items, pool_units(clean, items)), codes(learn), learn["group"].to_numpy(), task.heads,
         protocol, settings, seed=seed, draw=draw, valid=valid_side(learn),
     )["selected"]  # fmt: skip
 

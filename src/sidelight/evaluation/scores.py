@@ -13,12 +13,15 @@ import pandas as pd
 from sidelight.config import digest
 from sidelight.data.cache import Pixels
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out, nested_counts
+from sidelight.data.task import Head
 from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.protocols import FROZEN, Units, fit, known_protocol, read_units
+from sidelight.evaluation.protocols import FROZEN, fit, known_protocol
 from sidelight.evaluation.published import published_scores
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Reader, Units, read_units
 from sidelight.models.image import Encoder
+from sidelight.models.pair import PhotoPair
 
 INSIDE = "inside"
 """The step of rows that no table shows: out-of-fold scores of the units that train, from which calibration and threshold come."""
@@ -35,6 +38,7 @@ class Labelled:
     :ivar folds: for each fold, the units that are tested in it.
     :ivar test: the test side of a given split, as ``table``; None without one.
     :ivar leaks: what stands on two sides of the given split, in sentences; accepted with ``allow_leak``.
+    :ivar named: the targets as the task declares them, with the classes of its headline numbers.
     """
 
     table: pd.DataFrame
@@ -42,6 +46,15 @@ class Labelled:
     folds: tuple[tuple[str, ...], ...]
     test: pd.DataFrame | None = None
     leaks: tuple[str, ...] = ()
+    named: tuple[Head, ...] = ()
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The targets as heads learn them."""
+        known = {head.name: head for head in self.named}
+        if "" in self.targets:
+            return self.named or (Head("label", self.targets[""]),)
+        return tuple(known.get(name) or Head(name, classes) for name, classes in self.targets.items())
 
     @property
     def split_hash(self) -> str:
@@ -50,11 +63,6 @@ class Labelled:
             return digest([sorted(fold) for fold in self.folds])
         placed = pd.concat([self.table, self.test])
         return digest({side: sorted(placed.loc[placed["side"] == side, "unit"]) for side in SIDES})
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many classes each target has."""
-        return tuple(len(classes) for classes in self.targets.values())
 
     @property
     def tested(self) -> pd.DataFrame:
@@ -129,7 +137,7 @@ class _Sample:
 
 
 def collect_scores(
-    encoder: Encoder,
+    encoder: Reader,
     pixels: Pixels,
     task: Labelled,
     protocol: str,
@@ -149,6 +157,7 @@ def collect_scores(
     if task.test is not None:
         return _given_scores(encoder, pixels, task, protocol, settings, seed, vectors)
     if protocol == "published":
+        assert isinstance(encoder, Encoder)
         table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
         return _complete(table.assign(target=""), int((table["step"] == "last").sum()), task, {})
     read = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
@@ -168,7 +177,7 @@ def collect_scores(
 
 
 def _given_scores(
-    encoder: Encoder,
+    encoder: Reader,
     pixels: Pixels,
     task: Labelled,
     protocol: str,
@@ -176,9 +185,18 @@ def _given_scores(
     seed: int,
     vectors: np.ndarray | None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
+    """The test side of a given split, and out-of-fold scores at all labels of the units that train.
+
+    ``published`` is SM3's: the projector learns the train side, and its step is chosen on the test side.
+    """
     assert task.test is not None
     both = None if vectors is None else (vectors, vectors)
+    if protocol == "published":
+        train = task.table[task.table["side"] == "train"]
+        peeking = replace(task, table=pd.concat([train, task.test.assign(side="valid")], ignore_index=True))
+        whole = settings.model_copy(update={"labels": []})
+        found, notes = external_scores(encoder, pixels, peeking, pixels, task.test, "projector", whole, seed, both)
+        return found.assign(labels=len(train)), notes
     outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, both)
     own = replace(task, table=task.table.drop(columns="side"), test=None)
     whole = settings.model_copy(update={"labels": []})
@@ -187,7 +205,7 @@ def _given_scores(
 
 
 def external_scores(
-    encoder: Encoder,
+    encoder: Reader,
     pixels: Pixels,
     task: Labelled,
     other: Pixels,
@@ -215,7 +233,7 @@ def external_scores(
 
 
 def _curve(
-    encoder: Encoder,
+    encoder: Reader,
     learn: _Sample,
     test: _Sample,
     task: Labelled,
@@ -230,6 +248,10 @@ def _curve(
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
     y, groups = codes(learn.table), learn.table["group"].to_numpy()
+    own, seen = (
+        learn.units.only(settings.learn_photographs, encoder),
+        test.units.only(settings.test_photographs, encoder),
+    )
     valid = valid_side(learn.table)
     subsets: dict[int, list[str]] = {}
     left_out: dict[int, str] = {}
@@ -241,12 +263,12 @@ def _curve(
     for count, chosen in [*counts.items(), (-1, learn.table["unit"].tolist())]:
         train = np.flatnonzero(learn.table["unit"].isin(chosen).to_numpy())
         heads = fit(
-            encoder, learn.units.take(train), y[train], groups[train], task.sizes, protocol, settings,
+            encoder, own.take(train), y[train], groups[train], task.heads, protocol, settings,
             seed=seed, draw=draw, valid=valid if count == -1 else None,
         )  # fmt: skip
         for step, head in heads.items():
             frames += [
-                part.assign(labels=count, step=step, seed=seed) for part in rows_of(test.table, head(test.units), task)
+                part.assign(labels=count, step=step, seed=seed) for part in rows_of(test.table, head(seen), task)
             ]
     return pd.concat(frames, ignore_index=True), left_out
 
@@ -291,7 +313,7 @@ def _complete(
 
 
 def units_of(
-    encoder: Encoder,
+    encoder: Reader,
     pixels: Pixels,
     items: list[list[int]],
     protocol: str,
@@ -300,6 +322,11 @@ def units_of(
 ) -> Units:
     """Units as ``protocol`` reads them; features of a frozen encoder are stored beside the pixels."""
     known_protocol(protocol)
+    shown = (settings.learn_photographs, settings.test_photographs)
+    if shown != ("both", "both") and not isinstance(encoder, PhotoPair):
+        raise ConfigError(
+            "learn_photographs and test_photographs are of photographs side by side", do="Say which: views = [...]"
+        )
     if vectors is not None:
         if protocol not in FROZEN:
             raise ConfigError(f"inputs = {settings.inputs!r} with {protocol}", expected=f"{' or '.join(FROZEN)}")

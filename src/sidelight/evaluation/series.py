@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from sidelight.data.cache import Pixels
 from sidelight.evaluation.fusion import fuse, fusion_weights
-from sidelight.evaluation.planes import Floats, Ints, Plane, SeriesSettings, fit_plane, outputs, plane_scores
+from sidelight.evaluation.planes import Floats, Ints, Plane, SeriesSettings, fit_plane, plane_scores
 from sidelight.evaluation.series_finetune import finetune_series
 from sidelight.evaluation.slices import slice_features
+from sidelight.losses.labels import outputs
 from sidelight.models.image import Encoder
 from sidelight.models.series import make_aggregator
 
@@ -148,7 +149,7 @@ def _learn(
     if settings.encoder == "frozen":
         return encoder, fitted
     known = {name: [(unit, row) for unit in units.tolist() for row in rows[unit]] for name, rows in series.items()}
-    return finetune_series(encoder, pixels, fitted, known, y, settings, balance, seed=seed)
+    return finetune_series(encoder, pixels, fitted, known, y, settings, balance, sizes=sizes, seed=seed)
 
 
 def _read(

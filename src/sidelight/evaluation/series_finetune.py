@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from sidelight.data.cache import Pixels
-from sidelight.evaluation.planes import Floats, Ints, Plane, SeriesSettings, batches, series_loss
+from sidelight.evaluation.planes import Floats, Ints, Plane, SeriesSettings, batches
 from sidelight.evaluation.slices import select_slices
+from sidelight.losses.labels import target_loss
 from sidelight.models.image import Encoder
 from sidelight.views.augment import Augment, augment
 
@@ -28,12 +29,13 @@ def finetune_series(
     settings: SeriesSettings,
     balance: Floats | None,
     *,
+    sizes: tuple[int, ...],
     seed: int,
 ) -> tuple[Encoder, dict[str, Plane]]:
     """A copy of ``encoder`` and of ``planes``, trained on; what was given stays as it was.
 
     :param series: of each plane pairs of a unit and a cache row; a plane without any is left as it is.
-    :param y: int [N, targets], negative where unknown; ``balance`` float [targets, classes].
+    :param y: int [N, targets], negative where unknown; ``sizes`` how many classes each has; ``balance`` float [targets, classes].
     """
     device = encoder.mean.device
     net = deepcopy(encoder).eval()
@@ -62,7 +64,7 @@ def finetune_series(
             own = [used[name][place] for place in next(queue)]
             batch, mask = _seen(net, pixels, learnt[name], [row for _, row in own], settings, rng)
             labels = torch.as_tensor(y[[unit for unit, _ in own]], device=device)
-            series_loss(learnt[name].net(batch, mask), labels, weights).backward()  # type: ignore[no-untyped-call]
+            target_loss(learnt[name].net(batch, mask), labels, sizes, weights).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for plane in learnt.values():
         plane.net.cpu().eval()

@@ -8,11 +8,13 @@ from pydantic import Field
 from sidelight.config import Settings
 from sidelight.data.support import FOLDS
 from sidelight.evaluation.planes import SeriesSettings
+from sidelight.evaluation.relations import ProjectorSettings
 from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.supervised import FinetuneSettings
+from sidelight.evaluation.units import Shown
 from sidelight.views.disturb import CONDITIONS, Condition
 
-PROTOCOLS = ("knn", "linear", "series", "finetune", "finetune_last", "published", RETRIEVAL)
+PROTOCOLS = ("knn", "linear", "projector", "series", "finetune", "finetune_last", "published", RETRIEVAL)
 
 
 class EvaluateSettings(Settings):
@@ -47,6 +49,13 @@ class EvaluateSettings(Settings):
     context: Literal["none", "patient"] = Field(
         "none", description="patient: a head also reads how an item differs from the patient's other items"
     )
+    views: tuple[()] | tuple[str, str] | None = Field(
+        None,
+        description="two photographs of a unit that are read side by side, [] for any two; none is the task's or the run's, "
+        "if it has some, else the mean over all images",
+    )
+    learn_photographs: Shown = Field("both", description="of photographs side by side, those that heads learn from")
+    test_photographs: Shown = Field("both", description="of photographs side by side, those that there are at test")
     reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
     reference_preset: str | None = None
     reference_where: dict[str, str | int | float | list[str]] = Field(
@@ -64,6 +73,7 @@ class EvaluateSettings(Settings):
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )
     finetune: FinetuneSettings = FinetuneSettings()
+    projector: ProjectorSettings = ProjectorSettings()
     series: SeriesSettings = SeriesSettings()
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"

@@ -67,7 +67,7 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
                 named["selected_on"] = "test"
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
-            metrics = METRICS | (LABEL_METRICS if block.several else {})
+            metrics = METRICS | (LABEL_METRICS if block.several and set(block.sizes) == {2} else {})
             if block.sizes == (2,) and block.all_labels:
                 metrics = metrics | {"pauc above 80 % TPR": partial_auroc}
             rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
@@ -84,13 +84,13 @@ def _values(
 ) -> Iterator[dict[str, Any]]:
     """A row per metric; of a multi-label task its mean over the labels, if ``pooled`` that of all as one, and each label's."""
     for name, metric in metrics.items():
-        yield _value(block, name, block.of(metric), resamples)
+        yield value_row(block, name, block.of(metric), resamples)
     if pooled and block.several and set(block.sizes) == {2}:
         for name, metric in metrics.items():
-            yield _value(block.pooled(), f"micro {name}", metric, resamples)
+            yield value_row(block.pooled(), f"micro {name}", metric, resamples)
     for target, part in block.parts():
         for name, metric in metrics.items():
-            yield {**_value(part, name, metric, resamples), "target": target}
+            yield {**value_row(part, name, metric, resamples), "target": target}
 
 
 def _shared(block: Block) -> dict[str, Any]:
@@ -106,7 +106,8 @@ def _shared(block: Block) -> dict[str, Any]:
     }
 
 
-def _value(block: Block, metric: str, function: Metric, resamples: int) -> dict[str, Any]:
+def value_row(block: Block, metric: str, function: Metric, resamples: int) -> dict[str, Any]:
+    """One metric of a block as a row, with its interval and the spread over seeds."""
     found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
     each = [float(function(block.labels, one, None)) for one in block.scores]
     return {
@@ -146,7 +147,7 @@ def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dic
     if len(names) > 2 and block.all_labels:
         for c, name in enumerate(names):
             for metric, function in AGAINST.items():
-                yield _value(block.against(c), f"{metric}:{name}", function, resamples)
+                yield value_row(block.against(c), f"{metric}:{name}", function, resamples)
 
 
 def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
@@ -194,10 +195,13 @@ def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     for key, block in blocks(after):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
         rows += [{**named, **row} for row in _values(block, calibration, resamples)]
-    two = after[after["p2"].isna()] if "p2" in after else after
+    more = after["p2"].notna() if "p2" in after else pd.Series(False, after.index)
+    two, mixed = after[~more], set(after.loc[more, "task"])
     for key, block in blocks(two.assign(p0=1.0 - two["called"], p1=1.0 * two["called"])):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        rows += [{**named, **row} for row in _values(block, DECISION, resamples, pooled=True)]
+        found = [{**named, **row} for row in _values(block, DECISION, resamples, pooled=True)]
+        # of a task with targets of more classes, a mean over those of two would be taken for the task's
+        rows += [row for row in found if row["target"] or named["task"] not in mixed]
     return pd.DataFrame(rows)
 
 
@@ -214,7 +218,8 @@ def reliabilities(scores: pd.DataFrame, targets: Mapping[str, Targets], kind: st
         for c in [1] if len(names) == 2 else range(len(names)):
             curve = asdict(reliability(truth == c, pooled[:, c]))
             named = dict(zip(KEYS, key, strict=True))
-            found.append({**named, "target": target, "class": target or names[c], "kind": kind, **curve})
+            called = f"{target}: {names[c]}" if target and len(names) > 2 else target or names[c]
+            found.append({**named, "target": target, "class": called, "kind": kind, **curve})
     return found
 
 

@@ -11,13 +11,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidelight.config import Settings
 from sidelight.data.cache import Pixels
 from sidelight.errors import EncoderError
 from sidelight.evaluation.features import spaced
-from sidelight.losses.labels import label_loss
+from sidelight.losses.labels import class_probabilities, outputs, target_loss
 from sidelight.models.image import Encoder
 from sidelight.views.augment import NUMBERS, Augment, augment, resize
 
@@ -65,9 +64,7 @@ class Frames:
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear head; logits ``[N, K]`` of images ``[N, C, S, S]`` in [0, 1].
-
-    One target has a logit per class. Of several targets each has two classes, and one logit: that of the second.
+    """An encoder and a linear head; logits ``[N, K]`` of images ``[N, C, S, S]`` in [0, 1], K as ``outputs`` says.
 
     :param sizes: how many classes each target has.
     """
@@ -75,8 +72,8 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = deepcopy(encoder)
-        self.several = len(sizes) > 1
-        self.head = nn.Linear(encoder.dim, len(sizes) if self.several else sizes[0])
+        self.sizes = sizes
+        self.head = nn.Linear(encoder.dim, outputs(sizes))
 
     @classmethod
     def of(cls, encoder: Encoder, sizes: tuple[int, ...], weight: np.ndarray, bias: np.ndarray) -> "Classifier":
@@ -90,21 +87,6 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[N, K]``."""
         return self.head(self.encoder(self.encoder.match_channels(images)))  # type: ignore[no-any-return]
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Class probabilities ``[N, classes of all targets]`` of logits ``[N, K]``, one target after the other."""
-        if not self.several:
-            return logits.softmax(dim=1)
-        return torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=2).flatten(1)
-
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        """Cross-entropy of logits ``[N, K]`` and labels int ``[N, targets]``, negative where unknown.
-
-        :param weights: float ``[targets, classes]``, of the classes of each target.
-        """
-        if self.several:
-            return label_loss(logits, labels, weights)
-        return functional.cross_entropy(logits, labels[:, 0], None if weights is None else weights[0])
 
 
 def last_block(encoder: nn.Module) -> nn.Module:
@@ -162,7 +144,7 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
         optimizer.zero_grad()
-        model.loss(logits.float(), target, balance).backward()  # type: ignore[no-untyped-call]
+        target_loss(logits.float(), target, sizes, balance).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % every == 0 or step == settings.steps:
             yield step, model
@@ -179,7 +161,8 @@ def predict_units(
         for start in range(0, len(frames.rows), batch):
             take = slice(start, start + batch)
             raw = torch.from_numpy(pixels.batch(frames.rows[take].tolist(), frames.at[take].tolist())).to(device)
-            parts.append(model.probabilities(model(resize(raw, model.encoder.image_size)).float()).cpu().numpy())
+            logits = model(resize(raw, model.encoder.image_size)).float()
+            parts.append(class_probabilities(logits, model.sizes).cpu().numpy())
     each = np.concatenate(parts)
     sums, counts = np.zeros((units, each.shape[1])), np.zeros(units)
     np.add.at(sums, frames.unit, each)

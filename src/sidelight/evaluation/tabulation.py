@@ -5,16 +5,20 @@ from typing import Any
 
 import pandas as pd
 
+from sidelight.data.task import Task
+from sidelight.evaluation.checklist import checklist_rows
 from sidelight.evaluation.ranking import within_patients
 from sidelight.evaluation.retrieval import recalls
 from sidelight.evaluation.robustness import robustness
 from sidelight.evaluation.summary import Targets, calibrated, confusions, operating_points, reliabilities, summarise
 
 
-def tabulated(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples: int) -> dict[str, Any]:
+def tabulated(
+    scores: pd.DataFrame, targets: Mapping[str, Targets], tasks: Mapping[str, Task], *, resamples: int
+) -> dict[str, Any]:
     """The fields ``results``, ``confusion`` and ``reliability`` of :class:`sidelight.evaluation.results.Results`.
 
-    :param targets: what each task predicts, with its classes.
+    :param targets: what each task predicts, with its classes; ``tasks`` by the same names.
     """
     after = calibrated(scores)
     rows = [
@@ -23,6 +27,7 @@ def tabulated(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
         within_patients(scores, resamples=resamples),
         recalls(scores, resamples=resamples),
         robustness(scores, resamples=resamples),
+        checklist_rows(scores, tasks, resamples=resamples),
     ]
     return {
         "results": pd.concat([table for table in rows if len(table)], ignore_index=True),

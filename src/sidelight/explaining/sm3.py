@@ -1,6 +1,7 @@
 """What SM3's stages learnt: clinical photographs found from dermoscopic ones; which labels read which, and where they look."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,16 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidelight.data.task import units
-from sidelight.evaluation.attributes import Cases, read_cases
+from sidelight.evaluation.units import read_units
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of, overlay
+from sidelight.methods.photo_pictures import saliency
 from sidelight.methods.photos import find_lesions, photo_roles
 from sidelight.metrics.clustering import nmi
 from sidelight.metrics.representation import median_rank, recall_at, retrieval_ranks
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
+from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import read_tower
-from sidelight.views.augment import resize
 from sidelight.views.photos import Lesions
 
 SLOTS = ("first photograph", "second photograph")
@@ -37,7 +39,7 @@ def explain(question: Question) -> Sequence[Part]:
     if not lesions.named:
         pairs = tuple((rows[:1], rows[1:2]) for rows, _ in lesions.slots)
         lesions = Lesions(lesions.rows, pairs, lesions.groups, True)
-    cases = read_cases(towers, question.pixels, lesions, np.zeros((len(lesions.rows), 0), np.int64))
+    cases = _read(question, lesions, PhotoPair(*towers, tuple(settings.photographs)))
     if question.run.config["method"] == "sm3":
         return [_retrieval(question, cases, roles)]
     net = LabelRelations.of(*read_tower(question.run.folder, "labels", kind="labels"))
@@ -47,6 +49,26 @@ def explain(question: Question) -> Sequence[Part]:
         _case_by_case(question, net, cases, chosen),
         _saliency(question, net, towers, cases, chosen),
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Lesions with the features of both photographs.
+
+    :ivar vectors: float32 [N, 2, D], 0 where a photograph is missing, as in training; ``present`` bool [N, 2].
+    """
+
+    lesions: Lesions
+    vectors: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def _read(question: Question, lesions: Lesions, pair: PhotoPair) -> Cases:
+    items = [[*first, *second] for first, second in lesions.slots]
+    found = read_units(pair, question.pixels, items, frames=1).vectors
+    assert found is not None
+    whole = found.reshape(len(items), 2, -1)
+    return Cases(lesions, np.nan_to_num(whole), ~np.isnan(whole[..., 0]))
 
 
 def _chosen(question: Question, lesions: Lesions) -> list[int]:
@@ -157,7 +179,7 @@ def _case_by_case(question: Question, net: LabelRelations, cases: Cases, chosen:
 def _truth(question: Question, name: str, lesions: Lesions) -> NDArray[np.int64]:
     """The class of each lesion in the cohort's task of this name, -1 where there is none."""
     task = question.cohort.tasks.get(name)
-    if task is None or task.kind == "multilabel":
+    if task is None or task.several:
         return np.full(len(lesions.rows), -1)
     table = units(question.cohort, task)
     code = {item: label for items, label in zip(table["items"], table["label"], strict=True) for item in items}
@@ -188,27 +210,3 @@ def _saliency(
         "scaled to its own maximum. A gradient says where a small change would matter, not what was recognised.",
         tuple(pictures),
     )
-
-
-def saliency(
-    net: LabelRelations, towers: tuple[Encoder, Encoder], images: dict[int, Tensor]
-) -> dict[int, list[NDArray[np.float32]]]:
-    """Maps [S,S] >= 0 for each label and photograph of one lesion.
-
-    :param images: photograph (0, 1) to integers or floats [1,C,H,W]; a missing photograph counts as features of 0.
-    """
-    views = {slot: resize(one, towers[slot].image_size).requires_grad_() for slot, one in images.items()}
-    parts = [
-        towers[slot].eval()(views[slot].to(towers[slot].mean.device)).cpu()
-        if slot in views
-        else torch.zeros(1, towers[slot].dim)
-        for slot in (0, 1)
-    ]
-    logits = net.logits(net(torch.cat(parts, 1)))
-    found: dict[int, list[NDArray[np.float32]]] = {slot: [] for slot in views}
-    for one in logits:
-        gradients = torch.autograd.grad(one.max(), list(views.values()), retain_graph=True)
-        for slot, gradient in zip(views, gradients, strict=True):
-            size = gradient.abs().sum(1, keepdim=True)
-            found[slot].append(functional.avg_pool2d(size, 5, 1, 2)[0, 0].numpy())
-    return found

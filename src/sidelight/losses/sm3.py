@@ -1,14 +1,12 @@
-"""SM3's two losses: the contrast of two photographs of one lesion, and the mean cross-entropy of several labels."""
+"""SM3's first loss: the contrast of two photographs of one lesion. The second is :func:`label_cross_entropy`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sidelight.errors import ConfigError, TrainingError
-from sidelight.losses.checks import full_precision
+from sidelight.errors import TrainingError
 from sidelight.losses.contrast import nt_xent
 
 Style = Literal[0, 1, 2]
@@ -75,30 +73,3 @@ def modality_contrast(terms: Mapping[str, Tensor], weights: Mapping[str, float] 
         )
     given = weights or {}
     return torch.stack([given.get(name, 1.0) * term for name, term in terms.items()]).sum()
-
-
-def label_cross_entropy(logits: Sequence[Tensor], targets: Tensor, *, weights: Sequence[float] | None = None) -> Tensor:
-    r"""Mean over labels of the cross-entropy, SM3's second loss: L2 = (1/L) sum_l w_l CE(logits_l, y_l).
-
-    :param logits: L tensors float [N, K_l].
-    :param targets: int64 [N, L]; -100 is unknown and does not count in its label's mean. A label that nobody in the batch
-        has counts as 0.
-    :param weights: w_l, 1 where not given.
-    :raises ConfigError: for numbers of labels that differ.
-
-    >>> round(label_cross_entropy([torch.zeros(2, 4)], torch.zeros(2, 1, dtype=torch.long)).item(), 4)  # log 4
-    1.3863
-    """
-    if len(logits) != targets.shape[1]:
-        raise ConfigError(
-            f"{len(logits)} heads and targets of {targets.shape[1]} labels", expected="one head per label"
-        )
-    parts = []
-    for place, scores in enumerate(logits):
-        with full_precision(scores):
-            wanted = targets[:, place]
-            total = F.cross_entropy(
-                scores.float() if scores.dtype != torch.float64 else scores, wanted, reduction="sum"
-            )
-            parts.append(total / (wanted != -100).sum().clamp(min=1) * (1.0 if weights is None else weights[place]))
-    return torch.stack(parts).mean()

@@ -182,3 +182,6 @@ class MethodBase(nn.Module):
 
     def illustrate(self, feed: Any, folder: Path) -> None:
         """Store pictures of what the method was shown for the run's report; only called where pictures may be kept."""
+
+    def record(self, feed: Any, folder: Path) -> None:
+        """Store numbers of the finished run for its report, whatever the data: nothing of it may identify."""

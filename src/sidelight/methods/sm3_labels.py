@@ -17,6 +17,7 @@ Deviations of ``default`` from the paper
     The first pass over the lesions is unaugmented and without dropout, and the encoders stay in eval mode throughout:
     neither their weights nor their running statistics change (the published first pass runs in train mode and moves
     the statistics). A photograph that is missing counts as features of zero.
+    Evaluation heads are fresh: cluster numbers mean no class, so prototypes are not taken over. Weights of labels are 1.
 ``paper`` keeps, by name
     Raw rows, empty clusters keep their centroid, T = 1, AdamW 1e-4 with decay 0.05, batch 256, 150 epochs, no schedule.
     Between two clusterings the optimiser moves the prototypes like any weight, in both profiles.
@@ -27,8 +28,9 @@ Limits
     arbitrary and change with every clustering. The bank holds L x width numbers per lesion and is in every checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,8 +43,9 @@ from sidelight.config import PretrainSettings
 from sidelight.data.cache import Pixels
 from sidelight.data.task import LEFT_OUT, units
 from sidelight.errors import ConfigError
-from sidelight.losses.sm3 import label_cross_entropy
+from sidelight.losses.labels import label_cross_entropy
 from sidelight.methods.base import Gather, Integers, identity
+from sidelight.methods.photo_pictures import save_relations, save_saliency
 from sidelight.methods.photos import PhotoAugment, PhotoFeed, PhotoMethod, PhotoSettings, photo_roles
 from sidelight.metrics.clustering import nmi, spherical_kmeans
 from sidelight.models.image import Encoder, load_encoder
@@ -93,6 +96,7 @@ class SM3Labels(PhotoMethod):
             "warmup": 0.0,
             "valid_fraction": 0.0,
             "seed": 3407,
+            "precision": "float32",
             "scaled": False,
             "reseed": False,
         },
@@ -209,19 +213,34 @@ class SM3Labels(PhotoMethod):
         self.net.set_prototypes(centroids)
         self._notes = None
 
-    @torch.no_grad()
     def _first_pass(self) -> Tensor:
         """Embeddings [lesions, L, width] of all training lesions, unaugmented and without dropout."""
-        assert self._feed is not None
-        source = self._feed.sources["train"]
-        plain = PhotoSource(source.pixels, source.lesions, source.recipe, source.seed, views=0, broken=source.broken)
-        was, device, parts = self.training, self.encoder.mean.device, []
+        was = self.training
         self.eval()
-        for rows in np.array_split(self._feed.train_rows, max(len(self._feed.train_rows) // 128, 1)):
-            batch = plain.finish(plain.raw(0, rows, np.zeros(len(rows), np.int64)), device)
-            parts.append(self.net(self.features(batch)).float())
+        with torch.no_grad():
+            tokens = torch.cat([self.net(part).float() for part in self._plain()])
         self.train(was)
-        return torch.cat(parts)
+        return tokens
+
+    @torch.no_grad()
+    def _plain(self) -> Iterator[Tensor]:
+        """Features [N, F] of all training lesions, unaugmented, part by part."""
+        assert self._feed is not None
+        source, rows = self._feed.sources["train"], self._feed.train_rows
+        plain = PhotoSource(source.pixels, source.lesions, source.recipe, source.seed, views=0, broken=source.broken)
+        for part in np.array_split(rows, max(len(rows) // 128, 1)):
+            raw = plain.raw(0, part, np.zeros(len(part), np.int64))
+            yield self.features(plain.finish(raw, self.encoder.mean.device))
+
+    def record(self, feed: PhotoFeed, folder: Path) -> None:
+        """The attention between labels, the mean over all training lesions and that of some."""
+        self.eval()
+        save_relations(self.net, torch.cat(list(self._plain())), feed.names(feed.train_rows), folder)
+
+    def illustrate(self, feed: PhotoFeed, folder: Path) -> None:
+        """Pairs of photographs as they were seen, and where each label looks on both."""
+        super().illustrate(feed, folder)
+        save_saliency(self, feed, folder)
 
     def _places(self, lesion: Tensor) -> Tensor:
         """Where lesions [N], named by their rows, stand in the bank."""
@@ -255,7 +274,7 @@ class SM3Labels(PhotoMethod):
         assert self._feed is not None and self.source is not None
         rows, cohort = self._feed.train_rows, self.source.cohort
         task = cohort.tasks.get(name)
-        if task is None or task.kind == "multilabel":
+        if task is None or task.several:
             return np.full(len(rows), LEFT_OUT)
         table = units(cohort, task)
         code = {item: label for items, label in zip(table["items"], table["label"], strict=True) for item in items}

@@ -187,6 +187,26 @@ def recall(labels: Array, scores: Array, weights: Floats | None = None, *, of: i
     return _shaped(values if of is None else values[:, of], weights)
 
 
+def against_rest(
+    labels: Array, scores: Array, weights: Floats | None = None, *, of: int = 1, measure: str = "auroc"
+) -> Any:
+    """A measure of one class against all others: auroc of its own score, or sensitivity, specificity, precision at the arg max.
+
+    NaN where the class has no unit, or (auroc, specificity) all units; the precision of a class never predicted is 0.
+
+    >>> against_rest(np.array([0, 1, 2]), np.eye(3)[[0, 1, 1]], of=1, measure="precision")
+    0.5
+    """
+    is_one, rows = np.asarray(labels) == of, _rows(weights, len(labels))
+    if measure == "auroc":
+        return _shaped(_binary_auroc(is_one, _columns(scores)[:, of], rows), weights)
+    called = _columns(scores).argmax(axis=1) == of
+    among = {"sensitivity": is_one, "specificity": ~is_one, "precision": called}[measure]
+    right = called == is_one
+    values = _ratio(rows @ (among & right), rows @ among.astype(float), 0.0 if measure == "precision" else np.nan)
+    return _shaped(values, weights)
+
+
 def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Harmonic mean of precision and recall: of class 1 if there are two classes, else the macro mean; 0/0 = 0.
 

@@ -164,6 +164,11 @@ class Content:
         """The rows of each label of a multi-label task."""
         return self.targets[self.targets["task"] == task]
 
+    def both(self, task: str) -> pd.DataFrame:
+        """The rows of a task and of each of its labels that were not selected on the test split."""
+        rows = pd.concat([self.results[self.results["task"] == task], self.labels(task)])
+        return rows[rows["selected_on"] != "test"]
+
     @property
     def honest(self) -> pd.DataFrame:
         """Results that were not selected on the test split."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.evaluation.results import PER_LABEL
-from sidelight.reporting.numbers import estimate, metric_name
+from sidelight.reporting.numbers import decimal, estimate, metric_name
 from sidelight.reporting.tables import Table
 
 INTRO = (
@@ -28,7 +28,7 @@ def label_table(rows: pd.DataFrame) -> Table:
     lines = []
     for key, own in _together(rows, "target").groupby(names, sort=False):
         found, first = own.set_index("metric"), own.iloc[0]
-        support = (f"{first['units']:,}", f"{first['positives']:,.0f}", f"{first['groups']:,}")
+        support = (f"{first['units']:,}", decimal(first["positives"], 0), f"{first['groups']:,}")
         cells = [_cell(found.loc[metric]) if metric in found.index else "–" for metric in shown]
         lines.append((*map(str, key), *support, *cells))
     header = ("label", *names[1:], "units", "with it", "groups", *map(metric_name, shown))

@@ -19,6 +19,9 @@ def metric_name(metric: str) -> str:
     """``"precision:covid"`` -> ``"precision (covid)"``; known metrics by their usual name."""
     if metric.startswith("micro "):
         return f"micro {metric_name(metric.removeprefix('micro '))}"
+    if ": " in metric:  # an average over labels
+        average, _, measure = metric.partition(": ")
+        return f"{average}, {METRICS.get(measure, measure)}"
     name, _, of = metric.partition(":")
     name = METRICS.get(name, name.replace("_", " "))
     return f"{name} ({of})" if of else name

@@ -5,7 +5,7 @@ Pictures of items stay out of it, whatever the runs store: a page in ``docs/`` t
 
 from pathlib import Path
 
-from sidelight.reporting import html, labels, retrieval, robustness, tables, trust
+from sidelight.reporting import checklist, html, labels, retrieval, robustness, tables, trust
 from sidelight.reporting.answer import answer, not_shown
 from sidelight.reporting.content import Content, facts, load
 from sidelight.reporting.figures import Line, efficiency_png, looks, training_png
@@ -62,6 +62,8 @@ def _tables(content: Content, out: Path) -> list[str]:
         parts.append(_folded("Each label", labels.label_table(content.labels(task))))
         own = content.honest[content.honest["task"] == task]
         parts.append(_folded("Each class against the rest", labels.class_table(own)))
+        for title, table in checklist.checklist_tables(content.both(task)):
+            parts += [f"**{title}**", table.markdown()]
         parts.append(tables.against(content, head).markdown())
         rows = content.differences[content.differences["task"] == task]
         parts.append(_folded(f"All {len(rows)} comparisons, with p-values", tables.differences(rows)))

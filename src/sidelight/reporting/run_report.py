@@ -15,6 +15,7 @@ from sidelight.errors import RunError
 from sidelight.reporting import examples, html
 from sidelight.reporting.figures import Line, histogram_svg, lines_svg, scatter_svg
 from sidelight.reporting.numbers import decimal, plural, share, significant
+from sidelight.reporting.relations import LOOKS, RELATIONS, attention, looks
 from sidelight.reporting.tables import Table, flatten
 from sidelight.train.files import write_text
 
@@ -66,6 +67,8 @@ def render_run(run_folder: str | Path, out: str | Path) -> Path:
         html.section("How training went", training(run), intro=_TRAINING),
         html.section("Example pairs", pairs(run), intro=_PAIRS),
         html.section("Pair weights", weights(run), intro=_WEIGHTS),
+        html.section("Which labels read which", *attention(run.folder), intro=RELATIONS),
+        html.section("Where each label looks", *looks(run.folder), intro=LOOKS),
         html.section("What was left out", quarantine(run)),
         html.section(
             "Settings and hashes", Table(("hash of", "value"), hashes).html(), Table(("setting", "value"), rows).html()
@@ -234,7 +237,9 @@ def _short(value: float) -> str:
 
 
 def _gap(frames: float) -> str:
-    """``"7 frames apart"``; pairs of one frame say so."""
+    """``"7 frames apart"``; pairs of one frame say so, and two photographs of one thing are no frames."""
+    if math.isnan(frames):
+        return "two photographs"
     return "the same frame" if frames == 0 else f"{_short(frames)} {plural('frame', frames)} apart"
 
 

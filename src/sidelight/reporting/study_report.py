@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sidelight.errors import RunError
-from sidelight.reporting import html, labels, retrieval, robustness, tables, trust
+from sidelight.reporting import checklist, html, labels, retrieval, robustness, tables, trust
 from sidelight.reporting.answer import answer, factor_interval, not_shown
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
@@ -18,6 +18,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
     sections = [
         html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
         html.section("Labels", *_labels(content), intro=labels.INTRO),
+        html.section("One class against the rest", *_checklists(content), intro=checklist.INTRO),
         html.section("Retrieval", *_retrieval(content), intro=retrieval.INTRO),
         html.section("Under worse conditions", *robustness.sections(content), intro=robustness.INTRO),
         html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
@@ -223,6 +224,14 @@ def _runs(content: Content) -> list[str]:
         html.section("Training", *curves or [html.empty("No pre-training run belongs to this study.")]),
         html.section("Example pairs", *shown, intro="From the lightest to the heaviest pair of each run."),
         html.section("Pair weights", *weighed, intro="How much each pair counts in the loss."),
+    ]
+
+
+def _checklists(content: Content) -> list[str]:
+    return [
+        f"<h3>{html.escape(content.task_title(task))}: {html.escape(title)}</h3>{table.html()}"
+        for task in content.tasks
+        for title, table in checklist.checklist_tables(content.both(task))
     ]
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from sidelight.data.finding import counted
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
+from sidelight.reporting.checklist import checklist_tables
 from sidelight.reporting.labels import label_table
 from sidelight.reporting.numbers import estimate, metric_name
 
@@ -32,6 +33,8 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
         console.print(f"{number}: {remark}", markup=False, highlight=False)
     for task, own in results[results["target"] != ""].groupby("task", sort=False):
         console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
+        for title, table in checklist_tables(results[results["task"] == task]):
+            console.print(_rich(table, title))
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)
 
@@ -61,46 +64,6 @@ def _rich(one: tables.Table, title: str) -> Table:
     for row in one.rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def checklist_tables(
-    labels: pd.DataFrame,
-    averages: pd.DataFrame,
-    rule: pd.DataFrame,
-    notes: tuple[str, ...],
-    *,
-    console: Console | None = None,
-) -> None:
-    """Print the headline class of every label, the averages and the seven-point rule, at all labels."""
-    console = console or Console(file=sys.stdout)
-    measures = ("auroc", "sensitivity", "specificity", "precision")
-    most = labels["labels"].max()
-    facts = labels.iloc[0]
-    title = (
-        f"{facts['protocol']}, {most} training cases, selected on {facts['selected_on']}; 95 % intervals resample cases"
-    )
-    table = Table(title=title)
-    for name in ("label", "class", "cases", *measures):
-        table.add_column(name, justify="left" if name in ("label", "class") else "right", no_wrap=name == "label")
-    own = labels[(labels["labels"] == most) & labels["positive"]]
-    for row in own.to_dict("records"):
-        table.add_row(row["label"], row["class"], str(row["support"]), *_measured(row, measures))
-    for row in averages[averages["labels"] == most].to_dict("records"):
-        table.add_row(row["average"], "", "", *_measured(row, measures))
-    console.print(table)
-    for row in rule[rule["labels"] == most].to_dict("records") if len(rule) else ():
-        console.print(
-            f"- Seven-point rule, {row['attributes']} attributes: AUROC {row['auroc']:.3f}, sensitivity "
-            f"{row['sensitivity']:.3f}, specificity {row['specificity']:.3f}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for note in notes:
-        console.print(f"- {note}", markup=False, highlight=False)
-
-
-def _measured(row: dict[Any, Any], measures: tuple[str, ...]) -> list[str]:
-    return [estimate(row["auroc"], row["low"], row["high"]), *(f"{row[name]:.3f}" for name in measures[1:])]
 
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}

@@ -32,6 +32,8 @@ ATTRIBUTES: dict[str, dict[str, int]] = {
     "regression_structures": {"absent": 758, "present": 253},
 }
 VIEWS = ("dermoscopic", "clinical")
+POINTS = dict(zip(ATTRIBUTES, (2, 2, 2, 1, 1, 1, 1), strict=True))
+"""What the last class of each attribute counts in the seven-point checklist."""
 
 _SEVERITY = {"BCC": 0.2, "NEV": -0.5, "MEL": 1.3, "MISC": -0.2, "SK": 0.0}
 _LOADING = (0.6, 0.7, 0.4, 0.6, 0.6, 0.5, 0.6)  # of severity on each attribute; the rest of it is its own
@@ -53,11 +55,15 @@ class DermPhantom:
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """``diagnosis`` (five classes), ``melanoma`` and one task per attribute, as a cohort.toml would say them."""
+        """``diagnosis`` (five classes), ``melanoma``, one task per attribute, and all in ``checklist``, as in a cohort.toml."""
         whole = {"unit": "case", "optional": True}
         one = {name: {"label": name, "classes": list(classes), **whole} for name, classes in ATTRIBUTES.items()}
         diagnosis = {"label": "diagnosis", "classes": list(DIAGNOSES), **whole}
-        return {"diagnosis": diagnosis, "melanoma": {"label": "diagnosis", "unit": "case", "positive": ["MEL"]}, **one}
+        melanoma = {"label": "diagnosis", "unit": "case", "positive": ["MEL"]}
+        last = {name: list(classes)[-1] for name, classes in ATTRIBUTES.items()}
+        checklist = {"tasks": ["diagnosis", *ATTRIBUTES], "headline": {"diagnosis": "MEL", **last}, "points": POINTS}
+        both = {"views": list(VIEWS), "optional": True}
+        return {"diagnosis": diagnosis, "melanoma": melanoma, **one, "checklist": {**checklist, **both}}
 
     def read(self, position: int, max_frames: int) -> Clip:
         """The photograph at ``position``: uint8 [1, size, size, 3]; a function of the seed, the case and the view."""

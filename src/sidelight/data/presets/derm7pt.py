@@ -33,6 +33,7 @@ def list_items(root: Path, tasks: Mapping[str, TaskSpec]) -> tuple[pd.DataFrame,
     :returns: the items, and notices: files that are missing, and whether this is release_v0.
     :raises DataError: for a column, an index or a value that should not be there, or a case on two sides.
     """
+    tasks = {name: task for name, task in tasks.items() if task.label}
     folder = root / "meta" if (root / "meta" / "meta.csv").is_file() else root
     meta = read_table(folder / "meta.csv")
     for name in (*PHOTOGRAPHS, *tasks):

@@ -1,0 +1,92 @@
+"""Units as heads read them: the cache rows of each, and for frozen protocols its vector.
+
+A unit is the mean over its images; read by a :class:`sidelight.models.pair.PhotoPair`, the mean over its first beside the mean
+over its second photographs, NaN where it has none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidelight.data.cache import Pixels
+from sidelight.evaluation.features import embed_items, pool_units
+from sidelight.models.image import Encoder
+from sidelight.models.pair import PhotoPair
+
+Reader = Encoder | PhotoPair
+Shown = Literal["both", "first", "second"]
+Slots = list[tuple[list[int], list[int]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What a head reads.
+
+    :ivar items: for each of N units its rows in ``pixels``.
+    :ivar vectors: float32 ``[N, D]``, or None where a protocol reads pixels.
+    """
+
+    pixels: Pixels
+    items: list[list[int]]
+    vectors: NDArray[np.float32] | None = None
+
+    def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Units":
+        """The units at these places."""
+        vectors = None if self.vectors is None else self.vectors[np.asarray(chosen, dtype=np.int64)]
+        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors)
+
+    def only(self, shown: Shown, reader: Reader) -> "Units":
+        """The same units as if they had only their first or only their second photographs; ``both`` changes nothing."""
+        if shown == "both" or not isinstance(reader, PhotoPair):
+            return self
+        slot = ("first", "second").index(shown)
+        items = [pair[slot] for pair in slots(self.pixels, self.items, reader.views)]
+        vectors = self.vectors
+        if vectors is not None:
+            hidden = slice(reader.first.dim, None) if slot == 0 else slice(reader.first.dim)
+            vectors = vectors.copy()
+            vectors[:, hidden] = np.nan
+        return replace(self, items=items, vectors=vectors)
+
+
+def slots(pixels: Pixels, items: list[list[int]], views: Sequence[str]) -> Slots:
+    """The first and the second photographs of each unit: those of the first and the second of ``views``.
+
+    Without views the unit's first photograph and its second.
+    """
+    if not views:
+        return [(rows[:1], rows[1:2]) for rows in items]
+    seen, (one, two) = pixels.index["view"].tolist(), views
+    return [([row for row in rows if seen[row] == one], [row for row in rows if seen[row] == two]) for rows in items]
+
+
+def read_units(
+    reader: Reader, pixels: Pixels, items: list[list[int]], *, frames: int, keep: bool = True, quiet: bool = True
+) -> Units:
+    """Units with the vectors of frozen encoders; ``keep`` stores those of the items."""
+    folder = pixels.folder / "features" if keep else None
+    if not isinstance(reader, PhotoPair):
+        vectors = embed_items(reader, pixels, frames=frames, folder=folder, quiet=quiet)
+        return Units(pixels, items, pool_units(vectors, items))
+    pairs, parts = slots(pixels, items, reader.views), []
+    first = embed_items(reader.first, pixels, frames=frames, folder=folder, quiet=quiet)
+    second = first if reader.shared else embed_items(reader.second, pixels, frames=frames, folder=folder, quiet=quiet)
+    for slot, vectors in enumerate((first, second)):
+        nothing = np.full(vectors.shape[1], np.nan, np.float32)
+        parts.append(np.stack([vectors[pair[slot]].mean(axis=0) if pair[slot] else nothing for pair in pairs]))
+    return Units(pixels, items, np.concatenate(parts, axis=1))
+
+
+def mean_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean [D] of vectors [N, D] over the units that have each number; 0 where none has."""
+    there = ~np.isnan(vectors)
+    total = np.where(there, vectors, 0).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / there.sum(axis=0).clip(min=1), np.float32)
+
+
+def filled(vectors: NDArray[np.float32], fill: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors [N, D] whose absent numbers are those of ``fill`` [D]."""
+    return np.where(np.isnan(vectors), fill, vectors).astype(np.float32)
