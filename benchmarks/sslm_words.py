@@ -33,6 +33,15 @@ PAGE = """# SSLM: the paper's words, measured
 The paper calls its encoder *context-invariant* and its predictions *explainable*. Do the numbers say so? Each stands beside an
 encoder of the same architecture with random weights, and for each of {seeds} seeds.
 
+## What we found
+
+- *Context-invariant* is not shown, rather the contrary: a patch in another slice keeps less of its vector (0.27) than with random
+  weights (0.35), and its surroundings count for more than the patch itself in both.
+- Patches name their *anatomy* better than with random weights for both seeds (AUROC 0.75 and 0.69 against 0.68 and 0.60), by less
+  than the intervals.
+- *Explainable* holds for meniscus tears of one seed (0.21 [0.12, 0.33] in the lesion, 0.07 by chance), and is not shown for the
+  other seed, for ACL tears and for any abnormality.
+
 ## The same patch in other surroundings (ACDC, 30 patients that no encoder saw)
 
 {surroundings}
@@ -73,7 +82,8 @@ def table(parts: list[pd.DataFrame]) -> str:
     values = [name for name in whole if f"{name}, low" in whole]
     for name in values:
         low, high = whole.pop(f"{name}, low"), whole.pop(f"{name}, high")
-        whole[name] = [f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in zip(whole[name], low, high, strict=True)]
+        each = zip(whole[name], low, high, strict=True)
+        whole[name] = [f"{a:.2f} " + ("(too few exams)" if np.isnan(b) else f"[{b:.2f}, {c:.2f}]") for a, b, c in each]
     first = [name for name in ("label", "encoder", "seed") if name in whole]
     whole = whole.sort_values(first, kind="stable")[[*first, *(name for name in whole if name not in first)]]
     cells = [tuple(f"{one:.2f}" if isinstance(one, float) else str(one) for one in row) for row in whole.to_numpy()]
