@@ -1,7 +1,8 @@
 """On radiographs whose findings are known, LoVT learns from reports alone where they are, and nothing from others' reports.
 
 All numbers are of patients that no run has learnt from. The phantom is at its easiest: at its default difficulty so few steps on
-so few radiographs teach little.
+so few radiographs teach little. Nothing is augmented: crops move a finding out of the place that its sentence names, and the
+phantom's own differences between images are enough.
 """
 
 import math
@@ -29,20 +30,20 @@ from sidelight.models.joint import load_joint
 pytestmark = pytest.mark.slow
 LEARN, JUDGE = (
     "phantom:chest?patients=640&studies=1&views=1&size=128&difficulty=0",
-    "phantom:chest?patients=400&studies=1&views=1&size=128&difficulty=0",
+    "phantom:chest?patients=300&studies=1&views=1&size=128&difficulty=0",
 )
 LABELLED = 150
 SETTINGS = {
-    **{"encoder": "test_resnet", "image_size": 128, "working_size": 128, "device": "cpu", "precision": "float32"},
-    **{"steps": 200, "lr": 2e-3, "warmup": 2, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
-    "text": {"width": 64, "layers": 1, "heads": 4},
+    **{"encoder": "test_byobnet", "image_size": 128, "working_size": 128, "device": "cpu", "precision": "float32"},
+    **{"steps": 150, "lr": 3e-3, "warmup": 2, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
+    "text": {"width": 64, "layers": 1, "heads": 4, "dropout": 0.0},
     "augment": {
-        "scale": (0.85, 1.0),
-        "ratio": (0.95, 1.05),
+        "scale": (1.0, 1.0),
+        "ratio": (1.0, 1.0),
         "noise": 0.0,
         "blur": 0.0,
-        "brightness": 0.2,
-        "contrast": 0.2,
+        "brightness": 0.0,
+        "contrast": 0.0,
     },
     "affine": {"rotation": 0.0, "shift": 0.0, "scale": (1.0, 1.0)},
 }
@@ -69,7 +70,7 @@ def world(tmp_path_factory):
 
 
 class World:
-    """Runs, made once each, and 400 radiographs of patients that they have not seen."""
+    """Runs, made once each, and 300 radiographs of patients that they have not seen."""
 
     def __init__(self, folder):
         self.folder, self.joints, self.maps = folder, {}, {}
@@ -121,7 +122,7 @@ def test_every_loss_term_is_below_its_collapse(world):
     )
     collapse = math.log(found.grid[0] * found.grid[1]), float(found.mask.sum(1).log().mean())
     assert max(map(float, regions)) < collapse[0] - 0.02
-    assert max(map(float, sentences)) < collapse[1] / 2
+    assert max(map(float, sentences)) < collapse[1] - 0.2
     whole = sidelight.losses.global_alignment(found.image.whole, found.report.whole)
     assert float(whole) < math.log(64) - 0.3
     for rows in (
@@ -144,18 +145,18 @@ def test_zero_shot_finds_what_no_label_told(world):
 
 
 def test_reports_are_found_by_their_image_and_not_after_others_reports(world):
-    recall = recall_at(world.ranks("lovt"), 20)
-    assert recall > 0.1, recall  # chance is 20 / 400 = 0.05; more than 40 of 400 by chance: once in 20,000 times
-    broken = recall_at(world.ranks("shuffled"), 20)
-    assert broken < 0.08, broken  # 32 or more of 400 by chance: once in 150 times
+    recall = recall_at(world.ranks("lovt"), 15)
+    assert recall > 0.15, recall  # chance is 15 / 300 = 0.05; more than 45 of 300 by chance: never
+    broken = recall_at(world.ranks("shuffled"), 15)
+    assert broken < 0.09, broken  # 27 or more of 300 by chance: once in 500 times
 
 
-def test_a_finding_is_where_its_sentence_points(world):
+def test_a_sentence_looks_where_its_finding_is(world):
     joint = world.joint("lovt")
     question = Question(world.run("lovt"), world.cohort, world.pixels, np.arange(1), (), None)
     table = pointing(joint, question).set_index("by")
-    found = table.loc["similarity beyond the mean image"]
-    assert found["hits"] > 2 * found["chance"], table
+    for way in ("attention", "similarity beyond the mean image"):
+        assert table.loc[way, "hits"] > 3 * table.loc[way, "chance"], table
 
 
 @pytest.mark.parametrize("rival", ["random", "shuffled"])

@@ -62,3 +62,18 @@ def test_a_splitter_that_is_not_there_says_so(splitter):
         pytest.skip(f"{splitter} is installed")
     with pytest.raises(MissingExtra, match=splitter):
         split_sentences("No effusion.", "en", splitter)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "wanted"),
+    [
+        ("en", "No effusion. Heart is normal.", ["No effusion.", "Heart is normal."]),
+        ("de", "Kein Erguss. Herz normal groß.", ["Kein Erguss.", "Herz normal groß."]),
+    ],
+)
+def test_spacy_where_it_is_installed(language, text, wanted):
+    pytest.importorskip("spacy", reason="spaCy is not installed: pip install 'sidelight[spacy]'")
+    assert split_sentences(text, language, "spacy") == wanted
+    assert (
+        split_sentences("1. " + text.replace(". ", ".\n2. "), language, "spacy") == wanted
+    )  # list items are split before

@@ -7,6 +7,7 @@ import sidelight
 TINY = {
     **{"encoder": "test_resnet", "image_size": 64, "working_size": 64, "steps": 2, "batch_size": 8, "device": "cpu"},
     **{"hidden": 16, "dim": 8, "text": {"width": 16, "layers": 1, "heads": 2}, "quiet": True},
+    "precision": "float32",
 }
 PLAIN = ["similarity", "similarity beyond the mean image"]
 DATA = "phantom:chest?patients=30&studies=1&size=64"

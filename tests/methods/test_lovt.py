@@ -104,6 +104,7 @@ def test_ablations_are_settings(build):
     assert len({round(value, 5) for value in losses.values()}) == len(losses)
     assert max(losses, key=losses.get) == "batch"
     method, _, batch = build(global_weight=0.0)
+    assert method.alignment.shape["attend"] == "own"  # nothing would make a shared space
     method.loss(batch).backward()  # property 4
     assert all(
         p.grad is None for side in (method.alignment.image, method.alignment.report) for p in side.pool.parameters()

@@ -29,7 +29,7 @@ def identity(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def still(module: nn.Module) -> Iterator[None]:
-    """What passes through ``module`` in here leaves no trace in its batch statistics: it passes again, or has before."""
+    """What passes through ``module`` in here leaves no trace in its running statistics: it passes again, or has before."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm | Centre)]
     before = [part.momentum for part in norms]
     for part in norms:

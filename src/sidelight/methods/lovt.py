@@ -21,12 +21,17 @@ Deviations from the paper
     device has it, in place of scaled fp16; images are squashed to a square, not padded; rotation comes after the colours, and
     blur is a tent filter with a deviation uniform from 0 to 3 px; AdamW leaves biases and norms without decay.
     Profile ``default`` divides means by the number of valid sentences and keeps padding out of batch statistics, does not mirror
-    images (reports name sides), lets studies of one patient not repel each other, and is narrower.
+    images (reports name sides), lets studies of one patient not repel each other, and is narrower. Its sentences attend to
+    regions in the space of the wholes: u_k is a region pooled and projected as if it were an image, v_m a sentence as if it were
+    a report, both of length 1, U_k the mean of u_k over images; the logits are (u_k - U_k) . v_m / tau, without gradient. Regions
+    attend to sentences by that plus the published key (``attend=shared``; ``own`` is the published key alone, both ways).
 Limits
     The soft target is nearly flat (at 7 x 7 its loss lies between 3.525 and 3.892, and perfect one-to-one alignment costs 4.200):
-    the regions' loss asks for smoothness, the sentences' for meaning. The attention is computed on vectors that are not
-    normalised, before a further projection: it says where values are taken from, which is no proof of evidence. Over several
-    processes the wholes are contrasted over all; local negatives of the batch, and batch statistics on the CPU, are its own.
+    the regions' loss asks for smoothness, the sentences' for meaning. The published attention is routing: any fixed code of
+    sentences by places meets the local losses, so that nothing makes a sentence look where its finding is
+    (``benchmarks/chest_phantom.py`` measures both). Either attention says where values are taken from, which is no proof of
+    evidence. Over several processes the wholes are contrasted over all; local negatives of the batch, mean images, and batch
+    statistics on the CPU, are its own.
 """
 
 from typing import Any, ClassVar, Literal
@@ -54,8 +59,8 @@ class LoVTSettings(ReportSettings):
     )
     attend: Literal["shared", "own"] = Field(
         "shared",
-        description="where regions and sentences attend: by nearness in the shared space beyond the mean image's, or by "
-        "a key of their own, as published",
+        description="by what sentences attend to regions: nearness in the shared space beyond the mean image's, or a key of "
+        "their own, as published (and without a global loss)",
     )
     negatives: Literal["sample", "batch"] = Field(
         "sample", description="of regions and sentences: those of the same study, or all"
@@ -80,7 +85,8 @@ class LoVT(ReportMethod):
     def local_shape(self, regions: int) -> dict[str, Any]:
         """Projections and attention of ``regions`` regions."""
         s = self.settings
-        return {"local": True, "attend": s.attend, "regions": regions, "temperature": s.temperature}
+        attend = s.attend if s.global_weight else "own"  # nothing else makes a shared space
+        return {"local": True, "attend": attend, "regions": regions, "temperature": s.temperature}
 
     def local_loss(self, found: Aligned, group: Tensor) -> Tensor:
         """The weighted sum of the four local losses."""

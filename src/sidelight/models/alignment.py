@@ -72,8 +72,8 @@ class RowNorm(nn.Module):
         own = self.batch
         mean, variance = own.running_mean, own.running_var
         if own.training:
-            mean, variance = wholes.mean(0), wholes.var(0, unbiased=False)
-        flat = F.batch_norm(rows.flatten(0, -2), mean, variance, own.weight, own.bias, eps=own.eps)
+            mean, variance = wholes.float().mean(0), wholes.float().var(0, unbiased=False)
+        flat = F.batch_norm(rows.float().flatten(0, -2), mean, variance, own.weight, own.bias, eps=own.eps)
         return flat.view_as(rows)
 
 
@@ -114,11 +114,11 @@ class Centre(nn.Module):
 
     @torch.no_grad()
     def forward(self, vectors: Tensor) -> Tensor:
-        """``vectors`` [B, K, D]; without gradient."""
+        """``vectors`` float32 [B, K, D]; without gradient."""
         if not self.training:
             return vectors - self.mean
         average = vectors.mean(0)
-        self.mean.lerp_(average.float(), self.momentum)
+        self.mean.lerp_(average, self.momentum)
         return vectors - average
 
 
@@ -138,31 +138,28 @@ class Attended(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """One head, with one value and one output matrix for both modalities, and one batch normalisation after it.
+    """One head, with one key, one value and one output matrix for both modalities, and one batch normalisation after it.
 
-    What attends to what is said from outside (``own_key`` off), or by one key matrix, whose keys are the queries too:
-    S = (z^I W_K)(z^R W_K)^T / sqrt(D), a symmetric positive form, as published.
+    The keys are the queries too: S = (z^I W_K)(z^R W_K)^T / sqrt(D) is a symmetric positive form. As published, both modalities
+    attend by it. Where it is known how near regions and sentences lie, sentences attend by that alone, and regions by both.
     """
 
-    def __init__(self, dim: int, *, masked: bool = True, own_key: bool = True) -> None:
+    def __init__(self, dim: int, *, masked: bool = True) -> None:
         super().__init__()
-        self.key = nn.Linear(dim, dim) if own_key else None
-        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(3))
         self.norm = RowNorm(dim, masked=masked)
         for layer in (self.key, self.value, self.out):
-            if layer is not None:
-                kaiming(layer, "linear")
+            kaiming(layer, "linear")
 
-    def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor, similar: Tensor | None = None) -> Attended:
+    def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor, near: Tensor | None = None) -> Attended:
         """Projected regions [B, K, D] and sentences [B, M, D], neither normalised; ``mask`` bool [B, M].
 
-        :param similar: logits [B, K, M], needed where the attention has no key of its own.
+        :param near: logits [B, K, M], or None as published.
         """
-        if self.key is not None:
-            similar = self.key(regions) @ self.key(sentences).mT / sqrt(regions.shape[-1])
-        assert similar is not None
-        to_sentences = similar.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
-        to_regions = similar.mT.softmax(-1)
+        similar = self.key(regions) @ self.key(sentences).mT / sqrt(regions.shape[-1])
+        logits = similar if near is None else similar + near
+        to_sentences = logits.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+        to_regions = (similar if near is None else near).mT.softmax(-1)
         written = self.norm(self.out(to_sentences @ self.value(sentences)))
         read = self.norm(self.out(to_regions @ self.value(regions)), mask)
         return Attended(written, read, to_sentences, to_regions)

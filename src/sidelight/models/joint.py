@@ -59,7 +59,7 @@ class Side(nn.Module):
         """Each of ``positions`` [B, N, dim] pooled and projected as if it were a whole, beside ``pooled``: unit [B, N, D]."""
         rows = positions.flatten(0, 1)[:, None]
         own, _ = self.pool(rows, torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device))
-        return F.normalize(self.whole.beside(own, pooled), dim=-1).view(*positions.shape[:2], -1)
+        return F.normalize(self.whole.beside(own, pooled).float(), dim=-1).view(*positions.shape[:2], -1)
 
 
 class Alignment(nn.Module):
@@ -76,9 +76,7 @@ class Alignment(nn.Module):
         self.report = Side(shape["report_dim"], shape["hidden"], shape["dim"], pool=shape["report_pool"], **common)
         shared = shape["local"] and shape["attend"] == "shared"
         self.centre = Centre(shape["regions"], shape["dim"]) if shared else None
-        self.attention = None
-        if shape["local"]:
-            self.attention = CrossAttention(shape["dim"], masked=shape["masked"], own_key=not shared)
+        self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if shape["local"] else None
 
     def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor) -> tuple[Projected, Projected, Attended | None]:
         """Regions [B, K, image_dim] and sentences [B, M, report_dim], ``mask`` bool [B, M]."""
@@ -95,9 +93,9 @@ class Alignment(nn.Module):
         The local losses send no gradient through it: what is like what is learnt between wholes, across studies.
         """
         assert self.centre is not None
-        beyond: Tensor = self.centre(self.image.alone(regions, image))
-        nearer: Tensor = beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
-        return nearer
+        beyond = self.centre(self.image.alone(regions, image))
+        logits: Tensor = beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
+        return logits
 
     def describe(self) -> dict[str, Any]:
         """As a tower: the shape that rebuilds it."""
@@ -196,7 +194,7 @@ class Joint:
         for start in range(0, len(images), batch_size):
             regions, grid = region_vectors(self.encoder, self.encoder.preprocess(images[start : start + batch_size]))
             every = torch.ones(regions.shape[:2], dtype=torch.bool)
-            alone = self.alignment.image.alone(regions, self.alignment.image(regions, every).pooled)
+            alone = self.alignment.image.alone(regions, self.alignment.image.pool(regions, every)[0])
             parts.append(alone.reshape(len(alone), *grid, -1))
         return torch.cat(parts)
 
