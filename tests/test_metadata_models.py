@@ -10,7 +10,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.evaluation.model import read_model
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "device": "cpu", "steps": 2, "lesions": 3}
-SMALL = {"seeds": 1, "folds": 3, "resamples": 100, "device": "cpu", "merge_duplicates": False}
+SMALL = {"seeds": 1, "folds": 2, "resamples": 100, "device": "cpu", "merge_duplicates": False}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sidelight.reporting.content import load
 from sidelight.reporting.robustness import conditions
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "device": "cpu", "steps": 2, "lesions": 3}
-SMALL = {"seeds": 1, "folds": 3, "resamples": 100, "device": "cpu", "merge_duplicates": False}
+SMALL = {"seeds": 1, "folds": 2, "resamples": 100, "device": "cpu", "merge_duplicates": False}
 SMALL |= {"severities": [1.0], "conditions": ["light", "distance"]}
 
 
