@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import ConfigError, SplitError
-from sidelight.evaluation import protocols
 from sidelight.evaluation import scores as module
+from sidelight.evaluation import units as reading
 from sidelight.evaluation.scores import collect_scores, make_folds
 from sidelight.evaluation.settings import EvaluateSettings
 
@@ -31,7 +31,7 @@ def vectors(monkeypatch):
     rng = np.random.default_rng(0)
     made = rng.normal(size=(len(units), 8)).astype(np.float32)
     made[:, 0] += 2 * units["label"]
-    monkeypatch.setattr(protocols, "embed_items", lambda *a, **k: made)
+    monkeypatch.setattr(reading, "embed_items", lambda *a, **k: made)
     return units
 
 
@@ -124,9 +124,9 @@ def test_a_label_learns_nothing_from_units_that_do_not_know_it(vectors, monkeypa
     task = make_folds(several(vectors), {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
     before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
     unknown = np.flatnonzero(task.table["label"].str[1] == -1)
-    moved = protocols.embed_items(None, None).copy()
+    moved = reading.embed_items(None, None).copy()
     moved[unknown] += 5.0
-    monkeypatch.setattr(protocols, "embed_items", lambda *a, **k: moved)
+    monkeypatch.setattr(reading, "embed_items", lambda *a, **k: moved)
     after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
     hard, easy = (before["target"] == name for name in ("hard", "easy"))
     np.testing.assert_array_equal(before.loc[hard, "p1"], after.loc[hard, "p1"])

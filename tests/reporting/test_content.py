@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.reporting.answer import answer, not_shown, verdict
+from sidelight.reporting.answer import answer, not_shown, saves, verdict
 from sidelight.reporting.content import Content, load
 
 
@@ -45,6 +45,10 @@ def test_a_factor_interval_that_holds_one_claims_no_saving(study_folder: Path):
     head = content.headline("sources")
     assert head is not None
     assert "**no saving is shown**" in " ".join(answer(content, head))
+
+
+def test_a_saving_that_prints_as_one_is_none():
+    assert [saves(low) for low in (0.9, 1.0, 1.02, 1.1)] == [False, False, False, True]
 
 
 def test_differences_are_turned_round_when_the_table_has_them_so(study_folder: Path):

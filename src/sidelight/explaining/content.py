@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from sidelight.data.cache import Pixels
 from sidelight.data.cohort import Cohort
-from sidelight.train.run import Run
+
+if TYPE_CHECKING:  # pages show pictures without loading torch
+    from sidelight.train.run import Run
 
 Image = NDArray[np.uint8]
 
@@ -53,7 +55,7 @@ class Question:
     :ivar names: hash of every item, in the order of ``pixels.index``.
     """
 
-    run: Run
+    run: "Run"
     cohort: Cohort
     pixels: Pixels
     rows: NDArray[np.int64]

@@ -98,6 +98,11 @@ def factor_interval(headline: Headline, row: "pd.Series[Any]") -> str:
     return f"{text} [{times(row['low'], limit)}, {times(row['high'], limit)}]"
 
 
+def saves(low: float) -> bool:
+    """Whether the lower end of a label factor claims a saving: above 1 also as it is printed, in tenths."""
+    return round(low, 1) > 1
+
+
 def factor_words(content: Content, headline: Headline) -> str:
     """The label factor as a sentence, "" where there is none; a saving is claimed only if all of it is above 1."""
     row = content.factor(headline)
@@ -106,11 +111,12 @@ def factor_words(content: Content, headline: Headline) -> str:
     interval, rival = factor_interval(headline, row), row["rival"]
     if math.isnan(row["low"]) or math.isnan(row["high"]):
         return f"Labels that {rival} needs for the same score: {interval}; too few groups, so no saving is shown."
-    if row["low"] > 1:
+    if saves(row["low"]):
         return f"It needs **{interval} fewer labels** than {rival}."
     if row["high"] < 1:
         return f"It needs more labels than {rival}, which reaches the same score with {interval} as many."
-    return f"Labels that {rival} needs for the same score: {interval} as many; 1 is inside, so **no saving is shown**."
+    inside = "1 is inside" if row["low"] <= 1 else "that may be none"
+    return f"Labels that {rival} needs for the same score: {interval} as many; {inside}, so **no saving is shown**."
 
 
 def not_shown(content: Content) -> list[str]:

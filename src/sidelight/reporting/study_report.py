@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sidelight.errors import RunError
 from sidelight.reporting import checklist, html, labels, retrieval, robustness, tables, trust
-from sidelight.reporting.answer import answer, factor_interval, not_shown
+from sidelight.reporting.answer import answer, factor_interval, not_shown, saves
 from sidelight.reporting.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
@@ -90,7 +90,7 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
 
 def _subtitle(headline: Headline, interval: str, rival: str, low: float, high: float) -> str:
     at = f"at {headline.labels} {plural(headline.unit, headline.labels)}"
-    if low > 1:
+    if saves(low):
         return f"{at}: {interval} fewer labels than {rival}"
     return f"{at}: {interval} labels for {rival}" + ("" if high < 1 else ", no saving shown")
 
