@@ -7,6 +7,7 @@ import pytest
 
 import sidelight
 from sidelight.data.cohort import Cohort
+from sidelight.errors import ConfigError
 from sidelight.evaluation.model import read_model
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "device": "cpu", "steps": 2, "lesions": 3}
@@ -87,6 +88,35 @@ def test_new_patients_are_told_apart_by_their_metadata(world):
         world[2], cohort, "malignant", test=other, cache=str(root / "c"), inputs="image+borrowed", **SMALL
     ).results
     assert lent["task"].nunique() == 2
+
+
+def test_a_fine_tuned_network_reads_metadata_beside_its_features(world):
+    """It tells new patients apart, its saved model too; blanks are named. Borrowed metadata can be read as well."""
+    cohort, other, run, root = world
+    given = {**SMALL, "cache": str(root / "c"), "finetune": {"steps": 30, "checks": 1, "batch_size": 16}}
+    found = sidelight.evaluate(
+        run, cohort, "malignant", "finetune", test=other, inputs="image+metadata", out=root / "tuned", **given
+    ).results
+    auroc = found[(found["metric"] == "auroc") & found["all_labels"]].set_index("task")["value"]
+    assert auroc.filter(like=" on ").iloc[0] > 0.7, auroc
+    model = read_model(root / "tuned")
+    assert model.head.model.centre.shape[0] == model.told(other.items).shape[1]
+    table = scored(world, "tuned", other)
+    assert table["probability"].between(0, 1).all() and (table["missing"] == "").all()
+    bare = scored(world, "tuned", without(other, "itch", "bleeds"))
+    assert set(bare["missing"]) == {"no itch, bleeds"}
+    assert (bare["probability"] - table["probability"]).abs().max() > 1e-3
+    given["finetune"]["steps"] = 1
+    lent = sidelight.evaluate(run, cohort, "malignant", "finetune", inputs="image+borrowed", **given)
+    assert lent.results["value"].notna().any()
+
+
+@pytest.mark.parametrize(
+    "given", [{"inputs": "metadata"}, {"inputs": "image+metadata", "context": "patient"}, {"inputs": "nothing"}]
+)
+def test_what_a_network_cannot_read_beside_its_features_is_refused(world, given):
+    with pytest.raises(ConfigError, match="with finetune"):
+        sidelight.evaluate(world[2], world[0], "malignant", "finetune", cache=str(world[3] / "c"), **SMALL, **given)
 
 
 def test_blanks_and_loans_are_judged_and_not_saved(world):

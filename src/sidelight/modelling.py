@@ -1,6 +1,7 @@
 """The model of all labelled units: what an evaluation saves for the next patient."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def model_of(
 ) -> Callable[[pd.DataFrame], Model]:
     """Learn a head from all labelled units now; the model is made when its results are known.
 
-    :param vectors: what the head reads of every item where that is not the encoder's feature.
+    :param vectors: as for :func:`sidelight.evaluation.scores.collect_scores`.
     """
     table = labelled.table
     y, groups = codes(table), table["group"].to_numpy()
@@ -59,8 +60,9 @@ def model_of(
     elif isinstance(head, StudyHead):
         used = head.head.encoder
     seen = units
-    if vectors is None:
-        seen = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+    if units.vectors is None:
+        own = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+        seen = replace(units, vectors=own.vectors)
     rows = np.concatenate(units.items)
     facts = {
         "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,

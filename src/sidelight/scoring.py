@@ -143,7 +143,7 @@ def score(
         )
 
     beside = None if settings.inputs == "image" and settings.context == "none" else read()
-    vectors = None if beside is None else beside.vectors
+    vectors = None if beside is None else beside.read_by(protocol, settings)
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors, only)

@@ -69,6 +69,19 @@ def test_the_step_is_chosen_by_the_labels_that_are_known():
     assert _loss(scores, y, (2, 2), weights) == pytest.approx(-(np.log(0.5) + 3 * np.log(0.8)) / 5)
 
 
+def test_numbers_beside_the_features_are_standardised_and_a_saved_head_reads_them_as_they_are():
+    told = np.array([[1.0, 10.0], [3.0, 10.0]], np.float32)
+    model = Classifier(Plain(), (2,), beside=2)
+    model.standardise(told)
+    with torch.no_grad():
+        model.head.weight[:, -2:] = torch.tensor([[2.0, 1.0], [0.0, 0.0]])
+    images = torch.ones(2, model.encoder.dim)
+    logits = model(images, torch.from_numpy(told))
+    assert (logits[1] - logits[0]).tolist() == pytest.approx([4.0, 0.0])  # mean 2 and spread 1; the constant is 0
+    again = Classifier.of(model.encoder, (2,), *model.linear())
+    torch.testing.assert_close(again(images, torch.from_numpy(told)), logits)
+
+
 def test_several_labels_have_a_sigmoid_each():
     model = Classifier(Plain(), (2, 2, 2))
     logits = torch.tensor([[0.0, np.log(3), -np.log(3)]], dtype=torch.float32)
@@ -92,3 +105,9 @@ class Plain(torch.nn.Module):
     """What a classifier asks of an encoder."""
 
     dim = 4
+
+    def match_channels(self, images):
+        return images
+
+    def forward(self, images):
+        return images

@@ -78,6 +78,16 @@ def test_borrowed_metadata_say_from_whom(world, tmp_path, space):
         assert row["site"] == theirs["site"] and row["age"] == theirs["age"]  # verbatim
     right = pd.read_csv(tmp_path / "borrowed_right.csv")
     assert set(right["column"]) >= {"site", "itch", "age"} and right["right"].dropna().between(0, 1).all()
+
+
+def test_where_own_items_lend_an_image_finds_itself(world, tmp_path):
+    cohort, run, cache = world
+    sidelight.evaluate(
+        run, cohort, "malignant", out=tmp_path, inputs="image+borrowed", borrow_own=True, cache=cache, **SMALL
+    )
+    table = pd.read_csv(tmp_path / "borrowed.csv", dtype=str, keep_default_na=False)
+    assert (table["item"] == table["from"]).all()
+    assert (pd.read_csv(tmp_path / "borrowed_right.csv")["right"].dropna() == 1).all()
     assert not (tmp_path / "model").exists()
 
 

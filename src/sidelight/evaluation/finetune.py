@@ -45,6 +45,7 @@ def finetune(
     bf16: bool = False,
     given: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
 ) -> Finetuned:
     """Train on the labelled units and choose the step on some of them.
 
@@ -52,6 +53,7 @@ def finetune(
     :param sizes: how many classes each target has.
     :param given: bool [U], the units that choose the step; none holds some back.
     :param weights: float [targets, classes], of the classes in the loss; none counts all alike.
+    :param beside: float32 [U, M], what the head reads beside the features.
     """
     device = device or torch.device("cpu")
     if given is None:
@@ -61,12 +63,14 @@ def finetune(
     seen = Frames.of(pixels, [items[u] for u in train], frames)
     watched = Frames.of(pixels, [items[u] for u in valid], frames) if len(valid) else None
     best_loss, best, model = np.inf, None, None
+    told, unseen = (None if beside is None else beside[units] for units in (train, valid))
     for _, model in train_classifier(
-        encoder, pixels, seen, y[train], sizes, settings, seed=seed, device=device, bf16=bf16, weights=weights
-    ):
+        encoder, pixels, seen, y[train], sizes, settings,
+        seed=seed, device=device, bf16=bf16, weights=weights, beside=told,
+    ):  # fmt: skip
         if watched is None:
             continue
-        scores = predict_units(model, pixels, watched, len(valid), bf16=bf16)[1]
+        scores = predict_units(model, pixels, watched, len(valid), bf16=bf16, beside=unseen)[1]
         loss = _loss(scores, y[valid], sizes, weights)
         if loss < best_loss:
             best_loss, best = loss, copy.deepcopy(model)

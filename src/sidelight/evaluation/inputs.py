@@ -15,6 +15,7 @@ from sidelight.data.identity import item_hash, key
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.borrowing import Borrowed, agreement, borrow, borrowed_table
 from sidelight.evaluation.features import embed_items
+from sidelight.evaluation.protocols import FROZEN, TUNED
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.told import TABLES, Told, features_of
 from sidelight.models.heads import load_joint_head
@@ -34,10 +35,29 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Vectors float32 [R, D] of every row of the pixel index, and tables that say how they came about."""
+    """What heads read of the R rows of the pixel index.
+
+    :ivar vectors: float32 [R, D], all of it.
+    :ivar beside: float32 [R, M], the part that no image is needed for, where the other part is the images' features.
+    :ivar tables: how it came about, by name.
+    """
 
     vectors: np.ndarray
+    beside: np.ndarray | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def read_by(self, protocol: str, settings: EvaluateSettings) -> np.ndarray:
+        """What ``protocol`` reads: all of it, or beside the features of a network that is trained the rest.
+
+        :raises ConfigError: for a protocol that reads images alone.
+        """
+        if protocol in FROZEN:
+            return self.vectors
+        if protocol not in TUNED or self.beside is None:
+            said = f"inputs = {settings.inputs!r}, context = {settings.context!r} with {protocol}"
+            also = " (or finetune with inputs = 'image+metadata' or 'image+borrowed', context = 'none')"
+            raise ConfigError(said, expected=" or ".join(FROZEN) + also)
+        return self.beside
 
 
 def item_vectors(
@@ -60,7 +80,7 @@ def item_vectors(
     :param keep: store the features of the images beside the pixels.
     :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
     """
-    wanted, tables = settings.inputs, dict[str, pd.DataFrame]()
+    wanted, tables, beside = settings.inputs, dict[str, pd.DataFrame](), None
     if wanted == "nothing":
         vectors = np.zeros((len(pixels), 1), np.float32)
     elif wanted in ("metadata", "missing"):
@@ -69,13 +89,13 @@ def item_vectors(
         home = pixels.folder / "features" if keep else None
         vectors = embed_items(encoder, pixels, frames=settings.frames, folder=home, change=change)
         if wanted == "image+metadata":
-            vectors = np.concatenate([vectors, told(items_of(cohort, pixels))], axis=1)
+            beside = told(items_of(cohort, pixels))
         elif wanted == "image+borrowed":
-            lent, tables = _borrowed(encoder, folder, told, vectors, cohort, pixels, reference, settings)
-            vectors = np.concatenate([vectors, lent], axis=1)
-    if settings.context == "patient":
-        vectors = with_context(vectors, pixels.index["group"].to_numpy(str))
-    return Inputs(vectors, tables)
+            beside, tables = _borrowed(encoder, folder, told, vectors, cohort, pixels, reference, settings)
+        vectors = vectors if beside is None else np.concatenate([vectors, beside], axis=1)
+    if settings.context == "patient":  # the features of a network that is trained have no such difference beforehand
+        vectors, beside = with_context(vectors, pixels.index["group"].to_numpy(str)), None
+    return Inputs(vectors, beside, tables)
 
 
 def items_of(cohort: Cohort, pixels: Pixels) -> pd.DataFrame:
@@ -140,7 +160,7 @@ def lenders(
     excluded = ~select(items_of(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
     if excluded.all():
         raise ConfigError(f"No item fits reference_where = {settings.reference_where}", do="Check column and values")
-    if reference.own:
+    if reference.own and not settings.borrow_own:
         groups = (one.index["group"].to_numpy(str) for one in (pixels, reference.pixels))
         excluded = excluded | (next(groups)[:, None] == next(groups)[None])
     excluded = np.broadcast_to(excluded, (len(queries), len(keys)))

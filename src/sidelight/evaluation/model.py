@@ -22,10 +22,10 @@ from sidelight.data.metadata import Vocabulary
 from sidelight.data.task import Head as Labels
 from sidelight.errors import RunError
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.inputs import item_vectors
+from sidelight.evaluation.inputs import item_vectors, items_of
 from sidelight.evaluation.knn import KnnHead
 from sidelight.evaluation.linear import LinearHead
-from sidelight.evaluation.protocols import PROBES, Head, NetworkHead, StudyHead, VectorHead
+from sidelight.evaluation.protocols import PROBES, TUNED, Head, NetworkHead, StudyHead, VectorHead
 from sidelight.evaluation.relations import PairHead, PairNet, RelationHead
 from sidelight.evaluation.results import write_json
 from sidelight.evaluation.series import rebuild_series, series_tensors
@@ -318,18 +318,20 @@ def _net(head: RelationHead | PairHead) -> LabelRelations:
 def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:
     """``units`` of ``cohort`` with the vectors that the model's head reads; nothing is stored beside the new data."""
     facts = model.facts
-    if facts.inputs == "image" and facts.context == "none":
-        return read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
+    if (facts.inputs == "image" and facts.context == "none") or facts.protocol in TUNED:
+        read = read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
+        if facts.inputs == "image":
+            return read
+        return replace(read, beside=pool_units(model.told(items_of(cohort, units.pixels)), units.items))
     assert not isinstance(model.encoder, PhotoPair)  # of photographs side by side heads read images alone
     settings = build(EvaluateSettings, {name: getattr(facts, name) for name in ("inputs", "context", "frames")})
-    read = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
-    return replace(units, vectors=pool_units(read.vectors, units.items))
+    whole = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
+    return replace(units, vectors=pool_units(whole.vectors, units.items))
 
 
 def _head_tensors(head: Head) -> dict[str, np.ndarray]:
     if isinstance(head, NetworkHead):
-        linear = head.model.head
-        return {"weight": linear.weight.detach().cpu().numpy(), "bias": linear.bias.detach().cpu().numpy()}
+        return dict(zip(("weight", "bias"), head.model.linear(), strict=True))
     if isinstance(head, StudyHead):
         return series_tensors(head.head)
     if isinstance(head, PairHead):

@@ -25,6 +25,8 @@ from sidelight.models.pair import PhotoPair
 PROBES = ("knn", "linear")
 FROZEN = (*PROBES, "projector")
 """Protocols that read vectors."""
+TUNED = ("finetune", "finetune_last")
+"""Protocols that train a network, whose head may read numbers beside its features."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class NetworkHead:
     def __call__(self, units: Units) -> np.ndarray:
         """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
         frames = Frames.of(units.pixels, units.items, self.frames)
-        return predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16)[1]
+        scores = predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16, beside=units.beside)
+        return scores[1]
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def fit(
     bf16 = settings.precision == "bf16"
     done = finetune(
         reader, units.pixels, units.items, y, groups, sizes, budget,
-        frames=settings.frames, seed=draw, device=device, bf16=bf16, given=valid, weights=weights,
+        frames=settings.frames, seed=draw, device=device, bf16=bf16, given=valid, weights=weights, beside=units.beside,
     )  # fmt: skip
     return {step: NetworkHead(getattr(done, step), settings.frames, bf16) for step in ("selected", "last")}
 

@@ -148,7 +148,8 @@ def collect_scores(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
 
-    :param vectors: float [len(pixels), D] that a frozen protocol reads in place of the encoder's.
+    :param vectors: float32 [len(pixels), D] that a frozen protocol reads in place of the encoder's, or that the head of a
+        network that is trained reads beside its features.
     :param only: the number of the one fold that is tested; none tests all.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
         fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
@@ -328,7 +329,6 @@ def units_of(
             "learn_photographs and test_photographs are of photographs side by side", do="Say which: views = [...]"
         )
     if vectors is not None:
-        if protocol not in FROZEN:
-            raise ConfigError(f"inputs = {settings.inputs!r} with {protocol}", expected=f"{' or '.join(FROZEN)}")
-        return Units(pixels, items, pool_units(vectors, items))
+        read = pool_units(vectors, items)
+        return Units(pixels, items, read) if protocol in FROZEN else Units(pixels, items, beside=read)
     return read_units(encoder, pixels, items, frames=settings.frames) if protocol in FROZEN else Units(pixels, items)

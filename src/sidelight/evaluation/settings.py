@@ -64,6 +64,7 @@ class EvaluateSettings(Settings):
     borrow_from: Literal["image", "metadata"] = Field(
         "image", description="lenders: reference items whose image, or whose metadata, is like the image"
     )
+    borrow_own: bool = Field(False, description="a patient's own items lend, too, the item itself among them")
     borrow_k: int = Field(1, ge=1, description="lenders of an item, weighted by their similarity")
     severities: list[float] = Field(
         [], description="also score unseen units under worse imaging conditions, each so severe: 0 to 1"

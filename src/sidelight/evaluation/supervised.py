@@ -67,26 +67,48 @@ class Classifier(nn.Module):
     """An encoder and a linear head; logits ``[N, K]`` of images ``[N, C, S, S]`` in [0, 1], K as ``outputs`` says.
 
     :param sizes: how many classes each target has.
+    :param beside: how many numbers of a unit the head reads beside the features; they are standardised first.
     """
 
-    def __init__(self, encoder: Encoder, sizes: tuple[int, ...]) -> None:
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, encoder: Encoder, sizes: tuple[int, ...], beside: int = 0) -> None:
         super().__init__()
         self.encoder = deepcopy(encoder)
         self.sizes = sizes
-        self.head = nn.Linear(encoder.dim, outputs(sizes))
+        self.head = nn.Linear(encoder.dim + beside, outputs(sizes))
+        self.register_buffer("centre", torch.zeros(beside))
+        self.register_buffer("spread", torch.ones(beside))
 
     @classmethod
     def of(cls, encoder: Encoder, sizes: tuple[int, ...], weight: np.ndarray, bias: np.ndarray) -> "Classifier":
-        """A classifier with a given head: ``weight`` float32 [K, D], ``bias`` [K]."""
-        model = cls(encoder, sizes)
+        """A classifier with a given head: ``weight`` float32 [K, D + beside], ``bias`` [K]."""
+        model = cls(encoder, sizes, weight.shape[1] - encoder.dim)
         with torch.no_grad():
             model.head.weight.copy_(torch.from_numpy(weight))
             model.head.bias.copy_(torch.from_numpy(bias))
         return model
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[N, K]``."""
-        return self.head(self.encoder(self.encoder.match_channels(images)))  # type: ignore[no-any-return]
+    def standardise(self, beside: np.ndarray) -> None:
+        """From now on the numbers beside the features are standardised as those of the units [U, beside] are."""
+        spread = beside.std(axis=0)
+        self.centre.copy_(torch.from_numpy(beside.mean(axis=0)))
+        self.spread.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
+
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """The head on numbers that are not standardised: weight float32 [K, D + beside] and bias [K]."""
+        weight, bias = self.head.weight.detach().clone(), self.head.bias.detach().clone()
+        weight[:, self.encoder.dim :] /= self.spread
+        bias -= weight[:, self.encoder.dim :] @ self.centre
+        return weight.cpu().numpy(), bias.cpu().numpy()
+
+    def forward(self, images: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Logits ``[N, K]``; ``beside`` float32 ``[N, beside]``."""
+        features = self.encoder(self.encoder.match_channels(images))
+        if beside is not None:
+            features = torch.cat([features, (beside - self.centre) / self.spread], dim=1)
+        return self.head(features)  # type: ignore[no-any-return]
 
 
 def last_block(encoder: nn.Module) -> nn.Module:
@@ -115,16 +137,21 @@ def train_classifier(
     device: torch.device,
     bf16: bool = False,
     weights: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Classifier]]:
     """Train on ``frames`` and hand out the model, in training, after each of ``checks`` parts.
 
     :param labels: int [U, targets] per unit, negative where unknown; ``sizes``: how many classes each target has.
     :param weights: float [targets, classes], of the classes in the loss; none counts all alike.
+    :param beside: float32 [U, M], what the head reads beside the features.
 
     Draws depend on ``seed`` and the step only. :yields: (steps done, model).
     """
     torch.manual_seed(seed)
-    model = Classifier(encoder, sizes).to(device)
+    model = Classifier(encoder, sizes, 0 if beside is None else beside.shape[1])
+    if beside is not None:
+        model.standardise(beside)
+    model.to(device)
     balance = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
     trained = _trained_parameters(model, settings)
     optimizer = _optimizer(model, trained, settings)
@@ -140,7 +167,7 @@ def train_classifier(
         draws = torch.from_numpy(rng.random((len(chosen), NUMBERS))).to(device)
         target = torch.from_numpy(labels[frames.unit[chosen]]).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = model(augment(raw, recipe, draws))
+            logits = model(augment(raw, recipe, draws), _told(beside, frames.unit[chosen], device))
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
         optimizer.zero_grad()
@@ -150,10 +177,24 @@ def train_classifier(
             yield step, model
 
 
+def _told(beside: np.ndarray | None, units: np.ndarray, device: torch.device) -> Tensor | None:
+    return None if beside is None else torch.from_numpy(beside[units]).to(device)
+
+
 def predict_units(
-    model: Classifier, pixels: Pixels, frames: Frames, units: int, *, batch: int = 256, bf16: bool = False
+    model: Classifier,
+    pixels: Pixels,
+    frames: Frames,
+    units: int,
+    *,
+    batch: int = 256,
+    bf16: bool = False,
+    beside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of each frame ``[F, C]``, C classes of all targets, and their mean per unit ``[units, C]``, in eval mode."""
+    """Probabilities of each frame ``[F, C]``, C classes of all targets, and their mean per unit ``[units, C]``, in eval mode.
+
+    :param beside: float32 [units, M], what the head reads beside the features.
+    """
     device = model.head.weight.device
     model.eval()
     parts = []
@@ -161,7 +202,8 @@ def predict_units(
         for start in range(0, len(frames.rows), batch):
             take = slice(start, start + batch)
             raw = torch.from_numpy(pixels.batch(frames.rows[take].tolist(), frames.at[take].tolist())).to(device)
-            logits = model(resize(raw, model.encoder.image_size)).float()
+            told = _told(beside, frames.unit[take], device)
+            logits = model(resize(raw, model.encoder.image_size), told).float()
             parts.append(class_probabilities(logits, model.sizes).cpu().numpy())
     each = np.concatenate(parts)
     sums, counts = np.zeros((units, each.shape[1])), np.zeros(units)

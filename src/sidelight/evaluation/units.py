@@ -27,16 +27,19 @@ class Units:
 
     :ivar items: for each of N units its rows in ``pixels``.
     :ivar vectors: float32 ``[N, D]``, or None where a protocol reads pixels.
+    :ivar beside: float32 ``[N, M]``, what a head of a network that is trained reads beside its features; None: nothing.
     """
 
     pixels: Pixels
     items: list[list[int]]
     vectors: NDArray[np.float32] | None = None
+    beside: NDArray[np.float32] | None = None
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Units":
         """The units at these places."""
-        vectors = None if self.vectors is None else self.vectors[np.asarray(chosen, dtype=np.int64)]
-        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors)
+        places = np.asarray(chosen, dtype=np.int64)
+        vectors, beside = (None if part is None else part[places] for part in (self.vectors, self.beside))
+        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors, beside=beside)
 
     def only(self, shown: Shown, reader: Reader) -> "Units":
         """The same units as if they had only their first or only their second photographs; ``both`` changes nothing."""
