@@ -10,7 +10,7 @@ from derm7pt_writing import write_phantom
 from sidelight import studies
 from sidelight.config import build, load_toml, merge
 from sidelight.errors import ConfigError
-from sidelight.studies import StudyFile
+from sidelight.study_file import StudyFile
 
 FILE = Path(__file__).parents[1] / "studies" / "sm3-derm7pt.toml"
 KEPT = ("random", "simclr, clinical", "sm3", "sm3, clinical at test", "sm3 labels, as published", "given weights")

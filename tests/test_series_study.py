@@ -9,7 +9,7 @@ from sidelight.api import resolve
 from sidelight.config import build, load_toml, merge
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import load_method
-from sidelight.studies import StudyFile
+from sidelight.study_file import StudyFile
 
 STUDIES = Path(__file__).parents[1] / "studies"
 SMALL = """
