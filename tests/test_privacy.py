@@ -152,7 +152,7 @@ def test_no_file_that_a_command_writes_names_anybody(written):
         *("study/results.parquet", "study/report.html", "study/study.json", "study/card.md", "study.md", "run.html"),
         *("sslm/run/card.md", "series/model/model.json", "series/model/head.safetensors", "series.csv"),
         *("k.safetensors", "sm3l.html", "slimp2.html", "slimp2/card.md", "nested.parquet", "lent/borrowed.csv"),
-        *("explained/sm3/index.html", "slimp/towers/lesion_metadata.safetensors"),
+        *("explained/sm3/index.html", "slimp/towers/lesion_metadata.safetensors", "sm3l/relations.safetensors"),
         *("sm3/towers/K.safetensors", "sm3l/towers/labels.safetensors", "explained/sm3l/index.html"),
         *("scores.csv", "later.csv", "vectors.parquet", "e.safetensors", "hf/README.md", *["e.onnx"] * ONNX),
         "explained/index.html",
