@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.errors import SplitError
 from sidelight.metrics.classification import Metric, auroc
 from sidelight.metrics.targets import Macro
 
@@ -86,10 +87,12 @@ def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple
 
 
 def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
-    """One target, units in the order of their names in every seed."""
+    """One target, units in the order of their names in every seed; :raises SplitError: where seeds judged others."""
     used = part[columns].notna().any()
     per_seed = [one.sort_values("unit") for _, one in part.groupby("seed")]
     first = per_seed[0]
+    if any(one["unit"].tolist() != first["unit"].tolist() for one in per_seed[1:]):
+        raise SplitError("Seeds judged different units", expected="the same units, each once, of every seed")
     stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_seed])
     return Block(
         stacked,
