@@ -39,6 +39,19 @@ def test_own_and_external_rows_have_tables_of_their_own_that_fit_80_columns() ->
     assert "- a note of the evaluation" in text
 
 
+def test_a_table_of_labels_that_is_too_wide_has_a_row_for_each_number() -> None:
+    rows = [
+        {**row("knee", metric, 0.8), "target": label, "positives": 30}
+        for label in ("acl", "meniscus")
+        for metric in ("auroc", "average_precision", "f1", "sensitivity", "specificity", "accuracy")
+    ]
+    text = shown([row("knee", "auroc", 0.8), *rows])
+    assert max(map(len, text.splitlines())) <= 80
+    part = text[text.index("each label") :]
+    assert [line.count("0.80 [0.70, 0.90]") for line in part.splitlines()].count(1) == 12
+    assert part.count("acl") == 1 and part.count("average precision") == 2
+
+
 def test_remarks_are_said_once_below_and_counted_in_the_rows() -> None:
     why = "the calibration error is biased upwards"
     text = shown([row("ill", "ece", 0.1, why), row("ill", "ece, calibrated", 0.1, why, leaks=True)])

@@ -32,9 +32,10 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     for remark, number in remarks.items():
         console.print(f"{number}: {remark}", markup=False, highlight=False)
     for task, own in results[results["target"] != ""].groupby("task", sort=False):
-        console.print(_rich(label_table(own), f"{task}: each label at all labels; above, their mean"))
+        each = _within(label_table(own), console.width)
+        console.print(_rich(each, f"{task}: each label at all labels; above, their mean"))
         for title, table in checklist_tables(results[results["task"] == task]):
-            console.print(_rich(table, title))
+            console.print(_rich(_within(table, console.width), title))
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)
 
@@ -55,6 +56,20 @@ def _scores(own: pd.DataFrame, remarks: dict[str, int]) -> tables.Table:
         spread = "" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.3f}"
         rows.append((labels, metric_name(row["metric"]), value, spread, ",".join(numbers)))
     return tables.Table(("labels", "metric", "value", "seed sd", "note"), tuple(rows), numeric=frozenset({0, 2, 3}))
+
+
+def _within(one: tables.Table, width: int) -> tables.Table:
+    """The table, or if it is wider than ``width`` characters the same with a row for each of its cells."""
+    columns = list(zip(one.header, *one.rows, strict=True))
+    if sum(max(map(len, column)) + 3 for column in columns) < width:
+        return one
+    rows = [
+        (row[0] if place == 0 else "", name, cell)
+        for row in one.rows
+        for place, (name, cell) in enumerate(zip(one.header[1:], row[1:], strict=True))
+        if cell
+    ]
+    return tables.Table((one.header[0], "", "value"), tuple(rows), numeric=frozenset({2}))
 
 
 def _rich(one: tables.Table, title: str) -> Table:
