@@ -41,14 +41,14 @@ def test_own_and_external_rows_have_tables_of_their_own_that_fit_80_columns() ->
 
 def test_a_table_of_labels_that_is_too_wide_has_a_row_for_each_number() -> None:
     rows = [
-        {**row("knee", metric, 0.8), "target": label, "positives": 30}
+        {**row("knee", metric, 0.8), "encoder": "own", "target": label, "positives": 30}
         for label in ("acl", "meniscus")
-        for metric in ("auroc", "average_precision", "f1", "sensitivity", "specificity", "accuracy")
+        for metric in ("auroc", "average_precision", "f1", "accuracy")
     ]
     text = shown([row("knee", "auroc", 0.8), *rows])
     assert max(map(len, text.splitlines())) <= 80
     part = text[text.index("each label") :]
-    assert [line.count("0.80 [0.70, 0.90]") for line in part.splitlines()].count(1) == 12
+    assert [line.count("0.80 [0.70, 0.90]") for line in part.splitlines()].count(1) == 8
     assert part.count("acl") == 1 and part.count("average precision") == 2
 
 
