@@ -226,7 +226,11 @@ def _network(name: str, channels: int, image_size: int | None) -> Any:
 
 def _known(name: str) -> None:
     if name not in OWN and not timm.is_model(name.partition(".")[0]):
-        raise EncoderError(f"Unknown architecture {name!r}", do=nearest(name, [*OWN, *timm.list_models()]))
+        raise EncoderError(
+            f"There is no run or file {name!r}, and no architecture of this name",
+            expected="a run folder, a file of weights or, where one is asked for, a timm name such as resnet18",
+            do=nearest(name, [*OWN, *timm.list_models()], most=5),
+        )
 
 
 def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
