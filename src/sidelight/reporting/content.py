@@ -264,7 +264,8 @@ def facts(content: Content) -> list[str]:
     if not content.results.empty:
         found.append(f"{len(content.encoders)} {plural('encoder', len(content.encoders))}")
         found.append(f"{len(content.tasks)} task" + ("s" if len(content.tasks) > 1 else ""))
-        found.append(f"up to {int(content.results['seeds'].max())} seeds")
+        seeds = int(content.results["seeds"].max())
+        found.append(f"up to {seeds} seeds" if seeds > 1 else "1 seed")
     return found
 
 
