@@ -10,7 +10,7 @@ from derm7pt_writing import write_phantom
 from sidelight import studies
 from sidelight.config import build, load_toml, merge
 from sidelight.errors import ConfigError
-from sidelight.study_file import StudyFile
+from sidelight.study_file import StudyFile, at_size
 
 FILE = Path(__file__).parents[1] / "studies" / "sm3-derm7pt.toml"
 KEPT = ("random", "simclr, clinical", "sm3", "sm3, clinical at test", "sm3 labels, as published", "given weights")
@@ -64,7 +64,7 @@ def test_the_shipped_file_and_its_published_averages():
 
 def test_a_size_may_change_single_rows():
     values = merge(load_toml(FILE), {"sizes": {"cpu": {"rows": {"sm3": {"batch_size": 7}}}}})
-    plan = studies._sized(build(StudyFile, values), "cpu")
+    plan = at_size(build(StudyFile, values), "cpu")
     assert plan.encoders["sm3"].settings["batch_size"] == 7 and "batch_size" not in plan.encoders["simclr"].settings
     with pytest.raises(ConfigError, match="Did you mean 'sm3'"):
-        studies._sized(build(StudyFile, merge(values, {"sizes": {"cpu": {"rows": {"sm4": {}}}}})), "cpu")
+        at_size(build(StudyFile, merge(values, {"sizes": {"cpu": {"rows": {"sm4": {}}}}})), "cpu")
