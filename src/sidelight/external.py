@@ -60,8 +60,8 @@ def score_elsewhere(
         read = partial(item_vectors, one_encoder(net, settings), told, settings=settings, folder=folder)
         lent = replace(here, own=False)  # the training cohort lends, never the tested one
         vectors = (
-            read(cohort=cohort, pixels=pixels, reference=here).read_by(protocol, settings),
-            read(cohort=other, pixels=pixels_there, reference=lent).read_by(protocol, settings),
+            read(cohort=cohort, pixels=pixels, reference=here).read_by(protocol),
+            read(cohort=other, pixels=pixels_there, reference=lent).read_by(protocol),
         )
     tables = [
         external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed, vectors)[0]

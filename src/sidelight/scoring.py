@@ -20,8 +20,9 @@ from sidelight.data.keyed import own_names
 from sidelight.data.tables import normalise
 from sidelight.data.task import Task, units
 from sidelight.errors import ConfigError
-from sidelight.evaluation.inputs import Inputs, Reference, item_vectors
+from sidelight.evaluation.inputs import Inputs, Reference, check_reading, item_vectors
 from sidelight.evaluation.model import Model
+from sidelight.evaluation.protocols import known_protocol
 from sidelight.evaluation.results import RETRIEVAL, check_same
 from sidelight.evaluation.retrieval import rank_units
 from sidelight.evaluation.robustness import disturbed_scores
@@ -143,7 +144,7 @@ def score(
         )
 
     beside = None if settings.inputs == "image" and settings.context == "none" else read()
-    vectors = None if beside is None else beside.read_by(protocol, settings)
+    vectors = None if beside is None else beside.read_by(protocol)
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         table, more = collect_scores(net, pixels, labelled, protocol, settings, seed, vectors, only)
@@ -239,6 +240,8 @@ def ready(
     encoder: str | Path | Encoder, cohort: Cohort, task: str, protocol: str, settings: EvaluateSettings, random: bool
 ) -> tuple[Reader, Pixels, Labelled, list[str]]:
     """What reads the units, on its device, the pixels at its size, and the units of the task in folds."""
+    known_protocol(protocol)
+    check_reading(protocol, settings)
     net = open_reader(encoder, cohort, cohort.task(task), protocol, settings, random)
     net.to(pick_device(settings.device))  # a module that was handed in stays there
     pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)

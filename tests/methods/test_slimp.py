@@ -1,7 +1,6 @@
 """SLIMP: what its two levels reach, what must not matter to them, continual pre-training, and cohorts that do not fit."""
 
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,8 +24,8 @@ from sidelight.methods.slimp import Slimp, roles
 from sidelight.models.heads import load_joint_head
 from sidelight.models.table import load_table
 from sidelight.train.distributed import gather
-from sidelight.train.signals import Interrupted
 from sidelight.views.lesions import turned
+from stopping import stopped
 
 TINY = {"encoder": "test_vit", "image_size": 32, "batch_size": 6, "projection": 8, "lesions": 3, "device": "cpu"}
 TINY |= {"table": {"width": 16, "heads": 2, "depth": 1}, "precision": "float32", "steps": 2, "working_size": 32}
@@ -310,23 +309,13 @@ def gradients_of(net, given):
     return {"loss": loss.detach(), **{name: p.grad for name, p in net.named_parameters()}}
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path):
     """In the second of two epochs, with learned pair weights and batch statistics: weights, weight net and log alike."""
     cohort, _, cache = world
     values = {**TINY, **META, "encoder": "test_resnet", "steps": 5, "cache": str(cache), "least_patients": 1}
     whole = sidelight.pretrain("slimp", cohort, tmp_path / "whole", quiet=True, **values)
-    plain, calls = Slimp.loss, []
-
-    def loss(self, batch, **more):
-        calls.append(1)
-        if len(calls) == 4:
-            signal.raise_signal(signal.SIGINT)
-        return plain(self, batch, **more)
-
-    monkeypatch.setattr(Slimp, "loss", loss)
-    with pytest.raises(Interrupted):
+    with stopped(Slimp, 4):
         sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
-    monkeypatch.setattr(Slimp, "loss", plain)
     again = sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
     assert again.summary["weights"] == whole.summary["weights"]
     one, other = (run.metrics().query("kind == 'step'")[["step", "loss", "weight_mean"]] for run in (whole, again))
@@ -336,7 +325,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path, monk
 
 def test_two_processes_are_one(world, monkeypatch):
     _, _, cache = world
-    environment = os.environ | {"PYTHONPATH": str(Path(sidelight.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(map(str, (Path(sidelight.__file__).parents[1], Path(__file__).parents[1])))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__]
     running = [subprocess.Popen([*command, str(rank), str(cache)], env=environment) for rank in range(2)]
     for process in running:

@@ -1,7 +1,5 @@
 """Stage 1 of SM3: its parts, which of them each term moves, lesions with one photograph, and runs."""
 
-import signal
-
 import pytest
 import torch
 
@@ -15,8 +13,8 @@ from sidelight.methods.base import Source
 from sidelight.methods.sm3 import SM3, SM3Settings
 from sidelight.models.image import create_encoder, load_encoder
 from sidelight.models.towers import read_tower, save_tower
-from sidelight.train.signals import Interrupted
 from sidelight.views.photos import Photos
+from stopping import stopped
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "projection": 8, "batch_size": 8, "device": "cpu"}
 
@@ -181,20 +179,10 @@ def test_labels_never_reach_the_weights(tmp_path):
     assert hashes[0] == hashes[1]
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     settings = {**TINY, "cache": str(tmp_path / "cache"), "epochs": 4}
     whole = sidelight.pretrain("sm3", PHANTOM, tmp_path / "whole", quiet=True, **settings)
-    seen, plain = [], SM3.loss
-
-    def stop(self, batch, **more):
-        seen.append(1)
-        if len(seen) == 2:
-            signal.raise_signal(signal.SIGINT)
-        return plain(self, batch, **more)
-
-    monkeypatch.setattr(SM3, "loss", stop)
-    with pytest.raises(Interrupted):
+    with stopped(SM3, 2):
         sidelight.pretrain("sm3", PHANTOM, tmp_path / "stopped", quiet=True, **settings)
-    monkeypatch.setattr(SM3, "loss", plain)
     again = sidelight.pretrain("sm3", PHANTOM, tmp_path / "stopped", quiet=True, **settings)
     assert again.summary["weights"] == whole.summary["weights"]

@@ -1,5 +1,4 @@
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sidelight.data.cohort import Cohort
 from sidelight.errors import ConfigError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods.sslm import SSLM, SSLMSettings
-from sidelight.train.signals import Interrupted
+from stopping import stopped
 
 TINY = {
     "encoder": "test_resnet", "image_size": 48, "permutations": 24, "batch_size": 8, "pairs_per_clip": 2,
@@ -97,23 +96,14 @@ def test_every_series_is_in_every_epoch(world) -> None:
         method(batch_size=16, pairs_per_clip=1).feed(pixels)
 
 
-def test_a_run_keeps_its_permutations_and_goes_on_bit_for_bit(world, tmp_path, monkeypatch) -> None:
+def test_a_run_keeps_its_permutations_and_goes_on_bit_for_bit(world, tmp_path) -> None:
     cohort, _, folder = world
     settings = {**TINY, "permutation_set": "random", "objective": "both", "epochs": 2, "cache": str(folder)}
     run = sidelight.pretrain("sslm", cohort, tmp_path / "a", quiet=True, **settings)
     kept = run.tensors()["permutations"]
     assert torch.equal(kept, method(permutation_set="random").permutations)
     assert run.encoder().embed(torch.rand(2, 1, 48, 48)).shape == (2, 96)
-    plain, calls = SSLM.loss, []
-
-    def interrupted(self, batch, **rest):
-        calls.append(batch)
-        if len(calls) == 4:
-            signal.raise_signal(signal.SIGINT)
-        return plain(self, batch, **rest)
-
-    monkeypatch.setattr(SSLM, "loss", interrupted)
-    with pytest.raises(Interrupted):
+    with stopped(SSLM, 4):
         sidelight.pretrain("sslm", cohort, tmp_path / "b", quiet=True, **settings)
     again = sidelight.pretrain("sslm", cohort, tmp_path / "b", quiet=True, **settings)
     assert all(torch.equal(value, again.tensors()[name]) for name, value in run.tensors().items())

@@ -23,6 +23,9 @@ from sidelight.models.image import Encoder
 from sidelight.models.table import TableEncoder
 from sidelight.views.disturb import Disturb
 
+BESIDE = ("image+metadata", "image+borrowed")
+"""Values of the setting ``inputs`` that put numbers beside the features of images."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -46,18 +49,26 @@ class Inputs:
     beside: np.ndarray | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-    def read_by(self, protocol: str, settings: EvaluateSettings) -> np.ndarray:
-        """What ``protocol`` reads: all of it, or beside the features of a network that is trained the rest.
-
-        :raises ConfigError: for a protocol that reads images alone.
-        """
+    def read_by(self, protocol: str) -> np.ndarray:
+        """What ``protocol`` reads: all of it, or beside the features of a network that is trained the rest."""
         if protocol in FROZEN:
             return self.vectors
-        if protocol not in TUNED or self.beside is None:
-            said = f"inputs = {settings.inputs!r}, context = {settings.context!r} with {protocol}"
-            also = " (or finetune with inputs = 'image+metadata' or 'image+borrowed', context = 'none')"
-            raise ConfigError(said, expected=" or ".join(FROZEN) + also)
+        assert self.beside is not None  # check_reading has refused the rest
         return self.beside
+
+
+def check_reading(protocol: str, settings: EvaluateSettings) -> None:
+    """:raises ConfigError: before any work, where ``protocol`` cannot read what the settings ask for."""
+    if protocol in FROZEN:
+        return
+    if settings.severities:
+        raise ConfigError(f"severities with the protocol {protocol}", expected=f"one of {', '.join(FROZEN)}")
+    alone = settings.context == "none"
+    if not alone or settings.inputs not in ("image", *BESIDE * (protocol in TUNED)):
+        raise ConfigError(
+            f"inputs = {settings.inputs!r}, context = {settings.context!r} with {protocol}",
+            expected=f"{' or '.join(FROZEN)} (or finetune with inputs = {' or '.join(map(repr, BESIDE))}, context = 'none')",
+        )
 
 
 def item_vectors(

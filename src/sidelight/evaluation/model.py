@@ -331,7 +331,8 @@ def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = Tru
 
 def _head_tensors(head: Head) -> dict[str, np.ndarray]:
     if isinstance(head, NetworkHead):
-        return dict(zip(("weight", "bias"), head.model.linear(), strict=True))
+        weight, bias = head.model.linear()
+        return {"weight": weight, "bias": bias}
     if isinstance(head, StudyHead):
         return series_tensors(head.head)
     if isinstance(head, PairHead):

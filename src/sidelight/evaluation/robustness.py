@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cache import Pixels
-from sidelight.errors import ConfigError
 from sidelight.evaluation.blocks import KEYS, blocks
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.protocols import FROZEN, fit
+from sidelight.evaluation.protocols import fit
 from sidelight.evaluation.scores import Labelled, codes, rows_of, valid_side
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.units import Units
@@ -45,10 +44,8 @@ def disturbed_scores(
     """Rows as :func:`sidelight.evaluation.scores.collect_scores` gives them at all labels, of step ``STEP``, with two more
     columns: ``condition`` and ``severity``.
 
-    :raises ConfigError: for a protocol that does not read vectors.
+    :param protocol: one that reads vectors.
     """
-    if protocol not in FROZEN:
-        raise ConfigError(f"severities with the protocol {protocol}", expected=f"one of {', '.join(FROZEN)}")
     clean = vectors(None)
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
     heads = [
