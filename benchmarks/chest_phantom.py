@@ -15,11 +15,12 @@ import numpy as np
 from scipy.stats import binomtest
 
 import sidelight
-from sidelight import scoring
+from sidelight.commands.study import fresh_encoder
 from sidelight.config import build
-from sidelight.data.cohort import Cohort
-from sidelight.data.reports import read_reports
-from sidelight.evaluation.segmentation import fit_segmentation, last_maps
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import open_pixels
+from sidelight.data.reports.reports import read_reports
+from sidelight.evaluation.protocols.segmentation import fit_segmentation, last_maps
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
@@ -49,7 +50,7 @@ class Judge:
 
     def __init__(self, difficulty: float, cache: str) -> None:
         self.cohort = Cohort.open(f"phantom:chest?patients={JUDGED}&{SHAPE}&difficulty={difficulty}", seed=7)
-        self.pixels = scoring.open_pixels(self.cohort, SIZE, build(EvaluateSettings, {"cache": cache}), quiet=True)
+        self.pixels = open_pixels(self.cohort, SIZE, build(EvaluateSettings, {"cache": cache}), quiet=True)
         self.images = self.pixels.batch(range(len(self.pixels)), [0] * len(self.pixels))
         self.reports = [study.sentences for study in read_reports(self.cohort).studies]
 
@@ -84,7 +85,7 @@ def measure(difficulty: float, patients: int, steps: int, crop: float, folder: P
     judge = Judge(difficulty, str(folder / "cache"))
     data = f"phantom:chest?patients={patients}&{SHAPE}&difficulty={difficulty}"
     shown = {"augment": {**PLAIN, "scale": (crop, 1.0)}, "affine": STILL, "cache": str(folder / "cache")}
-    found, tables = {}, {"random": judge.segmented(scoring.fresh_encoder(judge.cohort, SETTINGS, initial=None, seed=0))}
+    found, tables = {}, {"random": judge.segmented(fresh_encoder(judge.cohort, SETTINGS, initial=None, seed=0))}
     for name, (method, changes) in RIVALS.items():
         run = sidelight.pretrain(
             method, data, folder / name.replace(" ", ""), steps=steps, **SETTINGS, **shown, **changes

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sidelight.config import parse_flags, working_size
-from sidelight.data.cohort import Cohort
-from sidelight.data.columns import select
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import select
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.scoring import open_pixels
 
 
 class Views(Dataset[Any]):

@@ -28,7 +28,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from sidelight import Cohort
-from sidelight.data.cache import Pixels, build
+from sidelight.data.pixels.cache import Pixels, build
 from sidelight.views.augment import NUMBERS, Augment, augment
 from sidelight.views.randomness import uniform
 

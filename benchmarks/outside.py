@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 
 import sidelight
-from sidelight.data.cohort import Cohort, Phantom
+from sidelight.data.cohort.cohort import Cohort, Phantom
 from sidelight.data.read.clip import Clip
-from sidelight.evaluation.model import read_model
+from sidelight.evaluation.model.model import read_model
 
 SIZE, FRAMES, NEW = 32, 4, 60
 PRETRAIN = {

@@ -46,7 +46,7 @@ def train(folder: str, cache: str, workers: int, threads: int) -> None:
 def start(*arguments: Any) -> multiprocessing.process.BaseProcess:
     """A process of its own that has torch already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sidelight.api", "sidelight.methods.meta_uscl", "torch._dynamo"])
+    context.set_forkserver_preload(["sidelight.commands.evaluate", "sidelight.methods.meta_uscl", "torch._dynamo"])
     process = context.Process(target=train, args=arguments)
     process.start()
     return process

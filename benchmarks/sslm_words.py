@@ -16,12 +16,12 @@ import pandas as pd
 
 import sidelight
 from sidelight.config import working_size
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.sslm import anatomy, explain, random_like, surroundings
 from sidelight.reporting.tables import Table
-from sidelight.scoring import open_pixels
 
 STEPS = {"steps": 300, "batch_size": 24, "lr": 3e-3, "warmup": 1, "device": "cpu", "precision": "float32"}
 CARDIAC = {"encoder": "test_resnet", "image_size": 64, "pairs_per_clip": 4, "max_frames": 32, **STEPS}

@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sidelight.api import resolve
 from sidelight.config import working_size
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import key
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.nested import clip_loss
-from sidelight.methods.base import Source
+from sidelight.methods.base import Source, resolve
 from sidelight.methods.slimp import Slimp
-from sidelight.scoring import open_pixels
 
 
 def seconds(net: Any, batch: Any, optimizer: torch.optim.Optimizer, image_only: bool) -> float:

@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sidelight.api import open_pixels, resolve
+from sidelight.commands.evaluate import open_pixels
 from sidelight.config import working_size
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.losses import nt_xent
 from sidelight.methods import load_method
+from sidelight.methods.base import resolve
 from sidelight.train.device import autocast, pick_device, pick_dtype, place
 from sidelight.train.loader import plan
 

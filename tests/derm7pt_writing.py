@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sidelight.data.cohort import Cohort
-from sidelight.data.presets import load_preset
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.presets import load_preset
 
 COLUMNS = (
     *("case_num", "diagnosis", "seven_point_score", "pigment_network", "streaks", "pigmentation"),

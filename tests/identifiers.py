@@ -1,15 +1,20 @@
 """Cohorts in which every place that can hold an identity holds a planted string, and a search for such strings."""
 
 import html
+import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 from PIL import ExifTags, Image
+
+from sidelight.cli import main
 
 PATIENTS = [f"Vogelsäng{n:02d}" for n in range(12)]
 ROOT, TABLE = "Station Quitzow", "Liste_Hümmelchen"
@@ -198,3 +203,24 @@ def _spelt(text: str) -> set[bytes]:
     encodings = ("utf-8", "utf-16-le", "latin-1")
     plain = {text, text.replace(" ", "_"), text.replace("^", " ")}
     return {one.encode(code) for one in plain for code in encodings} | {json.dumps(text)[1:-1].encode()}
+
+
+def flags(**settings):
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def spoken(commands):
+    """What each command printed, run in this process with no terminal; none may fail."""
+    texts = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for words in commands:
+            stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+            patch.setattr(sys, "argv", ["sidelight", *words])
+            patch.setattr(sys, "stdout", stream)
+            patch.setattr(sys, "stderr", stream)
+            with pytest.raises(SystemExit) as left:
+                main()
+            heard = stream.buffer.getvalue().decode()
+            texts[words[0]] = texts.get(words[0], "") + heard
+            assert left.value.code in (0, None) or words[0] == "check", heard
+    return texts

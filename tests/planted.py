@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sidelight.data.cohort import Cohort
-from sidelight.data.finding import Record
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.findings import Record
 
 TASK = {"ill": {"label": "diagnosis", "positive": ["ill"]}}
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from sidelight.data.pixels import Pixels
+from sidelight.data.pixels.pixels import Pixels
+from sidelight.evaluation.labelled import Labelled
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.labelling import Labelled
 from sidelight.models.image import Encoder
 
 SEEDS = 3

@@ -118,7 +118,7 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     class Done:
         folder = tmp_path / "Läufe & mehr" / "run 1"
 
-    monkeypatch.setattr("sidelight.api.pretrain", lambda *args, **settings: Done)
+    monkeypatch.setattr("sidelight.commands.pretrain.pretrain", lambda *args, **settings: Done)
     data = str(tmp_path / "my photos")
     assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--out", "x") == 0
     words = shlex.split(capsys.readouterr().out.partition("next: ")[2])

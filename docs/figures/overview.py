@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 
 SHOWN = {
     "random": ("#8a8f98", "random"),

@@ -9,22 +9,22 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Cohort": "sidelight.data.cohort",
+    "Cohort": "sidelight.data.cohort.cohort",
     "Results": "sidelight.evaluation.results",
     "Run": "sidelight.train.run",
     "SidelightError": "sidelight.errors",
-    "check": "sidelight.checking",
-    "embed": "sidelight.delivery",
-    "evaluate": "sidelight.api",
-    "explain": "sidelight.explanation",
-    "export": "sidelight.delivery",
-    "init": "sidelight.start",
+    "check": "sidelight.commands.check",
+    "embed": "sidelight.commands.embed",
+    "evaluate": "sidelight.commands.evaluate",
+    "explain": "sidelight.commands.explain",
+    "export": "sidelight.commands.export",
+    "init": "sidelight.commands.init",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",
-    "predict": "sidelight.prediction",
-    "pretrain": "sidelight.api",
-    "report": "sidelight.api",
-    "study": "sidelight.studies",
+    "predict": "sidelight.commands.predict",
+    "pretrain": "sidelight.commands.pretrain",
+    "report": "sidelight.commands.report",
+    "study": "sidelight.commands.study",
 }
 __all__ = sorted(_PUBLIC)
 
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'sidelight' has no attribute {name!r}")
     module = import_module(_PUBLIC[name])
-    return module if _PUBLIC[name].rpartition(".")[2] == name else getattr(module, name)
+    return module if name == "losses" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

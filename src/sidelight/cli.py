@@ -1,4 +1,4 @@
-"""The command line: one command is one call of :mod:`sidelight.api`, :mod:`sidelight.start` or :mod:`sidelight.studies`.
+"""The command line: one command is one call of the function of its name in :mod:`sidelight.commands`.
 
 Nothing heavy is imported before a command runs, so that ``--help`` answers in a blink.
 """
@@ -60,7 +60,7 @@ def demo(
     cache: Cache = None,
 ) -> None:
     """Pre-train, evaluate against random initialisation and from scratch, write a report: minutes on a laptop."""
-    from sidelight.studies import demo as run_demo
+    from sidelight.commands.study import demo as run_demo
 
     typer.echo(run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache))
 
@@ -76,8 +76,8 @@ def init(
     out: Annotated[Path | None, typer.Option("--out", help="cohort file (default FOLDER/cohort.toml)")] = None,
 ) -> None:
     """Guess a commented cohort.toml from a folder and its tables; draw random items with everything joined to them."""
-    from sidelight.start import contact_path, open_points
-    from sidelight.start import init as run_init
+    from sidelight.commands.init import contact_path, open_points
+    from sidelight.commands.init import init as run_init
 
     file = run_init(folder, tables or (), force=force, contact=contact, out=out)
     for point in open_points(file):
@@ -105,10 +105,10 @@ def check(
 
     Exit code 1 if something was found that stops other commands or makes their numbers wrong, 0 with warnings and notes.
     """
-    from sidelight.checking import check as run_check
+    from sidelight.commands.check import check as run_check
+    from sidelight.files import write_text
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
-    from sidelight.train.files import write_text
 
     found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, cache=cache))
     print_check(found.to_dict(named=str), found.notices)
@@ -132,7 +132,7 @@ def pretrain(
     cache: Cache = None,
 ) -> None:
     """Learn an encoder without labels; resumes if the run exists."""
-    from sidelight.api import pretrain as run_pretrain
+    from sidelight.commands.pretrain import pretrain as run_pretrain
 
     run = run_pretrain(method, data, out, preset=preset, start=start, **_settings(config, flags, cache=cache))
     after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, "--task", "TASK"])
@@ -170,7 +170,7 @@ def evaluate(
     cache: Cache = None,
 ) -> None:
     """Numbers with intervals, resampled by patient; with --out also a model that `predict` reads, and its card."""
-    from sidelight.api import evaluate as run_evaluate
+    from sidelight.commands.evaluate import evaluate as run_evaluate
     from sidelight.reporting.terminal import results_table
 
     settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
@@ -201,7 +201,7 @@ def predict(
     cache: Cache = None,
 ) -> None:
     """Score new patients with a saved model; no labels needed."""
-    from sidelight.prediction import predict as run_predict
+    from sidelight.commands.predict import predict as run_predict
     from sidelight.reporting.terminal import print_prediction
 
     table = run_predict(
@@ -222,7 +222,7 @@ def study(
     cache: Cache = None,
 ) -> None:
     """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable."""
-    from sidelight.studies import study as run_study
+    from sidelight.commands.study import study as run_study
 
     settings = _settings(None, flags, data=data, preset=preset, cache=cache)
     results = run_study(file, size=size, out=out, **settings)
@@ -243,7 +243,7 @@ def embed(
     cache: Cache = None,
 ) -> None:
     """One vector per item, in a Parquet file that names items, patients and every level by hash."""
-    from sidelight.delivery import embed as run_embed
+    from sidelight.commands.embed import embed as run_embed
 
     settings = _settings(None, flags, frames=frames, cache=cache)
     table = run_embed(encoder, data, out, preset=preset, role=role, random=random, force=force, **settings)
@@ -263,8 +263,8 @@ def export(
     force: Force = False,
 ) -> None:
     """The encoder for timm, Hugging Face or ONNX, checked to give the same vectors."""
-    from sidelight.delivery import default_name
-    from sidelight.delivery import export as run_export
+    from sidelight.commands.export import default_name
+    from sidelight.commands.export import export as run_export
 
     done = run_export(run, format, out or default_name(run, format), role=role, force=force)
     typer.echo(f"The encoder lies in {done.path}; load it with: {done.usage}")
@@ -288,7 +288,7 @@ def explain(
     cache: Cache = None,
 ) -> None:
     """What the encoder looks at, in pictures: what its method can show, and the nearest items of other patients."""
-    from sidelight.explanation import explain as run_explain
+    from sidelight.commands.explain import explain as run_explain
 
     page = run_explain(run, data, out, preset=preset, task=task, items=items, seed=seed, cache=cache)
     typer.echo(f"The page lies in {page} (contains patient data unless the data are public)")
@@ -306,9 +306,9 @@ def cache(
     cache: Cache = None,
 ) -> None:
     """List the decoded pixels that are kept of a cohort, or delete those of a patient."""
-    from sidelight.data.cache import caches, forget_patient
-    from sidelight.data.cache import forget_all as run_forget_all
-    from sidelight.data.cohort import Cohort
+    from sidelight.data.cohort.cohort import Cohort
+    from sidelight.data.pixels.cache import caches, forget_patient
+    from sidelight.data.pixels.cache import forget_all as run_forget_all
 
     folder = Path(cache) if cache else None
     opened = Cohort.open(data, preset=preset, labels=False, cohort_file=cohort)
@@ -331,7 +331,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="the HTML file, or a .md page")] = Path("report.html"),
 ) -> None:
     """One file that opens anywhere, without a network; a name ending in .md makes a Markdown page with figures."""
-    from sidelight.api import report as make_report
+    from sidelight.commands.report import report as make_report
 
     typer.echo(f"The report lies in {make_report(folder, out)}")
 
@@ -339,7 +339,7 @@ def report(
 @app.command()
 def methods(name: Annotated[str, typer.Argument(help="explain the settings of this one")] = "") -> None:
     """List the methods and what each learns from; of one also its settings, with defaults and what they mean."""
-    from sidelight.describing import describe_method, describe_methods
+    from sidelight.commands.methods import describe_method, describe_methods
 
     typer.echo(describe_method(name) if name else describe_methods())
 

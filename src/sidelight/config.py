@@ -5,9 +5,9 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidelight.errors import ConfigError, nearest
 
@@ -16,52 +16,6 @@ class Settings(BaseModel):
     """Base of every group of settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
-
-
-class PretrainSettings(Settings):
-    """What every method understands. A method subclasses it and overrides defaults per profile."""
-
-    profile: Literal["default", "paper"] = Field("default", description="paper is the published recipe")
-    encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
-    initial: str | None = Field(
-        None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
-    )
-    image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
-    epochs: int = Field(60, ge=1, description="passes over the pairs")
-    steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
-    batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
-    accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
-    seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
-    lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="weight decay of the optimiser")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    schedule: Literal["cosine", "constant", "ramp_cosine", "decay", "cosine_wave"] = Field(
-        "cosine",
-        description="ramp_cosine is Meta-USCL's exponential ramp and a half cosine; decay is x 0.95 each epoch; "
-        "cosine_wave is LoVT's, down in one epoch and up in the next",
-    )
-    warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
-    clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="auto is bf16 where the device has instructions for it"
-    )
-    workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
-    repel: Literal["all", "other_item", "other_patient"] = Field(
-        "other_item", description="which items may be each other's negatives"
-    )
-    shuffle_pairs: bool = Field(False, description="negative control: every pair broken, the rest unchanged")
-    valid_fraction: float = Field(0.1, ge=0, lt=1, description="share of patients kept for the validation loss")
-    keep: Literal["last", "best"] = Field("last", description="which checkpoint becomes the encoder")
-    checkpoint_every: int = Field(0, ge=0, description="also checkpoint every so many steps; 0 is once per epoch")
-    max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unreadable items that stops the run")
-    where: dict[str, str | int | float | list[str]] = Field({}, description="which items to learn from, by column")
-    working_size: int | None = Field(None, ge=16, description="side of the cached pixels; none is image_size x 8/7")
-    cache: str | None = Field(None, description="folder for decoded pixels; none is DATA/.sidelight/cache")
-    max_frames: int = Field(64, ge=1, description="frames of a clip kept in the cache, uniformly spaced")
-    monitor_task: str | None = Field(None, description="task whose kNN accuracy is logged while training")
-    monitor_every: int = Field(10, ge=1, description="epochs between kNN readings")
 
 
 S = TypeVar("S", bound=Settings)

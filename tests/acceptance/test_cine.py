@@ -6,9 +6,8 @@ import pytest
 pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 
 import walkthrough as walk  # noqa: E402
-
 from dicom_writing import write  # noqa: E402
-from sidelight.data.cohort import Cohort  # noqa: E402
+from sidelight.data.cohort.cohort import Cohort  # noqa: E402
 
 FRAMES = 12
 

@@ -10,8 +10,7 @@ from PIL import Image
 openpyxl = pytest.importorskip("openpyxl", reason="needs the extra 'excel'")
 
 import walkthrough as walk  # noqa: E402
-
-from sidelight.data.cohort import Cohort  # noqa: E402
+from sidelight.data.cohort.cohort import Cohort  # noqa: E402
 from sidelight.errors import DataError  # noqa: E402
 
 HISTOLOGY = ["malignes Melanom", "Nävuszellnävus", "", "Basaliom", "Nävuszellnävus", "Melanoma in situ", "dyspl. Nävus"]

@@ -7,9 +7,8 @@ pydicom = pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
 gdcm = pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
 
 import walkthrough as walk  # noqa: E402
-
 from dicom_writing import write  # noqa: E402
-from sidelight.data.cohort import Cohort  # noqa: E402
+from sidelight.data.cohort.cohort import Cohort  # noqa: E402
 
 LOSSLESS = gdcm.TransferSyntax.JPEGLosslessProcess14_1
 SENTENCES = {

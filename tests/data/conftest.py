@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidelight import start
+from sidelight.commands import init as start
 from sidelight.errors import DataError
 
 

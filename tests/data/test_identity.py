@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import item_hashes
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 import sidelight
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import ConfigError
 from sidelight.evaluation.results import Results
-from sidelight.reporting.content import load
-from sidelight.reporting.robustness import conditions
+from sidelight.reporting.study.content import load
+from sidelight.reporting.study.robustness import conditions
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "device": "cpu", "steps": 2, "lesions": 3}
 SMALL = {"seeds": 1, "folds": 2, "resamples": 100, "device": "cpu", "merge_duplicates": False}

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import ConfigError, SplitError
-from sidelight.evaluation import scores as module
 from sidelight.evaluation import units as reading
-from sidelight.evaluation.scores import collect_scores, make_folds
+from sidelight.evaluation.labelled import Labelled, make_folds
+from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 
 
@@ -83,7 +83,7 @@ def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     hidden = set(task.folds[0])
     turned = task.table.copy()
     turned.loc[turned["unit"].isin(hidden), "label"] ^= 1
-    spoilt = module.Labelled(turned, task.targets, task.folds)
+    spoilt = Labelled(turned, task.targets, task.folds)
     after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, spoilt, "linear", EvaluateSettings(folds=4), 0)
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
@@ -113,7 +113,7 @@ def test_of_several_labels_each_has_rows_where_it_is_known(vectors, protocol):
         )
         np.testing.assert_allclose(part["p0"] + part["p1"], 1)
     alone = make_folds(units.assign(label=vectors["label"]), {"": SIGNS}, FEW)
-    same = module.Labelled(alone.table, alone.targets, task.folds)
+    same = Labelled(alone.table, alone.targets, task.folds)
     whole = EvaluateSettings(folds=3)
     one, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, same, protocol, whole, seed=0)
     easy = found[found["all_labels"] & (found["target"] == "easy")]

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 import sidelight
-from sidelight.data.cohort import Cohort
+from sidelight.commands.explain import _shown
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import ConfigError
 from sidelight.explaining.content import overlay
 from sidelight.explaining.neighbours import _said, _score, nearest_elsewhere
-from sidelight.explanation import _shown
 
 VECTORS = np.array([[1, 0], [2, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from sidelight import api, scoring
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import key
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.nested import clip_loss
-from sidelight.methods.base import Source
+from sidelight.methods.base import Source, resolve
 from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
 from sidelight.methods.pair_weights import CMWNet, WeightLearner, meta_gradient_exact, meta_gradient_jvp
 from sidelight.methods.slimp import Slimp
@@ -87,13 +87,13 @@ def world(tmp_path_factory):
     checked = cohort.items["patient"].isin(np.unique(cohort.items["patient"])[::2])
     cohort = replace(cohort, items=cohort.items.assign(checked=np.where(checked, "yes", "no")))
     cache = str(tmp_path_factory.mktemp("weights"))
-    return cohort, scoring.open_pixels(cohort, 32, EvaluateSettings(cache=cache), quiet=True)
+    return cohort, open_pixels(cohort, 32, EvaluateSettings(cache=cache), quiet=True)
 
 
 def method(world, **values):
     cohort, pixels = world
     rows = np.arange(len(pixels), dtype=np.int64)
-    return Slimp(api.resolve(Slimp, {**TINY, **values}), source=Source(cohort, pixels, rows, key(cohort)))
+    return Slimp(resolve(Slimp, {**TINY, **values}), source=Source(cohort, pixels, rows, key(cohort)))
 
 
 def batches(net, pixels, step, size=24):

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 import sidelight
-from sidelight import api, scoring
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import key
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError, EncoderError
 from sidelight.losses import global_alignment
 from sidelight.methods import load_method
-from sidelight.methods.base import Source
+from sidelight.methods.base import Source, resolve
 from sidelight.methods.lovt import TERMS
 from sidelight.models.joint import align, load_joint
 from sidelight.models.text import BUDGET
@@ -44,8 +44,8 @@ def cache(tmp_path_factory):
 def build(chest, cache):
     def made(name="lovt", cohort=chest, **values):
         kind = load_method(name)
-        settings = api.resolve(kind, {**TINY, "cache": cache, **values})
-        pixels = scoring.open_pixels(cohort, 64, settings, quiet=True)
+        settings = resolve(kind, {**TINY, "cache": cache, **values})
+        pixels = open_pixels(cohort, 64, settings, quiet=True)
         source = Source(cohort, pixels, np.arange(len(pixels)), key(cohort))
         method = kind(settings, channels=1, source=source)
         feed = method.feed(pixels)
@@ -258,9 +258,9 @@ def test_a_report_of_5000_words_and_a_study_without_images(tmp_path, cache):
         'files = "{n}.png"\nlevels = ["n"]\ntables = [{file = "texts.csv", on = ["n"]}]\nreport = "text"\n'
     )
     kind = load_method("lovt")
-    settings = api.resolve(kind, {**TINY, "cache": cache, "max_bad_fraction": 0.2})
+    settings = resolve(kind, {**TINY, "cache": cache, "max_bad_fraction": 0.2})
     cohort = Cohort.open(tmp_path)
-    pixels = scoring.open_pixels(cohort, 64, settings, quiet=True)
+    pixels = open_pixels(cohort, 64, settings, quiet=True)
     method = kind(settings, channels=1, source=Source(cohort, pixels, np.arange(len(pixels))))
     assert len(method.studies.rows) == 22
     feed = method.feed(pixels)

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from sidelight.config import build, merge
+from sidelight.data.split import deal
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase
-from sidelight.methods.clips import AugmentSettings, deal
 from sidelight.methods.simclr import SimCLR, SimCLRSettings
-from sidelight.views.augment import Augment
+from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.clips import ClipPairs
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "projection": 8, "batch_size": 4}

@@ -13,13 +13,14 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 import sidelight
-from sidelight import api, scoring
-from sidelight.data.cohort import Cohort
+from sidelight.commands.pretrain import _start
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import key
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses import info_nce
-from sidelight.methods.base import Source
+from sidelight.methods.base import Source, resolve
 from sidelight.methods.slimp import Slimp, roles
 from sidelight.models.heads import load_joint_head
 from sidelight.models.table import load_table
@@ -33,7 +34,7 @@ PHANTOM = "phantom:skin?patients=24&size=32"
 
 
 def method(cohort, pixels, **values):
-    settings = api.resolve(Slimp, {**TINY, **values})
+    settings = resolve(Slimp, {**TINY, **values})
     rows = np.arange(len(pixels), dtype=np.int64)
     return Slimp(settings, source=Source(cohort, pixels, rows, key(cohort))).eval()
 
@@ -42,7 +43,7 @@ def method(cohort, pixels, **values):
 def world(tmp_path_factory):
     cache = tmp_path_factory.mktemp("slimp")
     cohort = Cohort.open(PHANTOM)
-    return cohort, scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(cache)), quiet=True), cache
+    return cohort, open_pixels(cohort, 32, EvaluateSettings(cache=str(cache)), quiet=True), cache
 
 
 def batch(net, pixels, patients=slice(0, 6), role="train"):
@@ -138,7 +139,7 @@ def test_repel_decides_who_is_a_negative(world):
 
 def test_a_batch_reads_only_what_it_shows_and_does_not_depend_on_its_company(tmp_path, monkeypatch):
     cohort = Cohort.open("phantom:skin?patients=4&lesions=60&size=16&seed=1")
-    pixels = scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
+    pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
     net = method(cohort, pixels, lesions=5, valid_fraction=0.0)
     feed, read = net.feed(pixels), []
     plain = type(pixels).batch
@@ -212,9 +213,9 @@ def test_continual_pretraining_trains_tokens_and_leaves_blocks_alone(first, worl
         "metadata": {**cohort.spec["metadata"], "columns": {"lesion": ("site", "itch"), "patient": ("age",)}},
     }
     cohort = replace(cohort, spec=spec)
-    pixels = scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
-    start = api._start("slimp", Slimp, first)
-    settings = api.resolve(Slimp, {**TINY, "least_patients": 1}, start)
+    pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
+    start = _start("slimp", Slimp, first)
+    settings = resolve(Slimp, {**TINY, "least_patients": 1}, start)
     net = Slimp(settings, source=Source(cohort, pixels, np.arange(len(pixels)), key(cohort), start))
     assert all(p.requires_grad for p in net.parameters_to_train())
     values = {
@@ -281,7 +282,7 @@ def test_cohorts_that_do_not_fit(world, tmp_path):
     with pytest.raises(DataError, match="describes neither"):
         sidelight.pretrain("slimp", "phantom:ultrasound?patients=4&frames=2", tmp_path / "run", cache=str(tmp_path))
     with pytest.raises(ConfigError, match="Give it a cohort"):
-        Slimp(api.resolve(Slimp, TINY))
+        Slimp(resolve(Slimp, TINY))
     assert roles(Cohort.open("phantom:ultrasound?patients=4")) == ("clip", "patient")
 
 
@@ -292,7 +293,7 @@ def shares(rank=0, world_size=1):
     """Loss, gradients and meta gradient of this process's patients."""
     cohort = Cohort.open(PHANTOM)
     folder = Path(sys.argv[2]) if rank or world_size > 1 else Path(os.environ["SLIMP_CACHE"])
-    pixels = scoring.open_pixels(cohort, 32, EvaluateSettings(cache=str(folder)), quiet=True)
+    pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(folder)), quiet=True)
     net, share = method(cohort, pixels, **META), 6 // world_size
     own = slice(rank * share, (rank + 1) * share)
     pairs, extra = batch(net, pixels, own), batch(net, pixels, own, "extra")

@@ -5,10 +5,11 @@ import torch
 from safetensors.torch import load_file
 
 import sidelight
-from sidelight import api, scoring
-from sidelight.data.cohort import Cohort
+from sidelight.commands.pretrain import _start
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
-from sidelight.methods.base import Source
+from sidelight.methods.base import Source, resolve
 from sidelight.methods.sm3_labels import CHECKLIST, SM3Labels
 from sidelight.models.labels import LabelRelations
 from stopping import stopped
@@ -40,10 +41,10 @@ def run(root, first):
 
 def made(root, first, **more):
     """The method as pretrain makes it, with its feed."""
-    start = api._start("sm3_labels", SM3Labels, first)
-    resolved = api.resolve(SM3Labels, {**SECOND, "cache": str(root / "cache"), **more}, start)
+    start = _start("sm3_labels", SM3Labels, first)
+    resolved = resolve(SM3Labels, {**SECOND, "cache": str(root / "cache"), **more}, start)
     cohort = Cohort.open(PHANTOM)
-    pixels = scoring.open_pixels(cohort, 40, resolved, quiet=True)
+    pixels = open_pixels(cohort, 40, resolved, quiet=True)
     method = SM3Labels(
         resolved, channels=3, source=Source(cohort, pixels, torch.arange(len(pixels)).numpy(), start=start)
     )

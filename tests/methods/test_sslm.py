@@ -5,11 +5,12 @@ import pytest
 import torch
 
 import sidelight
-from sidelight import api, scoring
 from sidelight.config import build
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.methods.base import resolve
 from sidelight.methods.sslm import SSLM, SSLMSettings
 from stopping import stopped
 
@@ -25,7 +26,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sslm")
     cohort = Cohort.open("phantom:knee?exams=8&slices=4&size=48&difficulty=0")
     values = {"max_frames": 4, "cache": str(folder)}
-    return cohort, scoring.open_pixels(cohort, 48, EvaluateSettings.model_validate(values), quiet=True), folder
+    return cohort, open_pixels(cohort, 48, EvaluateSettings.model_validate(values), quiet=True), folder
 
 
 def method(**values) -> SSLM:
@@ -130,7 +131,7 @@ def test_an_encoder_that_reads_no_patches_is_refused() -> None:
 
 
 def test_the_paper_profile_is_the_published_recipe() -> None:
-    settings = api.resolve(SSLM, {"profile": "paper"})
+    settings = resolve(SSLM, {"profile": "paper"})
     recipe = settings.recipe
     assert (recipe.size, recipe.patch, recipe.jitter, recipe.shift) == (256, 64, 9, 6.0)
     assert (settings.permutations, settings.permutation_set, settings.encoder) == (1000, "random", "nine_branches")

@@ -7,6 +7,7 @@ from scipy.special import ndtri
 from sidelight.metrics import intervals, sample
 from sidelight.metrics.calibration import brier, ece
 from sidelight.metrics.classification import (
+    Macro,
     accuracy,
     auroc,
     average_precision,
@@ -16,7 +17,6 @@ from sidelight.metrics.classification import (
     recall,
 )
 from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
-from sidelight.metrics.targets import Macro
 
 
 def _world(rng, groups, images=10, truth=0.8, icc=0.7, positives=0.5):

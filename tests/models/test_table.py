@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from sidelight.data.cohort import Cohort
-from sidelight.data.metadata import ASKED, MISSING, UNSEEN, fit
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.metadata import ASKED, MISSING, UNSEEN, fit
 from sidelight.errors import EncoderError
+from sidelight.models.heads import Pool
 from sidelight.models.image import load_encoder
-from sidelight.models.pooling import Pool
 from sidelight.models.table import TableEncoder, load_table
 from sidelight.models.towers import save_tower
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.reporting.contact import beside, render_contact
 
 TOML = """

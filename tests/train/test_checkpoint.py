@@ -3,12 +3,12 @@ import os
 import pytest
 import torch
 from torch import nn
-from training_toys import Pairs, ToyFeed, ToyMethod, settings
 
 from sidelight.errors import RunError
 from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint
-from sidelight.train.optimizer import build_optimizer
+from sidelight.train.schedule import build_optimizer
+from training_toys import Pairs, ToyFeed, ToyMethod, settings
 
 
 def trained(kind: str, steps: int = 3) -> tuple[ToyMethod, torch.optim.Optimizer]:

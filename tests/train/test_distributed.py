@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_toys import ToyFeed, ToyMethod, as_two_processes, train
 
 import sidelight
 from sidelight.train import checkpoint
 from sidelight.train.distributed import World, gather, joined, mean_over_processes
+from training_toys import ToyFeed, ToyMethod, as_two_processes, train
 
 VALUES = torch.arange(12.0, dtype=torch.float64).reshape(4, 3)
 WEIGHTS = torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(4, 3)
@@ -126,9 +126,9 @@ def test_each_method_in_two_processes_is_the_method_in_one(tmp_path):
 
 
 def json_lines(folder):
-    from sidelight.train import log
+    from sidelight.train.run import read_log
 
-    return log.read(folder / "metrics.jsonl")
+    return read_log(folder / "metrics.jsonl")
 
 
 def test_alone_nothing_is_sent():

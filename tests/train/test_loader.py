@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from training_toys import ToyFeed
 
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.train.distributed import World
 from sidelight.train.loader import Timetable, plan, stream
+from training_toys import ToyFeed
 
 ROWS = np.arange(100, 123)
 

@@ -5,13 +5,13 @@ import signal
 import numpy as np
 import pytest
 import torch
-from training_toys import ToyFeed, ToyMethod, lines, settings, train
 
 from sidelight.errors import RunError, TrainingError
 from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint, guards, validation
 from sidelight.train.loop import fit
 from sidelight.train.signals import Interrupted
+from training_toys import ToyFeed, ToyMethod, lines, settings, train
 
 
 def weights(run):

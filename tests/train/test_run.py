@@ -1,8 +1,10 @@
+import math
+
 import pytest
-from training_toys import settings, train
 
 from sidelight.errors import RunError
-from sidelight.train.run import Run, begin, check_free
+from sidelight.train.run import Run, append_log, begin, check_free, cut_log, read_log
+from training_toys import settings, train
 
 HEADER = {"method": "toy", "settings": {"lr": 0.1, "workers": 0}, "data": "abc"}
 
@@ -69,3 +71,40 @@ def test_a_finished_run_says_so_and_is_left_alone(tmp_path, capsys):
     assert (run.folder / "metrics.jsonl").stat().st_mtime_ns == stamp
     assert run.config["settings"]["lr"] == settings().lr
     assert Run.open(run.folder).summary["steps"] == 12
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for step in range(5):
+        append_log(path, "step", step, {"loss": step / 2})
+    return path
+
+
+def test_lines_come_back_with_kind_and_step(path):
+    assert read_log(path)[3] == {"kind": "step", "step": 3, "loss": 1.5}
+
+
+def test_a_line_cut_short_is_left_out_and_lines_after_it_start_afresh(path):
+    with path.open("a") as file:
+        file.write('{"kind": "st')
+    assert len(read_log(path)) == 5
+    cut_log(path, 4)
+    append_log(path, "step", 5, {})
+    assert [line["step"] for line in read_log(path)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_cut_drops_what_came_later_and_everything_at_the_start(path):
+    cut_log(path, 2)
+    assert [line["step"] for line in read_log(path)] == [0, 1, 2]
+    cut_log(path, 0)
+    assert read_log(path) == []
+
+
+def test_no_file_is_no_lines(tmp_path):
+    assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_numbers_that_json_cannot_say_become_null(path):
+    append_log(path, "step", 5, {"loss": math.nan, "norm": math.inf, "fine": 1.0})
+    assert read_log(path)[-1] == {"kind": "step", "step": 5, "loss": None, "norm": None, "fine": 1.0}

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from training_toys import ToyFeed, ToyMethod
 
 from sidelight.losses.contrast import nt_xent
 from sidelight.metrics.representation import effective_rank, embedding_std
 from sidelight.train.validation import Reading, read
+from training_toys import ToyFeed, ToyMethod
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
 

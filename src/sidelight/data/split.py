@@ -21,9 +21,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.config import digest
-from sidelight.data.finding import counted
-from sidelight.data.task import LEFT_OUT
-from sidelight.errors import SplitError
+from sidelight.data.cells import counted
+from sidelight.data.cohort.task import LEFT_OUT
+from sidelight.errors import ConfigError, SplitError
+
+Integers = NDArray[np.int64]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -383,3 +385,42 @@ def _turns(table: _Units, rng: np.random.Generator) -> list[int]:
             if pools[label, group]:
                 heapq.heappush(heap, (taken[group], place, group))
     return order
+
+
+def deal(
+    rows: Integers, groups: NDArray[Any], shares: Mapping[str, float], *, seed: int, least: int = 1
+) -> dict[str, Integers]:
+    """Deal whole groups, in an order drawn from ``seed``, to roles until each has its share of the rows; the rest is
+    "train".
+
+    :param groups: [N] the group of each of ``rows`` [N].
+    :param shares: role to fraction of the rows; 0 gives none, anything else at least two rows of at least ``least``
+        groups.
+    :return: disjoint rows by role, in the order of ``rows``.
+    :raises ConfigError: when nothing is left to train on.
+    """
+    names, of_row, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    queue = np.random.default_rng(seed).permutation(len(names)).tolist()
+    dealt: dict[str, Integers] = {}
+    for role, share in shares.items():
+        chosen = _draw(queue, sizes, max(share * len(rows), 2), least) if share else []
+        queue = [group for group in queue if group not in chosen]
+        dealt[role] = rows[np.isin(of_row, chosen)]
+    if not queue:
+        raise ConfigError(
+            f"{len(names)} patients or recording groups are too few for training and {' and '.join(shares)}",
+            do="Add some, or set the fractions that are kept back to 0",
+        )
+    return {"train": rows[np.isin(of_row, queue)], **dealt}
+
+
+def _draw(queue: list[int], sizes: Integers, rows: float, least: int) -> list[int]:
+    """Groups until ``rows`` are reached; a group larger than that is taken only when the small ones are used up."""
+    small = [group for group in queue if sizes[group] <= rows]
+    large = sorted((group for group in queue if sizes[group] > rows), key=lambda group: int(sizes[group]))
+    chosen: list[int] = []
+    for group in small + large:
+        if len(chosen) >= least and sizes[chosen].sum() >= rows:
+            break
+        chosen.append(group)
+    return chosen

@@ -10,9 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from sidelight.config import digest
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.views.disturb import Disturb
 
@@ -82,3 +83,13 @@ def _watched(starts: range, quiet: bool) -> Iterator[int]:
 def pool_units(vectors: np.ndarray, items: list[list[int]]) -> np.ndarray:
     """One vector per unit: the mean over its items; ``items`` lists rows of ``vectors`` [R, D]; returns [U, D]."""
     return np.stack([vectors[rows].mean(axis=0) for rows in items])
+
+
+@torch.no_grad()
+def last_maps(encoder: Encoder, images: Tensor) -> Tensor:
+    """The last feature map of any images in eval mode, float32 [N, C, H, W] on the CPU."""
+    mode = encoder.training
+    ready = encoder.preprocess(images).to(encoder.mean.device)
+    maps = encoder.eval().feature_maps(ready)[-1].float().cpu()
+    encoder.train(mode)
+    return maps

@@ -1,7 +1,6 @@
 """What an evaluation returns and keeps: scores of unseen units, and the tables made from them."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import ConfigError
+from sidelight.files import write_json
 
 PER_LABEL = (
     *("auroc", "average_precision", "accuracy", "f1", "sensitivity at 0.5", "specificity at 0.5"),
@@ -24,7 +24,7 @@ TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 class Results:
     """Numbers with their intervals.
 
-    :ivar results: one row per (encoder, task, target, protocol, labels, metric); see :mod:`sidelight.evaluation.summary`.
+    :ivar results: one row per (encoder, task, target, protocol, labels, metric); see :mod:`sidelight.evaluation.tables.summary`.
         ``target`` is "" but for the rows of each label of a multi-label task, whose own row is the mean over its labels.
     :ivar differences: paired differences between encoders on the same units.
     :ivar efficiency: how many times more labels the rival needs.
@@ -94,13 +94,3 @@ def shown_rows(results: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole tasks, and of each label the metrics of ``PER_LABEL`` and its headline class against the rest."""
     kept = (results["target"] == "") | results["metric"].isin(PER_LABEL)
     return results[kept | results["headline"].fillna(False).astype(bool)] if "headline" in results else results[kept]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Atomic: a temporary file beside it, fsync, rename."""
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

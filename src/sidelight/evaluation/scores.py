@@ -4,20 +4,19 @@ The folds belong to the task and are the same for every encoder; the labelled su
 every encoder too, so that differences between encoders are paired unit by unit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from sidelight.config import digest
-from sidelight.data.cache import Pixels
-from sidelight.data.split import SIDES, k_folds, leave_one_group_out, nested_counts
-from sidelight.data.task import Head
-from sidelight.errors import ConfigError, SplitError
+from sidelight.data.pixels.cache import Pixels
+from sidelight.data.split import nested_counts
+from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.protocols import FROZEN, fit, known_protocol
-from sidelight.evaluation.published import published_scores
+from sidelight.evaluation.labelled import Labelled, codes, valid_side
+from sidelight.evaluation.protocols.fit import FROZEN, fit, known_protocol
+from sidelight.evaluation.protocols.published import published_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.units import Reader, Units, read_units
 from sidelight.models.image import Encoder
@@ -25,103 +24,6 @@ from sidelight.models.pair import PhotoPair
 
 INSIDE = "inside"
 """The step of rows that no table shows: out-of-fold scores of the units that train, from which calibration and threshold come."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """The units of one task, ready to score.
-
-    :ivar table: one row per unit that heads learn from, sorted by ``unit``: unit, group, label (int, or a tuple with one per
-        target, -1 where unknown), rows (list of cache rows); with a given split also side ("train" or "valid"), else they are
-        tested too, in their folds.
-    :ivar targets: what is predicted, each with its class names in the order of the labels; one without a name, or several.
-    :ivar folds: for each fold, the units that are tested in it.
-    :ivar test: the test side of a given split, as ``table``; None without one.
-    :ivar leaks: what stands on two sides of the given split, in sentences; accepted with ``allow_leak``.
-    :ivar named: the targets as the task declares them, with the classes of its headline numbers.
-    """
-
-    table: pd.DataFrame
-    targets: Mapping[str, tuple[str, ...]]
-    folds: tuple[tuple[str, ...], ...]
-    test: pd.DataFrame | None = None
-    leaks: tuple[str, ...] = ()
-    named: tuple[Head, ...] = ()
-
-    @property
-    def heads(self) -> tuple[Head, ...]:
-        """The targets as heads learn them."""
-        known = {head.name: head for head in self.named}
-        if "" in self.targets:
-            return self.named or (Head("label", self.targets[""]),)
-        return tuple(known.get(name) or Head(name, classes) for name, classes in self.targets.items())
-
-    @property
-    def split_hash(self) -> str:
-        """Hash of who is tested in which fold; of a given split, of who is on which side."""
-        if self.test is None:
-            return digest([sorted(fold) for fold in self.folds])
-        placed = pd.concat([self.table, self.test])
-        return digest({side: sorted(placed.loc[placed["side"] == side, "unit"]) for side in SIDES})
-
-    @property
-    def tested(self) -> pd.DataFrame:
-        """The units that are scored."""
-        return self.table if self.test is None else self.test
-
-
-def codes(table: pd.DataFrame) -> np.ndarray:
-    """The labels of a table of units: int64 [N, targets], -1 where unknown."""
-    return np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
-
-
-def make_folds(
-    table: pd.DataFrame,
-    targets: Mapping[str, tuple[str, ...]],
-    settings: EvaluateSettings,
-    *,
-    require_classes: bool = True,
-) -> Labelled:
-    """Split the units of a task over patients; ``table`` and ``targets`` as in :class:`Labelled`.
-
-    :param require_classes: every fold must hold every class.
-    """
-    table = table.sort_values("unit").reset_index(drop=True)
-    for label, (target, classes) in zip(codes(table).T, targets.items(), strict=True):
-        missing = [name for i, name in enumerate(classes) if not (label == i).any()]
-        if missing:
-            of = f" of {target}" if target else ""
-            raise SplitError(
-                f"No unit has the class {', '.join(missing)}{of}", do="Leave the class out of the task, or add data"
-            )
-    if settings.folds == "one_group_out":
-        splits = leave_one_group_out(table)
-    else:
-        names = next(iter(targets.values())) if len(targets) == 1 else ()
-        splits = k_folds(table, settings.folds, settings.split_seed, require_classes=require_classes, names=names)
-    return Labelled(table, targets, tuple(split.test for split in splits))
-
-
-def make_given(
-    placed: pd.DataFrame,
-    targets: Mapping[str, tuple[str, ...]],
-    settings: EvaluateSettings,
-    leaks: tuple[str, ...] = (),
-) -> Labelled:
-    """Train and valid side learn, the test side is tested; folds inside train and valid serve calibration and threshold.
-
-    :param placed: as :attr:`Labelled.table`, one row per unit and ``side`` that it stands on.
-    """
-    test = placed[placed["side"] == "test"].sort_values("unit").reset_index(drop=True)
-    # a leaking unit may stand on train and valid, with other items: it learns once
-    learn = placed[placed["side"] != "test"].sort_values("side", kind="stable").drop_duplicates("unit")
-    for side, units in (("train", learn[learn["side"] == "train"]), ("test", test)):
-        if units.empty:
-            raise SplitError(f"No labelled unit is on the side {side!r} of the split", expected="train and test")
-    groups = int(learn["group"].nunique())
-    if settings.folds != "one_group_out":
-        settings = settings.model_copy(update={"folds": min(settings.folds, groups)})
-    return replace(make_folds(learn, targets, settings, require_classes=False), test=test, leaks=leaks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,13 +185,6 @@ def rows_of(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator
         part[[f"p{c}" for c in range(len(classes))]] = scores[known, start : start + len(classes)]
         start += len(classes)
         yield part
-
-
-def valid_side(table: pd.DataFrame) -> np.ndarray | None:
-    """Which units, bool [N], are on the valid side of a given split; None where none is."""
-    if "side" not in table or not (table["side"] == "valid").any():
-        return None
-    return (table["side"] == "valid").to_numpy()
 
 
 def _complete(

@@ -5,19 +5,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from sidelight.config import Settings
-from sidelight.data.support import FOLDS
-from sidelight.evaluation.planes import SeriesSettings
-from sidelight.evaluation.relations import ProjectorSettings
+from sidelight.data.audit.class_support import FOLDS
+from sidelight.data.pixels.cache import PixelSettings
+from sidelight.evaluation.protocols.relations import ProjectorSettings
+from sidelight.evaluation.protocols.series.planes import SeriesSettings
+from sidelight.evaluation.protocols.supervised import FinetuneSettings
 from sidelight.evaluation.results import RETRIEVAL
-from sidelight.evaluation.supervised import FinetuneSettings
 from sidelight.evaluation.units import Shown
 from sidelight.views.disturb import CONDITIONS, Condition
 
 PROTOCOLS = ("knn", "linear", "projector", "series", "finetune", "finetune_last", "published", RETRIEVAL)
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(PixelSettings):
     """How units are split, how many are labelled, and how numbers are made."""
 
     profile: Literal["default", "paper"] = "default"
@@ -79,6 +79,3 @@ class EvaluateSettings(Settings):
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     device: str = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    cache: str | None = None
-    max_frames: int = Field(64, ge=1)
-    max_bad_fraction: float = Field(0.1, ge=0, le=1)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.evaluation.features import embed_items, pool_units
 from sidelight.models.image import Encoder
 from sidelight.models.pair import PhotoPair

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from sidelight.data.cache import Pixels
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import Pixels
 
 if TYPE_CHECKING:  # pages show pictures without loading torch
     from sidelight.train.run import Run

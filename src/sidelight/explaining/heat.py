@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
-from sidelight.evaluation.planes import Plane
+from sidelight.evaluation.protocols.series.planes import Plane
 from sidelight.models.image import Encoder
 from sidelight.models.series import GatedAttention
 
@@ -40,7 +40,8 @@ class Heat:
 def heat_of(encoder: Encoder, plane: Plane, pixels: Pixels, row: int) -> Heat:
     """Heat and attention of all slices of one series.
 
-    :param plane: what :func:`sidelight.evaluation.series.fit_series` learnt from vectors (not maps) of this plane.
+    :param plane: what :func:`sidelight.evaluation.protocols.series.series.fit_series` learnt from vectors
+        (not maps) of this plane.
     :raises ConfigError: for a plane that reads maps, or a network that does not give its maps.
     """
     network: Any = encoder.network

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from sidelight.data.phantoms.chest import ChestPhantom
-from sidelight.data.reports import Study, read_reports
+from sidelight.data.reports.reports import Study, read_reports
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of, overlay
 from sidelight.metrics.representation import (
     alignment,

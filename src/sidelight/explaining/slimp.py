@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from sidelight.data.metadata import KNOWN
+from sidelight.data.cohort.metadata import KNOWN
 from sidelight.evaluation.features import embed_items
-from sidelight.evaluation.told import tables_of
+from sidelight.evaluation.inputs.metadata import tables_of
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of
 from sidelight.explaining.neighbours import nearest_elsewhere
 from sidelight.metrics.representation import median_rank, recall_at, retrieval_ranks

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sidelight.data.task import units
+from sidelight.data.cohort.task import units
 from sidelight.evaluation.units import read_units
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of, overlay
-from sidelight.methods.photo_pictures import saliency
+from sidelight.explaining.photo_pairs import saliency
 from sidelight.methods.photos import find_lesions, photo_roles
 from sidelight.metrics.clustering import nmi
 from sidelight.metrics.representation import median_rank, recall_at, retrieval_ranks

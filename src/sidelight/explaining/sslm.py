@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidelight.config import build
+from sidelight.data.cohort.task import units
 from sidelight.data.read import read_files
-from sidelight.data.task import units
-from sidelight.evaluation.linear import fit_linear
-from sidelight.evaluation.planes import SeriesSettings
-from sidelight.evaluation.series import SeriesHead, fit_series
+from sidelight.evaluation.protocols.probes import fit_linear
+from sidelight.evaluation.protocols.series.planes import SeriesSettings
+from sidelight.evaluation.protocols.series.series import SeriesHead, fit_series
 from sidelight.explaining.content import Part, Picture, Question, frame_of, overlay
 from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM

@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
-from sidelight.config import PretrainSettings
-from sidelight.data.cache import Pixels
-from sidelight.data.cohort import Cohort
+from sidelight.config import build, merge
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import Pixels, PixelSettings
+from sidelight.errors import ConfigError, nearest
 from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.towers import Tower
@@ -39,6 +41,49 @@ def still(module: nn.Module) -> Iterator[None]:
     finally:
         for part, value in zip(norms, before, strict=True):
             part.momentum = value
+
+
+class PretrainSettings(PixelSettings):
+    """What every method understands. A method subclasses it and overrides defaults per profile."""
+
+    profile: Literal["default", "paper"] = Field("default", description="paper is the published recipe")
+    encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
+    initial: str | None = Field(
+        None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
+    )
+    image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
+    epochs: int = Field(60, ge=1, description="passes over the pairs")
+    steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
+    batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
+    accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
+    seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of the optimiser")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    schedule: Literal["cosine", "constant", "ramp_cosine", "decay", "cosine_wave"] = Field(
+        "cosine",
+        description="ramp_cosine is Meta-USCL's exponential ramp and a half cosine; decay is x 0.95 each epoch; "
+        "cosine_wave is LoVT's, down in one epoch and up in the next",
+    )
+    warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
+    clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto is bf16 where the device has instructions for it"
+    )
+    workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
+    repel: Literal["all", "other_item", "other_patient"] = Field(
+        "other_item", description="which items may be each other's negatives"
+    )
+    shuffle_pairs: bool = Field(False, description="negative control: every pair broken, the rest unchanged")
+    valid_fraction: float = Field(0.1, ge=0, lt=1, description="share of patients kept for the validation loss")
+    keep: Literal["last", "best"] = Field("last", description="which checkpoint becomes the encoder")
+    checkpoint_every: int = Field(0, ge=0, description="also checkpoint every so many steps; 0 is once per epoch")
+    where: dict[str, str | int | float | list[str]] = Field({}, description="which items to learn from, by column")
+    working_size: int | None = Field(None, ge=16, description="side of the cached pixels; none is image_size x 8/7")
+    monitor_task: str | None = Field(None, description="task whose kNN accuracy is logged while training")
+    monitor_every: int = Field(10, ge=1, description="epochs between kNN readings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +177,7 @@ class MethodBase(nn.Module):
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
     def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Any:
-        """What the loop needs of the data (:class:`sidelight.train.loader.Feed`).
+        """What the loop needs of the data (:class:`sidelight.views.feed.Feed`).
 
         A method that reads more than pixels finds the rest in ``self.source``.
 
@@ -185,3 +230,15 @@ class MethodBase(nn.Module):
 
     def record(self, feed: Any, folder: Path) -> None:
         """Store numbers of the finished run for its report, whatever the data: nothing of it may identify."""
+
+
+def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Start | None = None) -> PretrainSettings:
+    """The method's settings: its profile's values, then what it takes over from ``start``, then the user's.
+
+    :raises ConfigError: for an unknown setting, a wrong value, or settings that exclude each other.
+    """
+    profile = settings.get("profile", "default")
+    if profile not in kind.PROFILES:
+        raise ConfigError(f"Unknown profile {profile!r}", do=nearest(str(profile), kind.PROFILES))
+    inherited = {name: start.settings[name] for name in kind.INHERITS if name in start.settings} if start else {}
+    return build(kind.Settings, merge(kind.PROFILES[profile], inherited, settings))

@@ -1,6 +1,5 @@
 """What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,31 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from sidelight.config import PretrainSettings, Settings
-from sidelight.data.cache import Pixels
 from sidelight.data.identity import item_hash
-from sidelight.errors import ConfigError
-from sidelight.methods.base import Integers, MethodBase
-from sidelight.methods.pictures import save_pictures
-from sidelight.views.augment import Augment
+from sidelight.data.pixels.cache import Pixels
+from sidelight.data.split import deal
+from sidelight.explaining.pairs import save_pictures
+from sidelight.methods.base import Integers, MethodBase, PretrainSettings
+from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
-
-
-class AugmentSettings(Settings):
-    """How each view is changed; fields and defaults of :class:`sidelight.views.augment.Augment`."""
-
-    scale: tuple[float, float] = Field((0.5, 1.0), description="range of the crop's area as a share of the image")
-    ratio: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width / height")
-    flip: float = Field(0.5, description="probability of a left-right flip")
-    brightness: float = Field(0.4, description="b: a factor from 1 - b to 1 + b")
-    contrast: float = Field(0.4, description="c: a factor from 1 - c to 1 + c")
-    saturation: float = Field(0.0, description="s: a factor from 1 - s to 1 + s, of colour images")
-    hue: float = Field(0.0, description="largest turn of the hue, at most 0.5, of colour images")
-    blur: float = Field(0.8, description="largest standard deviation of the blur in pixels of the view")
-    noise: float = Field(0.04, description="largest standard deviation of added noise, on grey values from 0 to 1")
-    grayscale: float = Field(0.0, description="probability that a colour view loses its colour")
-    jittered: float = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
-    blurred: float = Field(1.0, description="probability of blur")
 
 
 class ClipSettings(PretrainSettings):
@@ -140,42 +121,3 @@ class ClipFeed:
 def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
     """The groups of a contrast: int64 [N] by clip ("other_item") or by patient ("other_patient"), or None ("all")."""
     return {"all": None, "other_item": batch.item, "other_patient": batch.group}[repel]
-
-
-def deal(
-    rows: Integers, groups: NDArray[Any], shares: Mapping[str, float], *, seed: int, least: int = 1
-) -> dict[str, Integers]:
-    """Deal whole groups, in an order drawn from ``seed``, to roles until each has its share of the rows; the rest is
-    "train".
-
-    :param groups: [N] the group of each of ``rows`` [N].
-    :param shares: role to fraction of the rows; 0 gives none, anything else at least two rows of at least ``least``
-        groups.
-    :return: disjoint rows by role, in the order of ``rows``.
-    :raises ConfigError: when nothing is left to train on.
-    """
-    names, of_row, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    queue = np.random.default_rng(seed).permutation(len(names)).tolist()
-    dealt: dict[str, Integers] = {}
-    for role, share in shares.items():
-        chosen = _draw(queue, sizes, max(share * len(rows), 2), least) if share else []
-        queue = [group for group in queue if group not in chosen]
-        dealt[role] = rows[np.isin(of_row, chosen)]
-    if not queue:
-        raise ConfigError(
-            f"{len(names)} patients or recording groups are too few for training and {' and '.join(shares)}",
-            do="Add some, or set the fractions that are kept back to 0",
-        )
-    return {"train": rows[np.isin(of_row, queue)], **dealt}
-
-
-def _draw(queue: list[int], sizes: Integers, rows: float, least: int) -> list[int]:
-    """Groups until ``rows`` are reached; a group larger than that is taken only when the small ones are used up."""
-    small = [group for group in queue if sizes[group] <= rows]
-    large = sorted((group for group in queue if sizes[group] > rows), key=lambda group: int(sizes[group]))
-    chosen: list[int] = []
-    for group in small + large:
-        if len(chosen) >= least and sizes[chosen].sum() >= rows:
-            break
-        chosen.append(group)
-    return chosen

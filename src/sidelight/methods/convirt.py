@@ -13,7 +13,7 @@ Limits
 
 from typing import Any, ClassVar, Literal
 
-from sidelight.config import PretrainSettings
+from sidelight.methods.base import PretrainSettings
 from sidelight.methods.reports import AUTHORS, ReportMethod, ReportSettings
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
+from sidelight.data.cohort.metadata import Described, Vocabulary, fit
 from sidelight.data.identity import item_hash
-from sidelight.data.metadata import Described, Vocabulary, fit
+from sidelight.data.pixels.cache import Pixels
 from sidelight.methods.base import Gather, Integers
 from sidelight.views.lesions import Lesions, LesionSource
 

@@ -40,8 +40,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sidelight.config import PretrainSettings
 from sidelight.losses import local_alignment, spatial_targets
+from sidelight.methods.base import PretrainSettings
 from sidelight.methods.reports import AUTHORS, ReportMethod, ReportSettings
 from sidelight.models.joint import Aligned
 

@@ -58,11 +58,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sidelight.config import PretrainSettings
+from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings, deal, repel_groups
+from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
+from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,

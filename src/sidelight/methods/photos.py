@@ -9,16 +9,15 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from sidelight.config import PretrainSettings
-from sidelight.data.cache import Pixels
-from sidelight.data.cohort import Cohort
-from sidelight.data.columns import unit_keys
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.identity import item_hash
+from sidelight.data.pixels.cache import Pixels
+from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
-from sidelight.methods.base import Integers, MethodBase
-from sidelight.methods.clips import AugmentSettings, deal
-from sidelight.methods.photo_pictures import save_pairs
-from sidelight.views.augment import Augment
+from sidelight.explaining.photo_pairs import save_pairs
+from sidelight.methods.base import Integers, MethodBase, PretrainSettings
+from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.photos import Lesions, Photos, PhotoSource, RawPhotos
 
 

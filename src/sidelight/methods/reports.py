@@ -12,22 +12,22 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sidelight.config import PretrainSettings, Settings
-from sidelight.data.cache import Pixels
-from sidelight.data.columns import find_column
+from sidelight.config import Settings
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.columns import find_column
 from sidelight.data.identity import item_hash
-from sidelight.data.reports import read_reports
-from sidelight.data.tables import normalise
+from sidelight.data.pixels.cache import Pixels
+from sidelight.data.reports.reports import read_reports
+from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, Integers, MethodBase, identity, still
-from sidelight.methods.clips import AugmentSettings, deal
+from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder
 from sidelight.models.towers import Tower
 from sidelight.views.affine import Affine
-from sidelight.views.augment import Augment
+from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.reports import RawStudies, Studies, StudyBatch, StudyRecipe, StudySource
 
 VALID = ("validate", "validation", "valid", "val", "dev")

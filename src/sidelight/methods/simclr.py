@@ -26,9 +26,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sidelight.config import PretrainSettings
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, identity
+from sidelight.methods.base import Gather, PretrainSettings, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs

@@ -46,23 +46,22 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sidelight.config import PretrainSettings, Settings
-from sidelight.data.cache import Pixels
-from sidelight.data.columns import select, unit_keys
-from sidelight.data.metadata import described
+from sidelight.config import Settings
+from sidelight.data.cohort.columns import select, unit_keys
+from sidelight.data.cohort.metadata import described
+from sidelight.data.pixels.cache import Pixels
+from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
-from sidelight.methods.base import Gather, Integers, MethodBase, identity, still
-from sidelight.methods.clips import AugmentSettings, deal
+from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
 from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
 from sidelight.methods.lesions import LesionFeed, Whole, roles, vocabularies
 from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
-from sidelight.models.heads import JointHead, mlp
+from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
-from sidelight.models.pooling import Pool, Pooling
 from sidelight.models.table import TableEncoder
 from sidelight.models.towers import Tower
-from sidelight.views.augment import Augment
+from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.lesions import Lesions, LesionSource, Ownership
 
 STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")

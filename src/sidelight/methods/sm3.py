@@ -24,11 +24,11 @@ Deviations of ``default`` from the paper
     schedule, decay 0.05, ColorJitter in 80 % of views, mean and deviation of derm7pt for both kinds. Its two GPUs have 48
     lesions each and do not share negatives: ``batch_size`` 48, ``accumulate`` 2.
 Not kept
-    Fine-tuning (:mod:`sidelight.evaluation.relations`) trains the stems of both encoders too, for as many steps as any other row,
-    with a falling rate. The probe ``projector`` trains on stored, unaugmented features; an absent photograph counts there as
-    the mean of the training lesions, in training as 0. Adam's epsilon is torch's (1e-8, not 1e-5), biases and norms do not
-    decay, blur is a tent filter of random width, the order of colour operations is fixed, and the last incomplete batch of an
-    epoch is left out. Photographs are squashed to a square before the crop.
+    Fine-tuning (:mod:`sidelight.evaluation.protocols.relations`) trains the stems of both encoders too, for as many steps as
+    any other row, with a falling rate. The probe ``projector`` trains on stored, unaugmented features; an absent photograph
+    counts there as the mean of the training lesions, in training as 0. Adam's epsilon is torch's (1e-8, not 1e-5), biases and
+    norms do not decay, blur is a tent filter of random width, the order of colour operations is fixed, and the last
+    incomplete batch of an epoch is left out. Photographs are squashed to a square before the crop.
 Limits
     Pre-training sees every lesion that ``where`` selects: for derm7pt give ``where.split = "train"``. ``shuffle_pairs``
     breaks the pairs of photographs; the two views of one photograph still belong together. Over several processes
@@ -42,10 +42,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sidelight.config import PretrainSettings, Settings
+from sidelight.config import Settings
 from sidelight.errors import ConfigError
 from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
-from sidelight.methods.base import Gather, identity
+from sidelight.methods.base import Gather, PretrainSettings, identity
 from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles, repel_lesions
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder

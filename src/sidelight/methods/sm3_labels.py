@@ -39,13 +39,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from sidelight.config import PretrainSettings
-from sidelight.data.cache import Pixels
-from sidelight.data.task import LEFT_OUT, units
+from sidelight.data.cohort.task import LEFT_OUT, units
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
+from sidelight.explaining.photo_pairs import save_relations, save_saliency
 from sidelight.losses.labels import label_cross_entropy
-from sidelight.methods.base import Gather, Integers, identity
-from sidelight.methods.photo_pictures import save_relations, save_saliency
+from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
 from sidelight.methods.photos import PhotoAugment, PhotoFeed, PhotoMethod, PhotoSettings, photo_roles
 from sidelight.metrics.clustering import nmi, spherical_kmeans
 from sidelight.models.image import Encoder, load_encoder

@@ -13,7 +13,7 @@ A series is a clip, so that the contrast of Meta-USCL between two mixed frames c
     objective = "jigsaw": L;  "pairs": L_pairs;  "both": L + pair_weight L_pairs.                                     (2)
 
 What follows the pretext task, up to 16 slices in order to several labels and the fusion of planes, is the evaluation protocol
-``series`` (:mod:`sidelight.evaluation.series`).
+``series`` (:mod:`sidelight.evaluation.protocols.series.series`).
 
 Deviations of ``default`` from the paper
     One encoder is shared by the nine patches, and the position is told by the head; so it reads whole slices too, where the
@@ -41,11 +41,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidelight.config import PretrainSettings, Settings
-from sidelight.data.cache import Pixels
+from sidelight.config import Settings
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, identity
+from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
 from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings, repel_groups
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sidelight.data.task import Head
-from sidelight.metrics.classification import against_rest
-from sidelight.metrics.targets import Macro
+from sidelight.data.cohort.task import Head
+from sidelight.metrics.classification import Macro, against_rest
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -24,8 +23,8 @@ MEASURES = ("auroc", "sensitivity", "specificity", "precision")
 class Mean:
     """The mean of a one-against-rest measure over chosen classes of several targets; called as every metric is.
 
-    Labels and scores are as :class:`sidelight.metrics.targets.Macro` takes them. A class that is absent, or alone, makes the mean
-    NaN in AUROC, sensitivity and specificity.
+    Labels and scores are as :class:`sidelight.metrics.classification.Macro` takes them. A class that is absent, or alone,
+    makes the mean NaN in AUROC, sensitivity and specificity.
 
     :ivar chosen: pairs (target, class).
     """

@@ -18,6 +18,8 @@ The predicted class is the arg max, the first one of equals; with [N] scores cla
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -217,3 +219,50 @@ def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     hits = np.diagonal(matrix, axis1=1, axis2=2)
     values = _ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
     return _shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
+
+
+@dataclass(frozen=True)
+class Macro:
+    """The mean of ``func`` over targets; called as every metric is, with one row per unit and target.
+
+    So a resample of groups is the same for every target, and whatever takes a metric takes this one.
+
+    :ivar sizes: how many classes each target has. Labels count on from target to target: of targets with 2 and 3 classes the
+        second's are 2, 3 and 4. Scores are ``[N, C]`` for the most classes C; columns that a target has not are not read.
+
+    >>> from sidelight.metrics.classification import auroc
+    >>> labels = np.array([0, 1, 2, 3])
+    >>> Macro(auroc, (2, 2))(labels, np.array([0.1, 0.9, 0.8, 0.3]))
+    0.5
+    """
+
+    func: Metric
+    sizes: tuple[int, ...]
+
+    def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> object:
+        """A float, or [R] for weights [R, N]."""
+        labels, scores = np.asarray(labels), np.asarray(scores)
+        each = []
+        for start, size, own in zip(self.starts, self.sizes, self.parts(labels), strict=True):
+            shown = scores[own] if scores.ndim == 1 else scores[own][:, :size]
+            each.append(self.func(labels[own] - start, shown, None if weights is None else weights[..., own]))
+        mean = np.mean(each, axis=0)
+        return mean if np.ndim(mean) else float(mean)
+
+    @property
+    def starts(self) -> list[int]:
+        """The first class of each target."""
+        return [0, *accumulate(self.sizes)][:-1]
+
+    def parts(self, labels: Array) -> list[Array]:
+        """Which rows, bool [N], belong to each target."""
+        return [
+            (labels >= start) & (labels < start + size) for start, size in zip(self.starts, self.sizes, strict=True)
+        ]
+
+
+def plain(metric: Metric) -> Any:
+    """The function behind ``functools.partial`` and :class:`Macro`."""
+    while hasattr(metric, "func"):
+        metric = metric.func
+    return metric

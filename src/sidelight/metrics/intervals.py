@@ -35,9 +35,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from sidelight.metrics.calibration import ece
-from sidelight.metrics.classification import Metric, accuracy, auroc, average_precision, balanced_accuracy, recall
+from sidelight.metrics.classification import (
+    Macro,
+    Metric,
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    plain,
+    recall,
+)
 from sidelight.metrics.sample import Array, Floats, Sample, chunks, resampled, sample_of, seeded, values_of
-from sidelight.metrics.targets import Macro, plain
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 2

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sidelight.data.metadata import ASKED, KNOWN, MISSING, UNSEEN, Codes, Vocabulary
+from sidelight.data.cohort.metadata import ASKED, KNOWN, MISSING, UNSEEN, Codes, Vocabulary
 from sidelight.models.heads import mlp
 from sidelight.models.towers import VERSION, read_tower
 

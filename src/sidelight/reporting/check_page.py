@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidelight.data.finding import counted
+from sidelight.data.cells import counted
+from sidelight.files import write_text
 from sidelight.reporting.html import page, section
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
-from sidelight.train.files import write_text
 
 EXAMPLES = 3
 Rows = Sequence[Mapping[str, Any]]

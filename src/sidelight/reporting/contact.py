@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data import tags
-from sidelight.data.assemble import keys_of, rows_of
-from sidelight.data.cohort import Cohort
-from sidelight.data.spec import CohortSpec, TableSpec
-from sidelight.data.tables import join_keys
+from sidelight.data.cohort.assemble import keys_of, rows_of
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import CohortSpec, TableSpec
+from sidelight.data.cohort.tables import join_keys
+from sidelight.data.dicom import tags
 from sidelight.errors import SidelightError
+from sidelight.files import write_text
 from sidelight.reporting import html
-from sidelight.train.files import write_text
 
 SHOWN = 12
 HEIGHT = 150

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from sidelight.explaining.content import Part, Picture
+from sidelight.files import replacing, write_text
 from sidelight.reporting import html
 from sidelight.reporting.tables import Table
 from sidelight.train.card import USE
-from sidelight.train.files import replacing, write_text
 
 SIDE = 144
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidelight.data.finding import counted
+from sidelight.data.cells import counted
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
-from sidelight.reporting.checklist import checklist_tables
-from sidelight.reporting.labels import label_table
 from sidelight.reporting.numbers import estimate, metric_name
+from sidelight.reporting.study.checklist import checklist_tables
+from sidelight.reporting.study.labels import label_table
 
 
 def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console: Console | None = None) -> None:
@@ -105,7 +105,7 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
 def print_prediction(table: pd.DataFrame, out: Path, *, names: bool, console: Console | None = None) -> None:
     """Say what was scored, what lies outside the training data, and what for.
 
-    :param table: of :func:`sidelight.prediction.predict`, written to ``out``.
+    :param table: of :func:`sidelight.commands.predict.predict`, written to ``out``.
     :param names: also show notices on the data, which may quote file names and cells.
     """
     console = console or Console(file=sys.stdout)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sidelight.errors import RunError
-from sidelight.train.files import replacing
+from sidelight.files import replacing
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase

@@ -6,7 +6,7 @@ from math import isfinite, sqrt
 from pathlib import Path
 
 from sidelight.errors import TrainingError
-from sidelight.train.files import write_text
+from sidelight.files import write_text
 
 COLLAPSE_STD = 0.01
 """Spread of L2-normalised embeddings, as a share of the 1/sqrt(D) of even directions, below which a warning comes."""

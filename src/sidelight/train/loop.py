@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from sidelight.config import PretrainSettings
+from sidelight.files import explained, write_text
+from sidelight.methods.base import PretrainSettings
 from sidelight.models.towers import save_tower
 from sidelight.models.weights import hash_tensors
-from sidelight.train import guards, log, validation
+from sidelight.train import guards, validation
 from sidelight.train.device import autocast, reproducible, seed_torch
 from sidelight.train.distributed import gather, joined, mean_over_processes
-from sidelight.train.files import explained, write_text
-from sidelight.train.loader import Feed, Work, stream
-from sidelight.train.optimizer import set_learning_rate
+from sidelight.train.loader import Work, stream
 from sidelight.train.progress import Reporter
-from sidelight.train.run import Run, begin
-from sidelight.train.schedule import learning_rate
+from sidelight.train.run import Run, append_log, begin, cut_log
+from sidelight.train.schedule import learning_rate, set_learning_rate
 from sidelight.train.signals import Interrupted, stop_requests
 from sidelight.train.trainer import Monitor, State, Trainer, prepare
+from sidelight.views.feed import Feed
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase
@@ -200,7 +200,7 @@ def _end_epoch(trainer: Trainer, epoch: int, state: State, reporter: Reporter) -
         "collapsed": warning is not None,
         "seconds": round(state.seconds, 3),
     }
-    log.append(trainer.run.folder / "metrics.jsonl", "epoch", state.step, values)
+    append_log(trainer.run.folder / "metrics.jsonl", "epoch", state.step, values)
 
 
 def _finish(trainer: Trainer, state: State) -> None:
@@ -237,7 +237,7 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     if not trainer.world.leads:
         return
     path = trainer.run.folder / "metrics.jsonl"
-    log.cut(path, state.step)
+    cut_log(path, state.step)
     values = {
         "steps": trainer.total,
         "steps_per_epoch": table.per_epoch,
@@ -247,7 +247,7 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
         "trained_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         **platform,
     }
-    log.append(path, "resume" if state.step else "start", state.step, values)
+    append_log(path, "resume" if state.step else "start", state.step, values)
 
 
 def _log_step(trainer: Trainer, epoch: int, lr: float, outcome: Outcome, state: State, reporter: Reporter) -> None:
@@ -263,4 +263,4 @@ def _log_step(trainer: Trainer, epoch: int, lr: float, outcome: Outcome, state: 
         "images_per_second": round(reporter.images_per_second, 1),
         "data_wait": round(reporter.wait_share, 4),
     }
-    log.append(trainer.run.folder / "metrics.jsonl", "step", state.step, values)
+    append_log(trainer.run.folder / "metrics.jsonl", "step", state.step, values)

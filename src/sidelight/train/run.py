@@ -1,6 +1,7 @@
 """A run is a folder: what was asked, what was measured, the weights; and it knows whether it is finished."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from torch import Tensor
 from sidelight.config import differences
 from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
-from sidelight.train import checkpoint, log
-from sidelight.train.files import write_text
+from sidelight.files import explained, write_text
+from sidelight.train import checkpoint
 
 if TYPE_CHECKING:
     from sidelight.models.image import Encoder
@@ -70,7 +71,7 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
-        return pd.DataFrame(log.read(self.folder / "metrics.jsonl"))
+        return pd.DataFrame(read_log(self.folder / "metrics.jsonl"))
 
     def save_split(self, items: Mapping[str, Iterable[str]], secret: bytes) -> None:
         """Write ``split.csv``: which items (ids by role) the run learnt from and which it kept back, by keyed hash."""
@@ -138,3 +139,37 @@ def begin(folder: Path, header: Mapping[str, Any], *, write: bool) -> Run:
 
 def _name(difference: str) -> str:
     return difference.partition(":")[0].rpartition(".")[2]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log in order; a last line that a kill cut short is left out. No file: no lines."""
+    if not path.exists():
+        return []
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop what was written after ``step`` steps, all for 0: a run resumed from there writes it again."""
+    kept = [line for line in read_log(path) if step > 0 and line["step"] <= step]
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
+
+
+def append_log(path: Path, kind: str, step: int, values: Mapping[str, Any]) -> None:
+    """Add one line; numbers that JSON cannot say (NaN, infinity) become null.
+
+    :raises RunError: when the disk is full.
+    """
+    line = json.dumps({"kind": kind, "step": step, **finite(values)})
+    with explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with None in place of every float that is not finite."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

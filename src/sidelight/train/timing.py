@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from sidelight.config import PretrainSettings
+from sidelight.methods.base import PretrainSettings
 from sidelight.train.device import reproducible, seed_torch
 from sidelight.train.distributed import World
-from sidelight.train.loader import Feed, stream
+from sidelight.train.loader import stream
 from sidelight.train.loop import gradients
-from sidelight.train.optimizer import set_learning_rate
 from sidelight.train.run import Run
-from sidelight.train.schedule import learning_rate
+from sidelight.train.schedule import learning_rate, set_learning_rate
 from sidelight.train.trainer import prepare
+from sidelight.views.feed import Feed
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase

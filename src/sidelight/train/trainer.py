@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sidelight.config import PretrainSettings
+from sidelight.methods.base import PretrainSettings
 from sidelight.train import checkpoint
 from sidelight.train.device import pick_device, pick_dtype, place
 from sidelight.train.distributed import World, agree_on_weights
-from sidelight.train.loader import Feed, Timetable
-from sidelight.train.optimizer import build_optimizer
+from sidelight.train.loader import Timetable
 from sidelight.train.run import Run
+from sidelight.train.schedule import build_optimizer
+from sidelight.views.feed import Feed
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase

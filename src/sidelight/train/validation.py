@@ -8,7 +8,7 @@ import torch
 
 from sidelight.metrics.representation import effective_rank, embedding_std
 from sidelight.train.device import autocast, seed_torch
-from sidelight.train.loader import Feed, Integers
+from sidelight.views.feed import Feed, Integers
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from sidelight.config import Settings
 from sidelight.errors import ConfigError
 
 ATTEMPTS = 10  # boxes that RandomResizedCrop tries before it takes the central one
@@ -230,3 +232,20 @@ def _noise_bank(size: int, device: torch.device) -> Tensor:
     side = size + _NOISE_SHIFTS
     plane = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device)
     return plane.unfold(0, size, 1).unfold(1, size, 1)
+
+
+class AugmentSettings(Settings):
+    """How each view is changed; fields and defaults of :class:`sidelight.views.augment.Augment`."""
+
+    scale: tuple[float, float] = Field((0.5, 1.0), description="range of the crop's area as a share of the image")
+    ratio: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width / height")
+    flip: float = Field(0.5, description="probability of a left-right flip")
+    brightness: float = Field(0.4, description="b: a factor from 1 - b to 1 + b")
+    contrast: float = Field(0.4, description="c: a factor from 1 - c to 1 + c")
+    saturation: float = Field(0.0, description="s: a factor from 1 - s to 1 + s, of colour images")
+    hue: float = Field(0.0, description="largest turn of the hue, at most 0.5, of colour images")
+    blur: float = Field(0.8, description="largest standard deviation of the blur in pixels of the view")
+    noise: float = Field(0.04, description="largest standard deviation of added noise, on grey values from 0 to 1")
+    grayscale: float = Field(0.0, description="probability that a colour view loses its colour")
+    jittered: float = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
+    blurred: float = Field(1.0, description="probability of blur")

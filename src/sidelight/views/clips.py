@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.views.augment import Augment, augment, unit_range
 from sidelight.views.randomness import Floats, Ints, arcsine, beta35, dirichlet, distinct, integer, uniform

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.models.jigsaw import PATCHES, SIDE
 from sidelight.views.augment import resize, unit_range

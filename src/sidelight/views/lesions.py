@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
-from sidelight.data.metadata import Codes
+from sidelight.data.cohort.metadata import Codes
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import DataError
 from sidelight.views.augment import NUMBERS, Augment, augment
 from sidelight.views.randomness import Ints, integer, uniform

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import DataError
 from sidelight.views.augment import Augment, augment, resize
 from sidelight.views.randomness import Ints, integer, uniform

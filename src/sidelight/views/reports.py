@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cache import Pixels
+from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import DataError
 from sidelight.models.text import Tokenizer, Tokens, within
 from sidelight.views import affine as turns

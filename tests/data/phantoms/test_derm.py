@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.derm import ATTRIBUTES, DIAGNOSES, phantom
 from sidelight.errors import ConfigError
 

@@ -3,9 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import units
 from sidelight.data.phantoms.knee import EXAMS, LABELS, PLANES, phantom
-from sidelight.data.task import units
 from sidelight.errors import ConfigError
 
 

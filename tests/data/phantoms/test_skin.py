@@ -10,10 +10,10 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sidelight.data.cohort import Cohort
-from sidelight.data.metadata import fit
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.metadata import fit
+from sidelight.data.cohort.task import units
 from sidelight.data.phantoms.skin import KINDS, LATENTS, phantom
-from sidelight.data.task import units
 from sidelight.errors import ConfigError
 
 

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import units
 from sidelight.data.phantoms.ultrasound import FAULTS, UltrasoundPhantom, phantom
-from sidelight.data.task import units
 from sidelight.errors import ConfigError, ReadError
 
 

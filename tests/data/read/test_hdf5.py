@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.read import read_files
 from sidelight.data.read.members import members
 from sidelight.errors import MissingExtra, ReadError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidelight.data.pattern import find
+from sidelight.data.cohort.pattern import find
 from sidelight.data.read import read_files
 from sidelight.data.read.clip import spaced
 from sidelight.data.read.members import members

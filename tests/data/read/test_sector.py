@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sidelight.data.cohort import Cohort
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.read import read_files
 from sidelight.data.read.sector import crop_sector
 from sidelight.errors import ReadError
@@ -86,7 +86,7 @@ def test_the_setting_in_a_cohort(tmp_path):
 
 
 def test_cropped_and_whole_pixels_do_not_share_a_cache(tmp_path):
-    from sidelight.data.cache import build
+    from sidelight.data.pixels.cache import build
 
     for name in "abc":
         Image.fromarray(screen(ord(name))).save(tmp_path / f"{name}.png")

@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from sidelight.data.audit.joins import misjoined, said
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.header_row import TitleRow
+from sidelight.data.cohort.items import list_items
+from sidelight.data.cohort.pattern import VIDEOS, example, walk
+from sidelight.data.cohort.spec import CohortSpec
+from sidelight.data.cohort.tables import read_table
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
@@ -19,12 +26,6 @@ from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
-from sidelight.data.header_row import TitleRow
-from sidelight.data.items import list_items
-from sidelight.data.misjoined import misjoined, said
-from sidelight.data.pattern import VIDEOS, example, walk
-from sidelight.data.spec import CohortSpec
-from sidelight.data.tables import normalise, read_table
 from sidelight.errors import DataError, SidelightError
 
 __all__ = ["Draft", "guess", "render"]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidelight.data.container import MARK
 from sidelight.data.guess import words
+from sidelight.data.read.container import MARK
 from sidelight.data.read.members import members
 from sidelight.errors import ReadError
 

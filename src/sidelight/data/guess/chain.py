@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sidelight.data.cells import normalise
 from sidelight.data.guess.joins import LEAST, Join, Key, apply, find_join, overlap
 from sidelight.data.guess.levels import Level
-from sidelight.data.tables import normalise
 
 LONGEST = 16  # digits of an accession number or a patient's
 Unjoined = Sequence[tuple[str, str]]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sidelight.data.columns import unit_keys
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.columns import unit_keys
+from sidelight.data.cohort.pattern import SUFFIXES
 from sidelight.data.guess import words
-from sidelight.data.pattern import SUFFIXES
-from sidelight.data.tables import normalise
 
 MOST_CLASSES = 30
 MOST_CATEGORIES = 40

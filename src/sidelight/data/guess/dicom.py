@@ -10,6 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data import identity
+from sidelight.data.audit.ids import PATIENT, patient_gap
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.items import list_items
+from sidelight.data.cohort.spec import CohortSpec
+from sidelight.data.dicom.tags import HASHED, MADE, PASSING, PLAIN
 from sidelight.data.guess import words
 from sidelight.data.guess.chain import doubts, join_all
 from sidelight.data.guess.columns import Column
@@ -19,11 +24,6 @@ from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
 from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
 from sidelight.data.guess.views import find_views
-from sidelight.data.ids import PATIENT, patient_gap
-from sidelight.data.items import list_items
-from sidelight.data.spec import CohortSpec
-from sidelight.data.tables import normalise
-from sidelight.data.tags import HASHED, MADE, PASSING, PLAIN
 from sidelight.errors import SidelightError
 
 SUFFIXES = (".dcm", ".dicom", ".ima")

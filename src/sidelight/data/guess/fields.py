@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sidelight.data.columns import unit_keys
+from sidelight.data.audit.class_support import FOLDS
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
 from sidelight.data.guess.text import Draft, Labelled
-from sidelight.data.support import FOLDS
-from sidelight.data.tables import normalise
 
 
 def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: Mapping[str, str]) -> Draft:

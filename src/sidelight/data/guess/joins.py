@@ -9,9 +9,10 @@ from functools import cached_property
 
 import pandas as pd
 
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.tables import join
 from sidelight.data.guess import words
 from sidelight.data.identity import value_hash
-from sidelight.data.tables import join, normalise
 from sidelight.errors import DataError
 
 LEAST = 0.5  # share of the items, or of the table's rows, that a join must reach

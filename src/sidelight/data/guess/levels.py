@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pandas as pd
 
+from sidelight.data.cells import normalise
+from sidelight.data.cohort.pattern import VIDEOS
+from sidelight.data.cohort.spec import TAKEN
 from sidelight.data.guess import words
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.paths import Layout, Slot
-from sidelight.data.pattern import VIDEOS
-from sidelight.data.spec import TAKEN
-from sidelight.data.tables import normalise
 
 MOST_BLANK = 0.3  # of the items, in a column that names a level; each of them is then its own
 RANK = tuple(words.LEVELS)

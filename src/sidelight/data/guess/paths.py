@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from sidelight.data.cohort.pattern import SUFFIXES, parse
 from sidelight.data.guess import words
-from sidelight.data.pattern import SUFFIXES, parse
 
 MOST_FEW = 20  # values of a folder level that may be classes or parts
 MOST_LETTERS = 8  # values of a word in file names that may be views

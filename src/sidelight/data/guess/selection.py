@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sidelight.data.series import VOLUMES
+from sidelight.data.dicom.series import VOLUMES
 
 LOOP = 10  # frames
 MOST_SEQUENCES = 12

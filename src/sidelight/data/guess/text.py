@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sidelight.data.audit.class_support import FOLDS
+from sidelight.data.cells import natural
 from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.levels import Level
-from sidelight.data.pattern import natural
-from sidelight.data.support import FOLDS
 
 WIDTH = 118
 MOST_LISTED = 12

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from sidelight.data.cells import normalise
 from sidelight.data.guess import words
 from sidelight.data.guess.text import Draft
-from sidelight.data.tables import normalise
 
 
 def find_views(draft: Draft, items: pd.DataFrame, role: str = "", column: str = "") -> Draft:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sidelight.data.container import MARK, is_volume, split
 from sidelight.data.read.array import read_npy, read_npz
 from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.container import MARK, is_volume, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
 from sidelight.data.read.hdf5 import read_hdf5
 from sidelight.data.read.heic import is_heic, read_heic

@@ -17,8 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, decoding, spaced, unreadable, untimed_stack
-from sidelight.data.read.scaling import deep_frames, full_range
+from sidelight.data.read.clip import Array, Clip, decoding, deep_frames, full_range, spaced, unreadable, untimed_stack
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import ReadError, nearest
 

@@ -3,9 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from sidelight.data.container import HDF5, ZIPPED
 from sidelight.data.read.array import npz_names
 from sidelight.data.read.clip import unreadable
+from sidelight.data.read.container import HDF5, ZIPPED
 from sidelight.data.read.hdf5 import hdf5_names
 from sidelight.data.read.nifti import volume_members
 

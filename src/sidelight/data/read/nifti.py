@@ -31,8 +31,17 @@ from typing import Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, decoding, spaced, unreadable, untimed_stack
-from sidelight.data.read.scaling import deep_frames, full_range, robust_range
+from sidelight.data.read.clip import (
+    Array,
+    Clip,
+    decoding,
+    deep_frames,
+    full_range,
+    robust_range,
+    spaced,
+    unreadable,
+    untimed_stack,
+)
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import MissingExtra
 

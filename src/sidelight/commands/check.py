@@ -1,0 +1,180 @@
+"""check: what a cohort holds, what is wrong with it, which methods it allows and what they would cost."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from sidelight.commands.costs import Cost, cost
+from sidelight.config import build, working_size
+from sidelight.data.audit.audit import audit
+from sidelight.data.audit.class_support import support_findings
+from sidelight.data.audit.counts import count
+from sidelight.data.audit.leaks import sides
+from sidelight.data.audit.survey import brightness, survey
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.findings import SEVERITIES, Finding, Record
+from sidelight.data.identity import item_hash, key
+from sidelight.data.pixels.cache import open_pixels
+from sidelight.data.pixels.pixels import Pixels
+from sidelight.errors import ConfigError, TooManyBadItems, nearest
+from sidelight.evaluation.shortcuts.shortcuts import shortcuts
+from sidelight.methods import METHODS, load_method
+from sidelight.methods.base import PretrainSettings
+
+
+@dataclass(frozen=True)
+class Check:
+    """What :func:`check` found. Findings name items for whoever sits at the terminal; JSON has hashes instead, and numbers
+    for the files of tables.
+    """
+
+    name: str
+    counts: dict[str, Any]
+    findings: tuple[Finding, ...]
+    """The severest first."""
+    costs: tuple[Cost, ...]
+    notices: tuple[str, ...] = ()
+    """What opening the cohort said; it may name items and stays out of JSON and HTML."""
+    secret: bytes = field(default=b"", repr=False)
+    tables: tuple[str, ...] = ()
+    """Files of the cohort's tables; none where they may be named."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding would stop other commands or make their numbers wrong."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self, named: Callable[[str], str] | None = None) -> dict[str, Any]:
+        """Everything but the notices; items by hash and tables by number, or items as ``named`` calls them."""
+        findings = [finding.to_dict(named or self._hash) for finding in self.findings]
+        costs = [asdict(cost) for cost in self.costs]
+        counts = self.counts
+        if named is None:
+            counts, findings = _numbered(counts, self.tables), _numbered(findings, self.tables)
+        return {"name": self.name, "failed": self.failed, "counts": counts, "findings": findings, "costs": costs}
+
+    def _hash(self, name: str) -> str:
+        return item_hash(name, self.secret)
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+
+def check(
+    data: str | Path,
+    preset: str | None = None,
+    task: str | None = None,
+    *,
+    split: str | Path | None = None,
+    quick: bool = False,
+    quiet: bool | None = None,
+    **settings: Any,
+) -> Check:
+    """Look at a cohort before anything is learned from it.
+
+    :param data: folder, cohort.toml or phantom; conflicts in it are listed, not raised.
+    :param task: the one task whose labels are audited; all by default.
+    :param split: a column, or a JSON file of side -> names, that is looked through for leaks.
+    :param quick: leave out the timed steps.
+    :param settings: of pre-training, for the cache and the timed steps.
+    :raises DataError: when the cohort cannot be opened at all.
+    :raises ConfigError: for an unknown task or setting.
+    """
+    known = _settings(settings)
+    record = Record()
+    cohort = Cohort.open(data, preset=preset, record=record)
+    if task is not None and task not in cohort.broken:
+        cohort.task(task)
+    tasks = [name for name in cohort.tasks if task in (None, name)]
+    placed = None if split is None else sides(cohort, split)
+    with _stage("Reading headers", quiet):
+        seen = survey(cohort)
+    pixels, why = _pixels(cohort, known, quiet)
+    with _stage("Looking for copies and leaks", quiet):
+        found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed)]
+    properties = _properties(cohort, pixels, seen)
+    for name in tasks:
+        with _stage(f"Looking for what predicts {name}", quiet):
+            found += support_findings(cohort, cohort.tasks[name])
+            found += shortcuts(cohort, name, properties)
+    costs = []
+    for name in METHODS:
+        if pixels is not None:
+            with _stage(f"Timing {name}", quiet or quick):
+                costs.append(cost(name, cohort, pixels, settings, timed=not quick))
+    return Check(
+        name=cohort.alias,
+        counts=count(cohort, record, pixels, seen, tasks),
+        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        costs=tuple(costs),
+        notices=(*cohort.notices, why) if why else cohort.notices,
+        secret=key(cohort),
+        tables=() if cohort.spec.get("public") else _tables(cohort.spec),
+    )
+
+
+def _tables(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    listing = spec.get("items", {}).get("table")
+    return (*([listing] if listing else []), *(table["file"] for table in spec.get("tables", ())))
+
+
+def _numbered(value: Any, tables: Sequence[str]) -> Any:
+    """``value`` as JSON, where every string calls tables, and columns named after one, by the number of the table."""
+    if isinstance(value, Mapping):
+        return {_numbered(name, tables): _numbered(one, tables) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbered(one, tables) for one in value]
+    if not isinstance(value, str):
+        return value
+    for number, file in enumerate(tables, 1):
+        for name in (file, Path(file).name):
+            value = value.replace(name, f"table {number}")
+        value = re.sub(rf"(?<!\w){re.escape(Path(file).stem)}\.(?=\w)", f"table {number}.", value)
+    return value
+
+
+def _settings(given: Mapping[str, Any]) -> PretrainSettings:
+    """What the cache depends on; :raises ConfigError: for a setting that no method has."""
+    known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, known))
+    return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
+
+
+def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> tuple[Pixels | None, str]:
+    """The cache that pre-training would use; where nothing can be read None, and why, which may name files."""
+    size = settings.working_size or working_size(settings.image_size)
+    try:
+        return open_pixels(cohort, size, settings.model_copy(update={"max_bad_fraction": 1.0}), quiet=quiet), ""
+    except TooManyBadItems as error:
+        return None, str(error)
+
+
+def _properties(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame) -> pd.DataFrame:
+    """What is known of each item's file without looking at what it shows."""
+    if pixels is None:
+        return seen
+    frames = np.zeros(len(cohort.items), np.int64)
+    frames[pixels.index["position"]] = pixels.index["length"]
+    return seen.assign(frames=frames, brightness=brightness(pixels, len(cohort.items)))
+
+
+@contextmanager
+def _stage(text: str, quiet: bool | None) -> Iterator[None]:
+    """A line on a terminal that says what is being done, gone when it is done."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status(text):
+        yield

@@ -1,0 +1,119 @@
+"""evaluate: an encoder, a cohort, a task -> results, and the model that predict reads."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.config import build, changed
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import select
+from sidelight.evaluation.external import score_elsewhere
+from sidelight.evaluation.judge import Scored, score
+from sidelight.evaluation.labelled import split_name
+from sidelight.evaluation.model.card import model_card
+from sidelight.evaluation.model.model import read_model
+from sidelight.evaluation.results import RETRIEVAL, Results
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.tables import tabulated
+from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
+from sidelight.files import check_place, write_text
+from sidelight.models.image import Encoder
+from sidelight.train.run import Run
+
+
+def evaluate(
+    encoder: str | Path | Encoder | Run,
+    data: str | Path | Cohort,
+    task: str,
+    protocol: str = "linear",
+    test: str | Path | Cohort | None = None,
+    preset: str | None = None,
+    out: str | Path | None = None,
+    *,
+    random: bool = False,
+    test_preset: str | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> Results:
+    """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
+
+    :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
+    :param protocol: knn, linear, projector, series, finetune, finetune_last, published (profile ``paper`` only), or retrieval (of
+        a run of slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen).
+    :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
+        there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
+    :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
+        is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
+    :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
+        evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
+    :return: tables; written to ``out`` if given.
+    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
+    """
+    resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
+    if folder is not None:
+        check_place(folder, folder=True)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    given = encoder.folder if isinstance(encoder, Run) else encoder
+    name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
+    scored = score(given, cohort, task, protocol, resolved, random=random, out=folder, force=force)
+    table = scored.table.assign(encoder=name, task=task, protocol=protocol)
+    columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
+    if test is not None:
+        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
+        outside, notes = score_elsewhere(given, cohort, other, task, protocol, resolved, random=random)
+        scored.notes.extend(notes)
+        said["--test"] = other.alias
+        columns = pd.concat([columns, subgroup_columns(other, task, resolved, like=cohort)])
+        table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
+    targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
+    found = tabulated(table, targets, dict.fromkeys(targets, cohort.tasks[task]), resamples=resolved.resamples)
+    found["results"] = found["results"].assign(
+        transductive=protocol != RETRIEVAL and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
+        command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
+        + "".join(f" {flag} {value}" for flag, value in said.items() if value)
+        + (" --random" if random else "")
+        + _flags(resolved),
+        **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
+    )
+    found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
+    results = Results(**found, scores=table, notes=tuple(scored.notes))
+    if folder is not None:
+        _write(results, scored, folder)
+    return results
+
+
+def _write(results: Results, scored: Scored, folder: Path) -> None:
+    """The tables and, where a head was learnt to be kept, the model and its card."""
+    (folder / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
+    results.save(folder)
+    for name, table in scored.tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    if scored.fitted is not None:
+        model = scored.fitted(results.results).save(folder / "model")
+        write_text(folder / "card.md", model_card(read_model(model), results))
+
+
+def _flags(settings: EvaluateSettings) -> str:
+    """The settings that are not the defaults, as the command line takes them; but for what changes no number."""
+    said = ["--split", split_name(settings.split)] if settings.split is not None else []
+    said += ["--allow-leak"] if settings.allow_leak else []
+    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak")):
+        said += ["--set", flag]
+    return f" {shlex.join(said)}" if said else ""
+
+
+def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, tested: np.ndarray, data_hash: str) -> bool:
+    """Whether the encoder's pre-training saw (unlabelled) items that it is tested on: then it is transductive.
+
+    A cohort is known again by its name, or, in a copy that has another key, by its pixels.
+    """
+    if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file():
+        return False
+    config = Run.open(encoder).config
+    if config["data"]["name"] != cohort.alias and config["data"]["hash"] != data_hash:
+        return False
+    seen = select(cohort.items, config["settings"]["where"], "where")
+    return bool(seen[tested].any())

@@ -1,0 +1,79 @@
+"""explain: a run and a cohort -> a folder with one page of what the encoder looks at, and its tables."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidelight.config import working_size
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.identity import item_hash, key
+from sidelight.data.pixels.cache import PixelSettings, open_pixels
+from sidelight.errors import DataError
+from sidelight.explaining import load_explainer
+from sidelight.explaining.content import Question
+from sidelight.explaining.neighbours import neighbours
+from sidelight.files import check_place
+from sidelight.reporting.explain_page import render_explanation
+from sidelight.train.device import pick_device
+from sidelight.train.run import Run
+
+
+def explain(
+    run: str | Path | Run,
+    data: str | Path | Cohort,
+    out: str | Path,
+    *,
+    preset: str | None = None,
+    task: str | None = None,
+    items: int = 8,
+    seed: int = 0,
+    cache: str | None = None,
+    device: str = "auto",
+    quiet: bool | None = None,
+) -> Path:
+    """Write ``out/index.html`` and its tables as CSV: what the run's method can show, then nearest neighbours.
+
+    The page shows images of ``data``: it, and the folder unless it was there before, are for their owner's eyes only.
+
+    :param task: whose labels give the truth; the cohort's first by default.
+    :param items: how many items are shown, drawn with ``seed`` from different patients as far as there are.
+    :raises DataError: where no item can be read.
+    """
+    check_place(out, folder=True)
+    run = run if isinstance(run, Run) else Run.open(run)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    if task is not None:
+        cohort.task(task)
+    encoder = run.encoder()
+    pixels = open_pixels(cohort, working_size(encoder.image_size), PixelSettings(cache=cache), quiet=quiet)
+    if not len(pixels):
+        raise DataError(f"None of the items of {cohort.name} can be read", do="See `sidelight check`")
+    secret = key(cohort)
+    question = Question(
+        run,
+        cohort,
+        pixels,
+        _shown(pixels.index["group"].to_numpy(), items, seed),
+        tuple(item_hash(str(name), secret) for name in pixels.index["item"]),
+        task or next(iter(cohort.tasks), None),
+        seed,
+    )
+    own = load_explainer(run.config["method"])
+    encoder.to(pick_device(device))
+    parts = [*(own(question) if own else ()), neighbours(question, encoder)]
+    folder = Path(out)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return render_explanation(parts, folder, title=f"What {run.config['method']} learnt", data=cohort.alias)
+
+
+def _shown(groups: NDArray[Any], count: int, seed: int) -> NDArray[np.int64]:
+    """``count`` rows in a random order, the first of every group before the second of any."""
+    order = np.random.default_rng(seed).permutation(len(groups))
+    seen: dict[str, int] = {}
+    turn = []
+    for row in order.tolist():
+        turn.append(seen.get(str(groups[row]), 0))
+        seen[str(groups[row])] = turn[-1] + 1
+    return np.asarray(order[np.argsort(turn, kind="stable")][:count], dtype=np.int64)

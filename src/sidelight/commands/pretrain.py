@@ -1,0 +1,153 @@
+"""pretrain: a method, a cohort -> a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.config import build, digest, working_size
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import select
+from sidelight.data.identity import item_hash, key
+from sidelight.data.pixels.cache import Pixels, open_pixels
+from sidelight.errors import ConfigError, DataError
+from sidelight.evaluation.labelled import label_units
+from sidelight.evaluation.scores import collect_scores
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.tables.blocks import blocks
+from sidelight.files import check_place, write_text
+from sidelight.methods import load_method
+from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
+from sidelight.metrics.classification import accuracy, auroc
+from sidelight.models.image import HUB, Encoder, weights_hash
+from sidelight.train.card import run_card
+from sidelight.train.distributed import joined, meet
+from sidelight.train.loop import fit
+from sidelight.train.run import ROLES, Run, check_free
+from sidelight.views.feed import Feed
+
+
+def pretrain(
+    method: str,
+    data: str | Path | Cohort,
+    out: str | Path,
+    *,
+    preset: str | None = None,
+    start: str | Path | Run | None = None,
+    quiet: bool | None = None,
+    **settings: Any,
+) -> Run:
+    """Learn an encoder from ``data`` without labels, in the folder ``out``; an existing run is resumed.
+
+    :param method: a name of :data:`sidelight.methods.METHODS`.
+    :param data: folder, cohort.toml, ``phantom:NAME`` or an open cohort.
+    :param start: a finished run that this one is a later stage of.
+    :param settings: the method's settings; ``profile="paper"`` is the published recipe.
+    """
+    kind = load_method(method)
+    check_free(Path(out))
+    check_place(out, folder=True)
+    begun = None if start is None else _start(method, kind, start)
+    resolved = resolve(kind, settings, begun)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    missing = kind.needs(cohort)
+    if missing:
+        raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
+    pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
+    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), key(cohort), begun)
+    net = kind(resolved, channels=pixels.channels, source=source)
+    feed = net.feed(pixels, source.rows, source.secret)
+    header = {
+        "method": method,
+        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), "initial": _origin(net, resolved)},
+        "data": {"name": cohort.alias, "hash": pixels.hash},
+        "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
+        "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
+    }
+    if begun is not None:
+        header["from"] = {"method": begun.method, "weights": Run(begun.folder).summary["weights"]}
+    monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
+    with joined(resolved.device) as world:
+        run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
+        if world.leads:
+            _finish(run, net, feed, cohort, pixels)
+        meet(world)
+    return run
+
+
+def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
+    """What a run folder holds beside the training: what was left out, who played which role, the card and, of public data,
+    pictures."""
+    _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
+    rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
+    dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
+    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
+    counts = {part: _count(chosen) for part, chosen in dealt.items()}
+    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
+    net.record(feed, run.folder)
+    if cohort.spec.get("public"):
+        net.illustrate(feed, run.folder)
+
+
+def _count(rows: pd.DataFrame) -> dict[str, int]:
+    """How much rows of the pixel index hold."""
+    groups = int(rows["group"].nunique())
+    return {"items": len(rows), "patients or recording groups": groups, "frames": int(rows["frames"].sum())}
+
+
+def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
+    """What pre-training started from: the name of a hub's model, else a hash of the weights; the path of a file may identify."""
+    if settings.initial is None or settings.initial.startswith(HUB):
+        return settings.initial
+    return f"weights {weights_hash(net.encoder)[:16]}"
+
+
+def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Start:
+    """The finished run ``given`` as a start of ``method``; :raises ConfigError: where the method takes no such run."""
+    run = given if isinstance(given, Run) else Run.open(given)
+    config, known = run.config, kind.STARTS_FROM
+    if config["method"] not in known:
+        raise ConfigError(
+            f"{method} was to start from {run.folder}, a run of {config['method']}",
+            expected=f"a run of {' or '.join(known)}" if known else "no --from: this method has no earlier stage",
+        )
+    return Start(run.folder, config["method"], config["settings"], run.tensors())
+
+
+def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:
+    """Broken items by hash, with reasons that name no file: a run names nobody, only what the terminal says does."""
+    secret, files = key(cohort), dict(zip(cohort.items["item"], cohort.items["files"], strict=True))
+    items, reasons = pixels.quarantine["item"].tolist(), []
+    for item, reason in zip(items, pixels.quarantine["reason"], strict=True):
+        names = {item, *files[item], *(Path(file).name for file in files[item]), str(cohort.root)}
+        for name in sorted(names, key=len, reverse=True):
+            reason = reason.removeprefix(f"{name}: ").replace(name, "the file")
+        reasons.append(reason)
+    return pd.DataFrame({"item": [item_hash(item, secret) for item in items], "reason": reasons}, dtype=str)
+
+
+def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.ndarray:
+    """Rows of the cache that pre-training may see: those that the setting ``where`` selects."""
+    positions = pixels.index["position"].to_numpy()
+    if not settings.where:
+        return np.arange(len(positions))
+    rows = np.flatnonzero(select(cohort.items, settings.where, "where")[positions])
+    if len(rows) == 0:
+        raise DataError(f"No readable item fits where = {settings.where}", do="Check the column and its values")
+    return rows
+
+
+def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:
+    """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
+    settings = build(EvaluateSettings, {"seeds": 1, "frames": 4})
+    labelled, _ = label_units(cohort, pixels, task, settings)
+
+    def read(encoder: Encoder, epoch: int) -> dict[str, float]:
+        table, _ = collect_scores(encoder, pixels, labelled, "knn", settings, 0)
+        ((_, block),) = blocks(table.assign(encoder="", task=task, protocol="knn"))
+        metrics = {"knn": accuracy, "knn_auroc": auroc}
+        return {name: float(block.of(one)(block.labels, block.scores[0], None)) for name, one in metrics.items()}
+
+    return read

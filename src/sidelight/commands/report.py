@@ -1,0 +1,23 @@
+"""report: a run or a study -> one HTML file or a Markdown page."""
+
+from pathlib import Path
+
+from sidelight.errors import RunError
+from sidelight.files import check_place
+
+
+def report(folder: str | Path, out: str | Path) -> Path:
+    """One HTML file from a run or a study folder; a name that ends in ``.md`` makes a Markdown page with figures beside it."""
+    from sidelight.reporting.run.report import render_run
+    from sidelight.reporting.study.page import render_page
+    from sidelight.reporting.study.report import render_study
+
+    folder, out = Path(folder), Path(out)
+    check_place(out, folder=False)
+    if (folder / "config.json").is_file():
+        return render_run(folder, out)
+    if not (folder / "results.parquet").is_file():
+        raise RunError(
+            f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"
+        )
+    return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)

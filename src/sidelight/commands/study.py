@@ -1,0 +1,360 @@
+"""Studies: encoders x label counts x seeds x tasks from one TOML file, cell by cell, resumable, into one table and one report.
+
+A cell is one pre-training (encoder, part, seed) or one scoring (encoder, part, protocol, seed). A finished cell is a file named
+after everything that it depends on; a study that is started again computes only what is missing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from sidelight.commands.pretrain import pretrain
+from sidelight.commands.report import report
+from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size
+from sidelight.config import build, digest, load_toml, merge
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.judge import Scored, score
+from sidelight.evaluation.labelled import split_content, split_name
+from sidelight.evaluation.model.card import study_card
+from sidelight.evaluation.results import RETRIEVAL, Results
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.tables import tabulated
+from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
+from sidelight.evaluation.tables.summary import differences, efficiency
+from sidelight.evaluation.unseen_folds import score_unseen
+from sidelight.files import write_json, write_text
+from sidelight.methods import load_method
+from sidelight.methods.base import PretrainSettings, resolve
+from sidelight.models.image import Encoder, create_encoder
+from sidelight.train.run import Run
+
+SCORING = 2
+"""Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
+
+PROVENANCE = ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
+"""Facts of a cell that stand in each of its rows."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to compute."""
+
+    encoder: str
+    row: EncoderRow
+    part_name: str
+    part: Part
+    protocol: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyResults(Results):
+    """Results of a study, and the folder that holds them with the report."""
+
+    folder: Path = Path()
+
+
+def study(
+    file: str | Path,
+    size: str = "cpu",
+    out: str | Path | None = None,
+    *,
+    data: str | None = None,
+    preset: str | None = None,
+    cache: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> StudyResults:
+    """Run (or go on with) the study in ``file`` and write its tables and ``report.html`` to ``out``.
+
+    :param size: one of the file's sizes.
+    :param data: the folder of the data set, where the study names none.
+    :param settings: anything of the study file, over it, e.g. ``seeds=1`` or ``pretrain={"epochs": 2}``.
+    """
+    plan = build(StudyFile, merge(load_toml(file), settings))
+    plan = at_size(plan, size)
+    source = data or plan.data
+    if not source:
+        raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
+    cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort)
+    for part in plan.parts.values():
+        cohort.task(part.task)
+    folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
+    work = _Work(
+        plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
+    )
+    return work.run(size)
+
+
+def demo(
+    data: str | None = None,
+    *,
+    out: str | Path = "demo",
+    preset: str | None = None,
+    task: str | None = None,
+    every: bool = False,
+    cache: str | None = None,
+) -> str:
+    """The demo study on synthetic clips, or on one's own cohort; returns a sentence that says where the report lies."""
+    values = load_toml(str(files("sidelight") / "demo.toml"))
+    if not every:
+        for name in values.pop("only_with_all"):
+            del values["encoders"][name]
+    values.pop("only_with_all", None)
+    cohort = Cohort.open(data or values["data"], preset=preset)
+    if data:
+        chosen = task or next(iter(cohort.tasks), None)
+        if chosen is None and not cohort.broken:
+            raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
+        chosen = cohort.task(chosen or next(iter(cohort.broken))).name
+        values["parts"] = {chosen: {"task": chosen, "transductive": True}}
+        values["title"] = "What your images taught an encoder"
+        values["limits"] = []
+    plan = build(StudyFile, values)
+    work = _Work(plan, cohort, Path(out), cache, quiet=False, command="sidelight demo")
+    results = work.run("cpu")
+    return f"The report lies in {results.folder / 'report.html'}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A study on its way: what to compute, and where finished cells lie."""
+
+    plan: StudyFile
+    cohort: Cohort
+    folder: Path
+    cache: str | None
+    quiet: bool
+    command: str
+
+    def cells(self) -> Iterator[Cell]:
+        """Every scoring cell, seeds outermost, so that a study that is stopped early has whole seeds."""
+        for seed in range(self.plan.seeds):
+            for part_name, part in self.plan.parts.items():
+                for name, row in self.plan.encoders.items():
+                    if row.parts and part_name not in row.parts:
+                        continue
+                    for protocol in row.protocols or self.plan.protocols:
+                        yield Cell(name, row, part_name, part, protocol, seed)
+
+    def run(self, size: str) -> StudyResults:
+        console = Console(stderr=True, quiet=self.quiet)
+        cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
+        tables, notes = (
+            [],
+            [
+                f"{name}: no {what} given"
+                for name, row in self.plan.encoders.items()
+                for what in ("weights", "run")
+                if getattr(row, what) == ""
+            ],
+        )
+        for number, cell in enumerate(cells, 1):
+            label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
+            console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
+            table, more = self.score(cell)
+            tables.append(table)
+            notes += [f"{cell.part_name}: {note}" for note in more]
+        return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+
+    def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
+        """The scores of one cell, read back if they are there."""
+        settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
+        settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
+        name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
+        used = evaluate.model_dump(mode="json", exclude={"cache", "resamples"})  # these change no score
+        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
+        path = self.folder / "cells" / f"{digest(identity)}.parquet"
+        if not path.is_file():
+            scored = self.scored(cell, evaluate)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
+            scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
+            path.with_suffix(".tmp").replace(path)
+        facts = _load_json(path.with_suffix(".json"))
+        table = pd.read_parquet(path).assign(
+            encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
+            transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run)
+            and cell.protocol != RETRIEVAL,
+            **{key: facts[key] for key in PROVENANCE},
+        )  # fmt: skip
+        return table, list(facts["notes"])
+
+    def scored(self, cell: Cell, evaluate: EvaluateSettings) -> Scored:
+        """The scores of one cell, computed now."""
+        judged = (self.cohort, cell.part.task, cell.protocol, evaluate)
+        if not cell.part.unseen or cell.row.method is None:
+            return score(self.encoder(cell, self.cohort), *judged)
+        size = resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
+        return score_unseen(lambda *fold: self.encoder(cell, *fold), *judged, size)
+
+    def encoder(
+        self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0
+    ) -> Any:
+        """Encoder of a cell, pre-trained now if it is not yet, on the items of ``cohort`` that ``where`` selects, too."""
+        settings, _ = self.recipe(cell)
+        if cell.row.run:
+            return Path(cell.row.run)
+        if cell.row.method is None:
+            return fresh_encoder(cohort, settings, initial=cell.row.weights, seed=cell.seed)
+        run = self.run_of(cell, fold)
+        if not all((run / file).is_file() for file in ("done.json", "split.csv")):
+            start = None if cell.row.start is None else self.encoder(self.earlier(cell), cohort, where, fold)
+            settings |= {"where": {**settings["where"], **where}}
+            pretrain(cell.row.method, cohort, run, start=start, **settings, cache=self.cache)
+        return run
+
+    def run_of(self, cell: Cell, fold: int = 0) -> Path:
+        """The run folder of a cell; where each fold has its own, that of ``fold``."""
+        return self.folder / "runs" / (self.recipe(cell)[1] + (f"-{fold}" if cell.part.unseen else ""))
+
+    def earlier(self, cell: Cell) -> Cell:
+        """The cell whose run that of ``cell`` starts from; :raises ConfigError: where no row has its name."""
+        name = cell.row.start or ""
+        row = self.plan.encoders.get(name)
+        if row is None or row.method is None:
+            raise ConfigError(
+                f"The row {cell.encoder!r} starts from {name!r}, which is no row with a method",
+                do=nearest(name, [key for key, one in self.plan.encoders.items() if one.method]),
+            )
+        return replace(cell, encoder=name, row=row)
+
+    def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
+        """Settings of a cell's encoder, and a hash of all that its weights depend on."""
+        settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
+        if cell.row.run:
+            return settings, digest(["run", Run.open(cell.row.run).summary["weights"]])
+        if cell.row.method is None:
+            return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
+        settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
+        used = resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
+        identity: list[Any] = [cell.row.method, used, self.cohort.hash]
+        if cell.part.unseen:
+            judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))
+            identity.append([cell.part.task, judged.folds, judged.split_seed, judged.merge_duplicates])
+        return settings, digest(identity if cell.row.start is None else [*identity, self.recipe(self.earlier(cell))[1]])
+
+    def finish(self, scores: pd.DataFrame, notes: list[str], size: str) -> StudyResults:
+        """Tables, study.json and the report."""
+        tasks = {name: self.cohort.tasks[part.task] for name, part in self.plan.parts.items()}
+        names = {name: task.targets for name, task in tasks.items()}
+        resamples = build(EvaluateSettings, self.plan.evaluate).resamples
+        Console(stderr=True, quiet=self.quiet).print("intervals ...")
+        provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
+            ["transductive", *PROVENANCE]
+        ].first()
+        found = tabulated(scores, names, tasks, resamples=resamples)
+        table = found.pop("results")
+        table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
+        table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
+        table["command"] = self.command
+        results = StudyResults(
+            table.drop(columns="base"),
+            differences(scores, resamples=resamples),
+            efficiency(scores, resamples=min(resamples, 500)),
+            scores,
+            notes=tuple(notes),
+            subgroups=self.subgroups(scores, resamples),
+            **found,
+            folder=self.folder,
+        )
+        results.save(self.folder)
+        said = self.description(notes, size)
+        write_json(self.folder / "study.json", said)
+        write_text(self.folder / "card.md", study_card(results, said))
+        report(self.folder, self.folder / "report.html")
+        return results
+
+    def subgroups(self, scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
+        """The score of each subgroup in each part."""
+        parts = []
+        for name, part in self.plan.parts.items():
+            settings = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate))
+            columns = subgroup_columns(self.cohort, part.task, settings)
+            parts.append(subgroup_table(scores[scores["task"] == name], columns, resamples=resamples))
+        return pd.concat(parts, ignore_index=True)
+
+    def unequal_budgets(self) -> list[str]:
+        """A sentence for each encoder trained on the labels alone, without the steps that pre-training had."""
+        sentences = []
+        for part_name, part in self.plan.parts.items():
+            cells = [cell for cell in self.cells() if cell.part_name == part_name and cell.seed == 0]
+            steps = [self.steps(cell) for cell in cells if cell.row.method is not None]
+            for cell in cells:
+                settings = merge(self.plan.evaluate, part.evaluate, cell.row.evaluate)
+                budget = build(EvaluateSettings, settings).finetune.steps
+                if cell.row.method is None and cell.protocol == "finetune" and steps and set(steps) != {budget}:
+                    sentences.append(
+                        f"{cell.encoder} had {budget} steps at each label count on {part_name}, pre-training "
+                        f"{min(steps)} to {max(steps)}: not an equal budget."
+                    )
+        return sentences
+
+    def steps(self, cell: Cell) -> int:
+        """Optimiser steps that the pre-training of a cell took."""
+        return int(_load_json(self.run_of(cell) / "done.json")["steps"])
+
+    def notices(self) -> list[str]:
+        """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
+        said = self.cohort.notices
+        if self.cohort.spec.get("public") or not said:
+            return list(said)
+        return [f"Opening the data gave {len(said)} notices: `sidelight check` shows them"]
+
+    def description(self, notes: list[str], size: str) -> dict[str, Any]:
+        """What the report says beside the numbers."""
+        runs: dict[str, str] = {}
+        for cell in self.cells():
+            first = cell.seed == 0 and cell.part_name == next(iter(self.plan.parts))
+            if first and cell.row.method is not None:
+                path = str(self.run_of(cell).relative_to(self.folder))
+                if path not in runs.values():  # an encoder that is judged in two ways is one run
+                    runs.setdefault(cell.encoder, path)
+        used = dict(self.plan.evaluate)
+        if used.get("split") is not None:
+            used["split"] = split_name(used["split"])
+        return {
+            "title": self.plan.title,
+            "question": self.plan.question,
+            "size": size,
+            "data": {"name": self.cohort.alias, "hash": self.cohort.hash, "items": len(self.cohort.items)},
+            "encoders": {name: row.description for name, row in self.plan.encoders.items()},
+            "tasks": {
+                name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
+                for name, part in self.plan.parts.items()
+            },
+            "headline": self.plan.headline,
+            "published": [table.model_dump() for table in self.plan.published],
+            "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
+            "findings": self.plan.findings,
+            "not_shown": [*self.plan.limits, *self.unequal_budgets()],
+            "notes": [*notes, *self.notices()],
+            "runs": runs,
+            "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},
+            "command": self.command,
+        }
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | None, seed: int) -> Encoder:
+    """A randomly initialised encoder of the architecture in ``settings``, or one with the user's weights."""
+    known = build(PretrainSettings, {key: settings[key] for key in ("encoder", "image_size") if key in settings})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_encoder(
+            known.encoder, channels=cohort.channels or 3, image_size=known.image_size, initial=initial
+        )

@@ -1,0 +1,47 @@
+"""The audit of a cohort without its labels' predictability: ids, files, copies, contradictions, leaks of a given split.
+
+What predicts a label needs metrics, which stand a floor above: :mod:`sidelight.evaluation.shortcuts.shortcuts`.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sidelight.data.audit.ids import id_findings
+from sidelight.data.audit.joins import join_findings
+from sidelight.data.audit.leaks import contradictions, duplicate_findings, leak_findings, same_pictures
+from sidelight.data.audit.survey import file_findings
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.findings import Finding
+from sidelight.data.pixels.pixels import Pixels
+
+
+def audit(
+    cohort: Cohort,
+    pixels: Pixels | None = None,
+    seen: pd.DataFrame | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    placed: pd.DataFrame | None = None,
+    max_bad_fraction: float = 0.1,
+) -> list[Finding]:
+    """Findings in the order in which they were looked for.
+
+    :param pixels: of the cohort; None where nothing could be read.
+    :param seen: of :func:`sidelight.data.audit.survey.survey`.
+    :param tasks: whose labels are compared between equal pictures.
+    :param placed: a given split, of :func:`sidelight.data.audit.leaks.sides`.
+    """
+    found = id_findings(cohort)
+    if cohort.phantom is None:
+        known = ("item", "files", "group", *cohort.levels)
+        columns = [str(name) for name in cohort.items if name not in known]
+        found += join_findings(cohort.items, [*columns, *cohort.levels])
+    found += file_findings(cohort, pixels, pd.DataFrame() if seen is None else seen, max_bad_fraction)
+    pairs = same_pictures(pixels) if pixels is not None else []
+    found += duplicate_findings(cohort, pairs)
+    for name in tasks:
+        found += contradictions(cohort, cohort.tasks[name], pairs)
+    if placed is not None:
+        found += leak_findings(cohort, placed, pairs)
+    return found

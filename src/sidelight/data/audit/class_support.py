@@ -1,0 +1,54 @@
+"""Classes that too few patients have: every fold tests every class, and no patient is in two folds."""
+
+from typing import Literal
+
+import pandas as pd
+
+from sidelight.data.cells import counted
+from sidelight.data.cohort.task import Labelled, Task, units
+from sidelight.data.findings import Finding
+from sidelight.errors import SplitError
+
+FOLDS = 5
+"""Unless a setting says otherwise."""
+
+
+def short_classes(cohort: Labelled, task: Task, table: pd.DataFrame, folds: int = FOLDS) -> list[tuple[str, int, str]]:
+    """Of each class that fewer groups have than there are folds: its name, how many, and the sentence that says so.
+
+    :param table: of :func:`sidelight.data.cohort.task.units`.
+    """
+    if task.several:
+        return []
+    held = table.groupby("label")["group"].nunique()
+    level = cohort.levels[0] if cohort.levels else "item"
+    found = []
+    for code, name in enumerate(task.classes):
+        groups = int(held.get(code, 0))
+        if groups < folds:
+            said = f"Class {name!r} of task {task.name!r} has {counted(groups, level)}; {folds} folds need {folds}"
+            found.append((name, groups, said))
+    return found
+
+
+def way_out(groups: int) -> str:
+    """What to do about a class that so many groups have."""
+    fewer = f", or --set folds={groups}" if groups > 1 else ""
+    return f"Put it into `ignore`{',' if fewer else ' or'} map it in `classes`{fewer}"
+
+
+def require_groups(cohort: Labelled, task: Task, table: pd.DataFrame, folds: int | Literal["one_group_out"]) -> None:
+    """:raises SplitError: that tells every class that fewer groups have than there are folds."""
+    short = [] if folds == "one_group_out" else short_classes(cohort, task, table, folds)
+    if short:
+        raise SplitError("; ".join(said for _, _, said in short), do=way_out(min(groups for _, groups, _ in short)))
+
+
+def support_findings(cohort: Labelled, task: Task) -> list[Finding]:
+    """A warning for each class that the usual folds cannot share out."""
+    return [
+        Finding(
+            "support", "warning", f"{said}. {way_out(groups)}", {"task": task.name, "class": name, "groups": groups}
+        )
+        for name, groups, said in short_classes(cohort, task, units(cohort, task))
+    ]

@@ -1,0 +1,194 @@
+"""Leaks: what stands on two sides of a given split, one picture in two groups, one picture with two labels."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.audit.ids import id_columns
+from sidelight.data.cells import counted, some
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import find_column, unit_keys
+from sidelight.data.cohort.task import Task, units
+from sidelight.data.findings import Finding
+from sidelight.data.identity import item_hash, key
+from sidelight.data.pixels.duplicates import duplicate_items
+from sidelight.data.pixels.pixels import Pixels
+from sidelight.data.read import container
+from sidelight.errors import SplitError, nearest
+
+SPLIT_FILE = 'JSON such as {"train": [NAME, ...], "test": [NAME, ...]}'
+Pairs = list[tuple[int, int, bool]]
+SPELLINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How public splits write their sides, in small letters."""
+
+
+def same_pictures(pixels: Pixels, rows: Sequence[tuple[int, int]] | None = None) -> Pairs:
+    """Positions in ``cohort.items`` of two items that show the same, and whether their pixels are equal.
+
+    :param rows: what :func:`sidelight.data.pixels.duplicates.duplicate_items` found, where it has been called already.
+    """
+    place, content = pixels.index["position"].tolist(), pixels.index["digest"].tolist()
+    found = duplicate_items(pixels) if rows is None else rows
+    return [(place[a], place[b], content[a] == content[b]) for a, b in found]
+
+
+def duplicate_findings(cohort: Cohort, pairs: Pairs) -> list[Finding]:
+    """Pictures that stand in two groups."""
+    groups, names = cohort.items["group"].tolist(), cohort.items["item"].tolist()
+    across = [pair for pair in pairs if groups[pair[0]] != groups[pair[1]]]
+    if not across:
+        return []
+    level = cohort.levels[0] if cohort.levels else "item"
+    equal, torn = sum(same for _, _, same in across), {groups[at] for a, b, _ in across for at in (a, b)}
+    text = f"{counted(len(across), 'pair')} of items from different units of {level} show the same ({equal} with equal pixels): "
+    text += "those units are merged before sidelight splits; a given split may leak"
+    numbers = {"pairs": len(across), "equal": equal, "groups": len(torn)}
+    return [Finding("copies", "warning", text, numbers, some(names[at] for a, b, _ in across for at in (a, b)))]
+
+
+def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:
+    """The same picture with different labels of one task."""
+    label: dict[int, Any] = {}
+    table = units(cohort, task)
+    for at, code in zip(table["items"], table["label"], strict=True):
+        label |= dict.fromkeys(at, code)
+    torn = [(a, b, same) for a, b, same in pairs if a in label and b in label and label[a] != label[b]]
+    if not torn:
+        return []
+    equal = sum(same for _, _, same in torn)
+    text = f"Task {task.name!r}: {counted(len(torn), 'pair')} of items show the same ({equal} with equal pixels) "
+    text += "under different labels"
+    names = cohort.items["item"].tolist()
+    numbers = {"task": task.name, "pairs": len(torn), "equal": equal}
+    return [Finding("contradiction", "warning", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
+
+
+def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Which item stands on which side of a given split.
+
+    :param split: a column whose values are the sides, or a JSON file (or mapping) of side -> names. Names are items,
+        files, file names with or without suffix, parts of a file (``::NAME``), units of a level, or sidelight's hashes of
+        items and units.
+    :returns: columns ``position`` and ``side``; an item may stand on several sides. Sides in a spelling of ``SPELLINGS`` are
+        called train, valid and test, others stay as they are. ``attrs["strange"]`` counts names that nothing here has.
+    :raises SplitError: when the split is no such thing, or names nothing that is here.
+    """
+    if isinstance(split, str | Path) and not Path(split).is_file():
+        column = _column(cohort, str(split))
+        kept = np.flatnonzero((column != "").to_numpy())
+        return pd.DataFrame({"position": kept, "side": [_side(value) for value in column.iloc[kept]]})
+    content = split if isinstance(split, Mapping) else _json(Path(split))
+    wanted = pd.DataFrame(
+        [(str(name), _side(side)) for side, names in content.items() for name in names], columns=["name", "side"]
+    )
+    best = max(_spellings(cohort), key=lambda names: len(set(names) & set(wanted["name"])))
+    here = pd.DataFrame({"name": best, "position": range(len(best))}).merge(wanted.drop_duplicates(), on="name")
+    if here.empty:
+        raise SplitError(
+            "The split names nothing that is in the cohort",
+            expected="items, file names, units of a level, or the hashes that sidelight writes",
+        )
+    placed = here[["position", "side"]]
+    placed.attrs["strange"] = len(set(wanted["name"]) - set(here["name"]))
+    return placed
+
+
+def _side(written: str) -> str:
+    return SPELLINGS.get(written.strip().lower(), written)
+
+
+def _column(cohort: Cohort, name: str) -> "pd.Series[str]":
+    known = [str(column) for column in cohort.items.columns if column not in ("item", "files")]
+    if name not in known and not any(column.endswith(f".{name}") for column in known):
+        hint = "Check the path" if Path(name).suffix else nearest(name, known, most=10)
+        raise SplitError(f"The split {name!r} is neither a file nor a column", do=hint)
+    return cohort.items[find_column(cohort.items, name, "--split")]
+
+
+def _json(path: Path) -> dict[str, list[str]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lists = {side: names for side, names in content.items() if isinstance(names, list) and side != "leaks"}
+    except ValueError as error:
+        raise SplitError(f"{path} is not a split file: {error}", expected=SPLIT_FILE) from None
+    except AttributeError:
+        kind = type(content).__name__
+        raise SplitError(f"{path} is not a split file: it holds a {kind}, not sides", expected=SPLIT_FILE) from None
+    if len(lists) < 2:
+        raise SplitError(f"{path} names {len(lists)} sides", expected='lists of names such as "train" and "test"')
+    return lists
+
+
+def _spellings(cohort: Cohort) -> list[list[str]]:
+    """What each item may be called in a split, one list [items] per manner."""
+    items = cohort.items
+    plain = [items["item"].tolist(), *(unit_keys(items, cohort.levels, level).tolist() for level in cohort.levels)]
+    secret = key(cohort)
+    first = [names[0] if names else item for names, item in zip(items["files"], items["item"], strict=True)]
+    parted = [container.split(name) for name in first]
+    files = [Path(name) for name, _ in parted]
+    hashed = [[item_hash(name, secret) for name in names] for names in plain]
+    return [*plain, *hashed, [file.name for file in files], [file.stem for file in files], [part for _, part in parted]]
+
+
+def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = None) -> list[Finding]:
+    """What stands on two sides of a split: ids of every level, pictures, and columns that look like ids.
+
+    This is what stops an evaluation on a given split: any finding of severity "error".
+
+    :param placed: of :func:`sides`.
+    :param pairs: of :func:`same_pictures`; without them only ids are compared.
+    """
+    items = cohort.items
+    found = []
+    for level in [*cohort.levels, "item"]:
+        found += _crossing(unit_keys(items, cohort.levels, level), placed, level, "error")
+    found += _pictures(cohort, placed, pairs or [])
+    for name in id_columns(cohort) if cohort.phantom is None else []:
+        found += _crossing(items[name], placed, name, "warning")
+    strange = placed.attrs.get("strange", 0)
+    if strange:
+        text = f"{counted(strange, 'name')} of the split {'is' if strange == 1 else 'are'} of nothing in the cohort"
+        found.append(Finding("leak", "note", text, {"names": strange}))
+    left = len(items) - placed["position"].nunique()
+    if left:
+        found.append(
+            Finding("leak", "note", f"{left} of {len(items)} items are on no side of the split", {"items": left})
+        )
+    return found
+
+
+def _crossing(keys: "pd.Series[str]", placed: pd.DataFrame, name: str, severity: Any) -> list[Finding]:
+    own = pd.Series(keys.to_numpy()[placed["position"]], name="key")
+    table = pd.DataFrame({"key": own, "side": placed["side"].to_numpy()})
+    held = table[table["key"] != ""].groupby("key")["side"]
+    many = held.agg(lambda sides: " and ".join(sorted(set(sides))))
+    torn = many[held.nunique().gt(1)]
+    if torn.empty:
+        return []
+    which = torn.value_counts()
+    where = ", ".join(f"{count} on {sides}" for sides, count in which.items())
+    text = f"{len(torn)} of {len(many)} {'values of ' if severity == 'warning' else 'units of '}{name!r} "
+    numbers = {"level": name, "units": len(many), "leaks": len(torn)}
+    return [Finding("leak", severity, f"{text}stand on two sides of the split: {where}", numbers, some(torn.index))]
+
+
+def _pictures(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs) -> list[Finding]:
+    of = placed.groupby("position")["side"].agg(set).to_dict()
+    groups, names = cohort.items["group"].tolist(), cohort.items["item"].tolist()
+    torn = [p for p in pairs if groups[p[0]] != groups[p[1]] and len(of.get(p[0], set()) | of.get(p[1], set())) > 1]
+    torn = [(a, b, same) for a, b, same in torn if a in of and b in of]
+    if not torn:
+        return []
+    equal = sum(same for _, _, same in torn)
+    text = f"{counted(len(torn), 'pair')} of items on different sides of the split show the same ({equal} with equal pixels)"
+    numbers = {"pairs": len(torn), "equal": equal}
+    return [Finding("leak", "error", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]

@@ -1,0 +1,41 @@
+"""Cells of tables and names of files as text: one spelling, a sort key that counts, and lists for sentences."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import pandas as pd
+
+EXAMPLES = 20
+"""Most names that a sentence or a finding gives."""
+
+
+def normalise(value: object) -> str:
+    """``value`` as key text: stripped, in one Unicode form, ``7.0`` as ``7``; None and NaN are ""."""
+    if value is None or (isinstance(value, float) and value != value) or value is pd.NaT or value is pd.NA:
+        return ""
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    return re.sub(r"\.0+$", "", text) if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text) else text
+
+
+def natural(text: str) -> list[str | int]:
+    """A sort key that counts: ``frame2`` before ``frame10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+
+
+def some(names: Iterable[object]) -> tuple[str, ...]:
+    """The first ``EXAMPLES`` different names."""
+    return tuple(dict.fromkeys(str(name) for name in names))[:EXAMPLES]
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 pair``, ``2 pairs``, ``3 studies``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
+def listed(names: Iterable[object], most: int = 6) -> str:
+    """``'a', 'b' and 3 more``."""
+    shown = [repr(str(name)) for name in names]
+    rest = len(shown) - most
+    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "")

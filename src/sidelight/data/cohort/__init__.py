@@ -1,0 +1,1 @@
+"""A cohort file, folders and tables -> items, levels, metadata and tasks."""

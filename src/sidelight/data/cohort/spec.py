@@ -1,0 +1,310 @@
+"""The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from sidelight.config import Settings, build
+from sidelight.data.dicom import tags
+from sidelight.errors import ConfigError, nearest
+
+Rule = Literal["error", "first", "latest", "mean"]
+TaskRule = Literal["error", "first", "latest", "mean", "any"]
+RESERVED = ("item", "files", "group")
+PATH_WORDS = ("file", "name", "stem")
+"""What a table's key may call an item's path; a table's own column of such a name comes as ``TABLE.name``."""
+TAKEN = (*RESERVED, "view", *PATH_WORDS)
+"""Names that a column does not get from a table."""
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) or value is None else [value]
+
+
+def _as_texts(value: Any) -> Any:
+    return [str(one) for one in _as_list(value)] if value is not None else None
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
+Where = dict[str, str | int | float | bool | list[str | int | float | bool]]
+
+
+class TableFile(Settings):
+    """How a table is read where looking at it does not tell."""
+
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
+    header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
+    base: str = Field(default="", description="folder that the paths in the table are relative to")
+    columns: Names = Field(default=(), description="names of the columns, of a file without a header")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What ``read_table`` is told."""
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns"})
+
+
+class TableSpec(TableFile):
+    """A further table and its keys, each ``left=right``: what the items call it, what the table calls it."""
+
+    file: str
+    on: Names
+    also: Names = Field(default=(), description="further files with the same columns, whose rows follow")
+    parser: Literal["acdc"] | None = Field(default=None, description="of files that are no table; ``file`` is a glob")
+    optional: bool = Field(default=False, description="where it is not there, the cohort goes without its columns")
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """What the items and what the table call each key."""
+        pairs = [[part.strip() for part in pair.partition("=")] for pair in self.on]
+        return [(ours, theirs or ours) for ours, _, theirs in pairs]
+
+
+class ItemsSpec(TableFile):
+    """A table that lists the items itself: one row per file, or per folder of frames."""
+
+    table: str
+    path: str = Field(description="the column that holds the path")
+
+
+class DeriveSpec(Settings):
+    """A new column: the first group of ``pattern`` in column ``from``, translated by ``values``; blank without a match."""
+
+    source: str = Field(alias="from")
+    pattern: str
+    values: dict[str, str] = Field(default={}, description="what becomes of a value; others stay as they are")
+
+
+class ImagesSpec(Settings):
+    """What the pixels are."""
+
+    channels: Literal[1, 3] | None = None
+    crop: Literal["sector"] | Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="keep the sector of ultrasound images alone, or cut so many pixels off every side"
+    )
+
+
+class MetadataSpec(Settings):
+    """Columns that describe each level; ``unknown`` values are blank, ``conflict`` settles what is not constant."""
+
+    columns: dict[str, Names] = Field(default={})
+    unknown: Texts = ()
+    asked: Texts = Field(default=(), description="values that say: asked, but not known; kept apart from blank cells")
+    same: dict[str, str] = Field(default={}, description="spellings of a value that mean another one")
+    numeric: Names = Field(default=(), description="columns of numbers; without it, a column of many numbers is one")
+    checkbox: Names = Field(default=(), description="columns whose cells name several options, separated by ; or |")
+    never: dict[str, str] = Field(default={}, description="columns that may not describe anything, and why")
+    conflict: Rule | dict[str, Rule] = "error"
+    date: str | None = Field(default=None, description="the column that orders rows for conflict = 'latest'")
+
+    def rule(self, column: str) -> Rule:
+        """How conflicts in ``column`` are settled."""
+        return self.conflict.get(column, "error") if isinstance(self.conflict, dict) else self.conflict
+
+
+class TaskSpec(Settings):
+    """What is predicted; see ``data/task.py``."""
+
+    label: Names = ()
+    tasks: Names = Field(default=(), description="in place of `label`: other tasks of the same unit, predicted at once")
+    headline: dict[str, str] = Field(
+        default={}, description="of `tasks`: the class of each that headline numbers are of, one against the rest"
+    )
+    points: dict[str, int] = Field(
+        default={}, description="of `tasks`: what that class adds to a score, such as that of the seven-point checklist"
+    )
+    suspect: int = Field(
+        default=3, ge=1, description="points from which the headline label without points is suspected"
+    )
+    views: Names = Field(
+        default=(), max_length=2, description="two views of a unit that are read side by side, each by its own encoder"
+    )
+    unit: str = "item"
+    positive: Texts | None = None
+    negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
+    classes: Texts | dict[str, str] | None = None
+    ignore: Texts = ()
+    where: Where = Field(default={})
+    conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
+    optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
+
+
+class ReportSpec(Settings):
+    """Where the reports are and how they are read; see ``data/reports.py``. ``report = "COLUMN"`` alone is enough."""
+
+    column: Names = Field(
+        default=(), description="columns that hold the text; several are joined, absent ones passed over"
+    )
+    files: Names = Field(
+        default=(), description="patterns of text files, or ARCHIVE.zip::PATTERN, met by the names that items have too"
+    )
+    language: str = "en"
+    findings: Texts = Field(default=(), description="further headers of the findings")
+    impression: Texts = Field(default=(), description="further headers of the impression")
+    without: Literal["whole", "drop"] = Field(
+        default="whole", description="what becomes of a report that has neither section: it is read whole, or left out"
+    )
+    splitter: Literal["rules", "spacy", "stanza"] = "rules"
+    least_words: int = Field(default=1, ge=1, description="reports with fewer are left out")
+    hide: Texts = Field(default=(), description="words that are taken out, such as those that name the label")
+    exclude: dict[str, Texts] = Field(default={}, description="values of columns whose reports are left out")
+
+
+class CohortSpec(Settings):
+    """A whole ``cohort.toml``."""
+
+    name: str | None = None
+    public: bool = Field(default=False, description="the items may be shown in reports without being asked for")
+    root: str | None = Field(default=None, description="folder of the files where it is not the cohort file's own")
+    files: Names = ()
+    stack: str | None = Field(
+        default=None, description="files that differ only in this name are the frames of one item"
+    )
+    companions: dict[str, Names] = Field(
+        default={}, description="patterns of files that belong to items without being items"
+    )
+    items: ItemsSpec | None = None
+    parser: Literal["derm7pt"] | None = Field(
+        default=None, description="of a preset whose files say more than the grammar can: data/presets/NAME.py"
+    )
+    tables: tuple[TableSpec, ...] = ()
+    derive: dict[str, DeriveSpec] = Field(default={})
+    levels: Names = ()
+    roles: dict[str, str] = Field(default={})
+    views: dict[str, str] = Field(default={})
+    where: Where = Field(default={})
+    metadata: MetadataSpec = MetadataSpec()
+    images: ImagesSpec = ImagesSpec()
+    report: ReportSpec | None = None
+    task: dict[str, TaskSpec] = Field(default={})
+    needs: dict[str, str] = Field(default={}, description="files without which the cohort cannot be opened, and why")
+    refuse: dict[str, str] = Field(default={}, description="files that are not read, and what to do instead")
+
+
+G = TypeVar("G", bound=Settings)
+
+
+def present(root: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A raw cohort file in which each list inside ``tables`` is replaced by the first table of it whose file is there."""
+
+    def first(one: Any) -> Any:
+        if not isinstance(one, list):
+            return one
+        there = (table for table in one if isinstance(table, Mapping) and (root / str(table.get("file"))).is_file())
+        return next(there, one[-1] if one else {})
+
+    tables = values.get("tables")
+    return {**values, "tables": [first(one) for one in tables]} if isinstance(tables, list) else dict(values)
+
+
+def parse_spec(values: Mapping[str, Any], source: str) -> CohortSpec:
+    """Check a whole cohort file; ``source`` names it in errors.
+
+    :raises ConfigError: for an unknown key (with the nearest known one), a wrong value, or keys that do not fit.
+    """
+    raw = dict(values)
+    _known(CohortSpec, raw, source)
+    kinds: dict[str, type[Settings]] = {"items": ItemsSpec, "images": ImagesSpec, "report": ReportSpec}
+    if isinstance(raw.get("report"), str | list):
+        raw["report"] = {"column": raw["report"]}
+    for key, kind in kinds.items():
+        if key in raw:
+            raw[key] = group(kind, raw[key], f"{source} [{key}]")
+    if "tables" in raw:
+        raw["tables"] = [group(TableSpec, one, f"{source} tables") for one in _as_list(raw["tables"])]
+    many: dict[str, type[Settings]] = {"task": TaskSpec, "derive": DeriveSpec}
+    for key, kind in many.items():
+        if isinstance(raw.get(key), Mapping):
+            raw[key] = {name: group(kind, one, f"{source} [{key}.{name}]") for name, one in raw[key].items()}
+    if isinstance(raw.get("metadata"), Mapping):
+        raw["metadata"] = _metadata(raw["metadata"], raw.get("levels", ()), source)
+    spec = group(CohortSpec, raw, source)
+    _check(spec, source)
+    return spec
+
+
+def group(kind: type[G], values: Any, place: str) -> G:
+    """Validate one group of keys; ``place`` names it in errors."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} is {values!r}", expected="a table of keys")
+    _known(kind, values, place)
+    try:
+        return build(kind, values)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.given}", expected=error.expected, do=error.do) from None
+
+
+def _known(kind: type[Settings], values: Mapping[str, Any], place: str) -> None:
+    known = [field.alias or name for name, field in kind.model_fields.items()]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"Unknown key {key!r} in {place}", do=nearest(key, known))
+
+
+def _metadata(values: Mapping[str, Any], levels: Any, source: str) -> MetadataSpec:
+    """``[metadata]`` names its groups of columns by level, beside its own keys."""
+    own = [name for name in MetadataSpec.model_fields if name != "columns"]
+    known = [*own, *_as_list(levels), "item"]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"Unknown key {key!r} in {source} [metadata]", do=nearest(key, known))
+    columns = {key: columns for key, columns in values.items() if key not in own}
+    rest = {key: value for key, value in values.items() if key in own}
+    return group(MetadataSpec, {**rest, "columns": columns}, f"{source} [metadata]")
+
+
+def _check(spec: CohortSpec, source: str) -> None:
+    """What single keys cannot tell."""
+    ways = sum(bool(one) for one in (spec.files, spec.items, spec.parser))
+    if ways != 1:
+        raise ConfigError(f"{source} names its items {'twice' if ways else 'nowhere'}", expected="files or [items]")
+    for level in spec.levels:
+        if level in (*RESERVED, "view"):
+            raise ConfigError(f"{source}: a level cannot be called {level!r}", do="Give it another name, with [roles]")
+    for role, column in spec.roles.items():
+        if role not in (*spec.levels, "view"):
+            raise ConfigError(f"Unknown role {role!r} in {source} [roles]", do=nearest(role, [*spec.levels, "view"]))
+        if column.startswith("dicom:"):
+            tags.column(column, f"{source} [roles] {role}")
+            if spec.stack:
+                raise ConfigError(
+                    f"{source}: `stack` and {column!r}",
+                    do="Leave `stack` out: headers put the series of DICOM together",
+                )
+    if spec.report is not None and bool(spec.report.column) == bool(spec.report.files):
+        given = "names its reports twice" if spec.report.files else "has [report] but names no text"
+        raise ConfigError(f"{source} {given}", expected="[report] column or [report] files")
+    for name, task in spec.task.items():
+        if bool(task.label) == bool(task.tasks):
+            raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")
+    _check_metadata(spec.metadata, source)
+    rules = spec.metadata.conflict
+    used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
+    if "latest" in used and spec.metadata.date is None:
+        raise ConfigError(
+            f"{source}: conflict = 'latest' needs to know what is latest", do="Name it: [metadata] date = COLUMN"
+        )
+
+
+def _check_metadata(metadata: MetadataSpec, source: str) -> None:
+    """Columns that are refused, and kinds of columns that describe nothing."""
+    described = {name for names in metadata.columns.values() for name in names}
+    for name in described & metadata.never.keys():
+        raise ConfigError(
+            f"{source} [metadata] names the column {name!r}: {metadata.never[name]}",
+            expected="columns that are known without the outcome",
+            do="Take it out",
+        )
+    for name in {*metadata.numeric, *metadata.checkbox}:
+        if described and name not in described:
+            raise ConfigError(
+                f"{source} [metadata] says what kind the column {name!r} is, but it describes no level",
+                do=nearest(name, described),
+            )
+    if twice := set(metadata.numeric) & set(metadata.checkbox):
+        raise ConfigError(f"{source} [metadata] calls {min(twice)!r} numeric and checkbox", expected="one of them")

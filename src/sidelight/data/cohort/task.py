@@ -1,0 +1,321 @@
+"""A task: what is predicted, for which unit, from which values, and what is left out.
+
+Blank labels and values under ``ignore`` are left out. ``positive`` makes a task binary: what is neither positive nor
+left out is negative, or, where ``negative`` names them, an error. ``classes`` gives the order of classes, or maps values
+to classes; without it every value is a class. Several label columns make a multi-label task, each positive where its cell
+is in ``positive`` (1, true, yes). ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and each
+keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.cells import natural, normalise
+from sidelight.data.cohort.columns import find_column, find_columns, select, unit_keys, when
+from sidelight.data.cohort.spec import TaskSpec
+from sidelight.data.cohort.unknown_labels import no_class
+from sidelight.errors import ConfigError, DataError, nearest
+
+LEFT_OUT = -1
+SIGNS = ("no", "yes")
+"""The classes of each label of a multi-label task."""
+YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
+
+
+@dataclass(frozen=True)
+class Head:
+    """One target: its classes in order, the class that headline numbers are of ("" is every class), and its points.
+
+    :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    positive: str = ""
+    points: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, its columns resolved and its values coded."""
+
+    name: str
+    label: tuple[str, ...]
+    """The label's column, or columns of a multi-label task."""
+    unit: str
+    """What is scored: the name of a level, or "item"."""
+    classes: tuple[str, ...]
+    """In order; binary: negative, positive; multi-label: the label columns; several tasks: their names."""
+    kind: str
+    """"binary", "multiclass", "multilabel" or "tasks"."""
+    codes: Mapping[str, int] = field(default_factory=dict)
+    """Every value of the label columns -> its class's place, -1 where it is left out."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    conflict: str = "error"
+    """How labels that differ within a unit are settled: "error", "first", "latest" or "any" (positive if one item is)."""
+    date: str | None = None
+    parts: tuple["Task", ...] = ()
+    """The tasks that are predicted at once."""
+    headline: Mapping[str, str] = field(default_factory=dict)
+    points: Mapping[str, int] = field(default_factory=dict)
+    suspect: int = 3
+    views: tuple[str, ...] = ()
+    """Two views of a unit that are read side by side."""
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several targets: labels are tuples then, and each target has a name."""
+        return self.kind in ("multilabel", "tasks")
+
+    @property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks."""
+        if self.kind == "tasks":
+            return {part.name: part.classes for part in self.parts}
+        return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The targets, in order; one without a name is called after the task."""
+        return tuple(
+            Head(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
+            for name, classes in self.targets.items()
+        )
+
+
+class Labelled(Protocol):
+    """What a task needs of a cohort."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """One row per item."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Outermost first."""
+
+
+def units(cohort: Labelled, task: Task) -> pd.DataFrame:
+    """The labelled units of a task, in the order of their first items.
+
+    :returns: columns ``unit`` (str), ``group`` (str, the outermost level), ``label`` (int64; of several targets a tuple
+        with the class of each, -1 where unknown; 0 and 1 in a multi-label task) and ``items`` (list of int: positions in
+        ``cohort.items``).
+    :raises DataError: when labels differ within a unit and the rule is "error".
+    """
+    if task.parts:
+        return _units_of_tasks(cohort, task)
+    chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
+    items = cohort.items.iloc[chosen].reset_index(drop=True)
+    keys = unit_keys(items, cohort.levels, task.unit)
+    order = when(items[task.date]).argsort(kind="stable") if task.date else np.arange(len(items))
+    coded = pd.DataFrame({str(place): _codes(items[name], task) for place, name in enumerate(task.label)})
+    labels = _settle(coded.iloc[order], keys.iloc[order], task)
+    frame = pd.DataFrame({"unit": keys, "group": items["group"], "items": chosen})
+    whole = frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
+    values = labels.reindex(whole["unit"])
+    known = (values.to_numpy() != LEFT_OUT).any(axis=1)
+    several = task.kind == "multilabel"
+    whole["label"] = [tuple(row) for row in values.to_numpy().tolist()] if several else values["0"].to_numpy()
+    return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
+
+
+def _units_of_tasks(cohort: Labelled, task: Task) -> pd.DataFrame:
+    """Every unit that has a label of any part, with all of its items."""
+    whole = every_unit(cohort, task.unit)
+    each = [units(cohort, part).set_index("unit")["label"] for part in task.parts]
+    codes = [one.reindex(whole["unit"]).fillna(LEFT_OUT).astype(int) for one in each]
+    whole["label"] = list(zip(*(one.tolist() for one in codes), strict=True))
+    known = [any(code != LEFT_OUT for code in own) for own in whole["label"]]
+    return pd.DataFrame(whole.loc[known, ["unit", "group", "label", "items"]]).reset_index(drop=True)
+
+
+def every_unit(cohort: Labelled, unit: str) -> pd.DataFrame:
+    """All units of a level, labelled or not, in the order of their first items: ``unit``, ``group`` and ``items``.
+
+    :param unit: a level, or "item".
+    """
+    keys = unit_keys(cohort.items, cohort.levels, unit)
+    frame = pd.DataFrame({"unit": keys, "group": cohort.items["group"], "items": np.arange(len(keys))})
+    return frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
+
+
+def _codes(column: "pd.Series[Any]", task: Task) -> "pd.Series[int]":
+    return column.map(normalise).map(task.codes).fillna(LEFT_OUT).astype(np.int64)
+
+
+def _settle(coded: pd.DataFrame, keys: "pd.Series[str]", task: Task) -> pd.DataFrame:
+    """One code per unit and label; rows that are left out never contradict."""
+    known = coded.mask(coded == LEFT_OUT)
+    groups = known.groupby(keys)
+    torn = groups.nunique().gt(1).any(axis=1)
+    if torn.any() and task.conflict == "error":
+        key = torn.index[torn][0]
+        names = [task.classes[int(code)] for code in known.loc[(keys == key).to_numpy()].iloc[:, 0].dropna().unique()]
+        found = f"for example {names}" if len(task.label) == 1 else "in one of its columns"
+        raise DataError(
+            f"Task {task.name!r}: the label differs within {int(torn.sum())} {task.unit} units, {found} in {key!r}",
+            expected=f"one label per {task.unit}",
+            do='Choose a finer `unit`, mend the table, or state conflict = "first" or "latest" in the task',
+        )
+    one = groups.agg({"latest": "last", "any": "max"}.get(task.conflict, "first"))
+    return pd.DataFrame(one.fillna(LEFT_OUT).astype(np.int64))
+
+
+def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[str], date: str | None = None) -> Task:
+    """Resolve one ``[task.NAME]`` on the items.
+
+    :raises DataError: for a missing column, or a value that is no class.
+    :raises ConfigError: for keys that contradict each other.
+    """
+    place = f"[task.{name}]"
+    if spec.unit != "item" and spec.unit not in levels:
+        raise ConfigError(f"{place} unit = {spec.unit!r} is no level", do=nearest(spec.unit, [*levels, "item"]))
+    if spec.conflict == "mean":
+        raise ConfigError(f"{place} conflict = 'mean': classes have no mean", expected="error, first or latest")
+    if spec.conflict == "any" and spec.positive is None and len(spec.label) == 1:
+        raise ConfigError(f"{place} conflict = 'any' needs to know which values are positive", do="State `positive`")
+    columns = tuple(find_columns(items, [(column, f"{place} label") for column in spec.label]))
+    where = {find_column(items, column, f"{place} where"): wanted for column, wanted in spec.where.items()}
+    rows = items[select(items, where, f"{place} where")]
+    found = Counter(value for column in columns for value in rows[column].map(normalise))
+    values = {value: found[value] for value in sorted(found, key=natural)}
+    rule = spec.conflict or "error"
+    task = Task(name, columns, spec.unit, (), "", where=where, conflict=rule, date=date, views=spec.views)
+    if len(columns) > 1:
+        return _multilabel(task, spec, values, place)
+    return _binary(task, spec, values, place) if spec.positive is not None else _multiclass(task, spec, values, place)
+
+
+def make_tasks(name: str, spec: TaskSpec, known: Mapping[str, Task], named: Sequence[str]) -> tuple[Task, list[str]]:
+    """Resolve one ``[task.NAME]`` that puts other tasks together, and say what it goes without.
+
+    :param known: the tasks that there are; ``named``: all that the cohort file names.
+    :raises ConfigError: for a task, a unit, a class or points that do not fit.
+    :raises DataError: for a task that there is not, unless this one is optional.
+    """
+    place = f"[task.{name}]"
+    for one in (*spec.tasks, *spec.headline, *spec.points):
+        if one not in named or one == name:
+            raise ConfigError(f"{place} names the task {one!r}", do=nearest(one, [*(set(named) - {name})]))
+    lacks = [one for one in spec.tasks if one not in known]
+    if lacks and not spec.optional:
+        raise DataError(f"Task {name!r} lacks {', '.join(lacks)}", do="See why above, or take it out of `tasks`")
+    parts = tuple(known[one] for one in spec.tasks if one in known)
+    if len(parts) < 2:
+        raise DataError(f"Task {name!r} puts {len(parts)} tasks together", expected="two that can be used, or more")
+    for part in parts:
+        if part.unit != parts[0].unit or part.several:
+            given = "several labels" if part.several else f"the unit {part.unit!r}"
+            raise ConfigError(
+                f"{place} names {part.name!r}, which has {given}", expected=f"one label per {parts[0].unit}"
+            )
+    if spec.unit not in ("item", parts[0].unit):
+        raise ConfigError(f"{place} unit = {spec.unit!r}", expected=f"{parts[0].unit!r}, as its tasks have")
+    notices = [f"Task {name!r} goes without {', '.join(lacks)}"] if lacks else []
+    headline = {part.name: spec.headline[part.name] for part in parts if part.name in spec.headline}
+    for part in parts:
+        wanted = headline.get(part.name)
+        if wanted is not None and wanted not in part.classes:
+            if not spec.optional:
+                raise ConfigError(f"{place} headline of {part.name}: {wanted!r}", do=nearest(wanted, part.classes))
+            notices.append(
+                f"Task {name!r}: no unit of {part.name} is {wanted}; its headline numbers are of every class"
+            )
+            del headline[part.name]
+    points = {one: value for one, value in spec.points.items() if one in headline}
+    label = tuple(dict.fromkeys(column for part in parts for column in part.label))
+    task = Task(name, label, parts[0].unit, tuple(part.name for part in parts), "tasks", parts=parts)
+    return replace(task, headline=headline, points=points, suspect=spec.suspect, views=spec.views), notices
+
+
+def _out(spec: TaskSpec, *named: Sequence[str]) -> set[str]:
+    """Values that are left out: the ignored ones, and blank unless it is named as a class."""
+    return {normalise(one) for one in spec.ignore} | ({""} - {normalise(one) for many in named for one in many})
+
+
+def _signs(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> dict[str, int]:
+    """Values of a task that is asked as yes or no -> 1, 0 or -1; ``values`` count their items."""
+    positive = {normalise(one) for one in (YES if spec.positive is None else spec.positive)}
+    negative = None if spec.negative is None else {normalise(one) for one in spec.negative}
+    out = _out(spec, list(positive), list(negative or ()))
+    both = sorted(positive & (negative or set()))
+    if both:
+        raise ConfigError(f"{place} names {both[0]!r} under `positive` and `negative`", expected="one of them")
+    strange = {} if negative is None else {one: n for one, n in values.items() if one not in positive | negative | out}
+    if strange:
+        raise no_class(place, task.label, strange, spec)
+    return {value: LEFT_OUT if value in out else int(value in positive) for value in values}
+
+
+def _multilabel(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
+    if spec.classes is not None:
+        raise ConfigError(f"{place} has several label columns and `classes`", do="The columns are the classes")
+    return replace(task, classes=spec.label, kind="multilabel", codes=_signs(task, spec, values, place))
+
+
+def _binary(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
+    positive = [normalise(one) for one in spec.positive or ()]
+    codes = _signs(task, spec, values, place)
+    rest = [value for value, code in codes.items() if code == 0]
+    if spec.negative is not None:
+        rest = [normalise(one) for one in spec.negative]
+    classes = (rest[0] if len(rest) == 1 else "negative", positive[0] if len(positive) == 1 else "positive")
+    if spec.classes is not None:
+        if isinstance(spec.classes, dict) or len(spec.classes) != 2:
+            raise ConfigError(
+                f"{place} has `positive` and `classes`", expected="classes = [NEGATIVE, POSITIVE] beside it"
+            )
+        classes = (spec.classes[0], spec.classes[1])
+    return replace(task, classes=classes, kind="binary", codes=codes)
+
+
+def _multiclass(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
+    if spec.negative is not None:
+        raise ConfigError(f"{place} has `negative` without `positive`", do="Name the positive values, or use `classes`")
+    given = spec.classes
+    named = given if isinstance(given, dict) else {one: one for one in given or ()}
+    named = {normalise(value): name for value, name in named.items()}
+    out = _out(spec, list(named))
+    named = named or {value: value for value in values if value not in out}
+    classes = tuple(dict.fromkeys(named.values()))
+    strange = {value: count for value, count in values.items() if value not in named and value not in out}
+    if strange:
+        raise no_class(place, task.label, strange, spec)
+    codes = {value: LEFT_OUT if value in out else classes.index(named[value]) for value in values}
+    return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass", codes=codes)
+
+
+def fit_classes(cohort: Labelled, task: Task, optional: bool) -> tuple[Task | None, list[str]]:
+    """Check that every class has a unit; an optional task loses those that have none, and goes below two.
+
+    :raises DataError: naming the absent class.
+    """
+    table = units(cohort, task)
+    if task.kind == "multilabel":
+        present = [any(row[place] == 1 for row in table["label"]) for place in range(len(task.classes))]
+        absent = [name for name, there in zip(task.classes, present, strict=True) if not there]
+        return task, [f"Task {task.name!r}: no unit has {', '.join(absent)}"] if absent else []
+    counts = np.bincount(table["label"].astype(np.int64), minlength=len(task.classes))
+    absent = [name for name, count in zip(task.classes, counts, strict=True) if not count]
+    left = [name for name in task.classes if name not in absent]
+    if not absent and len(left) > 1:
+        return task, []
+    if not optional:
+        what = f"no unit of class {absent[0]!r}" if absent else f"only the class {left[0]!r}"
+        raise DataError(
+            f"Task {task.name!r} has {what}; its column {task.label[0]!r} holds {sorted(task.codes)[:8]}",
+            do="Mend `classes`, `positive` or `where`, or take the task out",
+        )
+    if len(left) < 2:
+        return None, [f"Task {task.name!r} is left out: fewer than two of its classes are here"]
+    places = {place: left.index(name) if name in left else LEFT_OUT for place, name in enumerate(task.classes)}
+    codes = {value: places.get(code, LEFT_OUT) for value, code in task.codes.items()}
+    kind = "binary" if len(left) == 2 else "multiclass"
+    notice = f"Task {task.name!r} goes without the classes that are not here: {', '.join(absent)}"
+    return replace(task, classes=tuple(left), codes=codes, kind=kind), [notice]

@@ -1,0 +1,1 @@
+"""DICOM files -> headers without identifiers, and series in order."""

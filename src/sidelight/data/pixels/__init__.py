@@ -1,0 +1,1 @@
+"""Files -> decoded pixels at a working size, in a memory-mapped cache."""

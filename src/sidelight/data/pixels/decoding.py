@@ -1,0 +1,172 @@
+"""Items -> frames at the working size: several at a time, in the order that was asked for."""
+
+import contextlib
+import inspect
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from sidelight.data.pixels.shards import Row
+from sidelight.data.read.clip import Array, grey
+from sidelight.errors import ReadError
+
+
+class Source(Protocol):
+    """What the cache needs of a cohort; ``read`` may also take ``read_files``'s hints ``channels`` and ``target``."""
+
+    @property
+    def root(self) -> Path:
+        """Folder that the files lie in."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Its cohort file, of which ``where`` and ``public`` matter here."""
+
+    @property
+    def phantom(self) -> Any:
+        """None where there are files."""
+
+    @property
+    def channels(self) -> int | None:
+        """1 or 3 where the cohort says so."""
+
+    @property
+    def hash(self) -> str:
+        """Of all that the items are."""
+
+    @property
+    def read(self) -> Any:
+        """``read(position, *, max_frames) -> Clip``."""
+
+
+Decoded = tuple[int, tuple[Row, Array] | str]
+
+
+def look(cohort: Source, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
+    """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
+
+    def one(position: int) -> tuple[bool, int] | None:
+        try:
+            frames = cohort.read(position, max_frames=max_frames, **_hints(cohort, target=size)).frames
+        except ReadError:
+            return None
+        return is_grey(frames), len(frames) * frames.itemsize * size * size
+
+    with ThreadPoolExecutor(_threads()) as pool:
+        seen = [found for found in pool.map(one, sample) if found]
+    return (float(np.mean([s[0] for s in seen])), float(np.mean([s[1] for s in seen]))) if seen else (1.0, 0.0)
+
+
+def _hints(cohort: Source, **hints: int) -> dict[str, int]:
+    """Those of the hints that the cohort's ``read`` understands."""
+    known = inspect.signature(cohort.read).parameters
+    return {name: value for name, value in hints.items() if name in known}
+
+
+def _threads() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def decoded(
+    cohort: Source, positions: Sequence[int], size: int, channels: int, max_frames: int
+) -> Generator[Decoded, None, None]:
+    """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read."""
+    hints = _hints(cohort, channels=channels, target=size)
+
+    def one(position: int) -> tuple[Row, Array] | str:
+        try:
+            clip = cohort.read(position, max_frames=max_frames, **hints)
+        except ReadError as error:
+            return str(error)
+        row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
+        return row, working(clip.frames, size, channels)
+
+    threads = _threads()
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[tuple[int, Future[tuple[Row, Array] | str]]] = deque()
+    try:
+        for position in positions:
+            ahead.append((position, pool.submit(one, position)))
+            if len(ahead) > 2 * threads:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def watched(items: Generator[Decoded, None, None], total: int, progress: bool) -> Generator[Decoded, None, None]:
+    """The same items, with a bar on stderr once two seconds have passed."""
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(items))
+        bar = None
+        for done, one in enumerate(items, 1):
+            if bar is None and progress and time.monotonic() - began > 2:
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                task = bar.add_task("decoding", total=total)
+            if bar is not None:
+                bar.update(task, completed=done)
+            yield one
+
+
+TINT = 32  # of 255: screens that tint their grey map stay below, Doppler colour and skin do not
+
+
+COLOURED = 0.05
+
+
+def is_grey(frames: Array) -> bool:
+    """No colour in ``[T, H, W]`` or ``[T, H, W, 3]``: channels differ by over ``TINT`` in under 5 % of pixels."""
+    if frames.ndim == 3:
+        return True
+    spread = frames.max(axis=-1) - frames.min(axis=-1)
+    return bool((spread > TINT * (257 if frames.dtype == np.uint16 else 1)).mean() < COLOURED)
+
+
+def working(frames: Array, size: int, channels: int) -> Array:
+    """``[T, H, W]`` or ``[T, H, W, 3]`` -> ``[T, channels, size, size]``, contiguous, same dtype (uint8 or uint16).
+
+    Colour becomes grey by luma; grey becomes three equal channels.
+    """
+    squash = _squash_8 if frames.dtype == np.uint8 else _squash_16
+    small = np.stack([squash(frame, size, channels) for frame in frames])
+    if small.ndim == 4:
+        return np.ascontiguousarray(np.moveaxis(small, -1, 1))
+    return np.repeat(small[:, None], channels, axis=1)
+
+
+def _squash_8(frame: Array, size: int, channels: int) -> Array:
+    image = Image.fromarray(frame)
+    if channels == 1 and image.mode != "L":
+        image = image.convert("L")
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _squash_16(frame: Array, size: int, channels: int) -> Array:
+    if frame.ndim == 3 and channels == 1:
+        frame = grey(frame)
+    if frame.ndim == 3:
+        return np.stack([_squash_16(frame[..., c], size, 1) for c in range(3)], axis=-1)
+    deep = Image.fromarray(frame.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    rounded: Array = np.clip(np.rint(np.asarray(deep)), 0, 65535).astype(np.uint16)
+    return rounded

@@ -1,0 +1,1 @@
+"""What an evaluation leaves for the next patient: encoder and head -> a folder, and back."""

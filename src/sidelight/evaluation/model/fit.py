@@ -1,0 +1,131 @@
+"""The model of all labelled units: what an evaluation saves for the next patient."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import SIGNS
+from sidelight.data.pixels.cache import Pixels
+from sidelight.evaluation.inputs.beside import items_of
+from sidelight.evaluation.inputs.metadata import Told
+from sidelight.evaluation.labelled import Labelled, codes, valid_side
+from sidelight.evaluation.model.model import Model, make_model
+from sidelight.evaluation.protocols.fit import NetworkHead, StudyHead, fit
+from sidelight.evaluation.protocols.relations import PairHead
+from sidelight.evaluation.protocols.series.series import describe_series
+from sidelight.evaluation.scores import INSIDE, units_of
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Reader, read_units
+from sidelight.models.pair import PhotoPair
+
+USUAL_VIEW = 0.9
+"""Share of the labelled units that have a view which new units are expected to have."""
+
+
+SAVED = ("image", "image+metadata", "metadata")
+"""Values of the setting ``inputs`` whose heads become models: a new cohort brings what they read."""
+
+
+def model_of(
+    net: Reader,
+    told: Told,
+    cohort: Cohort,
+    pixels: Pixels,
+    labelled: Labelled,
+    task: str,
+    protocol: str,
+    settings: EvaluateSettings,
+    scores: pd.DataFrame,
+    hashes: dict[str, Any],
+    vectors: np.ndarray | None,
+) -> Callable[[pd.DataFrame], Model]:
+    """Learn a head from all labelled units now; the model is made when its results are known.
+
+    :param vectors: as for :func:`sidelight.evaluation.scores.collect_scores`.
+    """
+    table = labelled.table
+    y, groups = codes(table), table["group"].to_numpy()
+    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings, vectors)
+    seed, learnt = settings.first_seed, units.only(settings.learn_photographs, net)
+    head = fit(
+        net, learnt, y, groups, labelled.heads, protocol, settings, seed=seed, draw=seed * 1000 + 998,
+        valid=valid_side(table),
+    )["selected"]  # fmt: skip
+    used: Reader = net
+    if isinstance(head, NetworkHead | PairHead):
+        used = head.model.encoder if isinstance(head, NetworkHead) else head.model.pair
+    elif isinstance(head, StudyHead):
+        used = head.head.encoder
+    seen = units
+    if units.vectors is None:
+        own = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
+        seen = replace(units, vectors=own.vectors)
+    rows = np.concatenate(units.items)
+    facts = {
+        "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,
+        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
+        "trained_on": {
+            "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
+            "classes": _counts(labelled),
+        },
+        "tested_on": _tested_on(labelled),
+        "inputs": settings.inputs, "context": settings.context,
+        "filled": told.usual(items_of(cohort, pixels).iloc[rows]) if "metadata" in settings.inputs else (),
+        "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
+        "suspect": cohort.tasks[task].suspect if any(one.points for one in labelled.heads) else 0,
+        "photographs": {"views": list(used.views), "shared": used.shared} if isinstance(used, PhotoPair) else {},
+        "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
+    }  # fmt: skip
+
+    out_of_fold = scores[scores["step"] == ("selected" if labelled.test is None else INSIDE)]
+
+    def make(results: pd.DataFrame) -> Model:
+        kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
+        table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
+        return make_model(
+            used,
+            head,
+            seen,
+            groups,
+            out_of_fold,
+            dict(zip(labelled.targets, labelled.heads, strict=True)),
+            {**facts, "results": table.to_dict("records")},
+            told,
+        )
+
+    return make
+
+
+def _counts(labelled: Labelled) -> dict[str, int]:
+    """Units of each class; of several labels those that have each, or each of its classes."""
+    labels = codes(labelled.table)
+    places = list(enumerate(labelled.targets.items()))
+    if "" not in labelled.targets and any(classes != SIGNS for _, (_, classes) in places):
+        each = [(place, c, f"{name} {one}") for place, (name, own) in places for c, one in enumerate(own)]
+        return {said: int((labels[:, place] == c).sum()) for place, c, said in each}
+    if len(labels.T) > 1 or "" not in labelled.targets:
+        return {name: int((labels[:, place] == 1).sum()) for place, name in enumerate(labelled.targets)}
+    return {name: int((labels == c).sum()) for c, name in enumerate(labelled.targets[""])}
+
+
+def _tested_on(labelled: Labelled) -> dict[str, Any]:
+    """The test side of a given split; nothing where the units that learn were tested in folds."""
+    if labelled.test is None:
+        return {}
+    sides = labelled.table["side"].value_counts()
+    test = {"units": len(labelled.test), "groups": int(labelled.test["group"].nunique())}
+    return {"train": int(sides.get("train", 0)), "valid": int(sides.get("valid", 0)), **test}
+
+
+def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, Any]:
+    """What kind of data the units are: channels, clips or stills, and the views that nearly all of them have."""
+    views = cohort.items["view"].to_numpy()[pixels.index["position"].to_numpy()]
+    per_unit = [{views[row] for row in rows} for rows in items]
+    usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
+    frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
+    crop = cohort.spec.get("images", {}).get("crop")
+    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "crop": crop, "views": tuple(usual)}

@@ -1,0 +1,323 @@
+"""A model is what an evaluation leaves for the next patient: encoder, head, class names, threshold and calibration.
+
+It is a folder: ``model.json`` says what it is and how it was judged, ``towers/image.safetensors`` is the encoder and
+``head.safetensors`` the head, with the vectors of the labelled units that tell a unit that is like them from one that is not.
+Nothing in it names a patient.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from sidelight.config import build
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.metadata import Vocabulary
+from sidelight.data.cohort.task import Head as Labels
+from sidelight.errors import RunError
+from sidelight.evaluation.features import pool_units
+from sidelight.evaluation.inputs.beside import item_vectors, items_of
+from sidelight.evaluation.inputs.metadata import Told, tables_of
+from sidelight.evaluation.model.outside import (
+    FALSE_ALARMS,
+    centred,
+    left_out_distances,
+    nearest_distance,
+    outside_limit,
+)
+from sidelight.evaluation.protocols.fit import PROBES, TUNED, Head, NetworkHead, StudyHead, VectorHead
+from sidelight.evaluation.protocols.probes import KnnHead, LinearHead
+from sidelight.evaluation.protocols.relations import PairHead, PairNet, RelationHead
+from sidelight.evaluation.protocols.series.series import rebuild_series, series_tensors
+from sidelight.evaluation.protocols.supervised import Classifier
+from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Reader, Units, mean_of, read_units
+from sidelight.files import replacing, write_json
+from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
+from sidelight.models.image import load_encoder
+from sidelight.models.labels import LabelRelations
+from sidelight.models.pair import PhotoPair
+from sidelight.models.towers import read_tower, save_tower
+from sidelight.train.card import USE
+
+VERSION = 4
+SECOND = "second"
+"""Role of the encoder of a unit's second photographs; that of the first is "image"."""
+MOST_REFERENCES = 5000
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model decides about one target.
+
+    :ivar threshold: two classes: from which calibrated probability on a unit has the second; else unused.
+    :ivar positive: the class that headline numbers are of, if one is named, and what it adds to a score, ``points``.
+    """
+
+    classes: tuple[str, ...]
+    threshold: float
+    calibration: Calibration
+    positive: str = ""
+    points: int = 0
+
+    def decide(self, calibrated: np.ndarray) -> list[str]:
+        """Class names of probabilities ``[N, C]``: by the threshold where there are two classes, else the most probable."""
+        if len(self.classes) == 2:
+            return [self.classes[int(p >= self.threshold)] for p in calibrated[:, 1]]
+        return [self.classes[int(c)] for c in calibrated.argmax(axis=1)]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model says of itself; all of it stands in ``model.json``.
+
+    :ivar unit: the level whose units are scored.
+    :ivar targets: what is predicted, by name: one without a name, or each label of a multi-label task.
+    :ivar max_frames: frames of a clip that the pixel cache keeps, of which ``frames`` are embedded.
+    :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
+    :ivar false_alarms: share of units like the labelled ones that :func:`outside_limit` lets be called outside.
+    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop`` what
+        ``[images] crop`` of the cohort said.
+    :ivar trained_on: name, hash, units, groups and counts per class (or of the units that have each label) of the data.
+    :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
+        where the units of ``trained_on`` were tested in folds.
+    :ivar results: rows of the evaluation that made it, at all labels.
+    :ivar series: what rebuilds a head on series; empty for other protocols.
+    :ivar inputs: what the head reads, and ``context``, as the settings of an evaluation say it; ``filled`` the columns of
+        metadata that nearly every labelled item had; ``vocabularies`` what plain codes mean, where no tower reads metadata.
+    :ivar photographs: of photographs read side by side their ``views`` and whether one encoder, ``shared``, reads both.
+    :ivar suspect: points of its targets from which a unit is suspected; 0 where they have none.
+    """
+
+    task: str
+    unit: str
+    targets: Mapping[str, Target]
+    protocol: str
+    balance: str
+    frames: int
+    max_frames: int
+    outside: float
+    false_alarms: float
+    channels: int
+    clips: bool
+    crop: str | None
+    views: tuple[str, ...]
+    trained_on: Mapping[str, Any]
+    tested_on: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    series: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str = "image"
+    context: str = "none"
+    filled: tuple[str, ...] = ()
+    vocabularies: list[dict[str, Any]] = field(default_factory=list)
+    photographs: Mapping[str, Any] = field(default_factory=dict)
+    suspect: int = 0
+    use: str = USE
+    version: int = VERSION
+
+    @property
+    def outside_note(self) -> str:
+        """What the flag "outside" is worth, in words."""
+        if not self.false_alarms:
+            return "one patient alone cannot tell what is outside: no unit is flagged"
+        said = f"up to {self.false_alarms:.0%} of units like the labelled ones are flagged, too"
+        few = f"; not reliable, for the model learnt from {self.trained_on['groups']} patients"
+        return said + few * (self.false_alarms > FALSE_ALARMS)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An encoder with a head, ready for units of its kind.
+
+    :ivar told: how the metadata of new items become vectors, where the head reads them.
+    :ivar reference: float32 ``[R, D]`` centred vectors of labelled units; ``centre`` float32 [D] is their mean.
+    """
+
+    encoder: Reader
+    head: Head
+    facts: Facts
+    reference: np.ndarray
+    centre: np.ndarray
+    told: Told = field(default_factory=Told)
+
+    def score(self, units: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Of each target probabilities ``[N, C]`` and calibrated ones ``[N, C]``; distance to the labelled units [N].
+
+        :param units: with the vectors that this model's head reads.
+        """
+        assert units.vectors is not None
+        ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
+        scores = dict(zip(self.facts.targets, np.split(self.head(units), ends[:-1], axis=1), strict=True))
+        calibrated = {name: self.facts.targets[name].calibration(given) for name, given in scores.items()}
+        return scores, calibrated, nearest_distance(centred(units.vectors, self.centre), self.reference)
+
+    def save(self, folder: Path) -> Path:
+        """Write the folder; ``model.json`` comes last, so that what has it is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        towers = self.encoder.both if isinstance(self.encoder, PhotoPair) else (self.encoder,)
+        for role, tower in zip(("image", SECOND), dict.fromkeys(towers), strict=False):
+            save_tower(tower, folder / "towers", role)
+        for role, table in self.told.towers.items():
+            save_tower(table, folder / "towers", role)
+        if isinstance(self.head, RelationHead | PairHead):
+            save_tower(_net(self.head), folder / "towers", "labels")
+        tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
+        with replacing(folder / "head.safetensors") as temporary:
+            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        write_json(folder / "model.json", asdict(self.facts))
+        return folder
+
+
+def make_model(
+    encoder: Reader,
+    head: Head,
+    units: Units,
+    groups: np.ndarray,
+    scores: pd.DataFrame,
+    targets: Mapping[str, Labels],
+    facts: Mapping[str, Any],
+    told: Told,
+) -> Model:
+    """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
+
+    Threshold and calibration are chosen on scores of units that their head had not seen; nothing is chosen on the units of
+    an external test.
+
+    :param units: the labelled units as the saved encoder embeds them; ``groups`` [N] their patients.
+    :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores`: those of units that their head had not seen, in
+        folds of the labelled units.
+    :param facts: the remaining fields of :class:`Facts`.
+    :param told: how the head's metadata were read.
+    """
+    assert units.vectors is not None
+    unseen = scores[scores["all_labels"]]
+    decided = {name: _target(unseen[unseen["target"] == name], one) for name, one in targets.items()}
+    kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
+    reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
+    outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
+    known = Facts(
+        **facts, targets=decided, outside=outside, false_alarms=false_alarms,
+        vocabularies=[one.to_json() for one in told.vocabularies],
+    )  # fmt: skip
+    return Model(encoder, head, known, centred(reference, centre), centre, told)
+
+
+def _target(unseen: pd.DataFrame, labels: Labels) -> Target:
+    """Threshold and calibration of one target from scores of units that their head had not seen."""
+    columns = [f"p{c}" for c in range(len(labels.classes))]
+    calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
+    mean = unseen.groupby("unit")[columns].mean()
+    label = unseen.groupby("unit")["label"].first()
+    threshold = 0.5
+    if len(columns) == 2:
+        threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
+    return Target(labels.classes, threshold, calibration, labels.positive, labels.points)
+
+
+def read_model(folder: str | Path) -> Model:
+    """The model that ``evaluate`` saved at ``folder``, or in its sub-folder ``model``.
+
+    :raises RunError: when there is none, or it is newer than this sidelight or broken.
+    """
+    home = Path(folder)
+    home = home if (home / "model.json").is_file() else home / "model"
+    if not (home / "model.json").is_file():
+        raise RunError(
+            f"{folder} holds no model", expected="a folder that `sidelight evaluate ... --out FOLDER` wrote",
+            do="Run evaluate with --out first: it saves encoder, head, threshold and calibration",
+        )  # fmt: skip
+    try:
+        said = json.loads((home / "model.json").read_text(encoding="utf-8"))
+        if said["version"] > VERSION:
+            raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
+        targets = {
+            name: Target(**{**one, "classes": tuple(one["classes"]), "calibration": Calibration(**one["calibration"])})
+            for name, one in said["targets"].items()
+        }
+        facts = Facts(
+            **{**said, "targets": targets, "views": tuple(said["views"]), "filled": tuple(said.get("filled", ()))}
+        )
+        told = Told(tables_of(home), tuple(Vocabulary.from_json(one) for one in facts.vocabularies))
+        tensors = load_file(home / "head.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(
+            f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
+        ) from None
+    encoder = _encoder(home, facts)
+    return Model(encoder, _head(home, encoder, facts, tensors), facts, tensors["reference"], tensors["centre"], told)
+
+
+def _encoder(home: Path, facts: Facts) -> Reader:
+    first, said = load_encoder(home), facts.photographs
+    if not said:
+        return first
+    return PhotoPair(first, first if said["shared"] else load_encoder(home, SECOND), tuple(said["views"]))
+
+
+def _net(head: RelationHead | PairHead) -> LabelRelations:
+    return head.net if isinstance(head, RelationHead) else head.model.net
+
+
+def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:
+    """``units`` of ``cohort`` with the vectors that the model's head reads; nothing is stored beside the new data."""
+    facts = model.facts
+    if (facts.inputs == "image" and facts.context == "none") or facts.protocol in TUNED:
+        read = read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
+        if facts.inputs == "image":
+            return read
+        return replace(read, beside=pool_units(model.told(items_of(cohort, units.pixels)), units.items))
+    assert not isinstance(model.encoder, PhotoPair)  # of photographs side by side heads read images alone
+    settings = build(EvaluateSettings, {name: getattr(facts, name) for name in ("inputs", "context", "frames")})
+    whole = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
+    return replace(units, vectors=pool_units(whole.vectors, units.items))
+
+
+def _head_tensors(head: Head) -> dict[str, np.ndarray]:
+    if isinstance(head, NetworkHead):
+        weight, bias = head.model.linear()
+        return {"weight": weight, "bias": bias}
+    if isinstance(head, StudyHead):
+        return series_tensors(head.head)
+    if isinstance(head, PairHead):
+        return {}
+    if isinstance(head, RelationHead):
+        return {"fill": head.fill}
+    tensors: dict[str, np.ndarray] = {} if head.fill is None else {"fill": head.fill}
+    for place, one in enumerate(head.targets):
+        if isinstance(one, LinearHead):
+            tensors |= {f"{place}.weight": one.weight, f"{place}.bias": one.bias}
+        else:
+            own = {"vectors": one.vectors, "labels": one.labels, "k": np.array([one.k])}
+            tensors |= {f"{place}.{name}": value for name, value in own.items()}
+    return tensors
+
+
+def _head(home: Path, encoder: Reader, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
+    sizes = tuple(len(target.classes) for target in facts.targets.values())
+    if facts.protocol in PROBES:
+        probes = tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes))
+        return VectorHead(probes, tensors.get("fill"))
+    if facts.protocol == "projector" or isinstance(encoder, PhotoPair):
+        net = LabelRelations.of(*read_tower(home, "labels", kind="labels"))
+        names = tuple(name or facts.task for name in facts.targets)
+        if facts.protocol == "projector":
+            return RelationHead(net, names, tensors["fill"])
+        assert isinstance(encoder, PhotoPair)
+        return PairHead(PairNet(encoder, net), names)
+    if facts.protocol == "series":
+        return StudyHead(rebuild_series(encoder, sizes, facts.series, tensors), keep=False)
+    return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
+
+
+def _probe(protocol: str, tensors: dict[str, np.ndarray], place: int, classes: int) -> LinearHead | KnnHead:
+    own = {name.removeprefix(f"{place}."): value for name, value in tensors.items() if name.startswith(f"{place}.")}
+    if protocol == "knn":
+        return KnnHead(own["vectors"], own["labels"], classes, int(own["k"][0]))
+    return LinearHead(own["weight"], own["bias"])

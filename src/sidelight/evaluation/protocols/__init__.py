@@ -1,0 +1,1 @@
+"""A protocol learns a head from labelled units: one file each."""

@@ -1,0 +1,154 @@
+"""The linear probe: L2-regularised multinomial logistic regression on frozen features.
+
+Its strength is chosen, and its probabilities are put on one scale, by cross-validation *inside the labelled units*,
+grouped by patient: a probe that is said to have seen 16 labels has seen 16, the selection included.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from sidelight.metrics.representation import knn_scores
+
+STRENGTHS = tuple(10.0**k for k in range(-5, 3))
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Class probabilities are the softmax of ``vectors @ weight + bias``; float64 ``[D, C]`` and ``[C]``."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Probabilities ``[M, C]`` of vectors ``[M, D]``."""
+        return np.asarray(np.exp(log_softmax(vectors.astype(np.float64) @ self.weight + self.bias, axis=1)))
+
+
+def fit_linear(
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    *,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+) -> LinearHead:
+    """The probe with its strength and temperature chosen inside the labelled units.
+
+    Where a class has no unit nothing can be learnt, and every unit gets the shares of the classes, (n_c + 1/2) / (n + C/2).
+
+    :param x: float [N, D] vectors of the labelled units; ``y`` int [N] in ``range(classes)``; ``groups`` [N] patients.
+    :param weights: float [C], of the units of each class; none counts all alike.
+    """
+    x = x.astype(np.float64)
+    counts = np.bincount(y, minlength=classes)
+    if not counts.all():
+        return LinearHead(np.zeros((x.shape[1], classes)), np.log((counts + 0.5) / (len(y) + classes / 2)))
+    mean, scale, basis = _span(x)
+    reduced = ((x - mean) / scale) @ basis
+    # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
+    with threadpool_limits(1):
+        strength, temperature = _choose(reduced, y, groups, classes, seed, weights)
+        weight, bias = _fit(reduced, y, classes, strength, weights)
+    weight = (basis @ weight) / scale[:, None]
+    return LinearHead(weight / temperature, (bias - mean @ weight) / temperature)
+
+
+def _choose(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int, weights: np.ndarray | None
+) -> tuple[float, float]:
+    """Strength and temperature under which left-out units are most likely."""
+    held_out = _out_of_fold(x, y, groups, classes, seed, weights)
+    if held_out is None:
+        return STRENGTHS[2], 1.0
+    rows, logits = held_out
+    best = int(np.argmin([_loss(one, y[rows], weights) for one in logits]))
+    return STRENGTHS[best], _temperature(logits[best], y[rows], weights)
+
+
+def _loss(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """Mean negative log-likelihood."""
+    each = -log_softmax(logits, axis=1)[np.arange(len(y)), y]
+    return float(each.mean() if weights is None else np.average(each, weights=weights[y]))
+
+
+def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and scale of the columns, and a basis of the span of the standardised units: the optimum lies in it, so that
+    the fit has N instead of D columns."""
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(scale > 1e-8, scale, np.inf)
+    if len(x) >= x.shape[1]:
+        return mean, scale, np.eye(x.shape[1])
+    return mean, scale, np.linalg.svd((x - mean) / scale, full_matrices=False)[2].T
+
+
+def _out_of_fold(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int, weights: np.ndarray | None
+) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """Logits of units left out of the fit, for every strength; none where a class has a single patient."""
+    fewest = min(len(np.unique(groups[y == c])) for c in range(classes))
+    if fewest < 2:
+        return None
+    folds = StratifiedGroupKFold(min(5, fewest), shuffle=True, random_state=seed)
+    parts = [(a, b) for a, b in folds.split(x, y, groups) if len(np.unique(y[a])) == classes]
+    if not parts:
+        return None
+    rows = np.concatenate([b for _, b in parts])
+    logits = [np.concatenate([_logits(x[a], y[a], x[b], classes, c, weights) for a, b in parts]) for c in STRENGTHS]
+    return rows, logits
+
+
+def _logits(
+    x: np.ndarray, y: np.ndarray, test: np.ndarray, classes: int, strength: float, weights: np.ndarray | None = None
+) -> np.ndarray:
+    weight, bias = _fit(x, y, classes, strength, weights)
+    return np.asarray(test @ weight + bias)
+
+
+def _fit(
+    x: np.ndarray, y: np.ndarray, classes: int, strength: float, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight ``[D, C]`` and bias ``[C]``; of two classes the first has none."""
+    # Newton's method is three times faster where its Hessian is small.
+    solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
+    balance = None if weights is None else dict(enumerate(weights.tolist()))
+    model = LogisticRegression(C=strength, max_iter=300, solver=solver, class_weight=balance).fit(x, y)
+    weight, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
+    if classes > 2:
+        return weight, bias
+    return np.concatenate([np.zeros_like(weight), weight], axis=1), np.concatenate([[0.0], bias])
+
+
+def _temperature(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """The temperature in [0.1, 10] at which the left-out logits are most likely (Guo et al. 2017)."""
+
+    def loss(log_t: float) -> float:
+        return _loss(logits / np.exp(log_t), y, weights)
+
+    limit = np.log(10.0)
+    return float(np.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x))
+
+
+@dataclass(frozen=True)
+class KnnHead:
+    """Vectors ``[N, D]`` of the labelled units, their ``labels`` int [N], the number of classes and of neighbours."""
+
+    vectors: np.ndarray
+    labels: np.ndarray
+    classes: int
+    k: int
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Class probabilities ``[M, C]`` of ``vectors`` [M, D].
+
+        They are centred with the mean of the labelled units, without which every cosine of a ReLU network is near 1.
+        """
+        centre = self.vectors.mean(axis=0)
+        k = min(self.k, len(self.vectors))
+        return knn_scores(self.vectors - centre, self.labels, vectors - centre, k, self.classes)

@@ -1,0 +1,1 @@
+"""Slices of a study's series -> scores of the study."""

@@ -1,0 +1,121 @@
+"""A table of scores as arrays: one block per (encoder, task, protocol, labels), units aligned over seeds and encoders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.errors import SplitError
+from sidelight.metrics.classification import Macro, Metric, auroc
+
+KEYS = ["encoder", "task", "protocol", "labels"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Scores of one (encoder, task, protocol, labels), aligned by unit; of several targets one after the other.
+
+    :ivar scores: float ``[S, N, C]`` for S seeds; ``groups`` [N]; ``units`` [N].
+    :ivar labels: int [N]; classes count on from target to target, as :class:`sidelight.metrics.classification.Macro` reads them.
+    :ivar targets: names of the targets and ``sizes``, how many classes each has.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    units: np.ndarray
+    all_labels: bool
+    targets: tuple[str, ...] = ("",)
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether the task is a multi-label one: its rows have names, and the task's own number is their mean."""
+        return self.targets != ("",)
+
+    def of(self, metric: Metric) -> Metric:
+        """The metric of the task: itself for one target, else its mean over the targets."""
+        return Macro(metric, self.sizes) if self.several else metric
+
+    def take(self, own: np.ndarray) -> "Block":
+        """The rows ``own``, bool [N]."""
+        return replace(
+            self, scores=self.scores[:, own], labels=self.labels[own], groups=self.groups[own], units=self.units[own]
+        )
+
+    def parts(self) -> Iterator[tuple[str, "Block"]]:
+        """Each target of a multi-label task alone; nothing where there is only the task itself."""
+        if not self.several:
+            return
+        whole = Macro(auroc, self.sizes)
+        for name, size, start, own in zip(
+            self.targets, self.sizes, whole.starts, whole.parts(self.labels), strict=True
+        ):
+            part = self.take(own)
+            scores, labels = part.scores[:, :, :size], part.labels - start
+            yield name, replace(part, scores=scores, labels=labels, targets=("",), sizes=(size,))
+
+    def against(self, of: int) -> "Block":
+        """One class of a single target against its other classes."""
+        own = self.scores[:, :, of]
+        return replace(
+            self, labels=(self.labels == of).astype(np.int64), scores=np.stack([1 - own, own], 2), sizes=(2,)
+        )
+
+    def pooled(self) -> "Block":
+        """Targets of two classes as if they were one: what micro averages are made of."""
+        return replace(self, labels=self.labels % 2, targets=("",), sizes=(2,))
+
+
+def probability_columns(scores: pd.DataFrame) -> list[str]:
+    """``p0``, ``p1``, ... of a table of scores."""
+    found = [name for name in scores.columns if name.startswith("p") and name[1:].isdigit()]
+    return sorted(found, key=lambda name: int(name[1:]))
+
+
+def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple[Any, ...], Block]]:
+    """Every block of a scores table, in the order of its keys."""
+    columns = probability_columns(scores)
+    for key, part in scores[scores["step"] == step].groupby(KEYS, sort=True):
+        targets = tuple(part["target"].unique())
+        each = [_aligned(part[part["target"] == name], columns) for name in targets]
+        sizes = tuple(block.scores.shape[2] for block in each)
+        yield key, each[0] if targets == ("",) else _joined(each, targets, sizes)
+
+
+def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
+    """One target, units in the order of their names in every seed; :raises SplitError: where seeds judged others."""
+    used = part[columns].notna().any()
+    per_seed = [one.sort_values("unit") for _, one in part.groupby("seed")]
+    first = per_seed[0]
+    if any(one["unit"].tolist() != first["unit"].tolist() for one in per_seed[1:]):
+        raise SplitError("Seeds judged different units", expected="the same units, each once, of every seed")
+    stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_seed])
+    return Block(
+        stacked,
+        first["label"].to_numpy(dtype=np.int64),
+        first["group"].to_numpy(),
+        first["unit"].to_numpy(),
+        bool(first["all_labels"].iloc[0]),
+        sizes=(stacked.shape[2],),
+    )
+
+
+def _joined(each: list[Block], targets: tuple[str, ...], sizes: tuple[int, ...]) -> Block:
+    """Targets one after the other; scores of classes that a target has not are NaN."""
+    starts, widest = Macro(auroc, sizes).starts, max(sizes)
+    padded = [
+        np.pad(one.scores, ((0, 0), (0, 0), (0, widest - size)), constant_values=np.nan)
+        for one, size in zip(each, sizes, strict=True)
+    ]
+    return Block(
+        np.concatenate(padded, axis=1),
+        np.concatenate([one.labels + start for one, start in zip(each, starts, strict=True)]),
+        np.concatenate([one.groups for one in each]),
+        np.concatenate([one.units for one in each]),
+        each[0].all_labels,
+        targets,
+        sizes,
+    )

@@ -1,0 +1,313 @@
+"""Scores -> the tables of a result: values with clustered intervals, paired differences, label factors, confusion matrices.
+
+Seed variance and resampling variance are two numbers: ``seed_sd`` is the standard deviation of the metric over seeds; the
+interval resamples patients, each resample averaging the metric over the seeds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidelight.errors import RunError
+from sidelight.evaluation.scores import INSIDE
+from sidelight.evaluation.tables.blocks import KEYS, Block, blocks, probability_columns
+from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
+from sidelight.metrics.classification import (
+    Metric,
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    confusion_matrix,
+    f1,
+    partial_auroc,
+    precision,
+    recall,
+)
+from sidelight.metrics.efficiency import label_factor_interval
+from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+
+METRICS: dict[str, Metric] = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
+LABEL_METRICS: dict[str, Metric] = {
+    "average_precision": average_precision,
+    "sensitivity at 0.5": partial(recall, of=1),
+    "specificity at 0.5": partial(recall, of=0),
+}
+"""Of the labels of a multi-label task beside ``METRICS``."""
+AGAINST: dict[str, Metric] = {"auroc": auroc, "average_precision": average_precision}
+"""Of each class of several against the rest, beside its precision and recall."""
+CALIBRATION: dict[str, Metric] = {"ece": ece, "brier": brier}
+DECISION: dict[str, Metric] = {
+    "sensitivity at threshold": partial(recall, of=1),
+    "specificity at threshold": partial(recall, of=0),
+}
+COMPARED = ("auroc", "balanced_accuracy")
+TEST_SELECTED = "published"
+"""The protocol whose epoch is chosen on the test set and which scores frames: its rows say so, and nothing compares them."""
+Targets = Mapping[str, Sequence[str]]
+"""What a task predicts, each with its class names."""
+
+
+def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples: int = 1000) -> pd.DataFrame:
+    """One row per (encoder, task, protocol, labels, target, metric), the task's own row without a target.
+
+    :param targets: of each task, with class names.
+    """
+    rows = []
+    for step in ("selected", "last"):
+        for key, block in blocks(scores, step):
+            named = dict(zip(KEYS, key, strict=True))
+            named["selected_on"] = "validation" if step == "selected" else "none"
+            if named["protocol"] == TEST_SELECTED:
+                named["selected_on"] = "test"
+            if step == "last":
+                named["protocol"] = f"{named['protocol']}, last step"
+            metrics = METRICS | (LABEL_METRICS if block.several and set(block.sizes) == {2} else {})
+            if block.sizes == (2,) and block.all_labels:
+                metrics = metrics | {"pauc above 80 % TPR": partial_auroc}
+            rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
+            if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
+                rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
+            if not block.several:
+                names = targets[named["task"]][""]
+                rows += [{**named, **row} for row in [*_per_class(block, names), *_against(block, names, resamples)]]
+    return pd.DataFrame(rows)
+
+
+def _values(
+    block: Block, metrics: Mapping[str, Metric], resamples: int, *, pooled: bool = False
+) -> Iterator[dict[str, Any]]:
+    """A row per metric; of a multi-label task its mean over the labels, if ``pooled`` that of all as one, and each label's."""
+    for name, metric in metrics.items():
+        yield value_row(block, name, block.of(metric), resamples)
+    if pooled and block.several and set(block.sizes) == {2}:
+        for name, metric in metrics.items():
+            yield value_row(block.pooled(), f"micro {name}", metric, resamples)
+    for target, part in block.parts():
+        for name, metric in metrics.items():
+            yield {**value_row(part, name, metric, resamples), "target": target}
+
+
+def _shared(block: Block) -> dict[str, Any]:
+    groups = len(np.unique(block.groups))
+    return {
+        "target": "",
+        "all_labels": block.all_labels,
+        "groups": groups,
+        "units": len(np.unique(block.units)),
+        "positives": float((block.labels == 1).sum()) if block.sizes == (2,) else float("nan"),
+        "few_groups": groups < 20,
+        "seeds": len(block.scores),
+    }
+
+
+def value_row(block: Block, metric: str, function: Metric, resamples: int) -> dict[str, Any]:
+    """One metric of a block as a row, with its interval and the spread over seeds."""
+    found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
+    each = [float(function(block.labels, one, None)) for one in block.scores]
+    return {
+        "metric": metric,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "interval": found.method,
+        "interval_note": found.note,
+        "seed_sd": _sd(each),
+        **_shared(block),
+    }
+
+
+def _sd(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _per_class(block: Block, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for measure, function in (("precision", precision), ("recall", recall)):
+        values = np.stack([function(block.labels, one) for one in block.scores])
+        for c, name in enumerate(names):
+            yield {
+                "metric": f"{measure}:{name}",
+                "value": float(values[:, c].mean()),
+                "low": float("nan"),
+                "high": float("nan"),
+                "interval": "none",
+                "interval_note": "",
+                "seed_sd": _sd(values[:, c].tolist()),
+                **_shared(block),
+            }
+
+
+def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:
+    """Of three or more classes, at all labels, each against the rest: ``auroc:CLASS`` and so on, with intervals."""
+    if len(names) > 2 and block.all_labels:
+        for c, name in enumerate(names):
+            for metric, function in AGAINST.items():
+                yield value_row(block.against(c), f"{metric}:{name}", function, resamples)
+
+
+def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores at all labels, calibrated by a map fitted on scores of *other* units, out of fold, with its threshold.
+
+    So the calibrated numbers are of units that neither the head nor the map had seen, as the saved model's next units are.
+    Without a given split the map of a fold comes from the other folds. Scores of a given test side or of an external test
+    (fold -1) get the map and the threshold of the units that trained, out of fold: nothing is refitted.
+    :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
+        class: above the threshold where there are two classes, else the most probable).
+    """
+    every = scores[scores["all_labels"] & (scores["protocol"] != TEST_SELECTED)]
+    rows = every[every["step"] == "selected"]
+    home = every[every["step"].isin(["selected", INSIDE]) & (every["fold"] >= 0)]
+    columns = probability_columns(rows)
+    parts = []
+    for (encoder, task, protocol, _, target, seed), part in rows.groupby([*KEYS, "target", "seed"], sort=False):
+        used = [name for name in columns if part[name].notna().any()]
+        same = home[(home[["encoder", "protocol", "target", "seed"]] == [encoder, protocol, target, seed]).all(axis=1)]
+        learnt = same[same["task"].map(lambda one, of=str(task): of == one or of.startswith(f"{one} on "))]
+        for fold in part["fold"].unique():
+            own = part["fold"] == fold
+            parts.append(_calibrated(part[own].copy(), learnt if fold < 0 else part[~own], used))
+    return pd.concat(parts, ignore_index=True) if parts else rows.assign(called=0)
+
+
+def _calibrated(part: pd.DataFrame, rest: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    enough = rest["label"].nunique() == len(columns)
+    given = rest[columns].to_numpy(dtype=np.float64)
+    change = fit_calibration(rest["label"].to_numpy(), given) if enough else Calibration()
+    part[columns] = change(part[columns].to_numpy(dtype=np.float64))
+    if len(columns) > 2:
+        return part.assign(called=part[columns].to_numpy().argmax(axis=1))
+    cut = youden_threshold(rest["label"].to_numpy(), change(given)[:, 1]) if enough else 0.5
+    return part.assign(called=(part[columns[1]] >= cut).astype(int))
+
+
+def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """Sensitivity and specificity at the threshold, and ECE and Brier after calibration: rows as :func:`summarise` makes.
+
+    :param after: what :func:`calibrated` returns.
+    """
+    rows: list[dict[str, Any]] = []
+    calibration = {f"{name}, calibrated": metric for name, metric in CALIBRATION.items()}
+    for key, block in blocks(after):
+        named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
+        rows += [{**named, **row} for row in _values(block, calibration, resamples)]
+    more = after["p2"].notna() if "p2" in after else pd.Series(False, after.index)
+    two, mixed = after[~more], set(after.loc[more, "task"])
+    for key, block in blocks(two.assign(p0=1.0 - two["called"], p1=1.0 * two["called"])):
+        named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
+        found = [{**named, **row} for row in _values(block, DECISION, resamples, pooled=True)]
+        # of a task with targets of more classes, a mean over those of two would be taken for the task's
+        rows += [row for row in found if row["target"] or named["task"] not in mixed]
+    return pd.DataFrame(rows)
+
+
+def reliabilities(scores: pd.DataFrame, targets: Mapping[str, Targets], kind: str) -> list[dict[str, Any]]:
+    """Reliability curves at all labels, seeds pooled: of the second of two classes, else of each; ``kind`` names them.
+
+    Of a multi-label task there is one curve per label, called as the label.
+    """
+    found = []
+    for key, target, block in _at_all(scores[scores["protocol"] != TEST_SELECTED]):
+        names = targets[key[1]][target]
+        truth = np.tile(block.labels, len(block.scores))
+        pooled = block.scores.reshape(-1, block.scores.shape[2])
+        for c in [1] if len(names) == 2 else range(len(names)):
+            curve = asdict(reliability(truth == c, pooled[:, c]))
+            named = dict(zip(KEYS, key, strict=True))
+            called = f"{target}: {names[c]}" if target and len(names) > 2 else target or names[c]
+            found.append({**named, "target": target, "class": called, "kind": kind, **curve})
+    return found
+
+
+def confusions(scores: pd.DataFrame, targets: Mapping[str, Targets]) -> list[dict[str, Any]]:
+    """Confusion matrices pooled over folds and summed over seeds, at the largest label count; one per target."""
+    found = []
+    for key, target, block in _at_all(scores):
+        total = sum(confusion_matrix(block.labels, one) for one in block.scores)
+        named = {**dict(zip(KEYS, key, strict=True)), "target": target, "classes": list(targets[key[1]][target])}
+        found.append({**named, "matrix": np.asarray(total).tolist()})
+    return found
+
+
+def _at_all(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, Block]]:
+    """Every target of every block at all labels."""
+    for key, block in blocks(scores):
+        if block.all_labels:
+            for target, part in block.parts() if block.several else [("", block)]:
+                yield key, target, part
+
+
+def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric)."""
+    every = dict(blocks(_comparable(scores)))
+    rows: list[dict[str, Any]] = []
+    # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
+    for task, labels in sorted({(key[1], key[3]) for key in every}):
+        here = {key: block for key, block in every.items() if (key[1], key[3]) == (task, labels)}
+        for metric in COMPARED:
+            family, pairs = [], list(combinations(here, 2))
+            swaps = max(2000, 40 * len(pairs))  # the smallest p-value, times the pairs, stays below 0.05
+            for one, other in pairs:
+                a, b = here[one], here[other]
+                if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:] or a.sizes != b.sizes:
+                    continue
+                if not np.array_equal(a.units, b.units):
+                    raise RunError(
+                        f"{one[0]} and {other[0]} were judged on different units of {task}: nothing pairs them",
+                        do="Score both anew on the same data",
+                    )
+                seeds = min(len(a.scores), len(b.scores))
+                found = paired_difference(
+                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(METRICS[metric]),
+                    resamples=resamples, permutations=swaps,
+                )  # fmt: skip
+                family.append(
+                    {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric,
+                     "encoder": one[0], "rival": other[0], "difference": found.value, "low": found.low,
+                     "high": found.high, "p": found.p, "groups": found.groups}
+                )  # fmt: skip
+            for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
+                rows.append({**row, "p_holm": adjusted})
+    return pd.DataFrame(rows)
+
+
+def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000) -> pd.DataFrame:
+    """How many times more labels each rival needs to reach an encoder's score, at every label count, with its interval.
+
+    Every encoder sees the same resampled patients, so that the factor is paired.
+    """
+    curves: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
+    for (encoder, task, protocol, labels), block in blocks(_comparable(scores)):
+        curves.setdefault((encoder, task, protocol), {})[labels] = _resampled(
+            block, block.of(METRICS[metric]), resamples
+        )
+    rows = []
+    for one, other in permutations(curves, 2):
+        if one[0] == other[0] or one[1] != other[1] or len(curves[one]) < 2 or len(curves[other]) < 2:
+            continue
+        a, b = (np.stack(list(curves[key].values()), axis=1) for key in (one, other))
+        found = label_factor_interval(list(curves[one]), a[1:], list(curves[other]), b[1:], point_a=a[0], point_b=b[0])
+        columns = (found.counts, found.value, found.low, found.high)
+        for labels, factor, low, high in zip(*(column.tolist() for column in columns), strict=True):
+            rows.append(
+                {"task": one[1], "protocol": one[2], "metric": metric, "encoder": one[0], "rival": other[0],
+                 "rival_protocol": other[2], "labels": labels, "factor": factor, "low": low, "high": high}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _comparable(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["protocol"] != TEST_SELECTED]
+
+
+def _resampled(block: Block, metric: Metric, resamples: int) -> np.ndarray:
+    """The metric, averaged over seeds, of all groups and then of ``resamples`` bootstraps of groups: [1 + resamples]."""
+    _, index = np.unique(block.groups, return_inverse=True)
+    count = index.max() + 1
+    drawn = np.random.default_rng([count, 5]).multinomial(count, np.full(count, 1 / count), size=resamples)
+    weights = np.concatenate([np.ones((1, count)), drawn])[:, index].astype(np.float64)
+    return np.asarray(np.mean([metric(block.labels, one, weights) for one in block.scores], axis=0))

@@ -1,0 +1,1 @@
+"""The tables of an evaluation or a study -> its report, as HTML and as a Markdown page."""

@@ -1,0 +1,166 @@
+"""The answer in words: sentences generated from the numbers, ``**bold**`` where the eye should rest.
+
+A difference is claimed only where its 95 % interval excludes 0 and its Holm-corrected p-value is below 0.05.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sidelight.reporting.numbers import bounds, decimal, estimate, metric_name, p_value, plural, times
+from sidelight.reporting.study.content import Content, Headline, curve_name
+
+
+def verdict(row: "Mapping[Any, Any] | pd.Series[Any] | None") -> str:
+    """``"better"``, ``"worse"``, ``"none"`` (0 is inside), ``"uncorrected"`` (Holm takes it away) or ``"unknown"``."""
+    if row is None or math.isnan(row["low"]) or math.isnan(row["high"]):
+        return "unknown"
+    if row["low"] <= 0 <= row["high"]:
+        return "none"
+    if not math.isnan(row["p_holm"]) and row["p_holm"] >= 0.05:
+        return "uncorrected"
+    return "better" if row["low"] > 0 else "worse"
+
+
+def verdict_words(row: "pd.Series[Any] | None") -> str:
+    """The verdict as the end of a sentence."""
+    kind = verdict(row)
+    if kind == "unknown":
+        return "too few groups for an interval, so no difference is shown" if row is not None else "not compared"
+    if kind == "none":
+        return "the interval includes 0: **no difference shown**"
+    if kind == "uncorrected":
+        assert row is not None
+        return f"after correction for several comparisons (Holm p = {p_value(row['p_holm'])}) **no difference shown**"
+    return "**better**" if kind == "better" else "**worse**"
+
+
+def answer(content: Content, headline: Headline) -> list[str]:
+    """One to four sentences about a task: at the few labels, the factor, and with all labels."""
+    said = _at(content, headline, headline.labels)
+    factor = factor_words(content, headline)
+    if factor:
+        said.append(factor)
+    if headline.most > headline.labels:
+        said += _at(content, headline, headline.most, brief=True)
+    return said
+
+
+def _at(content: Content, headline: Headline, labels: int, *, brief: bool = False) -> list[str]:
+    own = headline.at(headline.encoder, labels)
+    if own is None:
+        return []
+    metric, unit = metric_name(headline.metric), plural(headline.unit, labels)
+    count = f"all {labels:,} labelled {unit}" if bool(own["all_labels"]) else f"{labels:,} labelled {unit}"
+    score = f"With **{count}**, {curve_name(headline, headline.encoder)} reaches {metric} **{_score(own)}**"
+    rivals = headline.rivals(labels)
+    if not rivals:
+        return [f"{score}; nothing stands beside it."]
+    best = headline.at(rivals[0], labels)
+    assert best is not None
+    said = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {_score(best)}."]
+    said[0] += f" {_difference(content, headline, rivals[0], labels)}"
+    floor = next((name for name in rivals[1:] if "random" in name.lower()), None)
+    if floor and not brief:
+        row = headline.at(floor, labels)
+        assert row is not None
+        said.append(f"Against {floor}, {_score(row)}: {_difference(content, headline, floor, labels, start=False)}")
+    return said
+
+
+def _score(row: "pd.Series[Any]") -> str:
+    return estimate(row["value"], row["low"], row["high"])
+
+
+def _difference(content: Content, headline: Headline, rival: str, labels: int, *, start: bool = True) -> str:
+    row = content.difference(headline, rival, labels)
+    word = "Difference" if start else "difference"
+    if row is None:
+        return f"{word}: not compared."
+    interval = "" if verdict(row) == "unknown" else f" {bounds(row['low'], row['high'])}"
+    return f"{word} {decimal(row['difference'], sign=True)}{interval}, {verdict_words(row)}."
+
+
+def factor_limit(headline: Headline, row: "pd.Series[Any]") -> float:
+    """The largest factor that could be seen: the rival's most labels over the labels of the encoder; NaN if unknown."""
+    counts = headline.rows.loc[headline.rows["encoder"] == row["rival"], "labels"]
+    return float(counts.max()) / float(row["labels"]) if len(counts) and row["labels"] else math.nan
+
+
+def factor_interval(headline: Headline, row: "pd.Series[Any]") -> str:
+    """``3.2 × [1.4, >8]``."""
+    limit = factor_limit(headline, row)
+    text = f"{times(row['factor'], limit)} ×"
+    if math.isnan(row["low"]) or math.isnan(row["high"]):
+        return f"{text} (no interval)"
+    return f"{text} [{times(row['low'], limit)}, {times(row['high'], limit)}]"
+
+
+def saves(low: float) -> bool:
+    """Whether the lower end of a label factor claims a saving: above 1 also as it is printed, in tenths."""
+    return round(low, 1) > 1
+
+
+def factor_words(content: Content, headline: Headline) -> str:
+    """The label factor as a sentence, "" where there is none; a saving is claimed only if all of it is above 1."""
+    row = content.factor(headline)
+    if row is None:
+        return ""
+    interval, rival = factor_interval(headline, row), row["rival"]
+    if math.isnan(row["low"]) or math.isnan(row["high"]):
+        return f"Labels that {rival} needs for the same score: {interval}; too few groups, so no saving is shown."
+    if saves(row["low"]):
+        return f"It needs **{interval} fewer labels** than {rival}."
+    if row["high"] < 1:
+        return f"It needs more labels than {rival}, which reaches the same score with {interval} as many."
+    inside = "1 is inside" if row["low"] <= 1 else "that may be none"
+    return f"Labels that {rival} needs for the same score: {interval} as many; {inside}, so **no saving is shown**."
+
+
+def not_shown(content: Content) -> list[str]:
+    """What the numbers cannot carry, read off the tables: ends every report under "What we could not show"."""
+    said = [str(line) for line in content.study.get("not_shown") or []]
+    for task in content.tasks:
+        headline = content.headline(task)
+        if headline is None:
+            said.append(
+                f"{content.task_title(task)}: every number was selected on the test split; no headline is made."
+            )
+            continue
+        said += _undecided(content, headline)
+    results = content.results
+    if results["low"].isna().any():
+        said.append("Where fewer than 10 groups were judged there is no interval, and no claim.")
+    few = results[results["few_groups"].astype(bool)]
+    if not few.empty:
+        low, high = int(few["groups"].min()), int(few["groups"].max())
+        groups = f"{low}" if low == high else f"{low} to {high}"
+        said.append(f"Few groups ({groups}) stand behind some intervals: read those as rough.")
+    if results["transductive"].astype(bool).any():
+        said.append(
+            "Transductive rows: their pre-training saw the unlabelled test items, which a clinic's new items are not."
+        )
+    if "leaks" in results and results["leaks"].astype(bool).any():
+        said.append("Rows on a split that leaks: what was learnt from stands on the test side too; they are too good.")
+    absent = [label for label in content.descriptions if label not in set(results["encoder"])]
+    said += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
+    return said
+
+
+def _undecided(content: Content, headline: Headline) -> list[str]:
+    """The comparisons of the headline encoder that end without a difference, one sentence per rival."""
+    counts = sorted(headline.rows.loc[headline.rows["encoder"] == headline.encoder, "labels"].unique())
+    said = []
+    for rival in dict.fromkeys(headline.rows["encoder"]):
+        rows = {int(labels): content.difference(headline, rival, int(labels)) for labels in counts}
+        open_ = [
+            f"{labels:,}" for labels, row in rows.items() if row is not None and verdict(row) not in ("better", "worse")
+        ]
+        if open_:
+            said.append(
+                f"{headline.title}: {headline.encoder} is not shown to differ from {rival} "
+                f"with {' or '.join(open_)} labelled {plural(headline.unit)}."
+            )
+    return said

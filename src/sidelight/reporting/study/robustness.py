@@ -1,0 +1,121 @@
+"""Scores under worse imaging conditions: a figure per condition, severity from left to right, and the same as a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sidelight.reporting import html
+from sidelight.reporting.figures import CHANCE, Curve, looks, png, svg
+from sidelight.reporting.numbers import estimate
+from sidelight.reporting.study.content import Content
+from sidelight.reporting.tables import Table
+
+INTRO = (
+    "Heads learnt undisturbed units; the unseen ones were scored as they are (severity 0) and with images made worse: light, "
+    "colour, resolution, distance. Metadata stay as they are. Bands are 95 % intervals that resample patients."
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """AUROC over severity under one condition, a curve per encoder; all conditions of a task have the same ``limits``."""
+
+    name: str
+    curves: Sequence[Curve]
+    limits: tuple[float, float]
+
+    def draw(self, axes: Axes) -> None:
+        """Bands and lines; the line of chance where it is near."""
+        for curve in self.curves:
+            look = curve.look
+            axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, linewidth=0, alpha=0.13)
+            axes.plot(
+                curve.x, curve.y, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5,
+                linewidth=2.4 if look.lead else 1.6, label=curve.name, gid="curve",
+            )  # fmt: skip
+        if self.limits[0] <= 0.5:
+            axes.axhline(0.5, **CHANCE)
+        axes.set_ylim(*self.limits)
+        axes.set_xlabel(f"severity ({self.name})")
+        axes.set_ylabel("AUROC")
+
+
+def conditions(content: Content, task: str) -> list[Condition]:
+    """What was measured on ``task``, in the order of the rows."""
+    rows = content.disturbed[content.disturbed["task"] == task]
+    encoders = list(dict.fromkeys([*content.encoders, *rows["encoder"]]))
+    drawn = rows[["value", "low", "high"]]
+    limits = (max(0.0, float(drawn.min().min()) - 0.02), min(1.005, float(drawn.max().max()) + 0.02))
+    palette, found = looks(encoders, content.lead, content.is_baseline), []
+    for name, own in rows.groupby("condition", sort=False):
+        curves = []
+        for encoder in (one for one in encoders if one in set(own["encoder"])):
+            part = own[own["encoder"] == encoder].sort_values("severity").drop_duplicates("severity")
+            numbers = (part[column].astype(float).tolist() for column in ("severity", "value", "low", "high"))
+            curves.append(Curve(encoder, palette[encoder], *numbers))
+        found.append(Condition(str(name), curves, limits))
+    return found
+
+
+def sections(content: Content) -> list[str]:
+    """Per task its figures and its table, as HTML."""
+    parts = []
+    for task, title in content.worse.items():
+        drawn = []
+        for one in conditions(content, task):
+            label = f"{title}: AUROC against the severity of {one.name}"
+            figure = svg(one.draw, size=(4.4, 3.0), label=label)
+            drawn.append(f"<figure><figcaption>{html.escape(one.name)}</figcaption>{figure}</figure>")
+        grid = f'<div class="grid">{"".join(drawn)}</div>'
+        parts.append(f"<h3>{html.escape(title)}</h3>{grid}{table(content, task).html()}")
+    return parts
+
+
+def markdown(content: Content, out: Path) -> list[str]:
+    """Per task one figure beside ``out`` and its table."""
+    parts = []
+    for task, title in content.worse.items():
+        name = f"{html.slug(out.stem)}-{html.slug(task)}-conditions.png"
+        figure = conditions_png(conditions(content, task), out.parent / "figures" / name)
+        parts += [f"### {title}", f"![AUROC against the severity of each condition](figures/{figure.name})"]
+        parts.append(table(content, task).markdown())
+    return parts
+
+
+def conditions_png(panels: Sequence[Condition], path: Path) -> Path:
+    """All conditions in one PNG, two in a row, with one legend."""
+    rows = -(-len(panels) // 2)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, 2, squeeze=False).ravel()
+        for axes, panel in zip(grid, panels, strict=False):
+            panel.draw(axes)
+            axes.set_title(panel.name, loc="left", fontweight="bold", fontsize=10)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        handles = {line.get_label(): line for axes in grid for line in axes.get_lines() if line.get_gid() == "curve"}
+        names = [str(name) for name in handles]
+        figure.legend(handles.values(), names, loc="outside lower center", ncols=3, frameon=False)
+
+    return png(draw, size=(9.6, 3.1 * rows + 0.6), path=path)
+
+
+def table(content: Content, task: str) -> Table:
+    """One row per encoder and condition, one column per severity."""
+    rows = content.disturbed[content.disturbed["task"] == task]
+    levels = sorted(rows["severity"].unique())
+    lines = []
+    for (encoder, condition), own in rows.groupby(["encoder", "condition"], sort=False):
+        found = own.drop_duplicates("severity").set_index("severity")
+        cells = [_cell(found.loc[level]) if level in found.index else "–" for level in levels]
+        lines.append((str(encoder), str(condition), *cells))
+    header = ("encoder", "condition", *(f"{level:g}" for level in levels))
+    return Table(header, tuple(lines), numeric=frozenset(range(2, len(header))), caption="AUROC by severity")
+
+
+def _cell(row: "pd.Series[float]") -> str:
+    return estimate(row["value"], row["low"], row["high"])

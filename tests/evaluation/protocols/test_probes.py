@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from sidelight.evaluation.protocols.probes import STRENGTHS, _logits, _span, fit_linear
+from sidelight.metrics.classification import auroc
+
+
+def predict_linear(x, y, groups, test, classes):
+    return fit_linear(x, y, groups, classes)(test)
+
+
+def world(patients: int, per: int, seed: int, width: int = 40, gap: float = 1.0):
+    """Vectors whose first column carries the class; the class is constant within a patient."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(patients) % 2
+    y = np.repeat(label, per)
+    x = rng.normal(size=(patients * per, width))
+    x[:, 0] += gap * (2 * y - 1)
+    return x, y, np.repeat(np.arange(patients), per)
+
+
+def test_finds_the_class_and_gives_probabilities():
+    x, y, groups = world(20, 4, 0)
+    test, truth, _ = world(40, 4, 1)
+    scores = predict_linear(x, y, groups, test, 2)
+    assert scores.shape == (160, 2)
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    assert auroc(truth, scores) > 0.75
+
+
+def test_rotation_into_the_span_of_few_units_changes_nothing():
+    x, y, _ = world(4, 3, 0, width=60)
+    test, _, _ = world(5, 2, 1, width=60)
+    scale = x.std(axis=0)
+    plain = LogisticRegression(C=STRENGTHS[4], max_iter=5000, tol=1e-10).fit((x - x.mean(0)) / scale, y)
+    expected = plain.decision_function((test - x.mean(0)) / scale)
+    mean, width, basis = _span(x)
+    assert basis.shape[1] < 60
+    few, far = (((part - mean) / width) @ basis for part in (x, test))
+    found = _logits(few, y, far, 2, STRENGTHS[4])
+    np.testing.assert_allclose(found[:, 1] - found[:, 0], expected, atol=2e-3)
+
+
+def test_a_constant_feature_and_a_constant_test_set_are_harmless():
+    x, y, groups = world(8, 2, 0)
+    x[:, 5] = 3.0
+    assert np.isfinite(predict_linear(x, y, groups, np.full((3, 40), 1e6), 2)).all()
+
+
+def test_without_two_patients_of_a_class_there_is_nothing_to_choose():
+    x, y, _ = world(2, 5, 0)
+    scores = predict_linear(x, y, y, x, 2)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("gap", [0.0, 3.0])
+def test_probabilities_are_as_sure_as_the_left_out_units_allow(gap):
+    x, y, groups = world(20, 3, 0, gap=gap)
+    test, _, _ = world(40, 3, 1, gap=gap)
+    confidence = predict_linear(x, y, groups, test, 2).max(axis=1).mean()
+    assert confidence < 0.7 if gap == 0 else confidence > 0.85
+
+
+def test_three_classes():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = rng.normal(size=(60, 6)) + 3 * np.eye(6)[y]
+    scores = predict_linear(x, y, np.arange(60), x, 3)
+    assert (scores.argmax(axis=1) == y).mean() > 0.9
+
+
+def test_a_class_without_units_leaves_the_shares():
+    x, y, groups = world(8, 2, 0)
+    head = fit_linear(x, np.zeros_like(y), groups, 2)
+    np.testing.assert_allclose(head(x), np.tile([16.5 / 17, 0.5 / 17], (16, 1)))
+
+
+def test_weights_lift_the_rare_class_and_keep_the_order():
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 10 == 0).astype(int)
+    x = rng.normal(size=(200, 5)) + 0.5 * y[:, None]
+    plain, weighted = (fit_linear(x, y, np.arange(200), 2, weights=w)(x)[:, 1] for w in (None, np.array([1.0, 9.0])))
+    assert plain.mean() == pytest.approx(0.1, abs=0.03) and weighted.mean() > 0.25
+    assert auroc(y, weighted) == pytest.approx(auroc(y, plain), abs=0.02)

@@ -1,0 +1,33 @@
+"""Linear segmentation finds a mask that one channel of the map shows, and no more than chance where none does."""
+
+import numpy as np
+import torch
+
+from sidelight.evaluation.protocols.segmentation import fit_segmentation, last_maps
+from sidelight.metrics.overlap import counts, pooled_dice
+from sidelight.models.image import create_encoder
+
+
+def test_a_channel_that_shows_the_mask_is_found_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    coarse = rng.random((40, 4, 4)) < 0.2
+    masks = np.kron(coarse, np.ones((1, 8, 8), bool))
+    noise = rng.standard_normal((40, 6, 4, 4))
+    shown = noise.copy()
+    shown[:, 3] = 3 * coarse + 0.3 * noise[:, 3]
+    dice = []
+    for maps in (shown, noise):
+        features = torch.from_numpy(maps).float()
+        head = fit_segmentation(features[:20], masks[:20])
+        dice.append(pooled_dice(counts(head(features[20:], 32).numpy() > 0, masks[20:])))
+    assert dice[0] > 0.75
+    assert dice[1] < 0.45
+
+
+def test_maps_leave_the_encoder_as_it_was():
+    encoder = create_encoder("test_resnet", channels=1, image_size=32).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    maps = last_maps(encoder, np.zeros((3, 40, 40), np.uint8), batch_size=2)
+    assert maps.shape == (3, 96, 1, 1)
+    assert encoder.training
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())

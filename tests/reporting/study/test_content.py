@@ -1,0 +1,126 @@
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from sidelight.errors import RunError
+from sidelight.reporting.study.answer import answer, not_shown, saves, verdict
+from sidelight.reporting.study.content import Content, load
+
+
+def row(low: float, high: float, p_holm: float = 0.01) -> "pd.Series[float]":
+    return pd.Series({"difference": (low + high) / 2, "low": low, "high": high, "p_holm": p_holm})
+
+
+def test_a_difference_is_claimed_only_beyond_zero_and_after_correction():
+    assert verdict(row(0.03, 0.27)) == "better"
+    assert verdict(row(-0.27, -0.03)) == "worse"
+    assert verdict(row(-0.03, 0.27)) == "none"
+    assert verdict(row(0.0, 0.27)) == "none"
+    assert verdict(row(0.03, 0.27, p_holm=0.08)) == "uncorrected"
+    assert verdict(row(math.nan, math.nan)) == verdict(None) == "unknown"
+
+
+def test_the_answer_says_the_numbers_of_the_tables(study_folder: Path):
+    content = load(study_folder)
+    head = content.headline("bacterial")
+    assert head is not None
+    assert (head.encoder, head.labels, head.metric, head.protocol) == ("Meta-USCL", 8, "auroc", "linear")
+    few, floor, factor, full = answer(content, head)
+    assert few.startswith(
+        "With **8 labelled clips**, Meta-USCL reaches AUROC **0.76 [0.62, 0.87]**; the best rival, Meta-USCL, uniform"
+    )
+    assert "Difference +0.06 [−0.01, 0.14], the interval includes 0: **no difference shown**." in few
+    assert "Against random initialisation, 0.58" in floor
+    assert floor.endswith("+0.18 [0.11, 0.26], **better**.")
+    assert "**2.4 × [1.3, >11.7] fewer labels** than Meta-USCL, uniform" in factor
+    assert full.startswith("With **all 94 labelled clips**")
+
+
+def test_a_factor_interval_that_holds_one_claims_no_saving(study_folder: Path):
+    content = load(study_folder)
+    head = content.headline("sources")
+    assert head is not None
+    assert "**no saving is shown**" in " ".join(answer(content, head))
+
+
+def test_a_saving_that_prints_as_one_is_none():
+    assert [saves(low) for low in (0.9, 1.0, 1.02, 1.1)] == [False, False, False, True]
+
+
+def test_differences_are_turned_round_when_the_table_has_them_so(study_folder: Path):
+    content = load(study_folder)
+    head = content.headline("bacterial")
+    assert head is not None
+    forward = content.difference(head, "SimCLR", 8)
+    swapped = content.differences.rename(columns={"encoder": "rival", "rival": "encoder"}).assign(
+        difference=-content.differences["difference"],
+        low=-content.differences["high"],
+        high=-content.differences["low"],
+    )
+    turned = Content(content.folder, content.results, swapped, content.efficiency, [], content.study)
+    backward = turned.difference(head, "SimCLR", 8)
+    assert forward is not None
+    assert backward is not None
+    assert forward["difference"] > 0
+    for name in ("difference", "low", "high", "p_holm"):
+        assert backward[name] == pytest.approx(forward[name])
+    assert content.difference(head, "nobody", 8) is None
+
+
+def test_the_headline_is_chosen_by_rule_and_not_by_score(study_folder: Path):
+    content = load(study_folder)
+    results = content.results.copy()
+    results.loc[results["encoder"] == "SimCLR", "value"] = 0.999
+    assert (
+        Content(content.folder, results, content.differences, content.efficiency, [], content.study).lead == "Meta-USCL"
+    )
+    named = {**content.study, "headline": {"encoder": "SimCLR", "labels": 32, "metric": "accuracy"}}
+    head = Content(content.folder, results, content.differences, content.efficiency, [], named).headline("bacterial")
+    assert head is not None
+    assert (head.encoder, head.labels, head.metric) == ("SimCLR", 32, "accuracy")
+
+
+def test_test_selected_rows_make_no_headline(study_folder: Path):
+    content = load(study_folder)
+    chosen = content.results.assign(selected_on="test")
+    content = Content(content.folder, chosen, content.differences, content.efficiency, [], content.study)
+    assert content.headline("bacterial") is None
+    assert any("selected on the test split" in line for line in not_shown(content))
+
+
+def test_what_could_not_be_shown_is_read_off_the_numbers(study_folder: Path):
+    said = " ".join(not_shown(load(study_folder)))
+    assert "is not shown to differ from SimCLR with 8 or 16 or 32 or 94 labelled clips" in said
+    assert "Few groups (18)" in said
+    assert "given weights: no number (no weights given)." in said
+    assert "Transductive" in said
+
+
+def test_baselines_are_known_by_name_or_by_list(study_folder: Path):
+    content = load(study_folder)
+    assert [content.is_baseline(name) for name in ("random initialisation", "from scratch", "ImageNet", "SimCLR")] == [
+        True
+    ] * 3 + [False]
+    assert not content.is_baseline("self-supervised X")
+    listed = Content(
+        content.folder, content.results, content.differences, content.efficiency, [], {"baselines": ["SimCLR"]}
+    )
+    assert listed.is_baseline("SimCLR")
+    assert not listed.is_baseline("from scratch")
+
+
+def test_folders_that_are_not_studies_are_refused(tmp_path: Path, study_folder: Path, fake: SimpleNamespace):
+    with pytest.raises(RunError, match=r"no results\.parquet"):
+        load(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(study_folder, copy)
+    (copy / "study.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match="not valid JSON"):
+        load(copy)
+    pd.read_parquet(copy / "results.parquet").drop(columns="low").to_parquet(copy / "results.parquet")
+    with pytest.raises(RunError, match="lacks the columns low"):
+        load(copy)

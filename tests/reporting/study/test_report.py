@@ -1,0 +1,142 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from sidelight.errors import RunError
+from sidelight.reporting.study.report import render_study
+
+VOID = {"meta", "img", "br", "use", "path", "circle"}
+
+
+class Whole(HTMLParser):
+    """Fails on a tag that closes what is not open, and on an address that leaves the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            inside = name not in ("src", "href", "xlink:href") or str(value).startswith(("#", "data:"))
+            assert inside, f"the report reaches outside: {value}"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open = self.open if tag in VOID else self.open[:-1]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def assert_whole(text: str) -> None:
+    parser = Whole()
+    parser.feed(text)
+    assert not parser.open
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+@pytest.fixture(scope="module")
+def report(study_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = render_study(study_folder, tmp_path_factory.mktemp("out") / "deep" / "report.html")
+    assert path.stat().st_size < 5e6
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_is_one_whole_file(report: str):
+    assert_whole(report)
+    assert "prefers-color-scheme: dark" in report
+    assert "<script" not in report
+
+
+def test_it_opens_with_the_answer_and_the_figure(report: str):
+    opening = report[: report.index("<nav>")]
+    assert opening.count("<svg role=") == 2
+    assert "<strong>0.76 [0.62, 0.87]</strong>" in opening
+    assert "2.4 × [1.3, &gt;11.7] fewer labels than Meta-USCL, uniform" in opening
+    assert "Source and label are confounded" in opening
+
+
+def test_every_part_is_there(report: str):
+    parts = ["Scores by label count", "Paired differences", "Confusion matrices", "Published numbers", "Training"]
+    parts += ["Example pairs", "Pair weights", "All numbers", "Settings, hashes and commands", "Warnings and notes"]
+    found = re.findall("<h2>(.*?)</h2>", report)
+    assert found == ["How many labels does the score cost?", *parts, "What we could not show"]
+
+
+def test_pictures_are_embedded(report: str):
+    assert report.count("data:image/jpeg;base64,") == 2 * (6 + 10)
+
+
+def test_text_from_outside_is_escaped(tmp_path: Path, fake: SimpleNamespace):
+    folder = fake.study(tmp_path / "s", runs=False)
+    about = fake.about() | {"title": "<img src=x>", "notes": ["<b>&"], "warnings": ["<i>"]}
+    (folder / "study.json").write_text(json.dumps(about), encoding="utf-8")
+    table = pd.read_parquet(folder / "results.parquet").replace({"encoder": {"SimCLR": "<u>$1"}})
+    table.to_parquet(folder / "results.parquet")
+    text = render_study(folder, tmp_path / "r.html").read_text(encoding="utf-8")
+    for tag in ("<img src=x>", "<b>", "<i>", "<u>"):
+        assert tag not in text
+    assert "&lt;img src=x&gt;" in text
+    assert_whole(text)
+
+
+def test_too_few_groups_are_said_and_nothing_is_claimed(tmp_path: Path, fake: SimpleNamespace):
+    folder = fake.study(tmp_path / "s", groups=8, runs=False)
+    table = pd.read_parquet(folder / "differences.parquet").assign(low=float("nan"), high=float("nan"))
+    table.to_parquet(folder / "differences.parquet")
+    text = render_study(folder, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "too few groups for an interval, so no difference is shown" in text
+    assert "fewer than 10 groups" in text
+    assert "<strong>better</strong>" not in text
+    assert "nan" not in re.sub(r"data:image[^\"]+|<svg.*?</svg>", "", text, flags=re.S)
+
+
+def test_results_alone_are_enough(tmp_path: Path, study_folder: Path):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "results.parquet").write_bytes((study_folder / "results.parquet").read_bytes())
+    text = render_study(folder, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert_whole(text)
+    assert "difference: not compared" in text.lower()
+    assert "No pair of encoders was compared" in text
+    assert "No pre-training run belongs to this study" in text
+    assert "Confusion matrices" not in text
+
+
+def test_a_study_without_a_cell_says_so(tmp_path: Path, study_folder: Path):
+    pd.read_parquet(study_folder / "results.parquet").head(0).to_parquet(tmp_path / "results.parquet")
+    assert "No cell of this study is done yet" in render_study(tmp_path, tmp_path / "r.html").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_test_selected_numbers_stand_apart(tmp_path: Path, study_folder: Path):
+    table = pd.read_parquet(study_folder / "results.parquet")
+    chosen = table[table["encoder"] == "SimCLR"].assign(protocol="published", selected_on="test", value=0.987)
+    pd.concat([table, chosen]).to_parquet(tmp_path / "results.parquet")
+    text = render_study(tmp_path, tmp_path / "r.html").read_text(encoding="utf-8")
+    before, after = text.split("Published protocol, selected on the test split")
+    assert "0.987" not in before
+    assert "0.987" in after
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path):
+    with pytest.raises(RunError, match="Run sidelight study first"):
+        render_study(tmp_path, tmp_path / "r.html")
+
+
+def test_reports_are_made_without_torch():
+    code = (
+        "import sys, sidelight.reporting.study.report, sidelight.reporting.run.report; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
