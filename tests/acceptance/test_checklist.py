@@ -14,7 +14,7 @@ from sidelight.models.pair import PhotoPair
 
 FIRST = {"encoder": "test_resnet", "image_size": 32, "projection": 8, "batch_size": 8, "device": "cpu", "steps": 2}
 CALM = {
-    "seeds": 1, "resamples": 100, "device": "cpu", "split": "split", "folds": 2, "k": 15,
+    "seeds": 1, "resamples": 100, "device": "cpu", "split": "split", "folds": 2, "knn": {"k": 15},
     "projector": {"epochs": 4, "checks": 2, "width": 16}, "finetune": {"steps": 4, "checks": 2, "batch_size": 16},
 }  # fmt: skip
 
@@ -94,7 +94,8 @@ def test_every_protocol_fills_the_tables_and_leaves_a_model(world, runs, protoco
 def assert_linear(head):
     """Log-odds of the mean of two lesions' features are the mean of their log-odds."""
     x = np.random.default_rng(0).normal(size=(2, len(head.fill))).astype(np.float32)
-    logits = [np.log(head.targets[1](one)) for one in (x, x.mean(0, keepdims=True))]
+    x *= 20 / np.abs(x @ head.probes[1].weight).max()  # no probability is 0
+    logits = [np.log(head.probes[1](one)) for one in (x, x.mean(0, keepdims=True))]
     odds = [one[:, 1:] - one[:, :1] for one in logits]
     np.testing.assert_allclose(odds[1][0], odds[0].mean(0), rtol=1e-4, atol=1e-5)
 
@@ -111,10 +112,10 @@ def test_either_photograph_alone_and_label_counts(world, runs):
     rows = both.results[both.results["metric"] == "AVG: auroc"]
     assert rows["labels"].tolist()[0] == 40 and rows["labels"].nunique() == 2
     whole = both.scores[both.scores["all_labels"]]
-    alone = [judged(world, runs[0], test_photographs=one).scores for one in ("first", "second")]
+    alone = [judged(world, runs[0], photographs={"test": one}).scores for one in ("first", "second")]
     assert not alone[0]["p0"].equals(alone[1]["p0"]) and len(alone[0]) == len(whole)
     with pytest.raises(ConfigError, match="photographs side by side"):
-        plain(world, test_photographs="first")
+        plain(world, photographs={"test": "first"})
 
 
 def plain(world, **more):
@@ -147,7 +148,7 @@ def test_rivals_go_through_the_same_door(world, runs):
     with pytest.raises(ConfigError, match="Did you mean 'projector'"):
         judged(world, plain, "projektor")
     with pytest.raises(ConfigError, match="no photograph of the view 'dermatoscopic'"):
-        judged(world, plain, views=("dermatoscopic", "clinical"))
+        judged(world, plain, photographs={"views": ("dermatoscopic", "clinical")})
 
 
 def changed(world, **columns):

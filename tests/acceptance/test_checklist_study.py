@@ -18,7 +18,7 @@ SMALL = {
     "seeds": 1, "protocols": ["knn"], "sizes": {},
     "pretrain": {"encoder": "test_resnet", "image_size": 32, "steps": 1, "epochs": 1, "batch_size": 8},
     "evaluate": {
-        "split": "split", "labels": [], "resamples": 100, "device": "cpu", "folds": 2, "k": 15,
+        "split": "split", "labels": [], "resamples": 100, "device": "cpu", "folds": 2, "knn": {"k": 15},
         "projector": {"epochs": 2, "checks": 1, "width": 16},
     },
 }  # fmt: skip

@@ -40,7 +40,7 @@ def without(cohort, *names):
 @pytest.mark.parametrize("inputs", ["image+metadata", "metadata"])
 def test_a_model_reads_the_metadata_of_new_patients(world, inputs):
     other = world[1]
-    judged(world, f"towers {inputs}", inputs=inputs)
+    judged(world, f"towers {inputs}", inputs={"kind": inputs})
     table = scored(world, f"towers {inputs}", other)
     order = other.items.assign(lesion_key=other.items["patient"] + other.items["lesion"])
     assert len(table) == order["lesion_key"].nunique() and table["probability"].between(0, 1).all()
@@ -62,11 +62,11 @@ def test_what_is_saved_is_what_was_judged(world):
     """The model's own labelled units get the scores that a head on the same vectors gives, by towers or by plain codes."""
     cohort, _, run, root = world
     for name, encoder in (("by towers", None), ("by codes", run.encoder())):
-        judged(world, name, encoder, inputs="image+metadata", context="patient")
+        judged(world, name, encoder, inputs={"kind": "image+metadata", "context": "patient"})
         model = read_model(root / name)
-        assert bool(model.told.towers) == (encoder is None) and model.facts.context == "patient"
+        assert bool(model.metadata.towers) == (encoder is None) and model.facts.context == "patient"
         assert bool(model.facts.vocabularies) == (encoder is not None)
-        values = {one for vocabulary in model.told.read_by() for column in vocabulary.columns for one in column.values}
+        values = {one for vocabulary in model.metadata.used() for column in vocabulary.columns for one in column.values}
         assert "face" in values
         own = scored(world, name, cohort)
         assert own["distance"].max() < 1e-5  # the labelled units themselves
@@ -77,7 +77,7 @@ def test_what_is_saved_is_what_was_judged(world):
 def test_new_patients_are_told_apart_by_their_metadata(world):
     cohort, other, _, root = world
     found = sidelight.evaluate(
-        world[2], cohort, "malignant", test=other, cache=str(root / "c"), inputs="image+metadata", **SMALL
+        world[2], cohort, "malignant", test=other, cache=str(root / "c"), inputs={"kind": "image+metadata"}, **SMALL
     ).results
     auroc = found[(found["metric"] == "auroc") & found["all_labels"]].set_index("task")["value"]
     assert auroc.filter(like=" on ").iloc[0] > 0.7, auroc
@@ -85,7 +85,7 @@ def test_new_patients_are_told_apart_by_their_metadata(world):
     image = plain[(plain["metric"] == "auroc") & plain["all_labels"]].set_index("task")["value"]
     assert auroc.filter(like=" on ").iloc[0] > image.filter(like=" on ").iloc[0] + 0.05
     lent = sidelight.evaluate(
-        world[2], cohort, "malignant", test=other, cache=str(root / "c"), inputs="image+borrowed", **SMALL
+        world[2], cohort, "malignant", test=other, cache=str(root / "c"), inputs={"kind": "image+borrowed"}, **SMALL
     ).results
     assert lent["task"].nunique() == 2
 
@@ -95,31 +95,33 @@ def test_a_fine_tuned_network_reads_metadata_beside_its_features(world):
     cohort, other, run, root = world
     given = {**SMALL, "cache": str(root / "c"), "finetune": {"steps": 30, "checks": 1, "batch_size": 16}}
     found = sidelight.evaluate(
-        run, cohort, "malignant", "finetune", test=other, inputs="image+metadata", out=root / "tuned", **given
+        run, cohort, "malignant", "finetune", test=other, inputs={"kind": "image+metadata"}, out=root / "tuned", **given
     ).results
     auroc = found[(found["metric"] == "auroc") & found["all_labels"]].set_index("task")["value"]
     assert auroc.filter(like=" on ").iloc[0] > 0.7, auroc
     model = read_model(root / "tuned")
-    assert model.head.model.centre.shape[0] == model.told(other.items).shape[1]
+    assert model.head.model.centre.shape[0] == model.metadata(other.items).shape[1]
     table = scored(world, "tuned", other)
     assert table["probability"].between(0, 1).all() and (table["missing"] == "").all()
     bare = scored(world, "tuned", without(other, "itch", "bleeds"))
     assert set(bare["missing"]) == {"no itch, bleeds"}
     assert (bare["probability"] - table["probability"]).abs().max() > 1e-3
     given["finetune"]["steps"] = 1
-    lent = sidelight.evaluate(run, cohort, "malignant", "finetune", inputs="image+borrowed", **given)
+    lent = sidelight.evaluate(run, cohort, "malignant", "finetune", inputs={"kind": "image+borrowed"}, **given)
     assert lent.results["value"].notna().any()
 
 
 @pytest.mark.parametrize(
-    "given", [{"inputs": "metadata"}, {"inputs": "image+metadata", "context": "patient"}, {"inputs": "nothing"}]
+    "given", [{"kind": "metadata"}, {"kind": "image+metadata", "context": "patient"}, {"kind": "nothing"}]
 )
 def test_what_a_network_cannot_read_beside_its_features_is_refused(world, given):
     with pytest.raises(ConfigError, match="with finetune"):
-        sidelight.evaluate(world[2], world[0], "malignant", "finetune", cache=str(world[3] / "c"), **SMALL, **given)
+        sidelight.evaluate(
+            world[2], world[0], "malignant", "finetune", cache=str(world[3] / "c"), inputs=given, **SMALL
+        )
 
 
 def test_blanks_and_loans_are_judged_and_not_saved(world):
     for inputs in ("missing", "image+borrowed"):
-        judged(world, inputs, inputs=inputs)
+        judged(world, inputs, inputs={"kind": inputs})
         assert not (world[3] / inputs / "model").exists()

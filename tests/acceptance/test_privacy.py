@@ -55,7 +55,7 @@ def written(ward, tmp_path_factory):
     data, run, judged = ("--data", str(ward)), str(out / "run"), str(out / "judged")
     puzzles = str(out / "sslm" / "run")
     nested = {name: value for name, value in TINY.items() if name != "pairs_per_clip"} | {"valid_fraction": 0.3}
-    borrowed, both = flags(inputs="image+borrowed"), flags(inputs="image+metadata")
+    borrowed, both = flags(inputs={"kind": "image+borrowed"}), flags(inputs={"kind": "image+metadata"})
     small = flags(folds=2, seeds=1, resamples=100, device="cpu", subgroups=["site", "region"])
     commands = [
         ["check", str(ward), "--json", str(out / "check.json"), "--html", str(out / "check.html"), *flags(**TINY), "--quick"],

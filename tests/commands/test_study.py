@@ -223,14 +223,14 @@ data = "phantom:skin?patients=14&size=32&seed=3"
 folds = 2
 resamples = 100
 device = "cpu"
-reference = "phantom:skin?patients=12&size=32"
+inputs.reference = "phantom:skin?patients=12&size=32"
 [sizes.cpu]
 seeds = 1
 [parts.malignant]
 task = "malignant"
 [encoders.told]
 run = ""
-evaluate = {inputs = "image+borrowed"}
+evaluate = {inputs = {kind = "image+borrowed"}}
 [encoders.random]
 settings = {encoder = "test_resnet", image_size = 32}
 """)

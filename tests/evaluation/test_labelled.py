@@ -93,7 +93,7 @@ def test_labels_of_the_test_side_choose_nothing(found, tmp_path):
     assert (found[0].scores["label"] != results.scores["label"]).sum() == 40
     one, other = read_model(found[1]), read_model(out)
     assert one.facts.targets == other.facts.targets
-    np.testing.assert_array_equal(one.head.targets[0].weight, other.head.targets[0].weight)
+    np.testing.assert_array_equal(one.head.probes[0].weight, other.head.probes[0].weight)
 
 
 def test_threshold_and_calibration_come_from_the_units_that_learn(found):

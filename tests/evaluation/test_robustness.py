@@ -11,7 +11,7 @@ from sidelight.reporting.study.robustness import conditions
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "batch_size": 8, "device": "cpu", "steps": 2, "lesions": 3}
 SMALL = {"seeds": 1, "folds": 2, "resamples": 100, "device": "cpu", "merge_duplicates": False}
-SMALL |= {"severities": [1.0], "conditions": ["light", "distance"]}
+SMALL |= {"robustness": {"severities": [1.0], "conditions": ["light", "distance"]}}
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +40,18 @@ def test_images_suffer_and_metadata_do_not(world):
     assert set(values.index.get_level_values(0)) == {"light", "distance"}
     assert all(values.loc[name, 0.0] == pytest.approx(usual) for name in ("light", "distance"))
     assert values.loc["light", 1.0] < usual - 0.03
-    told = worse(judged(world, inputs="metadata"))
+    told = worse(judged(world, inputs={"kind": "metadata"}))
     assert told.nunique() == 1
-    both = worse(judged(world, inputs="image+metadata"))
+    both = worse(judged(world, inputs={"kind": "image+metadata"}))
     assert both.loc["light", 1.0] > values.loc["light", 1.0]
 
 
 def test_heads_are_those_of_the_folds(world, monkeypatch):
     """With a condition that changes nothing every score is the usual one."""
     monkeypatch.setattr("sidelight.views.disturb.Disturb.__call__", lambda self, images, rows: images)
-    found = judged(world, conditions=["light"], severities=[0.5], context="patient").scores
+    found = judged(
+        world, robustness={"conditions": ["light"], "severities": [0.5]}, inputs={"context": "patient"}
+    ).scores
     usual, again = (
         found[found["step"] == step].set_index("unit")["p1"].sort_index() for step in ("selected", "disturbed")
     )
@@ -59,7 +61,7 @@ def test_heads_are_those_of_the_folds(world, monkeypatch):
 def test_the_report_has_a_figure_and_other_numbers_stay(world):
     cohort, run, cache, root = world
     out = root / "judged"
-    four = {"severities": [0.0, 0.5, 1.0], "conditions": ["light", "colour", "resolution", "distance"]}
+    four = {"robustness": {"severities": [0.0, 0.5, 1.0]}}
     sidelight.evaluate(run, cohort, "malignant", out=out, cache=cache, **{**SMALL, **four})
     content = load(out)
     assert not content.results["metric"].str.contains("light").any() and content.headline("malignant").metric == "auroc"

@@ -1,13 +1,15 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.errors import ConfigError, SplitError
+from sidelight.errors import SplitError
 from sidelight.evaluation import units as reading
 from sidelight.evaluation.labelled import Labelled, make_folds
-from sidelight.evaluation.scores import collect_scores
+from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 
 
@@ -35,13 +37,17 @@ def vectors(monkeypatch):
     return units
 
 
-PIXELS = SimpleNamespace(folder=__import__("pathlib").Path("/nowhere"))
+PIXELS = SimpleNamespace(folder=Path("/nowhere"))
 SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
+
+
+def scored(task: Labelled, protocol: str, settings: EvaluateSettings):
+    return collect_scores(Ready(SimpleNamespace(device="cpu"), PIXELS, task, LEARNED[protocol], settings), 0)
 
 
 def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):
     task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
-    found, notes = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", SETTINGS, seed=0)
+    found, notes = scored(task, "linear", SETTINGS)
     for _, part in found.groupby("labels"):
         assert part["unit"].is_unique and len(part) == len(vectors)
     tested = found[["unit", "fold"]].drop_duplicates().merge(vectors, on="unit")
@@ -65,12 +71,6 @@ def test_a_class_without_units_is_named(vectors):
         make_folds(vectors, {"": ("no", "yes", "maybe")}, SETTINGS)
 
 
-def test_an_unknown_protocol_names_the_nearest(vectors):
-    task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
-    with pytest.raises(ConfigError, match="linear"):
-        collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linaer", SETTINGS, seed=0)
-
-
 def test_one_group_out(vectors):
     task = make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(folds="one_group_out"))
     assert len(task.folds) == 12
@@ -79,12 +79,12 @@ def test_one_group_out(vectors):
 def test_labels_of_test_units_cannot_reach_the_probe(vectors):
     """Turning round the labels of one fold's units leaves their own scores as they were."""
     task = make_folds(vectors, {"": ("no", "yes")}, SETTINGS)
-    before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=4), 0)
+    before, _ = scored(task, "linear", EvaluateSettings(folds=4))
     hidden = set(task.folds[0])
     turned = task.table.copy()
     turned.loc[turned["unit"].isin(hidden), "label"] ^= 1
     spoilt = Labelled(turned, task.targets, task.folds)
-    after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, spoilt, "linear", EvaluateSettings(folds=4), 0)
+    after, _ = scored(spoilt, "linear", EvaluateSettings(folds=4))
     mine = before["unit"].isin(hidden)
     np.testing.assert_array_equal(before.loc[mine, "p1"], after.loc[after["unit"].isin(hidden), "p1"])
     assert not np.array_equal(before.loc[~mine, "p1"], after.loc[~after["unit"].isin(hidden), "p1"])
@@ -105,7 +105,7 @@ def several(units: pd.DataFrame) -> pd.DataFrame:
 def test_of_several_labels_each_has_rows_where_it_is_known(vectors, protocol):
     units = several(vectors)
     task = make_folds(units, {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
-    found, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, protocol, FEW, seed=0)
+    found, _ = scored(task, protocol, FEW)
     known = units.assign(hard=units["label"].str[1]).query("hard >= 0")
     for (target, _), part in found.groupby(["target", "labels"]):
         assert (
@@ -115,19 +115,19 @@ def test_of_several_labels_each_has_rows_where_it_is_known(vectors, protocol):
     alone = make_folds(units.assign(label=vectors["label"]), {"": SIGNS}, FEW)
     same = Labelled(alone.table, alone.targets, task.folds)
     whole = EvaluateSettings(folds=3)
-    one, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, same, protocol, whole, seed=0)
+    one, _ = scored(same, protocol, whole)
     easy = found[found["all_labels"] & (found["target"] == "easy")]
     np.testing.assert_array_equal(easy["p1"], one["p1"])
 
 
 def test_a_label_learns_nothing_from_units_that_do_not_know_it(vectors, monkeypatch):
     task = make_folds(several(vectors), {"easy": SIGNS, "hard": SIGNS}, FEW, require_classes=False)
-    before, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    before, _ = scored(task, "linear", EvaluateSettings(folds=3))
     unknown = np.flatnonzero(task.table["label"].str[1] == -1)
     moved = reading.embed_items(None, None).copy()
     moved[unknown] += 5.0
     monkeypatch.setattr(reading, "embed_items", lambda *a, **k: moved)
-    after, _ = collect_scores(SimpleNamespace(device="cpu"), PIXELS, task, "linear", EvaluateSettings(folds=3), 0)
+    after, _ = scored(task, "linear", EvaluateSettings(folds=3))
     hard, easy = (before["target"] == name for name in ("hard", "easy"))
     np.testing.assert_array_equal(before.loc[hard, "p1"], after.loc[hard, "p1"])
     assert not np.allclose(before.loc[easy, "p1"], after.loc[easy, "p1"])

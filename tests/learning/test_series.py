@@ -16,7 +16,8 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.split import nested_counts
 from sidelight.evaluation.labelled import label_units
-from sidelight.evaluation.scores import external_scores
+from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.scores import Ready, external_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
 from sidelight.methods.base import resolve
@@ -59,8 +60,8 @@ class World:
                 few = nested_counts(table[~tested], [LABELS], seed).subsets[LABELS]
                 learnt = replace(self.task, table=table[table["unit"].isin(few)].reset_index(drop=True))
                 unseen = table[tested].reset_index(drop=True)
-                given = (learnt, self.pixels, unseen, "linear", self.evaluate, seed)
-                drawn.append(external_scores(encoder, self.pixels, *given)[0])
+                ready = Ready(encoder, self.pixels, learnt, LEARNED["linear"], self.evaluate)
+                drawn.append(external_scores(ready, self.pixels, unseen, seed)[0])
             table = pd.concat(drawn).assign(encoder="", task="", protocol="")
             ((_, self.known[name]),) = blocks(table)
         return self.known[name]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import Head
+from sidelight.data.cohort.task import Target
 from sidelight.metrics.checklist import MEASURES, Mean, averages, headline_auroc, headline_classes, points, suspected
 from sidelight.metrics.classification import against_rest
 
@@ -65,7 +65,7 @@ def test_a_class_that_is_not_there_is_no_number():
     values = {one: against_rest(labels, scores, of=1, measure=one) for one in MEASURES}
     assert np.isnan(values["auroc"]) and np.isnan(values["sensitivity"])
     assert values["specificity"] == 1 and values["precision"] == 0
-    heads = (Head("streaks", ("absent", "present"), "present"),)
+    heads = (Target("streaks", ("absent", "present"), "present"),)
     assert headline_auroc(heads, labels[:, None], scores) == -np.inf
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import Head, every_unit
+from sidelight.data.cohort.task import Target, every_unit
 from sidelight.data.identity import item_hash, key
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.errors import ConfigError, DataError, nearest
@@ -133,7 +133,7 @@ def _rows(
 
 def _points(model: Model, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray | list[str]]:
     """The points of each unit and whether they make it suspect, from the most probable classes, as the evaluation judged."""
-    heads = [Head(name, one.classes, one.positive, one.points) for name, one in model.facts.targets.items()]
+    heads = [Target(name, one.classes, one.positive, one.points) for name, one in model.facts.targets.items()]
     gained = points(heads, np.stack([scores[head.name].argmax(axis=1) for head in heads], 1))
     return {"points": gained, "suspected": ["yes" if one >= model.facts.suspect else "no" for one in gained.tolist()]}
 
@@ -169,7 +169,7 @@ def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFram
 def _missing(model: Model, cohort: Cohort, table: pd.DataFrame) -> list[str]:
     """What each unit lacks of what nearly every training unit had, in words; "" where nothing."""
     views = cohort.items["view"].to_numpy()
-    filled = model.told.filled(cohort.items) if model.facts.filled else pd.DataFrame()
+    filled = model.metadata.filled(cohort.items) if model.facts.filled else pd.DataFrame()
     said = []
     for items, rows, lost in zip(table["items"], table["rows"], table["lost"], strict=True):
         here = {views[item] for item in items}

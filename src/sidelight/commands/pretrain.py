@@ -14,7 +14,8 @@ from sidelight.data.identity import item_hash, key
 from sidelight.data.pixels.cache import Pixels, open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.labelled import label_units
-from sidelight.evaluation.scores import collect_scores
+from sidelight.evaluation.protocols.probes import Knn
+from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
 from sidelight.files import check_place, write_text
@@ -141,12 +142,12 @@ def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.n
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:
     """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
-    settings = build(EvaluateSettings, {"seeds": 1, "frames": 4})
+    settings, knn = build(EvaluateSettings, {"seeds": 1, "frames": 4}), Knn()
     labelled, _ = label_units(cohort, pixels, task, settings)
 
     def read(encoder: Encoder, epoch: int) -> dict[str, float]:
-        table, _ = collect_scores(encoder, pixels, labelled, "knn", settings, 0)
-        ((_, block),) = blocks(table.assign(encoder="", task=task, protocol="knn"))
+        table, _ = collect_scores(Ready(encoder, pixels, labelled, knn, settings), 0)
+        ((_, block),) = blocks(table.assign(encoder="", task=task, protocol=knn.name))
         metrics = {"knn": accuracy, "knn_auroc": auroc}
         return {name: float(block.of(one)(block.labels, block.scores[0], None)) for name, one in metrics.items()}
 

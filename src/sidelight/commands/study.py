@@ -22,10 +22,11 @@ from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
-from sidelight.evaluation.judge import Scored, score
+from sidelight.evaluation.judge import Question, Scored, score
 from sidelight.evaluation.labelled import split_content, split_name
 from sidelight.evaluation.model.card import study_card
-from sidelight.evaluation.results import RETRIEVAL, Results
+from sidelight.evaluation.protocols import find
+from sidelight.evaluation.results import Results
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
@@ -171,7 +172,8 @@ class _Work:
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
-        used = evaluate.model_dump(mode="json", exclude={"cache", "resamples"})  # these change no score
+        used = {**evaluate.by_old_names()}
+        del used["cache"], used["resamples"]  # these change no score
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
@@ -184,18 +186,18 @@ class _Work:
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
             transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run)
-            and cell.protocol != RETRIEVAL,
+            and find(cell.protocol).selects_on != "none",
             **{key: facts[key] for key in PROVENANCE},
         )  # fmt: skip
         return table, list(facts["notes"])
 
     def scored(self, cell: Cell, evaluate: EvaluateSettings) -> Scored:
         """The scores of one cell, computed now."""
-        judged = (self.cohort, cell.part.task, cell.protocol, evaluate)
+        question = Question("", self.cohort, cell.part.task, find(cell.protocol), evaluate)
         if not cell.part.unseen or cell.row.method is None:
-            return score(self.encoder(cell, self.cohort), *judged)
+            return score(replace(question, encoder=self.encoder(cell, self.cohort)))
         size = resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
-        return score_unseen(lambda *fold: self.encoder(cell, *fold), *judged, size)
+        return score_unseen(lambda *fold: self.encoder(cell, *fold), question, size)
 
     def encoder(
         self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0
@@ -279,7 +281,7 @@ class _Work:
         parts = []
         for name, part in self.plan.parts.items():
             settings = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate))
-            columns = subgroup_columns(self.cohort, part.task, settings)
+            columns = subgroup_columns(self.cohort, part.task, settings.subgroups)
             parts.append(subgroup_table(scores[scores["task"] == name], columns, resamples=resamples))
         return pd.concat(parts, ignore_index=True)
 
@@ -291,8 +293,9 @@ class _Work:
             steps = [self.steps(cell) for cell in cells if cell.row.method is not None]
             for cell in cells:
                 settings = merge(self.plan.evaluate, part.evaluate, cell.row.evaluate)
-                budget = build(EvaluateSettings, settings).finetune.steps
-                if cell.row.method is None and cell.protocol == "finetune" and steps and set(steps) != {budget}:
+                protocol = find(cell.protocol)
+                budget = protocol.steps_from_scratch(build(EvaluateSettings, settings).of(protocol))
+                if cell.row.method is None and budget is not None and steps and set(steps) != {budget}:
                     sentences.append(
                         f"{cell.encoder} had {budget} steps at each label count on {part_name}, pre-training "
                         f"{min(steps)} to {max(steps)}: not an equal budget."

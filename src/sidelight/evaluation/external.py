@@ -1,8 +1,6 @@
 """External tests: heads learn one cohort and are tested on another, in which nothing is refitted."""
 
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,57 +13,39 @@ from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, SplitError, nearest
-from sidelight.evaluation.inputs.beside import Reference, item_vectors
-from sidelight.evaluation.inputs.metadata import told_of
-from sidelight.evaluation.judge import nameless, one_encoder, ready, reference_of, run_folder
+from sidelight.evaluation.judge import Question, nameless
 from sidelight.evaluation.labelled import Labelled, keep_labels, unit_table
-from sidelight.evaluation.results import RETRIEVAL
 from sidelight.evaluation.scores import external_scores
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.models.image import Encoder
 
 
-def score_elsewhere(
-    encoder: str | Path | Encoder,
-    cohort: Cohort,
-    other: Cohort,
-    task: str,
-    protocol: str,
-    settings: EvaluateSettings,
-    *,
-    random: bool,
-) -> tuple[pd.DataFrame, list[str]]:
-    """Scores of ``other``'s units by heads that learnt ``cohort``'s."""
-    if protocol == "published":
-        raise ConfigError("The protocol 'published' knows no external test", do="Use linear or finetune")
-    if protocol == RETRIEVAL:
-        raise ConfigError(
-            "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
-        )
+def score_elsewhere(question: Question, other: Cohort) -> tuple[pd.DataFrame, list[str]]:
+    """Scores of ``other``'s units by heads that learnt those of the question's cohort."""
+    cohort, task, settings = question.cohort, question.task, question.settings
+    question.check(external=True)
     _check_patients(cohort, other, settings)
-    net, pixels, labelled, _ = ready(encoder, cohort, task, protocol, settings, random)
-    pixels_there = open_pixels(other, working_size(net.image_size), settings, quiet=True)
+    ready, _ = question.ready()
+    pixels_there = open_pixels(other, working_size(ready.reader.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
-    there, more = _in_order(there, other, cohort, task, labelled)
-    same = set(pixels.index["digest"]) & set(pixels_there.index["digest"])
+    there, more = _in_order(there, other, cohort, task, ready.labelled)
+    same = set(ready.pixels.index["digest"]) & set(pixels_there.index["digest"])
     if same:
         raise SplitError(
             f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
             do="Leave them out with `where`, or test on other data",
         )
     vectors = None
-    if settings.inputs != "image" or settings.context != "none":
-        folder, size = run_folder(encoder), working_size(net.image_size)
-        told = told_of(folder, cohort, pixels.index["position"].to_numpy(), settings.inputs)
-        here = reference_of(settings, Reference(cohort, pixels, own=True), size)
-        read = partial(item_vectors, one_encoder(net, settings), told, settings=settings, folder=folder)
-        lent = replace(here, own=False)  # the training cohort lends, never the tested one
-        vectors = (
-            read(cohort=cohort, pixels=pixels, reference=here).read_by(protocol),
-            read(cohort=other, pixels=pixels_there, reference=lent).read_by(protocol),
-        )
+    if not settings.inputs.plain:
+        read = question.inputs(ready)
+        here = read(cohort, ready.pixels)
+        assert read.reference is not None
+        # the training cohort lends, never the tested one
+        seen = replace(read, reference=replace(read.reference, own=False))(other, pixels_there)
+        frozen = ready.protocol.reads == "vectors"
+        ready = replace(ready, vectors=here.vectors if frozen else here.beside)
+        vectors = seen.vectors if frozen else seen.beside
     tables = [
-        external_scores(net, pixels, labelled, pixels_there, there, protocol, settings, seed, vectors)[0]
+        external_scores(ready, pixels_there, there, seed, vectors)[0]
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
     named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)

@@ -3,24 +3,38 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from sidelight.config import digest
-from sidelight.data.audit.class_support import require_groups
+from sidelight.config import Settings, digest
+from sidelight.data.audit.class_support import FOLDS, require_groups
 from sidelight.data.audit.leaks import leak_findings, same_pictures, sides
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Head, units
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target, units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out
 from sidelight.errors import SplitError
-from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import codes
 
 Rows = Sequence[tuple[int, int]]
 """Pairs of cache rows that show the same."""
+
+
+class SplitSettings(Settings):
+    """Who is tested, by heads of whom."""
+
+    folds: int | Literal["one_group_out"] = Field(FOLDS, description="folds over patients, or leave one patient out")
+    split_seed: int = Field(0, ge=0, description="the folds; the same for every encoder")
+    split: str | Path | None = Field(
+        None, description="a given split in place of folds: a column, or a JSON file of side -> names"
+    )
+    allow_leak: bool = Field(False, description="go on with a given split that leaks; every result says so")
+    merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
 
 
 @dataclass(frozen=True)
@@ -42,15 +56,15 @@ class Labelled:
     folds: tuple[tuple[str, ...], ...]
     test: pd.DataFrame | None = None
     leaks: tuple[str, ...] = ()
-    named: tuple[Head, ...] = ()
+    named: tuple[Target, ...] = ()
 
     @property
-    def heads(self) -> tuple[Head, ...]:
+    def heads(self) -> tuple[Target, ...]:
         """The targets as heads learn them."""
         known = {head.name: head for head in self.named}
         if "" in self.targets:
-            return self.named or (Head("label", self.targets[""]),)
-        return tuple(known.get(name) or Head(name, classes) for name, classes in self.targets.items())
+            return self.named or (Target("label", self.targets[""]),)
+        return tuple(known.get(name) or Target(name, classes) for name, classes in self.targets.items())
 
     @property
     def split_hash(self) -> str:
@@ -66,12 +80,7 @@ class Labelled:
         return self.table if self.test is None else self.test
 
 
-def codes(table: pd.DataFrame) -> np.ndarray:
-    """The labels of a table of units: int64 [N, targets], -1 where unknown."""
-    return np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
-
-
-def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings) -> tuple[Labelled, list[str]]:
+def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettings) -> tuple[Labelled, list[str]]:
     """Units of a task that can be scored, in folds or as a given split has them. Notes say what was left out or merged.
 
     :raises SplitError: for a given split that leaks, unless ``settings.allow_leak``.
@@ -101,7 +110,7 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSet
 
 
 def unit_table(
-    cohort: Cohort, pixels: Pixels, task: str, settings: EvaluateSettings, same: Rows | None = None
+    cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettings, same: Rows | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows.
 
@@ -124,7 +133,7 @@ def unit_table(
 def make_folds(
     table: pd.DataFrame,
     targets: Mapping[str, tuple[str, ...]],
-    settings: EvaluateSettings,
+    settings: SplitSettings,
     *,
     require_classes: bool = True,
 ) -> Labelled:
@@ -151,7 +160,7 @@ def make_folds(
 def make_given(
     placed: pd.DataFrame,
     targets: Mapping[str, tuple[str, ...]],
-    settings: EvaluateSettings,
+    settings: SplitSettings,
     leaks: tuple[str, ...] = (),
 ) -> Labelled:
     """Train and valid side learn, the test side is tested; folds inside train and valid serve calibration and threshold.
@@ -234,7 +243,7 @@ def _merged(table: pd.DataFrame, same: Rows) -> list[str]:
 
 
 def _audit(
-    cohort: Cohort, pixels: Pixels, placed: pd.DataFrame, settings: EvaluateSettings, same: Rows
+    cohort: Cohort, pixels: Pixels, placed: pd.DataFrame, settings: SplitSettings, same: Rows
 ) -> tuple[tuple[str, ...], list[str]]:
     """What stands on two sides of a split, in sentences that name nobody, and remarks for the results.
 

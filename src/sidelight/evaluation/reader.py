@@ -1,13 +1,17 @@
 """What reads the units of an evaluation: one encoder, or the encoders of two photographs side by side."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from pydantic import Field
+
+from sidelight.config import Settings
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.task import Task
 from sidelight.errors import ConfigError, nearest
-from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.units import Reader
+from sidelight.evaluation.protocols.base import Protocol
+from sidelight.evaluation.units import Reader, Shown
 from sidelight.methods.photos import photo_roles
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.labels import LabelRelations
@@ -16,39 +20,60 @@ from sidelight.models.towers import read_tower
 from sidelight.train.run import Run
 
 
-def _load(name: str, cohort: Cohort, settings: EvaluateSettings, random: bool) -> Encoder:
-    return load_encoder(
-        name,
-        random=random,
-        channels=cohort.channels or 3,
-        image_size=settings.image_size or 112,
-        seed=settings.first_seed,
+class PhotographSettings(Settings):
+    """Two photographs of a unit that are read side by side."""
+
+    views: tuple[()] | tuple[str, str] | None = Field(
+        None,
+        description="which two, [] for any two; none is the task's or the run's, if it has some, else the mean over all images",
     )
+    learn: Shown = Field("both", description="those that heads learn from")
+    test: Shown = Field("both", description="those that there are at test")
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What an encoder needs that does not bring it: of a bare architecture, random weights."""
+
+    random: bool = False
+    image_size: int | None = None
+    seed: int = 0
+
+    def load(self, name: str, cohort: Cohort) -> Encoder:
+        """The encoder of this name for the cohort's images."""
+        return load_encoder(
+            name, random=self.random, channels=cohort.channels or 3, image_size=self.image_size or 112, seed=self.seed
+        )
 
 
 def open_reader(
-    encoder: str | Path | Encoder, cohort: Cohort, task: Task, protocol: str, settings: EvaluateSettings, random: bool
+    encoder: str | Path | Encoder,
+    cohort: Cohort,
+    task: Task,
+    protocol: Protocol,
+    asked: PhotographSettings,
+    fresh: Fresh,
 ) -> Reader:
     """One encoder, or the encoders of two photographs that are read side by side.
 
     Which photographs, the settings say, else the task, else the run: a run with an encoder for each kind of photograph reads
     units with it, and one of SM3's second stage reads them as its label-relation net does.
     """
-    views = settings.views if settings.views is not None else (task.views or None)
+    views = asked.views if asked.views is not None else (task.views or None)
     config = (
         {}
         if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file()
         else Run.open(encoder).config
     )
     if config.get("method") not in ("sm3", "sm3_labels"):
-        net = encoder if isinstance(encoder, Encoder) else _load(str(encoder), cohort, settings, random)
+        net = encoder if isinstance(encoder, Encoder) else fresh.load(str(encoder), cohort)
         return net if views is None else PhotoPair(net, net, _there(views, cohort))
     folder, own = Path(str(encoder)), SimpleNamespace(**config["settings"])
-    relations = config["method"] == "sm3_labels" and protocol in ("projector", "finetune", "published")
+    relations = config["method"] == "sm3_labels" and protocol.label_relations
     if views is None and task.unit != "item" and (relations or own.towers == "separate"):
         views = tuple(own.photographs)
     if views is None:
-        return _load(str(encoder), cohort, settings, random)
+        return fresh.load(str(encoder), cohort)
     roles = photo_roles(own)
     first = load_encoder(folder, roles[0])
     start = LabelRelations.of(*read_tower(folder, "labels", kind="labels")) if relations else None

@@ -15,8 +15,12 @@ PER_LABEL = (
     *("sensitivity at threshold", "specificity at threshold"),
 )
 """Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""
-RETRIEVAL = "retrieval"
-"""The protocol that learns nothing: what belongs together finds each other."""
+INSIDE = "inside"
+"""The step of rows that no table shows: out-of-fold scores of units that train, from which calibration and threshold come."""
+DISTURBED = "disturbed"
+"""The step of rows whose images were made worse."""
+RANKED = "retrieval"
+"""The step of rows that are ranks in place of probabilities."""
 TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
 
 

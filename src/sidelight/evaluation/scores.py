@@ -1,11 +1,12 @@
-"""Scores of unseen units: folds over patients or a given test side, nested label counts, one file per protocol below.
+"""Scores of unseen units: folds over patients or a given test side, and nested label counts.
 
 The folds belong to the task and are the same for every encoder; the labelled subsets belong to the seed and are the same for
 every encoder too, so that differences between encoders are paired unit by unit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,57 +15,96 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.labelled import Labelled, codes, valid_side
-from sidelight.evaluation.protocols.fit import FROZEN, fit, known_protocol
-from sidelight.evaluation.protocols.published import published_scores
+from sidelight.evaluation.labelled import Labelled, valid_side
+from sidelight.evaluation.protocols.base import Examples, Head, Learned
+from sidelight.evaluation.results import INSIDE
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.units import Reader, Units, read_units
-from sidelight.models.image import Encoder
+from sidelight.evaluation.units import Reader, Units, codes, read_units
 from sidelight.models.pair import PhotoPair
-
-INSIDE = "inside"
-"""The step of rows that no table shows: out-of-fold scores of the units that train, from which calibration and threshold come."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
+class Ready:
+    """An encoder and the units of a task, ready to be scored by a protocol.
+
+    :ivar vectors: float32 [len(pixels), D] that a protocol on vectors reads in place of the encoder's, or that the head of a
+        network that is trained reads beside its features.
+    """
+
+    reader: Reader
+    pixels: Pixels
+    labelled: Labelled
+    protocol: Learned[Any]
+    settings: EvaluateSettings
+    vectors: np.ndarray | None = None
+
+    def units(self, items: list[list[int]], pixels: Pixels | None = None, vectors: np.ndarray | None = None) -> Units:
+        """Units as the protocol reads them; features of a frozen encoder are stored beside the pixels.
+
+        :param items: for each unit its rows in ``pixels``, by default this one's; ``vectors`` are those of ``pixels``.
+        """
+        if pixels is None:
+            pixels, vectors = self.pixels, self.vectors
+        shown = self.settings.photographs
+        if (shown.learn, shown.test) != ("both", "both") and not isinstance(self.reader, PhotoPair):
+            raise ConfigError(
+                "photographs.learn and photographs.test are of photographs side by side",
+                do="Say which: photographs.views = [...]",
+            )
+        frozen = self.protocol.reads == "vectors"
+        if vectors is not None:
+            read = pool_units(vectors, items)
+            return Units(pixels, items, read) if frozen else Units(pixels, items, beside=read)
+        if not frozen:
+            return Units(pixels, items)
+        return read_units(self.reader, pixels, items, frames=self.settings.frames)
+
+    def sample(self, table: pd.DataFrame) -> "Sample":
+        """The units of ``table``, of this one's pixels."""
+        return Sample(table, self.units(table["rows"].tolist()))
+
+    def fit(self, examples: Examples, seed: int, draw: int) -> Mapping[str, Head]:
+        """Heads by step."""
+        own = self.settings.of(self.protocol)
+        return self.protocol.fit(self.reader, examples, own, self.settings, seed=seed, draw=draw)
+
+    def at_all_labels(self) -> "Ready":
+        """The same without smaller label counts."""
+        return replace(self, settings=self.settings.model_copy(update={"labels": []}))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
     """Units as a table (unit, group, label, perhaps side) and as a protocol reads them, row by row."""
 
     table: pd.DataFrame
     units: Units
 
-    def take(self, chosen: np.ndarray) -> "_Sample":
+    def take(self, chosen: np.ndarray) -> "Sample":
         """Those where ``chosen``, bool [N], holds."""
-        return _Sample(self.table[chosen].reset_index(drop=True), self.units.take(np.flatnonzero(chosen)))
+        return Sample(self.table[chosen].reset_index(drop=True), self.units.take(np.flatnonzero(chosen)))
+
+    def examples(self, ready: Ready, units: Units, *, valid: bool = True) -> Examples:
+        """What heads learn from: ``units`` are this one's, perhaps with photographs hidden.
+
+        :param valid: whether units on the valid side of a given split choose; else they are learnt like the others.
+        """
+        y, groups = codes(self.table), self.table["group"].to_numpy()
+        return Examples(units, y, groups, ready.labelled.heads, valid_side(self.table) if valid else None)
 
 
-def collect_scores(
-    encoder: Reader,
-    pixels: Pixels,
-    task: Labelled,
-    protocol: str,
-    settings: EvaluateSettings,
-    seed: int,
-    vectors: np.ndarray | None = None,
-    only: int | None = None,
-) -> tuple[pd.DataFrame, list[str]]:
-    """Class probabilities of every tested unit, by heads that had not seen it, at every label count, for one seed.
+def collect_scores(ready: Ready, seed: int, only: int | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """What every tested unit contributes, by heads that had not seen it, at every label count, for one seed.
 
-    :param vectors: float32 [len(pixels), D] that a frozen protocol reads in place of the encoder's, or that the head of a
-        network that is trained reads beside its features.
     :param only: the number of the one fold that is tested; none tests all.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
         fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
         out. Of several targets each has the rows of the units whose label it knows.
     """
+    task = ready.labelled
     if task.test is not None:
-        return _given_scores(encoder, pixels, task, protocol, settings, seed, vectors)
-    if protocol == "published":
-        assert isinstance(encoder, Encoder)
-        table = published_scores(encoder, pixels, task.table, task.folds, frames=settings.frames, seed=seed)
-        return _complete(table.assign(target=""), int((table["step"] == "last").sum()), task, {})
-    read = units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, vectors)
-    everyone = _Sample(task.table, read)
+        return _given_scores(ready, task.test, seed)
+    everyone = ready.sample(task.table)
     frames: list[pd.DataFrame] = []
     left_out: dict[int, str] = {}
     for number, fold in enumerate(task.folds):
@@ -72,131 +112,86 @@ def collect_scores(
             continue
         tested = task.table["unit"].isin(fold).to_numpy()
         learn, test = everyone.take(~tested), everyone.take(tested)
-        part, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + number)
+        part, missing = _curve(ready, learn, test, seed=seed, draw=seed * 1000 + number)
         frames.append(part.assign(fold=number))
         left_out |= missing
-    scored = len(everyone.table) if only is None else len(task.folds[only])
-    return _complete(pd.concat(frames, ignore_index=True), scored, task, left_out)
+    return _complete(pd.concat(frames, ignore_index=True), task, left_out)
 
 
-def _given_scores(
-    encoder: Reader,
-    pixels: Pixels,
-    task: Labelled,
-    protocol: str,
-    settings: EvaluateSettings,
-    seed: int,
-    vectors: np.ndarray | None,
-) -> tuple[pd.DataFrame, list[str]]:
-    """The test side of a given split, and out-of-fold scores at all labels of the units that train.
-
-    ``published`` is SM3's: the projector learns the train side, and its step is chosen on the test side.
-    """
-    assert task.test is not None
-    both = None if vectors is None else (vectors, vectors)
-    if protocol == "published":
-        train = task.table[task.table["side"] == "train"]
-        peeking = replace(task, table=pd.concat([train, task.test.assign(side="valid")], ignore_index=True))
-        whole = settings.model_copy(update={"labels": []})
-        found, notes = external_scores(encoder, pixels, peeking, pixels, task.test, "projector", whole, seed, both)
-        return found.assign(labels=len(train)), notes
-    outside, notes = external_scores(encoder, pixels, task, pixels, task.test, protocol, settings, seed, both)
-    own = replace(task, table=task.table.drop(columns="side"), test=None)
-    whole = settings.model_copy(update={"labels": []})
-    inside, _ = collect_scores(encoder, pixels, own, protocol, whole, seed, vectors)
+def _given_scores(ready: Ready, test: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
+    outside, notes = external_scores(ready, ready.pixels, test, seed, ready.vectors)
+    if ready.protocol.selects_on == "test":
+        return outside, notes
+    own = replace(ready.labelled, table=ready.labelled.table.drop(columns="side"), test=None)
+    inside, _ = collect_scores(replace(ready, labelled=own).at_all_labels(), seed)
     return pd.concat([outside, inside[inside["step"] == "selected"].assign(step=INSIDE)], ignore_index=True), notes
 
 
 def external_scores(
-    encoder: Reader,
-    pixels: Pixels,
-    task: Labelled,
-    other: Pixels,
-    unseen: pd.DataFrame,
-    protocol: str,
-    settings: EvaluateSettings,
-    seed: int,
-    vectors: tuple[np.ndarray, np.ndarray] | None = None,
+    ready: Ready, other: Pixels, unseen: pd.DataFrame, seed: int, vectors: np.ndarray | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Class probabilities of other units by heads that learnt those of ``task.table``; nothing is refitted there.
+    """What other units contribute, by heads that learnt those that are ready; nothing is refitted there.
 
     :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
-        ``task.targets``; ``other`` holds their pixels.
-    :param vectors: as for :func:`collect_scores`, of ``pixels`` and of ``other``.
+        ``ready.labelled.targets``; ``other`` holds their pixels, ``vectors`` their vectors as :attr:`Ready.vectors`.
     :return: as :func:`collect_scores`, with fold -1.
     """
-    home, there = vectors or (None, None)
-    learn = _Sample(task.table, units_of(encoder, pixels, task.table["rows"].tolist(), protocol, settings, home))
-    test = _Sample(unseen, units_of(encoder, other, unseen["rows"].tolist(), protocol, settings, there))
-    table, missing = _curve(encoder, learn, test, task, protocol, settings, seed=seed, draw=seed * 1000 + 999)
+    known = ready.labelled.table
+    if ready.protocol.selects_on == "test":  # what chooses is the test side: a valid one has no part in it
+        known = known[known["side"] == "train"].reset_index(drop=True)
+    learn = ready.sample(known)
+    test = Sample(unseen, ready.units(unseen["rows"].tolist(), other, vectors))
+    table, missing = _curve(ready, learn, test, seed=seed, draw=seed * 1000 + 999)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))
     notes = [f"labels = {count} was not run: {reason}" for count, reason in sorted(missing.items())]
     return table.assign(fold=-1), notes
 
 
-def _curve(
-    encoder: Reader,
-    learn: _Sample,
-    test: _Sample,
-    task: Labelled,
-    protocol: str,
-    settings: EvaluateSettings,
-    *,
-    seed: int,
-    draw: int,
-) -> tuple[pd.DataFrame, dict[int, str]]:
+def _curve(ready: Ready, learn: Sample, test: Sample, *, seed: int, draw: int) -> tuple[pd.DataFrame, dict[int, str]]:
     """Scores of ``test`` by heads that learnt ``learn``, at every label count and (labels -1) all; counts left out, and why.
 
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
-    y, groups = codes(learn.table), learn.table["group"].to_numpy()
-    own, seen = (
-        learn.units.only(settings.learn_photographs, encoder),
-        test.units.only(settings.test_photographs, encoder),
-    )
-    valid = valid_side(learn.table)
-    subsets: dict[int, list[str]] = {}
-    left_out: dict[int, str] = {}
-    if settings.labels:
-        drawn = nested_counts(learn.table if valid is None else learn.table[~valid], settings.labels, seed)
-        subsets, left_out = drawn.subsets, drawn.left_out
-    counts = {count: chosen for count, chosen in subsets.items() if count < len(learn.table)}
-    frames = []
-    for count, chosen in [*counts.items(), (-1, learn.table["unit"].tolist())]:
-        train = np.flatnonzero(learn.table["unit"].isin(chosen).to_numpy())
-        heads = fit(
-            encoder, own.take(train), y[train], groups[train], task.heads, protocol, settings,
-            seed=seed, draw=draw, valid=valid if count == -1 else None,
-        )  # fmt: skip
-        for step, head in heads.items():
-            frames += [
-                part.assign(labels=count, step=step, seed=seed) for part in rows_of(test.table, head(seen), task)
-            ]
+    if ready.protocol.selects_on == "test":
+        examples, left_out = {-1: _peeking(ready, learn, test)}, dict[int, str]()
+    else:
+        own, valid = learn.units.only(ready.settings.photographs.learn, ready.reader), valid_side(learn.table)
+        whole = learn.table if valid is None else learn.table[~valid]
+        drawn = nested_counts(whole, ready.settings.labels, seed) if ready.settings.labels else None
+        subsets, left_out = (drawn.subsets, drawn.left_out) if drawn else ({}, {})
+        examples = {}
+        for count, chosen in subsets.items():
+            if count < len(learn.table):
+                part = learn.table["unit"].isin(chosen).to_numpy()
+                examples[count] = learn.take(part).examples(ready, own.take(np.flatnonzero(part)), valid=False)
+        examples[-1] = learn.examples(ready, own)
+    seen, frames = test.units.only(ready.settings.photographs.test, ready.reader), []
+    for count, known in examples.items():
+        for step, head in ready.fit(known, seed, draw).items():
+            parts = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
+            frames += [part.assign(labels=count, step=step, seed=seed) for part in parts]
     return pd.concat(frames, ignore_index=True), left_out
 
 
-def rows_of(table: pd.DataFrame, scores: np.ndarray, task: Labelled) -> Iterator[pd.DataFrame]:
-    """Of each target the units whose label is known, with its columns of ``scores`` [N, classes of all targets]."""
-    labels, start = codes(table), 0
-    for place, (target, classes) in enumerate(task.targets.items()):
-        known = labels[:, place] >= 0
-        part = table.loc[known, ["unit", "group"]].assign(target=target, label=labels[known, place])
-        part[[f"p{c}" for c in range(len(classes))]] = scores[known, start : start + len(classes)]
-        start += len(classes)
-        yield part
+def _peeking(ready: Ready, learn: Sample, test: Sample) -> Examples:
+    """Both together, those that are tested to choose by."""
+    both = Sample(
+        pd.concat([learn.table.assign(side="train"), test.table.assign(side="valid")], ignore_index=True),
+        learn.units.joined(test.units),
+    )
+    return both.examples(ready, both.units.only(ready.settings.photographs.learn, ready.reader))
 
 
-def _complete(
-    table: pd.DataFrame, units: int, task: Labelled, left_out: dict[int, str]
-) -> tuple[pd.DataFrame, list[str]]:
+def _complete(table: pd.DataFrame, task: Labelled, left_out: dict[int, str]) -> tuple[pd.DataFrame, list[str]]:
     """Keep label counts that every fold could give, and name the rest; all labels are the mean over folds.
 
     :param left_out: label counts that a fold could not give, and why.
     """
     sizes = [len(task.table) - len(fold) for fold in task.folds]
     scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
-    kept = [count for count, number in scored.items() if number == units]
+    kept = [count for count, number in scored.items() if number == scored[-1]]
     dropped = sorted({*left_out, *(int(count) for count in scored.index if count not in kept)})
     table = table[table["labels"].isin(kept)].copy()
     table["all_labels"] = table["labels"] == -1
@@ -206,24 +201,3 @@ def _complete(
         count: f"in a fold {left_out[count]}" if count in left_out and count < min(sizes) else few for count in dropped
     }
     return table, [f"labels = {count} was not run: {reason}" for count, reason in reasons.items()]
-
-
-def units_of(
-    encoder: Reader,
-    pixels: Pixels,
-    items: list[list[int]],
-    protocol: str,
-    settings: EvaluateSettings,
-    vectors: np.ndarray | None = None,
-) -> Units:
-    """Units as ``protocol`` reads them; features of a frozen encoder are stored beside the pixels."""
-    known_protocol(protocol)
-    shown = (settings.learn_photographs, settings.test_photographs)
-    if shown != ("both", "both") and not isinstance(encoder, PhotoPair):
-        raise ConfigError(
-            "learn_photographs and test_photographs are of photographs side by side", do="Say which: views = [...]"
-        )
-    if vectors is not None:
-        read = pool_units(vectors, items)
-        return Units(pixels, items, read) if protocol in FROZEN else Units(pixels, items, beside=read)
-    return read_units(encoder, pixels, items, frames=settings.frames) if protocol in FROZEN else Units(pixels, items)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.data.pixels.cache import Pixels
@@ -40,6 +41,15 @@ class Units:
         places = np.asarray(chosen, dtype=np.int64)
         vectors, beside = (None if part is None else part[places] for part in (self.vectors, self.beside))
         return replace(self, items=[self.items[place] for place in chosen], vectors=vectors, beside=beside)
+
+    def joined(self, other: "Units") -> "Units":
+        """These and then ``other``, of the same pixels."""
+
+        def both(one: NDArray[np.float32] | None, two: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+            return None if one is None or two is None else np.concatenate([one, two])
+
+        vectors, beside = both(self.vectors, other.vectors), both(self.beside, other.beside)
+        return replace(self, items=[*self.items, *other.items], vectors=vectors, beside=beside)
 
     def only(self, shown: Shown, reader: Reader) -> "Units":
         """The same units as if they had only their first or only their second photographs; ``both`` changes nothing."""
@@ -81,6 +91,11 @@ def read_units(
         nothing = np.full(vectors.shape[1], np.nan, np.float32)
         parts.append(np.stack([vectors[pair[slot]].mean(axis=0) if pair[slot] else nothing for pair in pairs]))
     return Units(pixels, items, np.concatenate(parts, axis=1))
+
+
+def codes(table: pd.DataFrame) -> NDArray[np.int64]:
+    """The labels of a table of units: int64 [N, targets], -1 where unknown."""
+    return np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
 
 
 def mean_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,9 +17,11 @@ from torch import Tensor
 from sidelight.config import build
 from sidelight.data.cohort.task import units
 from sidelight.data.read import read_files
+from sidelight.evaluation.protocols.base import Examples
 from sidelight.evaluation.protocols.probes import fit_linear
 from sidelight.evaluation.protocols.series.planes import SeriesSettings
 from sidelight.evaluation.protocols.series.series import SeriesHead, fit_series
+from sidelight.evaluation.units import Units, codes
 from sidelight.explaining.content import Part, Picture, Question, frame_of, overlay
 from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM
@@ -231,19 +233,9 @@ def _head(question: Question, encoder: Encoder, taught: NDArray[np.bool_]) -> Se
     table = units(question.cohort, task)
     table["rows"] = [[row for row in rows if taught[row]] for rows in question.pixels.rows_of(table["items"])]
     table = table[table["rows"].map(bool)]
-    y = np.array(table["label"].tolist(), dtype=np.int64).reshape(len(table), -1)
-    sizes = tuple(len(classes) for classes in task.targets.values())
-    settings = SeriesSettings(fusion="mean")
-    return fit_series(
-        encoder,
-        question.pixels,
-        table["rows"].tolist(),
-        y,
-        table["group"].to_numpy(),
-        sizes,
-        settings,
-        seed=question.seed,
-    )
+    seen = Units(question.pixels, table["rows"].tolist())
+    examples = Examples(seen, codes(table), table["group"].to_numpy(), task.heads)
+    return fit_series(encoder, examples, SeriesSettings(fusion="mean"), seed=question.seed)
 
 
 def _strips(question: Question, head: SeriesHead, labels: list[str], several: bool) -> list[Picture]:

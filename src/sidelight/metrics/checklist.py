@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sidelight.data.cohort.task import Head
+from sidelight.data.cohort.task import Target
 from sidelight.metrics.classification import Macro, against_rest
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Mean:
         return mean if np.ndim(mean) else float(mean)
 
 
-def headline_classes(heads: Sequence[Head]) -> list[tuple[int, int]]:
+def headline_classes(heads: Sequence[Target]) -> list[tuple[int, int]]:
     """Pairs (target, class): of each head its headline class, or all where it has none."""
     return [
         (place, code)
@@ -55,7 +55,7 @@ def headline_classes(heads: Sequence[Head]) -> list[tuple[int, int]]:
     ]
 
 
-def averages(heads: Sequence[Head]) -> dict[str, list[tuple[int, int]]]:
+def averages(heads: Sequence[Target]) -> dict[str, list[tuple[int, int]]]:
     """Which classes each average of SM3's code is over.
 
     "AVG" is over the headline class of every label, "AVG, criteria" without those that give no points (the diagnosis), "all
@@ -72,7 +72,7 @@ def averages(heads: Sequence[Head]) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def headline_auroc(heads: Sequence[Head], truth: Integers, scores: Floats) -> float:
+def headline_auroc(heads: Sequence[Target], truth: Integers, scores: Floats) -> float:
     """Mean one-against-rest AUROC of the headline classes that can be judged: what steps are chosen by; -inf for none.
 
     :param truth: int64 [N, L], negative where unknown; ``scores`` [N, classes of all labels].
@@ -87,7 +87,7 @@ def headline_auroc(heads: Sequence[Head], truth: Integers, scores: Floats) -> fl
     return float(np.mean(judged)) if judged else -np.inf
 
 
-def points(heads: Sequence[Head], called: Integers) -> Integers:
+def points(heads: Sequence[Target], called: Integers) -> Integers:
     """Points [N] of units by the class [N, L] of each label, as predicted or as it is; 0 to 10 for the seven-point checklist."""
     gains = [
         head.points * (called[:, place] == head.classes.index(head.positive))
@@ -98,7 +98,7 @@ def points(heads: Sequence[Head], called: Integers) -> Integers:
     return found
 
 
-def suspected(heads: Sequence[Head]) -> int | None:
+def suspected(heads: Sequence[Target]) -> int | None:
     """Place of the label that points are a rule for: the only one with a headline class and without points."""
     places = [place for place, head in enumerate(heads) if head.positive and not head.points]
     return places[0] if len(places) == 1 and any(head.points for head in heads) else None

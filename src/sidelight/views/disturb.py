@@ -6,8 +6,10 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from sidelight.config import Settings
 from sidelight.errors import ConfigError
 from sidelight.views.augment import resize, unit_range
 from sidelight.views.randomness import Ints, uniform
@@ -15,6 +17,20 @@ from sidelight.views.randomness import Ints, uniform
 Condition = Literal["light", "colour", "resolution", "distance"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 _STREAM = -21
+
+
+class RobustnessSettings(Settings):
+    """Under what images are also scored."""
+
+    severities: list[float] = Field(
+        [], description="also score unseen units under worse imaging conditions, each so severe: 0 to 1"
+    )
+    conditions: list[Condition] = Field(list(CONDITIONS), description="what gets worse under severities")
+
+    def changes(self, channels: int) -> list["Disturb"]:
+        """Every condition at every severity; colour not where images have none."""
+        asked = [name for name in self.conditions if channels > 1 or name != "colour"]
+        return [Disturb(name, severity) for name in asked for severity in self.severities if severity > 0]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sidelight.data.cohort.stable_names import lasting, shared_items
 from sidelight.data.pixels.cache import build as build_cache
 from sidelight.data.split import deal
 from sidelight.errors import SplitError
-from sidelight.evaluation.judge import label_units
+from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
 
 TOML = """files = "export/*.dcm"

@@ -39,20 +39,20 @@ def auroc(world, task="malignant", run=None, **settings):
 
 def test_rivals_without_an_image(world):
     """T13: what is blank tells the label where blanks were planted, and metadata tell it anyway."""
-    assert auroc(world, inputs="nothing") == pytest.approx(0.5, abs=0.06)
-    assert auroc(world, inputs="missing") > 0.7
-    assert auroc(world, inputs="metadata") > 0.85
+    assert auroc(world, inputs={"kind": "nothing"}) == pytest.approx(0.5, abs=0.06)
+    assert auroc(world, inputs={"kind": "missing"}) > 0.7
+    assert auroc(world, inputs={"kind": "metadata"}) > 0.85
 
 
 def test_metadata_through_the_towers_of_the_run_or_as_plain_codes(world, tmp_path):
     cohort, run, cache = world
-    both = auroc(world, inputs="image+metadata")
+    both = auroc(world, inputs={"kind": "image+metadata"})
     assert both > auroc(world)
-    assert auroc(world, inputs="image+metadata", run=run.encoder()) > 0.8
+    assert auroc(world, inputs={"kind": "image+metadata"}, run=run.encoder()) > 0.8
     with pytest.raises(ConfigError, match="finetune"):
-        sidelight.evaluate(run, cohort, "malignant", "finetune", inputs="metadata", cache=cache, **SMALL)
+        sidelight.evaluate(run, cohort, "malignant", "finetune", inputs={"kind": "metadata"}, cache=cache, **SMALL)
     with pytest.raises(ConfigError, match="tabular towers"):
-        sidelight.evaluate(run.encoder(), cohort, "malignant", inputs="image+borrowed", cache=cache, **SMALL)
+        sidelight.evaluate(run.encoder(), cohort, "malignant", inputs={"kind": "image+borrowed"}, cache=cache, **SMALL)
 
 
 @pytest.mark.parametrize("space", ["image", "metadata"])
@@ -63,9 +63,7 @@ def test_borrowed_metadata_say_from_whom(world, tmp_path, space):
         cohort,
         "malignant",
         out=tmp_path,
-        inputs="image+borrowed",
-        borrow_from=space,
-        borrow_k=2,
+        inputs={"kind": "image+borrowed", "borrow_from": space, "borrow_k": 2},
         cache=cache,
         **SMALL,
     )
@@ -83,7 +81,13 @@ def test_borrowed_metadata_say_from_whom(world, tmp_path, space):
 def test_where_own_items_lend_an_image_finds_itself(world, tmp_path):
     cohort, run, cache = world
     sidelight.evaluate(
-        run, cohort, "malignant", out=tmp_path, inputs="image+borrowed", borrow_own=True, cache=cache, **SMALL
+        run,
+        cohort,
+        "malignant",
+        out=tmp_path,
+        inputs={"kind": "image+borrowed", "borrow_own": True},
+        cache=cache,
+        **SMALL,
     )
     table = pd.read_csv(tmp_path / "borrowed.csv", dtype=str, keep_default_na=False)
     assert (table["item"] == table["from"]).all()
@@ -94,8 +98,8 @@ def test_where_own_items_lend_an_image_finds_itself(world, tmp_path):
 def test_another_cohort_lends(world, tmp_path):
     cohort, run, cache = world
     sidelight.evaluate(
-        run, cohort, "malignant", out=tmp_path, inputs="image+borrowed", cache=cache,
-        reference="phantom:skin?patients=12&size=32&seed=9", **SMALL,
+        run, cohort, "malignant", out=tmp_path, cache=cache, **SMALL,
+        inputs={"kind": "image+borrowed", "reference": "phantom:skin?patients=12&size=32&seed=9"},
     )  # fmt: skip
     there = Cohort.open("phantom:skin?patients=12&size=32&seed=9")
     known = {there.item_hash(place) for place in range(len(there.items))}
@@ -158,11 +162,11 @@ def test_company_undoes_what_all_photographs_of_a_patient_share():
 
 def test_within_patient_rows_stand_beside_a_blind_choice(world):
     cohort, run, cache = world
-    found = sidelight.evaluate(run, cohort, "malignant", inputs="metadata", cache=cache, **SMALL).results
+    found = sidelight.evaluate(run, cohort, "malignant", inputs={"kind": "metadata"}, cache=cache, **SMALL).results
     rows = found[found["metric"].str.startswith("top-1")].set_index("metric")
     assert rows.loc["top-1 within patient", "value"] > rows.loc["top-1 within patient, blind", "value"] + 0.1
     assert (found["metric"] == "pauc above 80 % TPR").any()
-    patient = sidelight.evaluate(run, cohort, "risk", inputs="metadata", cache=cache, **SMALL).results
+    patient = sidelight.evaluate(run, cohort, "risk", inputs={"kind": "metadata"}, cache=cache, **SMALL).results
     assert not patient["metric"].str.startswith("top-").any()
 
 
@@ -187,9 +191,13 @@ def test_fewer_than_ten_patients_have_no_interval():
 
 def test_only_what_reference_where_selects_lends(world, tmp_path):
     cohort, run, cache = world
-    asked = {"inputs": "image+borrowed", "cache": cache, **SMALL}
-    sidelight.evaluate(run, cohort, "malignant", out=tmp_path, reference_where={"site": ["back"]}, **asked)
+    asked = {"cache": cache, **SMALL}
+
+    def lent_by(site):
+        return {"kind": "image+borrowed", "reference_where": {"site": [site]}}
+
+    sidelight.evaluate(run, cohort, "malignant", out=tmp_path, inputs=lent_by("back"), **asked)
     table = pd.read_csv(tmp_path / "borrowed.csv", dtype=str, keep_default_na=False)
     assert set(table["site"]) == {"back"}
-    with pytest.raises(ConfigError, match="No item fits reference_where"):
-        sidelight.evaluate(run, cohort, "malignant", reference_where={"site": ["moon"]}, **asked)
+    with pytest.raises(ConfigError, match=r"No item fits inputs\.reference_where"):
+        sidelight.evaluate(run, cohort, "malignant", inputs=lent_by("moon"), **asked)

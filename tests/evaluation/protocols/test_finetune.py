@@ -4,26 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from sidelight.evaluation.protocols.finetune import _loss, finetune, held_back
-from sidelight.evaluation.protocols.fit import finetune as module
+from sidelight.data.cohort.task import Target
+from sidelight.evaluation.protocols import finetune as module
+from sidelight.evaluation.protocols.base import Examples, HeadSettings
+from sidelight.evaluation.protocols.finetune import _loss, finetune
 from sidelight.evaluation.protocols.supervised import Classifier, FinetuneSettings
+from sidelight.evaluation.units import Units
 from sidelight.losses.labels import class_probabilities, target_loss
-
-
-def test_validation_is_cut_from_the_labelled_patients_and_shares_none():
-    groups = np.repeat(np.arange(40), 2)
-    y = (groups % 2).astype(np.int64)
-    train, valid = held_back(y[:, None], groups, (2,), seed=0)
-    assert len(valid) == 16
-    assert not set(groups[train]) & set(groups[valid])
-    assert [len(np.unique(groups[valid][y[valid] == c])) for c in (0, 1)] == [4, 4]
-
-
-def test_with_fewer_than_twenty_patients_of_a_class_all_labels_train():
-    y = np.arange(39) % 2
-    train, valid = held_back(y[:, None], np.arange(39), (2,), seed=0)
-    assert len(valid) == 0
-    assert len(train) == 39
 
 
 def test_a_given_valid_side_chooses_the_step_and_does_not_train(monkeypatch):
@@ -43,22 +30,12 @@ def test_a_given_valid_side_chooses_the_step_and_does_not_train(monkeypatch):
     monkeypatch.setattr(module, "predict_units", scores)
     pixels = SimpleNamespace(frames_of=lambda row: 1)
     y, given = np.array([0, 1, 1, 0]), np.array([False, False, True, False])
-    done = finetune(None, pixels, [[0], [1], [2], [3]], y[:, None], np.arange(4), (2,), FinetuneSettings(), given=given)
+    units = Units(pixels, [[0], [1], [2], [3]])
+    examples = Examples(units, y[:, None], np.arange(4), (Target("sick", ("no", "yes")),), given)
+    encoder = SimpleNamespace(mean=torch.zeros(1))
+    done = finetune(encoder, examples, FinetuneSettings(), HeadSettings())
     assert trained == [0, 1, 3]
-    assert (done.selected.out_features, done.last.out_features) == (2, 3)
-
-
-def test_of_several_labels_a_fifth_is_held_back_where_each_label_can_spare_it():
-    rng = np.random.default_rng(0)
-    y = np.stack([rng.permutation(80) % 2, np.arange(80) % 4 == 0], axis=1).astype(np.int64)
-    y[rng.random(y.shape) < 0.02] = -1
-    groups = np.arange(80)
-    y[y[:, 1] == -1, 1] = 1  # at least 20 patients with the second label
-    train, valid = held_back(y, groups, (2, 2), seed=0)
-    assert 14 <= len(valid) <= 18 and len(train) + len(valid) == 80 and not set(train) & set(valid)
-    assert all((y[valid, label] == code).sum() >= 3 for label in (0, 1) for code in (0, 1))
-    y[:, 1] = np.arange(80) % 8 == 0
-    assert len(held_back(y, groups, (2, 2), seed=0)[1]) == 0
+    assert (done["selected"].model.out_features, done["last"].model.out_features) == (2, 3)
 
 
 def test_the_step_is_chosen_by_the_labels_that_are_known():

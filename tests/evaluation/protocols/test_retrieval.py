@@ -33,7 +33,8 @@ def test_recalls_by_hand():
     """Two runs kept two patients back each, one of them both: ranks pool, chance is the mean of both galleries."""
     ranks = pd.DataFrame(
         {
-            "encoder": "e", "task": "t", "step": "retrieval", "target": "image -> metadata", "seed": [0, 0, 0, 1, 1],
+            "encoder": "e", "task": "t", "protocol": "retrieval", "step": "retrieval", "target": "image -> metadata",
+            "seed": [0, 0, 0, 1, 1],
             "unit": list("abcad"), "group": ["p", "p", "q", "p", "r"], "rank": [1.0, 4.0, 2.0, 1.0, 7.5],
             "among": [3, 3, 3, 10, 10],
         }
@@ -52,7 +53,15 @@ def test_patients_count_and_not_lesions():
     """Ten lesions of a patient that are right or wrong together make the interval of a few patients, not of many lesions."""
     patients = np.repeat(np.arange(40), 10)
     rank = np.where(patients % 2, 1.0, 20.0)
-    base = {"encoder": "e", "task": "t", "step": "retrieval", "target": "a -> b", "seed": 0, "among": 400}
+    base = {
+        "encoder": "e",
+        "task": "t",
+        "protocol": "retrieval",
+        "step": "retrieval",
+        "target": "a -> b",
+        "seed": 0,
+        "among": 400,
+    }
     table = pd.DataFrame({**base, "unit": np.arange(400).astype(str), "rank": rank})
     widths = []
     for groups in (patients.astype(str), np.arange(400).astype(str)):

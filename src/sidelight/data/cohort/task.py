@@ -28,7 +28,7 @@ YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
 
 
 @dataclass(frozen=True)
-class Head:
+class Target:
     """One target: its classes in order, the class that headline numbers are of ("" is every class), and its points.
 
     :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
@@ -80,10 +80,10 @@ class Task:
         return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
 
     @property
-    def heads(self) -> tuple[Head, ...]:
+    def heads(self) -> tuple[Target, ...]:
         """The targets, in order; one without a name is called after the task."""
         return tuple(
-            Head(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
+            Target(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
             for name, classes in self.targets.items()
         )
 

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 
+from sidelight.config import Settings
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
 from sidelight.data.identity import item_hash, key
@@ -15,16 +18,37 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.features import embed_items
 from sidelight.evaluation.inputs.borrowed import Borrowed, agreement, borrow, borrowed_table
-from sidelight.evaluation.inputs.metadata import TABLES, Told, features_of
-from sidelight.evaluation.protocols.fit import FROZEN, TUNED
-from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.inputs.metadata import TABLES, MetadataReader, features_of
 from sidelight.models.heads import load_joint_head
 from sidelight.models.image import Encoder
 from sidelight.models.table import TableEncoder
 from sidelight.views.disturb import Disturb
 
-BESIDE = ("image+metadata", "image+borrowed")
-"""Values of the setting ``inputs`` that put numbers beside the features of images."""
+
+class InputSettings(Settings):
+    """What a head reads of an item."""
+
+    kind: Literal["image", "image+metadata", "image+borrowed", "metadata", "missing", "nothing"] = Field(
+        "image", description="what is read; metadata and missing (only what is blank) are rivals without image"
+    )
+    context: Literal["none", "patient"] = Field(
+        "none", description="patient: a head also reads how an item differs from the patient's other items"
+    )
+    reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
+    reference_preset: str | None = None
+    reference_where: dict[str, str | int | float | list[str]] = Field(
+        {}, description="which items of the reference lend, by column"
+    )
+    borrow_from: Literal["image", "metadata"] = Field(
+        "image", description="lenders: reference items whose image, or whose metadata, is like the image"
+    )
+    borrow_own: bool = Field(False, description="a patient's own items lend, too, the item itself among them")
+    borrow_k: int = Field(1, ge=1, description="lenders of an item, weighted by their similarity")
+
+    @property
+    def plain(self) -> bool:
+        """Whether images are all that is read."""
+        return self.kind == "image" and self.context == "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,90 +73,93 @@ class Inputs:
     beside: np.ndarray | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-    def read_by(self, protocol: str) -> np.ndarray:
-        """What ``protocol`` reads: all of it, or beside the features of a network that is trained the rest."""
-        if protocol in FROZEN:
-            return self.vectors
-        assert self.beside is not None  # check_reading has refused the rest
-        return self.beside
 
+@dataclass(frozen=True, eq=False)
+class InputReader:
+    """Reads of every item what the settings ask for.
 
-def check_reading(protocol: str, settings: EvaluateSettings) -> None:
-    """:raises ConfigError: before any work, where ``protocol`` cannot read what the settings ask for."""
-    if protocol in FROZEN:
-        return
-    if settings.severities:
-        raise ConfigError(f"severities with the protocol {protocol}", expected=f"one of {', '.join(FROZEN)}")
-    alone = settings.context == "none"
-    if not alone or settings.inputs not in ("image", *BESIDE * (protocol in TUNED)):
-        raise ConfigError(
-            f"inputs = {settings.inputs!r}, context = {settings.context!r} with {protocol}",
-            expected=f"{' or '.join(FROZEN)} (or finetune with inputs = {' or '.join(map(repr, BESIDE))}, context = 'none')",
-        )
-
-
-def item_vectors(
-    encoder: Encoder,
-    told: Told,
-    cohort: Cohort,
-    pixels: Pixels,
-    settings: EvaluateSettings,
-    *,
-    folder: Path | None = None,
-    reference: Reference | None = None,
-    change: Disturb | None = None,
-    keep: bool = True,
-) -> Inputs:
-    """What ``settings.inputs`` says of every item, and with ``settings.context`` how it differs from its patient's others.
-
-    :param told: how metadata are read, by :func:`sidelight.evaluation.inputs.metadata.told_of`.
-    :param folder: the run that ``encoder`` comes from.
-    :param change: what the images are put through before.
-    :param keep: store the features of the images beside the pixels.
-    :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
+    :ivar metadata: how metadata become vectors.
+    :ivar frames: of a clip, that are embedded and averaged.
+    :ivar folder: the run that ``encoder`` comes from.
+    :ivar reference: whose metadata are borrowed, if any are.
     """
-    wanted, tables, beside = settings.inputs, dict[str, pd.DataFrame](), None
-    if wanted == "nothing":
-        vectors = np.zeros((len(pixels), 1), np.float32)
-    elif wanted in ("metadata", "missing"):
-        vectors = told(items_of(cohort, pixels))
-    else:
-        home = pixels.folder / "features" if keep else None
-        vectors = embed_items(encoder, pixels, frames=settings.frames, folder=home, change=change)
-        if wanted == "image+metadata":
-            beside = told(items_of(cohort, pixels))
-        elif wanted == "image+borrowed":
-            beside, tables = _borrowed(encoder, folder, told, vectors, cohort, pixels, reference, settings)
-        vectors = vectors if beside is None else np.concatenate([vectors, beside], axis=1)
-    if settings.context == "patient":  # the features of a network that is trained have no such difference beforehand
-        vectors, beside = with_context(vectors, pixels.index["group"].to_numpy(str)), None
-    return Inputs(vectors, beside, tables)
+
+    encoder: Encoder
+    metadata: MetadataReader
+    settings: InputSettings
+    frames: int
+    folder: Path | None = None
+    reference: Reference | None = None
+
+    def __call__(self, cohort: Cohort, pixels: Pixels, *, change: Disturb | None = None, keep: bool = True) -> Inputs:
+        """What heads read of ``cohort``'s items, and with a context how each differs from its patient's others.
+
+        :param change: what the images are put through before.
+        :param keep: store the features of the images beside the pixels.
+        :raises ConfigError: where metadata are to be borrowed without a reference or without tabular towers.
+        """
+        kind, tables, beside = self.settings.kind, dict[str, pd.DataFrame](), None
+        if kind == "nothing":
+            vectors = np.zeros((len(pixels), 1), np.float32)
+        elif kind in ("metadata", "missing"):
+            vectors = self.metadata(items_of(cohort, pixels))
+        else:
+            home = pixels.folder / "features" if keep else None
+            vectors = embed_items(self.encoder, pixels, frames=self.frames, folder=home, change=change)
+            if kind == "image+metadata":
+                beside = self.metadata(items_of(cohort, pixels))
+            elif kind == "image+borrowed":
+                beside, tables = self._borrowed(vectors, cohort, pixels)
+            vectors = vectors if beside is None else np.concatenate([vectors, beside], axis=1)
+        if self.settings.context == "patient":
+            # the features of a network that is trained have no such difference beforehand
+            vectors, beside = with_context(vectors, pixels.index["group"].to_numpy(str)), None
+        return Inputs(vectors, beside, tables)
+
+    def _borrowed(
+        self, images: np.ndarray, cohort: Cohort, pixels: Pixels
+    ) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
+        """Features of the lenders' metadata [R, D], and the tables that say who lent what."""
+        towers, reference = self.metadata.towers, self.reference
+        if reference is None or not towers or self.folder is None:
+            raise ConfigError(
+                f"inputs.kind = {self.settings.kind!r} without {'a reference' if towers else 'tabular towers'}",
+                expected="a run of slimp, and inputs.reference = FOLDER of a cohort with metadata",
+            )
+        found = self._lenders(images, pixels, reference)
+        lent = found.mean(self.metadata(items_of(reference.cohort, reference.pixels)))
+        return lent, _written(found, towers, cohort, pixels, reference)
+
+    def _lenders(self, images: np.ndarray, pixels: Pixels, reference: Reference) -> Borrowed:
+        """Whom each item borrows from: reference items with like images, or with metadata like the image."""
+        queries, towers, settings = images, self.metadata.towers, self.settings
+        there = items_of(reference.cohort, reference.pixels)
+        keys = embed_items(
+            self.encoder, reference.pixels, frames=self.frames, folder=reference.pixels.folder / "features"
+        )
+        if settings.borrow_from == "metadata":
+            assert self.folder is not None
+            head = load_joint_head(self.folder, "image_projection")
+            if TABLES[0] not in towers:
+                raise ConfigError("borrow_from = 'metadata' needs lesion metadata in the run", do="Use 'image'")
+            with torch.no_grad():
+                queries = head(torch.from_numpy(images)).numpy()
+                keys = towers[TABLES[0]].project(features_of(towers[TABLES[0]], there)).numpy()
+        excluded = ~select(there, settings.reference_where, "inputs.reference_where")[None]
+        if excluded.all():
+            raise ConfigError(
+                f"No item fits inputs.reference_where = {settings.reference_where}", do="Check column and values"
+            )
+        if reference.own and not settings.borrow_own:
+            groups = (one.index["group"].to_numpy(str) for one in (pixels, reference.pixels))
+            excluded = excluded | (next(groups)[:, None] == next(groups)[None])
+        excluded = np.broadcast_to(excluded, (len(queries), len(keys)))
+        return borrow(queries, keys, k=settings.borrow_k, excluded=excluded)
 
 
 def items_of(cohort: Cohort, pixels: Pixels) -> pd.DataFrame:
     """The items behind the rows of the pixel index."""
     return cohort.items.iloc[pixels.index["position"].to_numpy()]
-
-
-def _borrowed(
-    encoder: Encoder,
-    folder: Path | None,
-    told: Told,
-    images: np.ndarray,
-    cohort: Cohort,
-    pixels: Pixels,
-    reference: Reference | None,
-    settings: EvaluateSettings,
-) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
-    """Features of the lenders' metadata [R, D], and the tables that say who lent what."""
-    if reference is None or not told.towers or folder is None:
-        raise ConfigError(
-            f"inputs = {settings.inputs!r} without {'a reference' if told.towers else 'tabular towers'}",
-            expected="a run of slimp, and reference = FOLDER of a cohort with metadata",
-        )
-    found = lenders(encoder, folder, told.towers, images, pixels, reference, settings)
-    lent = found.mean(told(items_of(reference.cohort, reference.pixels)))
-    return lent, _written(found, told.towers, cohort, pixels, reference)
 
 
 def with_context(vectors: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -143,39 +170,6 @@ def with_context(vectors: np.ndarray, groups: np.ndarray) -> np.ndarray:
     others = (total[number] - vectors) / np.maximum(count[number] - 1, 1)[:, None]
     apart = np.where((count[number] > 1)[:, None], vectors - others, 0.0)
     return np.concatenate([vectors, apart], axis=1).astype(np.float32)
-
-
-def lenders(
-    encoder: Encoder,
-    folder: Path,
-    towers: Mapping[str, TableEncoder],
-    images: np.ndarray,
-    pixels: Pixels,
-    reference: Reference,
-    settings: EvaluateSettings,
-) -> Borrowed:
-    """Whom each item borrows from: reference items with like images, or with metadata like the image."""
-    queries = images
-    keys = embed_items(encoder, reference.pixels, frames=settings.frames, folder=reference.pixels.folder / "features")
-    if settings.borrow_from == "metadata":
-        head = load_joint_head(folder, "image_projection")
-        if TABLES[0] not in towers:
-            raise ConfigError("borrow_from = 'metadata' needs lesion metadata in the run", do="Use 'image'")
-        with torch.no_grad():
-            queries = head(torch.from_numpy(images)).numpy()
-            keys = (
-                towers[TABLES[0]]
-                .project(features_of(towers[TABLES[0]], items_of(reference.cohort, reference.pixels)))
-                .numpy()
-            )
-    excluded = ~select(items_of(reference.cohort, reference.pixels), settings.reference_where, "reference_where")[None]
-    if excluded.all():
-        raise ConfigError(f"No item fits reference_where = {settings.reference_where}", do="Check column and values")
-    if reference.own and not settings.borrow_own:
-        groups = (one.index["group"].to_numpy(str) for one in (pixels, reference.pixels))
-        excluded = excluded | (next(groups)[:, None] == next(groups)[None])
-    excluded = np.broadcast_to(excluded, (len(queries), len(keys)))
-    return borrow(queries, keys, k=settings.borrow_k, excluded=excluded)
 
 
 def _written(

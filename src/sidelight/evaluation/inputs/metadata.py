@@ -1,4 +1,4 @@
-"""What is told of items beside their images, as numbers: features of a run's tabular towers, plain codes, or only blanks."""
+"""The metadata of items as numbers: features of a run's tabular towers, plain codes, or only blanks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ USUAL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class MetadataReader:
     """How metadata become vectors; fitted once, and the same for every cohort that it reads.
 
     :ivar towers: of a run, by role; where there are none, ``vocabularies`` make plain codes.
@@ -44,14 +44,14 @@ class Told:
             parts.append(blank if self.blanks_alone else codes.flat(vocabulary.columns))
         return np.concatenate(parts, axis=1)
 
-    def read_by(self) -> Iterator[Vocabulary]:
+    def used(self) -> Iterator[Vocabulary]:
         """The vocabularies in use."""
         yield from (tower.vocabulary for tower in self.towers.values()) if self.towers else self.vocabularies
 
     def filled(self, items: pd.DataFrame) -> pd.DataFrame:
         """Which cells are not blank: bool [R, K], by the names of the columns."""
         parts = []
-        for vocabulary in self.read_by():
+        for vocabulary in self.used():
             names = [column.name for column in vocabulary.columns]
             parts.append(pd.DataFrame(vocabulary.encode(items).state != MISSING, columns=names))
         return pd.concat(parts, axis=1)
@@ -62,22 +62,22 @@ class Told:
         return tuple(str(name) for name in share.index[share >= USUAL])
 
 
-def told_of(folder: Path | None, cohort: Cohort, positions: np.ndarray, wanted: str) -> Told:
-    """What ``wanted`` (a value of the setting ``inputs``) needs of the metadata of ``cohort``'s items at ``positions``.
+def metadata_reader(folder: Path | None, cohort: Cohort, positions: np.ndarray, kind: str) -> MetadataReader:
+    """What ``kind`` (a value of the setting ``inputs.kind``) needs of the metadata of ``cohort``'s items at ``positions``.
 
     :param folder: the run that the encoder comes from, if any.
     :raises DataError: where plain codes are needed and ``[metadata]`` names no column.
     """
-    if wanted in ("image", "nothing"):
-        return Told()
-    towers = tables_of(folder) if wanted in ("image+metadata", "image+borrowed") else {}
-    if towers or wanted == "image+borrowed":
-        return Told(towers)
+    if kind in ("image", "nothing"):
+        return MetadataReader()
+    towers = tables_of(folder) if kind in ("image+metadata", "image+borrowed") else {}
+    if towers or kind == "image+borrowed":
+        return MetadataReader(towers)
     levels = cohort.spec.get("metadata", {}).get("columns", {})
     found = tuple(fit(cohort, level, positions, LEAST_PATIENTS) for level in levels if described(cohort, level))
     if not found:
         raise DataError(f"{cohort.name} has no metadata", do="Name columns in [metadata] of its cohort file")
-    return Told(vocabularies=found, blanks_alone=wanted == "missing")
+    return MetadataReader(vocabularies=found, blanks_alone=kind == "missing")
 
 
 def tables_of(folder: Path | None) -> dict[str, TableEncoder]:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.evaluation.model.model import Facts, Model
+from sidelight.evaluation.protocols import LEARNED
 from sidelight.evaluation.results import Results, shown_rows
 from sidelight.train.card import LICENCE, USE, bullets
 
@@ -102,17 +103,9 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
 def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
     """A paragraph for a paper's methods section, made of what is known."""
     on = facts.trained_on
-    head = {
-        "linear": "an L2-regularised logistic regression on the frozen encoder's features",
-        "projector": "a label-relation net (a projector per label, one transformer layer, linear heads) on the frozen encoder's "
-        "features",
-        "knn": "k nearest neighbours by cosine on the frozen encoder's features",
-        "finetune": "fine-tuning of the whole encoder with a linear head",
-        "series": "an aggregator of slices with linear heads for each plane, fused by weights fitted inside the labelled units",
-        "finetune_last": "fine-tuning of the encoder's last block with a linear head",
-    }[facts.protocol]
+    protocol = LEARNED[facts.protocol]
     seeds = int(results["seeds"].max()) if len(results) else 0
-    balance = ", classes weighted by inverse frequency" if facts.balance != "none" and facts.protocol != "knn" else ""
+    balance = ", classes weighted by inverse frequency" if facts.balance != "none" and protocol.weighs_classes else ""
     unit, tested = facts.unit, facts.tested_on
     learnt = f"{on['units']} labelled {unit} units of {on['groups']} groups (patients or recording groups)"
     if tested:
@@ -133,7 +126,8 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
     }
     return (
         f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
-        f"{facts.unit} were averaged{beside.get(facts.inputs, '')}. The {_predicted(facts)} were predicted by {head}{balance}. "
+        f"{facts.unit} were averaged{beside.get(facts.inputs, '')}. "
+        f"The {_predicted(facts)} were predicted by {protocol.says}{balance}. "
         f"{split} Intervals (95 %) resample groups. Hyperparameters, probability calibration and the decision threshold were "
         f"chosen {chosen}."
     )
@@ -186,7 +180,7 @@ def _about(model: Model) -> list[str]:
 
 def _columns(model: Model) -> str:
     """`` (columns age, site)``."""
-    names = [column.name for vocabulary in model.told.read_by() for column in vocabulary.columns]
+    names = [column.name for vocabulary in model.metadata.used() for column in vocabulary.columns]
     return f" (columns {', '.join(names)})"
 
 

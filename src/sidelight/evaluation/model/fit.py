@@ -11,15 +11,12 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.task import SIGNS
 from sidelight.data.pixels.cache import Pixels
 from sidelight.evaluation.inputs.beside import items_of
-from sidelight.evaluation.inputs.metadata import Told
-from sidelight.evaluation.labelled import Labelled, codes, valid_side
+from sidelight.evaluation.inputs.metadata import MetadataReader
+from sidelight.evaluation.labelled import Labelled
 from sidelight.evaluation.model.model import Model, make_model
-from sidelight.evaluation.protocols.fit import NetworkHead, StudyHead, fit
-from sidelight.evaluation.protocols.relations import PairHead
-from sidelight.evaluation.protocols.series.series import describe_series
-from sidelight.evaluation.scores import INSIDE, units_of
-from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.units import Reader, read_units
+from sidelight.evaluation.results import INSIDE
+from sidelight.evaluation.scores import Ready
+from sidelight.evaluation.units import codes, read_units
 from sidelight.models.pair import PhotoPair
 
 USUAL_VIEW = 0.9
@@ -31,71 +28,51 @@ SAVED = ("image", "image+metadata", "metadata")
 
 
 def model_of(
-    net: Reader,
-    told: Told,
+    ready: Ready,
     cohort: Cohort,
-    pixels: Pixels,
-    labelled: Labelled,
     task: str,
-    protocol: str,
-    settings: EvaluateSettings,
     scores: pd.DataFrame,
     hashes: dict[str, Any],
-    vectors: np.ndarray | None,
+    metadata: MetadataReader | None = None,
 ) -> Callable[[pd.DataFrame], Model]:
     """Learn a head from all labelled units now; the model is made when its results are known.
 
-    :param vectors: as for :func:`sidelight.evaluation.scores.collect_scores`.
+    :param scores: of :func:`sidelight.evaluation.scores.collect_scores`; ``metadata`` how the head's metadata were read.
     """
-    table = labelled.table
-    y, groups = codes(table), table["group"].to_numpy()
-    units = units_of(net, pixels, table["rows"].tolist(), protocol, settings, vectors)
-    seed, learnt = settings.first_seed, units.only(settings.learn_photographs, net)
-    head = fit(
-        net, learnt, y, groups, labelled.heads, protocol, settings, seed=seed, draw=seed * 1000 + 998,
-        valid=valid_side(table),
-    )["selected"]  # fmt: skip
-    used: Reader = net
-    if isinstance(head, NetworkHead | PairHead):
-        used = head.model.encoder if isinstance(head, NetworkHead) else head.model.pair
-    elif isinstance(head, StudyHead):
-        used = head.head.encoder
-    seen = units
-    if units.vectors is None:
-        own = read_units(used, pixels, units.items, frames=settings.frames, keep=used is net)
-        seen = replace(units, vectors=own.vectors)
-    rows = np.concatenate(units.items)
+    labelled, settings, net = ready.labelled, ready.settings, ready.reader
+    metadata = metadata or MetadataReader()
+    sample = ready.sample(labelled.table)
+    learnt = sample.units.only(settings.photographs.learn, net)
+    seed = settings.first_seed
+    head = ready.fit(sample.examples(ready, learnt), seed, seed * 1000 + 998)["selected"]
+    used, seen = head.reader or net, sample.units
+    if seen.vectors is None:
+        own = read_units(used, ready.pixels, seen.items, frames=settings.frames, keep=used is net)
+        seen = replace(seen, vectors=own.vectors)
+    items = items_of(cohort, ready.pixels).iloc[np.concatenate(seen.items)]
     facts = {
-        "task": task, "unit": cohort.tasks[task].unit, "protocol": protocol, "balance": settings.balance,
-        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, pixels, units.items),
+        "task": task, "unit": cohort.tasks[task].unit, "protocol": ready.protocol.name, "balance": settings.balance,
+        "frames": settings.frames, "max_frames": settings.max_frames, **_kind(cohort, ready.pixels, seen.items),
         "trained_on": {
-            "name": cohort.alias, "units": len(table), "groups": table["group"].nunique(),
+            "name": cohort.alias, "units": len(labelled.table), "groups": labelled.table["group"].nunique(),
             "classes": _counts(labelled),
         },
         "tested_on": _tested_on(labelled),
-        "inputs": settings.inputs, "context": settings.context,
-        "filled": told.usual(items_of(cohort, pixels).iloc[rows]) if "metadata" in settings.inputs else (),
-        "series": describe_series(head.head) if isinstance(head, StudyHead) else {},
+        "inputs": settings.inputs.kind, "context": settings.inputs.context,
+        "filled": metadata.usual(items) if "metadata" in settings.inputs.kind else (),
+        "head": head.describe(),
         "suspect": cohort.tasks[task].suspect if any(one.points for one in labelled.heads) else 0,
         "photographs": {"views": list(used.views), "shared": used.shared} if isinstance(used, PhotoPair) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
     }  # fmt: skip
-
+    groups, targets = labelled.table["group"].to_numpy(), dict(zip(labelled.targets, labelled.heads, strict=True))
     out_of_fold = scores[scores["step"] == ("selected" if labelled.test is None else INSIDE)]
 
     def make(results: pd.DataFrame) -> Model:
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
         table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
-        return make_model(
-            used,
-            head,
-            seen,
-            groups,
-            out_of_fold,
-            dict(zip(labelled.targets, labelled.heads, strict=True)),
-            {**facts, "results": table.to_dict("records")},
-            told,
-        )
+        known = {**facts, "results": table.to_dict("records")}
+        return make_model(used, head, seen, groups, out_of_fold, targets, known, metadata)
 
     return make
 

@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save_file
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import Vocabulary
-from sidelight.data.cohort.task import Head as Labels
+from sidelight.data.cohort.task import Target
 from sidelight.errors import RunError
 from sidelight.evaluation.features import pool_units
-from sidelight.evaluation.inputs.beside import item_vectors, items_of
-from sidelight.evaluation.inputs.metadata import Told, tables_of
+from sidelight.evaluation.inputs.beside import InputReader, InputSettings, items_of
+from sidelight.evaluation.inputs.metadata import MetadataReader, tables_of
 from sidelight.evaluation.model.outside import (
     FALSE_ALARMS,
     centred,
@@ -31,29 +31,24 @@ from sidelight.evaluation.model.outside import (
     nearest_distance,
     outside_limit,
 )
-from sidelight.evaluation.protocols.fit import PROBES, TUNED, Head, NetworkHead, StudyHead, VectorHead
-from sidelight.evaluation.protocols.probes import KnnHead, LinearHead
-from sidelight.evaluation.protocols.relations import PairHead, PairNet, RelationHead
-from sidelight.evaluation.protocols.series.series import rebuild_series, series_tensors
-from sidelight.evaluation.protocols.supervised import Classifier
-from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.files import replacing, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import load_encoder
-from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
-from sidelight.models.towers import read_tower, save_tower
+from sidelight.models.towers import save_tower
 from sidelight.train.card import USE
 
-VERSION = 4
+VERSION = 5
 SECOND = "second"
 """Role of the encoder of a unit's second photographs; that of the first is "image"."""
 MOST_REFERENCES = 5000
 
 
 @dataclass(frozen=True)
-class Target:
+class Decision:
     """What a model decides about one target.
 
     :ivar threshold: two classes: from which calibrated probability on a unit has the second; else unused.
@@ -88,7 +83,7 @@ class Facts:
     :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
         where the units of ``trained_on`` were tested in folds.
     :ivar results: rows of the evaluation that made it, at all labels.
-    :ivar series: what rebuilds a head on series; empty for other protocols.
+    :ivar head: what rebuilds the head beside its tensors.
     :ivar inputs: what the head reads, and ``context``, as the settings of an evaluation say it; ``filled`` the columns of
         metadata that nearly every labelled item had; ``vocabularies`` what plain codes mean, where no tower reads metadata.
     :ivar photographs: of photographs read side by side their ``views`` and whether one encoder, ``shared``, reads both.
@@ -97,7 +92,7 @@ class Facts:
 
     task: str
     unit: str
-    targets: Mapping[str, Target]
+    targets: Mapping[str, Decision]
     protocol: str
     balance: str
     frames: int
@@ -112,7 +107,7 @@ class Facts:
     tested_on: Mapping[str, Any]
     hashes: Mapping[str, str]
     results: list[dict[str, Any]] = field(default_factory=list)
-    series: Mapping[str, Any] = field(default_factory=dict)
+    head: Mapping[str, Any] = field(default_factory=dict)
     inputs: str = "image"
     context: str = "none"
     filled: tuple[str, ...] = ()
@@ -136,7 +131,7 @@ class Facts:
 class Model:
     """An encoder with a head, ready for units of its kind.
 
-    :ivar told: how the metadata of new items become vectors, where the head reads them.
+    :ivar metadata: how the metadata of new items become vectors, where the head reads them.
     :ivar reference: float32 ``[R, D]`` centred vectors of labelled units; ``centre`` float32 [D] is their mean.
     """
 
@@ -145,7 +140,7 @@ class Model:
     facts: Facts
     reference: np.ndarray
     centre: np.ndarray
-    told: Told = field(default_factory=Told)
+    metadata: MetadataReader = field(default_factory=MetadataReader)
 
     def score(self, units: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         """Of each target probabilities ``[N, C]`` and calibrated ones ``[N, C]``; distance to the labelled units [N].
@@ -164,11 +159,11 @@ class Model:
         towers = self.encoder.both if isinstance(self.encoder, PhotoPair) else (self.encoder,)
         for role, tower in zip(("image", SECOND), dict.fromkeys(towers), strict=False):
             save_tower(tower, folder / "towers", role)
-        for role, table in self.told.towers.items():
+        for role, table in self.metadata.towers.items():
             save_tower(table, folder / "towers", role)
-        if isinstance(self.head, RelationHead | PairHead):
-            save_tower(_net(self.head), folder / "towers", "labels")
-        tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
+        for role, network in self.head.towers().items():
+            save_tower(network, folder / "towers", role)
+        tensors = {"reference": self.reference, "centre": self.centre, **self.head.tensors()}
         with replacing(folder / "head.safetensors") as temporary:
             save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
         write_json(folder / "model.json", asdict(self.facts))
@@ -181,9 +176,9 @@ def make_model(
     units: Units,
     groups: np.ndarray,
     scores: pd.DataFrame,
-    targets: Mapping[str, Labels],
+    targets: Mapping[str, Target],
     facts: Mapping[str, Any],
-    told: Told,
+    metadata: MetadataReader,
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
 
@@ -194,31 +189,31 @@ def make_model(
     :param scores: rows of :func:`sidelight.evaluation.scores.collect_scores`: those of units that their head had not seen, in
         folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
-    :param told: how the head's metadata were read.
+    :param metadata: how the head's metadata were read.
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
-    decided = {name: _target(unseen[unseen["target"] == name], one) for name, one in targets.items()}
+    decided = {name: _decision(unseen[unseen["target"] == name], one) for name, one in targets.items()}
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
     reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
     known = Facts(
         **facts, targets=decided, outside=outside, false_alarms=false_alarms,
-        vocabularies=[one.to_json() for one in told.vocabularies],
+        vocabularies=[one.to_json() for one in metadata.vocabularies],
     )  # fmt: skip
-    return Model(encoder, head, known, centred(reference, centre), centre, told)
+    return Model(encoder, head, known, centred(reference, centre), centre, metadata)
 
 
-def _target(unseen: pd.DataFrame, labels: Labels) -> Target:
+def _decision(unseen: pd.DataFrame, target: Target) -> Decision:
     """Threshold and calibration of one target from scores of units that their head had not seen."""
-    columns = [f"p{c}" for c in range(len(labels.classes))]
+    columns = [f"p{c}" for c in range(len(target.classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()
     label = unseen.groupby("unit")["label"].first()
     threshold = 0.5
     if len(columns) == 2:
         threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
-    return Target(labels.classes, threshold, calibration, labels.positive, labels.points)
+    return Decision(target.classes, threshold, calibration, target.positive, target.points)
 
 
 def read_model(folder: str | Path) -> Model:
@@ -237,21 +232,27 @@ def read_model(folder: str | Path) -> Model:
         said = json.loads((home / "model.json").read_text(encoding="utf-8"))
         if said["version"] > VERSION:
             raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
+        said.setdefault("head", said.pop("series", {}))  # its name up to format 4
         targets = {
-            name: Target(**{**one, "classes": tuple(one["classes"]), "calibration": Calibration(**one["calibration"])})
+            name: Decision(
+                **{**one, "classes": tuple(one["classes"]), "calibration": Calibration(**one["calibration"])}
+            )
             for name, one in said["targets"].items()
         }
         facts = Facts(
             **{**said, "targets": targets, "views": tuple(said["views"]), "filled": tuple(said.get("filled", ()))}
         )
-        told = Told(tables_of(home), tuple(Vocabulary.from_json(one) for one in facts.vocabularies))
+        metadata = MetadataReader(tables_of(home), tuple(Vocabulary.from_json(one) for one in facts.vocabularies))
         tensors = load_file(home / "head.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(
             f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
         ) from None
     encoder = _encoder(home, facts)
-    return Model(encoder, _head(home, encoder, facts, tensors), facts, tensors["reference"], tensors["centre"], told)
+    known = {name: target.classes for name, target in facts.targets.items()}
+    saved = Saved(home, encoder, facts.task, known, facts.frames, facts.head, tensors)
+    head = LEARNED[facts.protocol].head(saved)
+    return Model(encoder, head, facts, tensors["reference"], tensors["centre"], metadata)
 
 
 def _encoder(home: Path, facts: Facts) -> Reader:
@@ -261,63 +262,15 @@ def _encoder(home: Path, facts: Facts) -> Reader:
     return PhotoPair(first, first if said["shared"] else load_encoder(home, SECOND), tuple(said["views"]))
 
 
-def _net(head: RelationHead | PairHead) -> LabelRelations:
-    return head.net if isinstance(head, RelationHead) else head.model.net
-
-
 def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:
     """``units`` of ``cohort`` with the vectors that the model's head reads; nothing is stored beside the new data."""
     facts = model.facts
-    if (facts.inputs == "image" and facts.context == "none") or facts.protocol in TUNED:
+    settings = build(InputSettings, {"kind": facts.inputs, "context": facts.context})
+    if settings.plain or LEARNED[facts.protocol].reads != "vectors":
         read = read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
         if facts.inputs == "image":
             return read
-        return replace(read, beside=pool_units(model.told(items_of(cohort, units.pixels)), units.items))
+        return replace(read, beside=pool_units(model.metadata(items_of(cohort, units.pixels)), units.items))
     assert not isinstance(model.encoder, PhotoPair)  # of photographs side by side heads read images alone
-    settings = build(EvaluateSettings, {name: getattr(facts, name) for name in ("inputs", "context", "frames")})
-    whole = item_vectors(model.encoder, model.told, cohort, units.pixels, settings, keep=False)
-    return replace(units, vectors=pool_units(whole.vectors, units.items))
-
-
-def _head_tensors(head: Head) -> dict[str, np.ndarray]:
-    if isinstance(head, NetworkHead):
-        weight, bias = head.model.linear()
-        return {"weight": weight, "bias": bias}
-    if isinstance(head, StudyHead):
-        return series_tensors(head.head)
-    if isinstance(head, PairHead):
-        return {}
-    if isinstance(head, RelationHead):
-        return {"fill": head.fill}
-    tensors: dict[str, np.ndarray] = {} if head.fill is None else {"fill": head.fill}
-    for place, one in enumerate(head.targets):
-        if isinstance(one, LinearHead):
-            tensors |= {f"{place}.weight": one.weight, f"{place}.bias": one.bias}
-        else:
-            own = {"vectors": one.vectors, "labels": one.labels, "k": np.array([one.k])}
-            tensors |= {f"{place}.{name}": value for name, value in own.items()}
-    return tensors
-
-
-def _head(home: Path, encoder: Reader, facts: Facts, tensors: dict[str, np.ndarray]) -> Head:
-    sizes = tuple(len(target.classes) for target in facts.targets.values())
-    if facts.protocol in PROBES:
-        probes = tuple(_probe(facts.protocol, tensors, place, size) for place, size in enumerate(sizes))
-        return VectorHead(probes, tensors.get("fill"))
-    if facts.protocol == "projector" or isinstance(encoder, PhotoPair):
-        net = LabelRelations.of(*read_tower(home, "labels", kind="labels"))
-        names = tuple(name or facts.task for name in facts.targets)
-        if facts.protocol == "projector":
-            return RelationHead(net, names, tensors["fill"])
-        assert isinstance(encoder, PhotoPair)
-        return PairHead(PairNet(encoder, net), names)
-    if facts.protocol == "series":
-        return StudyHead(rebuild_series(encoder, sizes, facts.series, tensors), keep=False)
-    return NetworkHead(Classifier.of(encoder, sizes, tensors["weight"], tensors["bias"]), facts.frames)
-
-
-def _probe(protocol: str, tensors: dict[str, np.ndarray], place: int, classes: int) -> LinearHead | KnnHead:
-    own = {name.removeprefix(f"{place}."): value for name, value in tensors.items() if name.startswith(f"{place}.")}
-    if protocol == "knn":
-        return KnnHead(own["vectors"], own["labels"], classes, int(own["k"][0]))
-    return LinearHead(own["weight"], own["bias"])
+    reader = InputReader(model.encoder, model.metadata, settings, facts.frames)
+    return replace(units, vectors=pool_units(reader(cohort, units.pixels, keep=False).vectors, units.items))

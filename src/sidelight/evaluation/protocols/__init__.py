@@ -1,1 +1,58 @@
-"""A protocol learns a head from labelled units: one file each."""
+"""How an encoder is judged: labelled units -> a head -> what each unseen unit contributes. One file per protocol.
+
+A further protocol is one file and one line here.
+"""
+
+from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.protocols.base import Learned, Protocol
+from sidelight.evaluation.protocols.finetune import Finetune, FinetuneLast
+from sidelight.evaluation.protocols.probes import Knn, Linear
+from sidelight.evaluation.protocols.published import PublishedProtocol
+from sidelight.evaluation.protocols.relations import Projector
+from sidelight.evaluation.protocols.retrieval import Retrieval
+from sidelight.evaluation.protocols.series.series import Series
+
+PROTOCOLS: dict[str, Protocol] = {
+    one.name: one
+    for one in (
+        Knn(), Linear(), Projector(), Series(), Finetune(), FinetuneLast(), PublishedProtocol(), Retrieval(),
+    )
+}  # fmt: skip
+LEARNED = {name: one for name, one in PROTOCOLS.items() if isinstance(one, Learned)}
+
+
+def find(name: str) -> Protocol:
+    """The protocol of this name; :raises ConfigError: naming the nearest where there is none."""
+    if name not in PROTOCOLS:
+        raise ConfigError(f"Unknown protocol {name!r}", do=nearest(name, PROTOCOLS))
+    return PROTOCOLS[name]
+
+
+def on_vectors() -> list[str]:
+    """Names of the protocols whose heads read vectors of frozen encoders."""
+    return [name for name, one in LEARNED.items() if one.reads == "vectors"]
+
+
+def check_inputs(protocol: Protocol, kind: str, context: str, severities: bool) -> None:
+    """:raises ConfigError: where the heads of ``protocol`` cannot read what the settings ask for.
+
+    :param kind: ``inputs.kind``; ``context`` ``inputs.context``; ``severities`` whether images are made worse.
+    """
+    if protocol.reads == "vectors":
+        return
+    frozen, beside = on_vectors(), ("image+metadata", "image+borrowed")
+    if severities:
+        raise ConfigError(f"severities with the protocol {protocol.name}", expected=f"one of {', '.join(frozen)}")
+    if context != "none" or kind not in ("image", *beside * protocol.beside):
+        raise ConfigError(
+            f"inputs.kind = {kind!r}, inputs.context = {context!r} with {protocol.name}",
+            expected=f"{' or '.join(frozen)} (or finetune with inputs.kind = {' or '.join(map(repr, beside))}, "
+            "inputs.context = 'none')",
+        )
+
+
+def check_side_by_side(protocol: Protocol) -> None:
+    """:raises ConfigError: where ``protocol`` cannot read two photographs side by side."""
+    if not protocol.side_by_side:
+        known = [name for name, one in PROTOCOLS.items() if one.side_by_side and one.selects_on == "validation"]
+        raise ConfigError(f"{protocol.name} knows no photographs side by side", expected=", ".join(known))

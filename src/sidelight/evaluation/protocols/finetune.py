@@ -6,16 +6,16 @@ is noise, and from scratch on real clips it was much worse than the last one.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from sklearn.model_selection import StratifiedGroupKFold
+from numpy.typing import NDArray
 
-from sidelight.data.pixels.cache import Pixels
-from sidelight.data.split import k_folds
+from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.held_back import held_back
+from sidelight.evaluation.protocols.relations import PairHead, fit_pair
 from sidelight.evaluation.protocols.supervised import (
     Classifier,
     FinetuneSettings,
@@ -23,65 +23,117 @@ from sidelight.evaluation.protocols.supervised import (
     predict_units,
     train_classifier,
 )
+from sidelight.evaluation.units import Reader, Units
 from sidelight.models.image import Encoder
-
-PARTS, LEAST_HELD_BACK = 5, 4
+from sidelight.models.pair import PhotoPair
 
 
 @dataclass(frozen=True)
-class Finetuned:
-    """The model at the validation-selected step and at the last one; without validation they are the same."""
+class NetworkHead(Head):
+    """A fine-tuned network: probabilities of a unit are the mean over its frames."""
 
-    selected: Classifier
-    last: Classifier
+    model: Classifier
+    frames: int
+    bf16: bool = False
+
+    def __call__(self, units: Units) -> Floats:
+        """Class probabilities ``[N, C]``, the classes of one target after those of the other."""
+        frames = Frames.of(units.pixels, units.items, self.frames)
+        scores = predict_units(self.model, units.pixels, frames, len(units.items), bf16=self.bf16, beside=units.beside)
+        return scores[1]
+
+    @property
+    def reader(self) -> Reader:
+        """The encoder that learnt."""
+        return self.model.encoder
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The linear layer."""
+        weight, bias = self.model.linear()
+        return {"weight": weight, "bias": bias}
+
+    @classmethod
+    def of(cls, saved: Saved) -> "NetworkHead":
+        """The linear layer on the saved encoder."""
+        assert isinstance(saved.reader, Encoder)
+        model = Classifier.of(saved.reader, saved.sizes, saved.tensors["weight"], saved.tensors["bias"])
+        return cls(model, saved.frames)
+
+
+class Finetune(Learned[FinetuneSettings]):
+    """The whole encoder learns."""
+
+    name = "finetune"
+    says = "fine-tuning of the whole encoder with a linear head"
+    group = "finetune"
+    Settings = FinetuneSettings
+    reads = "pixels"
+    beside = True
+    label_relations = True
+
+    def fit(
+        self, reader: Reader, examples: Examples, own: FinetuneSettings, settings: HeadSettings, *, seed: int, draw: int
+    ) -> Mapping[str, Head]:
+        """The heads of the step that was chosen and of the last one."""
+        if isinstance(reader, PhotoPair):
+            return fit_pair(reader, examples, own, settings, seed=draw)
+        return finetune(reader, examples, own, settings, seed=draw)
+
+    def head(self, saved: Saved) -> Head:
+        """The head of a saved model."""
+        return PairHead.of(saved) if isinstance(saved.reader, PhotoPair) else NetworkHead.of(saved)
+
+    def steps_from_scratch(self, own: FinetuneSettings) -> int | None:
+        """All of them."""
+        return own.steps
+
+
+class FinetuneLast(Finetune):
+    """The encoder's last block learns."""
+
+    name = "finetune_last"
+    says = "fine-tuning of the encoder's last block with a linear head"
+    side_by_side = False
+    label_relations = False
+
+    def fit(
+        self, reader: Reader, examples: Examples, own: FinetuneSettings, settings: HeadSettings, *, seed: int, draw: int
+    ) -> Mapping[str, Head]:
+        """The heads of the step that was chosen and of the last one."""
+        assert isinstance(reader, Encoder)
+        return finetune(reader, examples, own.model_copy(update={"layers": "last_block"}), settings, seed=draw)
+
+    def steps_from_scratch(self, own: FinetuneSettings) -> None:
+        """The blocks before the last one stay as they are."""
 
 
 def finetune(
-    encoder: Encoder,
-    pixels: Pixels,
-    items: list[list[int]],
-    y: np.ndarray,
-    groups: np.ndarray,
-    sizes: tuple[int, ...],
-    settings: FinetuneSettings,
-    *,
-    frames: int = 8,
-    seed: int = 0,
-    device: torch.device | None = None,
-    bf16: bool = False,
-    given: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-    beside: np.ndarray | None = None,
-) -> Finetuned:
-    """Train on the labelled units and choose the step on some of them.
-
-    :param items: cache rows of each labelled unit, ``y`` int [U, targets] (negative: unknown) and ``groups`` [U] theirs.
-    :param sizes: how many classes each target has.
-    :param given: bool [U], the units that choose the step; none holds some back.
-    :param weights: float [targets, classes], of the classes in the loss; none counts all alike.
-    :param beside: float32 [U, M], what the head reads beside the features.
-    """
-    device = device or torch.device("cpu")
-    if given is None:
-        train, valid = held_back(y, groups, sizes, seed)
+    encoder: Encoder, examples: Examples, own: FinetuneSettings, settings: HeadSettings, *, seed: int = 0
+) -> dict[str, Head]:
+    """Train on the labelled units and choose the step on some of them: "selected" and "last"; without such units the same."""
+    units, y, sizes = examples.units, examples.y, examples.sizes
+    if examples.valid is None:
+        train, valid = held_back(y, examples.groups, sizes, seed)
     else:
-        train, valid = np.flatnonzero(~given), np.flatnonzero(given)
-    seen = Frames.of(pixels, [items[u] for u in train], frames)
-    watched = Frames.of(pixels, [items[u] for u in valid], frames) if len(valid) else None
+        train, valid = np.flatnonzero(~examples.valid), np.flatnonzero(examples.valid)
+    bf16, weights = settings.precision == "bf16", examples.class_weights(settings)
+    learnt, watched = units.take(train), units.take(valid)
+    seen = Frames.of(units.pixels, learnt.items, settings.frames)
     best_loss, best, model = np.inf, None, None
-    told, unseen = (None if beside is None else beside[units] for units in (train, valid))
     for _, model in train_classifier(
-        encoder, pixels, seen, y[train], sizes, settings,
-        seed=seed, device=device, bf16=bf16, weights=weights, beside=told,
+        encoder, units.pixels, seen, y[train], sizes, own,
+        seed=seed, device=encoder.mean.device, bf16=bf16, weights=weights, beside=learnt.beside,
     ):  # fmt: skip
-        if watched is None:
-            continue
-        scores = predict_units(model, pixels, watched, len(valid), bf16=bf16, beside=unseen)[1]
-        loss = _loss(scores, y[valid], sizes, weights)
-        if loss < best_loss:
-            best_loss, best = loss, copy.deepcopy(model)
+        if len(valid):
+            scores = NetworkHead(model, settings.frames, bf16)(watched)
+            loss = _loss(scores, y[valid], sizes, weights)
+            if loss < best_loss:
+                best_loss, best = loss, copy.deepcopy(model)
     assert model is not None
-    return Finetuned(best or model, model)
+    return {
+        "selected": NetworkHead(best or model, settings.frames, bf16),
+        "last": NetworkHead(model, settings.frames, bf16),
+    }
 
 
 def _loss(scores: np.ndarray, y: np.ndarray, sizes: tuple[int, ...], weights: np.ndarray | None) -> float:
@@ -90,30 +142,3 @@ def _loss(scores: np.ndarray, y: np.ndarray, sizes: tuple[int, ...], weights: np
     label, starts = y[unit, target], np.cumsum([0, *sizes])
     each = -np.log(np.clip(scores[unit, starts[target] + label], 1e-6, 1))
     return float(each.mean() if weights is None else np.average(each, weights=weights[target, label]))
-
-
-def held_back(y: np.ndarray, groups: np.ndarray, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the units that train and of those that choose the step.
-
-    The latter are a fifth of the labelled patients, if that holds ``LEAST_HELD_BACK`` of every class of every target, else none.
-    """
-    everyone, nobody = np.arange(len(y)), np.arange(0)
-    columns = [y[:, target] == c for target, size in enumerate(sizes) for c in range(size)]
-    fewest = min(len(np.unique(groups[own])) for own in columns)
-    if fewest < PARTS * LEAST_HELD_BACK:
-        return everyone, nobody
-    for train, valid in _fifths(y, groups, seed):
-        if all(own[train].any() and own[valid].any() for own in columns):
-            return train, valid
-    return everyone, nobody
-
-
-def _fifths(y: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rest and each fifth of the patients, stratified."""
-    if y.shape[1] == 1:
-        yield from StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed).split(y, y[:, 0], groups)
-        return
-    units = pd.DataFrame({"unit": np.arange(len(y)), "group": groups, "label": [tuple(row) for row in y.tolist()]})
-    for split in k_folds(units, PARTS, seed, require_classes=False):
-        held = np.isin(units["unit"].astype(str), split.test)
-        yield np.flatnonzero(~held), np.flatnonzero(held)

@@ -5,10 +5,10 @@ keep the step with the best mean AUROC (of the headline classes, one against the
 of a given split; without such units the last step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +17,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidelight.config import Settings
-from sidelight.data.cohort.task import Head
+from sidelight.data.cohort.task import Target
 from sidelight.errors import ConfigError
-from sidelight.evaluation.protocols.finetune import held_back
+from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Ints, Learned, Saved
+from sidelight.evaluation.protocols.held_back import held_back
 from sidelight.evaluation.protocols.supervised import FinetuneSettings
-from sidelight.evaluation.units import Units, filled, mean_of, slots
+from sidelight.evaluation.units import Reader, Units, filled, mean_of, slots
 from sidelight.losses.labels import label_cross_entropy
 from sidelight.metrics.checklist import headline_auroc
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
+from sidelight.models.towers import Tower, read_tower
 from sidelight.views.augment import Augment
 from sidelight.views.photos import Lesions, Photos, PhotoSource
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Weights = NDArray[np.float64] | None
 
 
 class ProjectorSettings(Settings):
@@ -46,7 +44,7 @@ class ProjectorSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class RelationHead:
+class RelationHead(Head):
     """A label-relation net on vectors; ``names`` are the labels that it is asked for, ``fill`` [D] what absent numbers are."""
 
     net: LabelRelations
@@ -60,6 +58,19 @@ class RelationHead:
         self.net.eval()
         with torch.no_grad():
             return _probabilities(asked(self.net, self.names, x))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What absent numbers are."""
+        return {"fill": self.fill}
+
+    def towers(self) -> dict[str, Tower]:
+        """The net."""
+        return {"labels": self.net}
+
+    @classmethod
+    def of(cls, saved: Saved) -> "RelationHead":
+        """The net of the folder."""
+        return cls(_read_net(saved), _names(saved), saved.tensors["fill"])
 
 
 class PairNet(nn.Module):
@@ -80,7 +91,7 @@ class PairNet(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class PairHead:
+class PairHead(Head):
     """Fine-tuned encoders with their label-relation net; of several photographs of one kind the first is read."""
 
     model: PairNet
@@ -99,6 +110,57 @@ class PairHead:
                 batch = plain.finish(plain.raw(0, rows, np.zeros(len(rows), np.int64)), pair.mean.device)
                 found[places[part]] = self.model.features(batch).float().cpu()
             return _probabilities(asked(net, self.names, found.to(pair.mean.device)))
+
+    @property
+    def reader(self) -> Reader:
+        """The encoders that learnt."""
+        return self.model.pair
+
+    def towers(self) -> dict[str, Tower]:
+        """The net."""
+        return {"labels": self.model.net}
+
+    @classmethod
+    def of(cls, saved: Saved) -> "PairHead":
+        """The net of the folder on its encoders."""
+        assert isinstance(saved.reader, PhotoPair)
+        return cls(PairNet(saved.reader, _read_net(saved)), _names(saved))
+
+
+def _read_net(saved: Saved) -> LabelRelations:
+    return LabelRelations.of(*read_tower(saved.home, "labels", kind="labels"))
+
+
+def _names(saved: Saved) -> tuple[str, ...]:
+    """What the net calls the targets: a single one is called after the task."""
+    return tuple(name or saved.task for name in saved.targets)
+
+
+class Projector(Learned[ProjectorSettings]):
+    """A label-relation net on stored features."""
+
+    name = "projector"
+    says = "a label-relation net (a projector per label, one transformer layer, linear heads) on the frozen encoder's features"
+    group = "projector"
+    Settings = ProjectorSettings
+    label_relations = True
+
+    def fit(
+        self,
+        reader: Reader,
+        examples: Examples,
+        own: ProjectorSettings,
+        settings: HeadSettings,
+        *,
+        seed: int,
+        draw: int,
+    ) -> Mapping[str, Head]:
+        """The nets of the step that was chosen and of the last one."""
+        return fit_projector(reader, examples, own, settings, seed=draw)
+
+    def head(self, saved: Saved) -> Head:
+        """The head of a saved model."""
+        return RelationHead.of(saved)
 
 
 def asked(net: LabelRelations, names: Sequence[str], features: Tensor) -> list[Tensor]:
@@ -127,7 +189,7 @@ def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tu
 
 
 def make_net(
-    features: int, heads: Sequence[Head], width: int, start: LabelRelations | None, seed: int
+    features: int, targets: Sequence[Target], width: int, start: LabelRelations | None, seed: int
 ) -> LabelRelations:
     """A classifying net; from ``start`` projectors and relations go on, prototypes do not: cluster numbers mean no class.
 
@@ -138,7 +200,7 @@ def make_net(
         raise ConfigError(
             f"The second stage read {start.features} features, these are {features}", do="Judge its own run"
         )
-    labels = {**(start.labels if start else {}), **{head.name: len(head.classes) for head in heads}}
+    labels = {**(start.labels if start else {}), **{target.name: len(target.classes) for target in targets}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shape: dict[str, Any] = (
@@ -152,116 +214,100 @@ def make_net(
 
 
 def fit_projector(
-    units: Units,
-    y: Ints,
-    groups: NDArray[np.object_],
-    heads: Sequence[Head],
-    settings: ProjectorSettings,
-    *,
-    seed: int,
-    device: torch.device,
-    start: LabelRelations | None = None,
-    given: NDArray[np.bool_] | None = None,
-    weights: Weights = None,
-) -> dict[str, RelationHead]:
-    """Projectors, relations and heads on the vectors of ``units``: the selected step and the last.
-
-    :param y: int [N, L], negative where unknown; ``groups`` [N] patients.
-    :param given: bool [N], the units that choose the step; none holds some back.
-    :param weights: float [L, most classes], of the classes in the loss.
-    """
+    reader: Reader, examples: Examples, own: ProjectorSettings, settings: HeadSettings, *, seed: int
+) -> Mapping[str, Head]:
+    """Projectors, relations and heads on the vectors of units: the selected step and the last."""
+    units, y, targets = examples.units, examples.y, examples.targets
     assert units.vectors is not None
-    train, valid = _sides(y, groups, heads, seed, given)
+    device, start = reader.mean.device, reader.start if isinstance(reader, PhotoPair) else None
+    train, valid = _sides(examples, seed)
     fill = mean_of(units.vectors[train])
     x, truth = (torch.from_numpy(one).to(device) for one in (filled(units.vectors[train], fill), y[train]))
-    names = tuple(head.name for head in heads)
-    net = make_net(x.shape[1], heads, settings.width, start, seed).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    balance = None if weights is None else torch.from_numpy(weights).to(device)
+    names = tuple(target.name for target in targets)
+    net = make_net(x.shape[1], targets, own.width, start, seed).to(device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=own.lr, weight_decay=own.weight_decay)
+    balance = _balance(examples, settings, device)
 
     def parts() -> Iterator[None]:
-        every = max(settings.epochs // settings.checks, 1)
-        for number in range(1, settings.epochs + 1):
+        every = max(own.epochs // own.checks, 1)
+        for number in range(1, own.epochs + 1):
             net.train()
-            for rows in _batches(np.random.default_rng([seed, number]).permutation(len(x)), settings.batch_size):
+            for rows in _batches(np.random.default_rng([seed, number]).permutation(len(x)), own.batch_size):
                 optimizer.zero_grad()
                 loss = label_cross_entropy(asked(net, names, x[rows]), truth[rows], classes=balance)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            if number % every == 0 or number == settings.epochs:
+            if number % every == 0 or number == own.epochs:
                 yield
 
     watched = units.take(valid)
-    return _best(parts(), lambda: RelationHead(deepcopy(net), names, fill), heads, watched, y[valid], seed)
+    return _best(parts(), lambda: RelationHead(deepcopy(net), names, fill), targets, watched, y[valid], seed)
 
 
 def fit_pair(
-    pair: PhotoPair,
-    units: Units,
-    y: Ints,
-    groups: NDArray[np.object_],
-    heads: Sequence[Head],
-    settings: FinetuneSettings,
-    *,
-    seed: int,
-    width: int,
-    given: NDArray[np.bool_] | None = None,
-    weights: Weights = None,
-) -> dict[str, PairHead]:
-    """Both encoders learn with the net, on augmented photographs; arguments as of :func:`fit_projector`.
+    pair: PhotoPair, examples: Examples, own: FinetuneSettings, settings: HeadSettings, *, seed: int
+) -> Mapping[str, Head]:
+    """Both encoders learn with the net, on augmented photographs; as :func:`fit_projector`.
 
     With encoders of random weights this is supervised training on two kinds of photographs from scratch.
     """
+    units, y, targets = examples.units, examples.y, examples.targets
     device = pair.mean.device
-    train, valid = _sides(y, groups, heads, seed, given)
-    names = tuple(head.name for head in heads)
-    model = PairNet(pair, make_net(pair.dim, heads, width, pair.start, seed)).to(device)
+    train, valid = _sides(examples, seed)
+    names = tuple(target.name for target in targets)
+    model = PairNet(pair, make_net(pair.dim, targets, own.width, pair.start, seed)).to(device)
     towers = [p for tower in dict.fromkeys(model.pair.both) for p in tower.parameters()]
-    rates = ((towers, settings.lr), (list(model.net.parameters()), min(settings.head_lr, settings.lr)))
+    rates = ((towers, own.lr), (list(model.net.parameters()), min(own.head_lr, own.lr)))
     optimizer = torch.optim.AdamW(
-        [{"params": own, "lr": lr, "peak": lr} for own, lr in rates], weight_decay=settings.weight_decay
+        [{"params": params, "lr": lr, "peak": lr} for params, lr in rates], weight_decay=own.weight_decay
     )
     recipe = Augment(
-        pair.image_size, (settings.crop, 1.0), (3 / 4, 4 / 3), brightness=settings.jitter, contrast=settings.jitter,
-        blur=0.0, noise=0.0,
-    )  # fmt: skip
+        pair.image_size,
+        (own.crop, 1.0),
+        (3 / 4, 4 / 3),
+        brightness=own.jitter,
+        contrast=own.jitter,
+        blur=0.0,
+        noise=0.0,
+    )
     learnt = units.take(train)
     lesions, places = _lesions(learnt, pair.views, any_two=True)
     source, truth = PhotoSource(units.pixels, lesions, recipe, seed, views=1), torch.from_numpy(y[train][places])
-    balance = None if weights is None else torch.from_numpy(weights).to(device)
+    balance = _balance(examples, settings, device)
 
     def parts() -> Iterator[None]:
-        every = max(1, settings.steps // settings.checks)
-        for step, rows in enumerate(_drawn(len(places), settings, seed), 1):
+        every = max(1, own.steps // own.checks)
+        for step, rows in enumerate(_drawn(len(places), own, seed), 1):
             model.train()
             named = lesions.rows[rows]
             batch = source.finish(source.raw(step, named, np.zeros(len(named), np.int64)), device)
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
+                group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / own.steps))
             optimizer.zero_grad()
             logits = asked(model.net, names, model.features(batch))
             label_cross_entropy(logits, truth[rows].to(device), classes=balance).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if step % every == 0 or step == settings.steps:
+            if step % every == 0 or step == own.steps:
                 yield
 
-    return _best(parts(), lambda: PairHead(deepcopy(model), names), heads, units.take(valid), y[valid], seed)
+    return _best(parts(), lambda: PairHead(deepcopy(model), names), targets, units.take(valid), y[valid], seed)
 
 
-def _sides(
-    y: Ints, groups: NDArray[np.object_], heads: Sequence[Head], seed: int, given: NDArray[np.bool_] | None
-) -> tuple[Ints, Ints]:
-    if given is not None:
-        return np.flatnonzero(~given), np.flatnonzero(given)
-    return held_back(y, groups, tuple(len(head.classes) for head in heads), seed)
+def _balance(examples: Examples, settings: HeadSettings, device: torch.device) -> Tensor | None:
+    weights = examples.class_weights(settings)
+    return None if weights is None else torch.from_numpy(weights).to(device)
 
 
-H = TypeVar("H", RelationHead, PairHead)
+def _sides(examples: Examples, seed: int) -> tuple[Ints, Ints]:
+    """Places of the units that train and of those that choose the step."""
+    if examples.valid is not None:
+        return np.flatnonzero(~examples.valid), np.flatnonzero(examples.valid)
+    return held_back(examples.y, examples.groups, examples.sizes, seed)
 
 
 def _best(
-    parts: Iterator[None], made: Callable[[], H], heads: Sequence[Head], watched: Units, truth: Ints, seed: int
-) -> dict[str, H]:
+    parts: Iterator[None], made: Callable[[], Head], targets: Sequence[Target], watched: Units, truth: Ints, seed: int
+) -> dict[str, Head]:
     """Train part by part; the head of the part that ranks ``watched`` best, and the last one."""
     best, kept = -np.inf, None
     with torch.random.fork_rng(devices=[]):
@@ -270,7 +316,7 @@ def _best(
             if not len(truth):
                 continue
             head = made()
-            reached = headline_auroc(heads, truth, head(watched))
+            reached = headline_auroc(targets, truth, head(watched))
             if kept is None or reached > best:
                 best, kept = reached, head
     last = made()

@@ -21,7 +21,8 @@ from sidelight.errors import ConfigError, RunError, SplitError
 from sidelight.evaluation.features import embed_items, pool_units, spaced
 from sidelight.evaluation.inputs.beside import items_of
 from sidelight.evaluation.inputs.metadata import TABLES, features_of, tables_of
-from sidelight.evaluation.results import RETRIEVAL
+from sidelight.evaluation.protocols.base import Asked, Protocol
+from sidelight.evaluation.results import RANKED
 from sidelight.metrics.representation import retrieval_ranks
 from sidelight.models.heads import load_joint_head
 from sidelight.models.image import Encoder
@@ -30,6 +31,21 @@ from sidelight.train.run import Run
 
 FIRST = (1, 5, 10)
 BATCH = 128
+
+
+class Retrieval(Protocol):
+    """Learns nothing: what belongs together finds each other."""
+
+    name = "retrieval"
+    selects_on = "none"
+    side_by_side = False
+
+    def refuse(self, asked: Asked) -> None:
+        """:raises ConfigError: for a test elsewhere, of what was learnt nowhere."""
+        if asked.external:
+            raise ConfigError(
+                "The protocol 'retrieval' learns nothing here to be tested there", do="Give those data as --data"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +137,7 @@ def rank_units(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Ranks of the units of ``table`` (unit, group, rows) whose patients the run has not learnt from.
 
-    :return: rows as :func:`sidelight.evaluation.scores.collect_scores` makes, of step ``RETRIEVAL``: ``target`` is the
+    :return: rows as :func:`sidelight.evaluation.scores.collect_scores` makes, of step ``RANKED``: ``target`` is the
         direction, ``rank`` that of the own partner among those of ``among`` units, equal ones in the middle of their ranks.
     :raises SplitError: where fewer than two units are held out.
     """
@@ -150,5 +166,5 @@ def rank_units(
         f"Retrieval among {len(own)} units of {own['group'].nunique()} patients that the pre-training has not seen"
     ]
     notes += [f"{(~told).sum()} held-out units have no {pairs.names[1]}"] if not told.all() else []
-    fixed: dict[str, Any] = {"labels": 0, "all_labels": False, "step": RETRIEVAL, "seed": seed, "fold": -1, "label": 0}
+    fixed: dict[str, Any] = {"labels": 0, "all_labels": False, "step": RANKED, "seed": seed, "fold": -1, "label": 0}
     return pd.concat(parts, ignore_index=True).assign(**fixed), notes

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from sidelight.config import Settings
@@ -34,6 +35,7 @@ class FinetuneSettings(Settings):
     crop: float = 0.6
     jitter: float = 0.3
     checks: int = 10
+    width: int = Field(512, ge=2, description="of a label's token, where two photographs are read side by side")
 
 
 @dataclass(frozen=True)

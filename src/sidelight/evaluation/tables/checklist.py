@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cohort.task import Head, Task
+from sidelight.data.cohort.task import Target, Task
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
 from sidelight.evaluation.tables.summary import TEST_SELECTED, value_row
 from sidelight.metrics.checklist import MEASURES, Mean, averages, points, suspected
@@ -41,7 +41,7 @@ def checklist_rows(scores: pd.DataFrame, tasks: Mapping[str, Task], *, resamples
     return pd.DataFrame(rows)
 
 
-def _classes(block: Block, heads: Sequence[Head], resamples: int) -> Iterator[dict[str, Any]]:
+def _classes(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[dict[str, Any]]:
     for head, (target, part) in zip(heads, block.parts(), strict=True):
         for code, name in enumerate(head.classes):
             for measure in MEASURES:
@@ -50,14 +50,14 @@ def _classes(block: Block, heads: Sequence[Head], resamples: int) -> Iterator[di
                 yield {**row, "target": target, "positives": float((part.labels == code).sum()), "headline": lead}
 
 
-def _averages(block: Block, heads: Sequence[Head], resamples: int) -> Iterator[dict[str, Any]]:
+def _averages(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[dict[str, Any]]:
     for name, chosen in averages(heads).items():
         for measure in MEASURES:
             mean: Metric = Mean(measure, block.sizes, tuple(chosen))
             yield value_row(block, f"{name}: {measure}", mean, resamples)
 
 
-def _rule(block: Block, heads: Sequence[Head], suspect: int, resamples: int) -> Iterator[dict[str, Any]]:
+def _rule(block: Block, heads: Sequence[Target], suspect: int, resamples: int) -> Iterator[dict[str, Any]]:
     """The rule where every label of a unit is known."""
     place = suspected(heads)
     if place is None:

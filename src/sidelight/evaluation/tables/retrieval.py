@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.evaluation.protocols.retrieval import FIRST
-from sidelight.evaluation.results import RETRIEVAL
+from sidelight.evaluation.results import RANKED
 from sidelight.metrics.classification import accuracy
 from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval
 from sidelight.metrics.representation import median_rank, recall_at
@@ -18,10 +18,10 @@ def recalls(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     directions, beside what chance would give. Runs of several seeds keep different patients back: their units are pooled,
     the interval resamples patients, and a patient that two runs kept back counts as one.
     """
-    ranked = scores[scores["step"] == RETRIEVAL]
+    ranked = scores[scores["step"] == RANKED]
     rows: list[dict[str, Any]] = []
-    for (encoder, task), part in ranked.groupby(["encoder", "task"], sort=False):
-        named = {"encoder": encoder, "task": task, "protocol": RETRIEVAL, "labels": 0, "selected_on": "none"}
+    for (encoder, task, protocol), part in ranked.groupby(["encoder", "task", "protocol"], sort=False):
+        named = {"encoder": encoder, "task": task, "protocol": protocol, "labels": 0, "selected_on": "none"}
         rows += [{**named, **row} for row in _of_encoder(part, resamples)]
     return pd.DataFrame(rows)
 

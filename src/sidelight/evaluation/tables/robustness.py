@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.evaluation.robustness import STEP
+from sidelight.evaluation.results import DISTURBED
 from sidelight.evaluation.tables.blocks import KEYS, blocks
 from sidelight.metrics.classification import auroc
 from sidelight.metrics.intervals import clustered_interval
@@ -18,21 +18,21 @@ def robustness(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """
     if "severity" not in scores:
         return pd.DataFrame()
-    found = scores[scores["step"] == STEP]
+    found = scores[scores["step"] == DISTURBED]
     rows: list[dict[str, Any]] = []
     for condition, severity in found[["condition", "severity"]].drop_duplicates().itertuples(index=False):
         part = found[(found["condition"] == condition) & (found["severity"] == severity)]
         rows += _rows(part, str(condition), float(severity), resamples)
     home = set(map(tuple, found[KEYS[:3]].drop_duplicates().to_numpy()))
     usual = scores[(scores["step"] == "selected") & scores["all_labels"]]
-    usual = usual[[key in home for key in map(tuple, usual[KEYS[:3]].to_numpy())]].assign(step=STEP)
+    usual = usual[[key in home for key in map(tuple, usual[KEYS[:3]].to_numpy())]].assign(step=DISTURBED)
     for condition in found["condition"].unique():
         rows += _rows(usual, str(condition), 0.0, resamples)
     return pd.DataFrame(rows)
 
 
 def _rows(part: pd.DataFrame, condition: str, severity: float, resamples: int) -> Iterator[dict[str, Any]]:
-    for key, block in blocks(part, STEP):
+    for key, block in blocks(part, DISTURBED):
         value = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=resamples)
         each = [float(block.of(auroc)(block.labels, one, None)) for one in block.scores]
         yield {

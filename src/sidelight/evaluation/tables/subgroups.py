@@ -16,7 +16,6 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, has_column
 from sidelight.data.cohort.task import units
 from sidelight.data.identity import item_hash, key
-from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
 from sidelight.evaluation.tables.summary import METRICS
 from sidelight.metrics.intervals import clustered_interval
@@ -114,12 +113,14 @@ def _score(block: Block, metric: str, resamples: int) -> dict[str, Any]:
     return {**support, "value": found.value, "low": found.low, "high": found.high, "note": found.note}
 
 
-def subgroup_columns(cohort: Cohort, task: str, settings: EvaluateSettings, like: Cohort | None = None) -> pd.DataFrame:
+def subgroup_columns(cohort: Cohort, task: str, wanted: list[str] | None, like: Cohort | None = None) -> pd.DataFrame:
     """Each unit's value of each subgroup column, banded; that of its first item.
+
+    :param wanted: the columns; none looks for the usual ones.
 
     :param like: the cohort whose units say where bands end, where it has the column; by default ``cohort``.
     """
-    asked = choose_columns(cohort.items, settings.subgroups)
+    asked = choose_columns(cohort.items, wanted)
     chosen = {name: find_column(cohort.items, name, "subgroups") for name in asked}
     told = {name: _firsts(like, name, task) for name in chosen if like and has_column(like.items, name)}
     values = {

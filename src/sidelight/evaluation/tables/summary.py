@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.evaluation.scores import INSIDE
+from sidelight.evaluation.results import INSIDE
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks, probability_columns
 from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import (

@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.evaluation.results import RETRIEVAL
 from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
@@ -234,7 +233,7 @@ def load(folder: Path) -> Content:
         raise RunError(f"{folder} holds no results.parquet", do="Run sidelight study first, or check the path")
     every = _table(folder / "results.parquet", RESULTS)
     every = every if "target" in every else every.assign(target="")
-    whole, found = every["target"] == "", every["protocol"] == RETRIEVAL
+    whole, found = every["target"] == "", every["metric"].str.startswith(("recall at", "median rank"))
     worse = every["severity"].notna() if "severity" in every else pd.Series(False, every.index)
     results = every[whole & ~found & ~worse].reset_index(drop=True)
     chosen = set(results.loc[results["selected_on"] == "test", "protocol"])

@@ -10,12 +10,15 @@ import torch
 import mr_writing
 import sidelight
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import Target
 from sidelight.data.phantoms.knee import phantom
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.model.model import read_model
+from sidelight.evaluation.protocols.base import Examples, Saved
 from sidelight.evaluation.protocols.series.planes import SeriesSettings
-from sidelight.evaluation.protocols.series.series import describe_series, fit_series, rebuild_series, series_tensors
+from sidelight.evaluation.protocols.series.series import SeriesHead, fit_series
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.evaluation.units import Units
 from sidelight.models.image import create_encoder, load_encoder, weights_hash
 from sidelight.models.towers import save_tower
 
@@ -78,17 +81,16 @@ def test_training_on_fits_what_is_labelled_better(encoder, tmp_path, aggregator)
     for kind in ("frozen", "finetuned"):
         budget = {"steps": 40, "batch_size": 8, "lr": 3e-4, "jitter": 0.0, "crop": 1.0}
         values = {**SERIES, "aggregator": aggregator, "width": 4, "encoder": kind, "fusion": "mean", "finetune": budget}
-        head = fit_series(
-            encoder, pixels, items, y, names, (2,), SeriesSettings.model_validate(values), seed=0
-        )  # fmt: skip
-        scores = head(pixels, items, keep=False)
+        examples = Examples(Units(pixels, items), y, names, (Target("meniscus", ("no", "yes")),))
+        head = fit_series(encoder, examples, SeriesSettings.model_validate(values), seed=0)
+        scores = head(examples.units)
         loss[kind] = -np.log(scores[np.arange(len(y)), y[:, 0]]).mean()
     assert loss["finetuned"] < 0.95 * loss["frozen"], loss
     save_tower(head.encoder, tmp_path)
-    again = rebuild_series(
-        load_encoder(tmp_path / "image.safetensors"), (2,), describe_series(head), series_tensors(head)
-    )
-    np.testing.assert_allclose(again(pixels, items, keep=False), scores, atol=1e-6)
+    known = {"": ("no", "yes")}
+    reader = load_encoder(tmp_path / "image.safetensors")
+    saved = Saved(tmp_path, reader, "meniscus", known, 8, head.describe(), head.tensors())
+    np.testing.assert_allclose(SeriesHead.of(saved)(examples.units), scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "finetuned"])
@@ -101,7 +103,7 @@ def test_the_tested_exams_reach_neither_heads_nor_fusion_nor_encoder(knees, enco
         table[1] = (1 - table[1].astype(int)).astype(str)
         table.to_csv(turned / f"valid-{label}.csv", header=False, index=False)
     second = judged(turned, encoder, tmp_path / "b", encoder=kind)
-    weights = [read_model(tmp_path / side / "out").head.head.weights for side in "ab"]
+    weights = [read_model(tmp_path / side / "out").head.weights for side in "ab"]
     np.testing.assert_array_equal(*weights)
     one, other = (found.scores[found.scores["step"] == "selected"].reset_index(drop=True) for found in (first, second))
     np.testing.assert_array_equal(one["label"], 1 - other["label"])

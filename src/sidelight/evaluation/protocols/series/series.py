@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from sidelight.data.pixels.cache import Pixels
+from sidelight.evaluation.protocols.base import Examples, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.protocols.series.finetune import finetune_series
 from sidelight.evaluation.protocols.series.planes import Floats, Ints, Plane, SeriesSettings, fit_plane, plane_scores
 from sidelight.evaluation.protocols.series.slices import slice_features
+from sidelight.evaluation.units import Reader, Units
 from sidelight.losses.labels import outputs
 from sidelight.models.image import Encoder
 from sidelight.models.series import make_aggregator
@@ -31,24 +33,27 @@ TUNING, LEAST_TUNING = 5, 3
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesHead:
-    """An encoder, a network per plane and the weights [planes, classes] by which they are fused."""
+class SeriesHead(Head):
+    """An encoder, a network per plane and the weights [planes, classes] by which they are fused.
+
+    :ivar keep: whether features of slices are stored beside the pixels.
+    """
 
     encoder: Encoder
     planes: Mapping[str, Plane]
     weights: Floats
     sizes: tuple[int, ...]
     settings: SeriesSettings
+    keep: bool = True
 
-    def __call__(self, pixels: Pixels, items: list[list[int]], *, keep: bool = True) -> Floats:
+    def __call__(self, units: Units) -> Floats:
         """Class probabilities ``[N, C]``, the classes of one target after those of the other.
 
         Units of which no plane is known get the mean of the others' scores.
-
-        :param items: for each of N units its rows in ``pixels``.
         """
+        pixels, items = units.pixels, units.items
         rows = sorted({row for own in items for row in own})
-        keep = keep and self.settings.encoder == "frozen"
+        keep = self.keep and self.settings.encoder == "frozen"
         features = slice_features(self.encoder, pixels, rows, maps=self.settings.reads_maps, keep=keep)
         each, present = [], []
         for name, plane in self.planes.items():
@@ -59,53 +64,70 @@ class SeriesHead:
         fused = fuse(np.stack(each), self.weights, np.stack(present))
         return np.where(np.isnan(fused), np.nan_to_num(np.nanmean(fused, axis=0), nan=0.5), fused)
 
+    @property
+    def reader(self) -> Reader:
+        """The encoder of slices."""
+        return self.encoder
 
-def describe_series(head: SeriesHead) -> dict[str, Any]:
-    """What rebuilds the head beside its tensors, as JSON."""
-    shape = next(iter(head.planes.values())).mean.shape
-    return {"planes": list(head.planes), "settings": head.settings.model_dump(), "shape": list(shape)}
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The fusion's weights and, of each plane under its number, standardisation and network."""
+        found: dict[str, NDArray[Any]] = {"weights": self.weights}
+        for place, plane in enumerate(self.planes.values()):
+            own = {"mean": plane.mean, "scale": plane.scale}
+            own |= {f"net.{name}": value.detach().cpu().numpy() for name, value in plane.net.state_dict().items()}
+            found |= {f"{place}.{name}": value for name, value in own.items()}
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Planes, settings and the shape of what their networks read."""
+        shape = next(iter(self.planes.values())).mean.shape
+        return {"planes": list(self.planes), "settings": self.settings.model_dump(), "shape": list(shape)}
+
+    @classmethod
+    def of(cls, saved: Saved) -> "SeriesHead":
+        """The networks of the folder on its encoder; nothing is stored beside new data."""
+        assert isinstance(saved.reader, Encoder)
+        said, settings, planes = saved.described, SeriesSettings(**saved.described["settings"]), {}
+        for place, name in enumerate(said["planes"]):
+            start = f"{place}."
+            own = {key.removeprefix(start): value for key, value in saved.tensors.items() if key.startswith(start)}
+            net = make_aggregator(settings.aggregator, tuple(said["shape"]), outputs(saved.sizes), settings.width)
+            net.load_state_dict({key[4:]: torch.from_numpy(one) for key, one in own.items() if key.startswith("net.")})
+            planes[name] = Plane(net, own["mean"], own["scale"])
+        return cls(saved.reader, planes, saved.tensors["weights"], saved.sizes, settings, keep=False)
 
 
-def series_tensors(head: SeriesHead) -> dict[str, NDArray[Any]]:
-    """Its tensors by name."""
-    found: dict[str, NDArray[Any]] = {"weights": head.weights}
-    for place, plane in enumerate(head.planes.values()):
-        own = {"mean": plane.mean, "scale": plane.scale}
-        own |= {f"net.{name}": value.detach().cpu().numpy() for name, value in plane.net.state_dict().items()}
-        found |= {f"{place}.{name}": value for name, value in own.items()}
-    return found
+class Series(Learned[SeriesSettings]):
+    """Slices of every plane of a study."""
 
+    name = "series"
+    says = "an aggregator of slices with linear heads for each plane, fused by weights fitted inside the labelled units"
+    group = "series"
+    Settings = SeriesSettings
+    reads = "slices"
+    side_by_side = False
 
-def rebuild_series(
-    encoder: Encoder, sizes: tuple[int, ...], described: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
-) -> SeriesHead:
-    """The head that :func:`describe_series` and :func:`series_tensors` kept."""
-    settings, planes = SeriesSettings(**described["settings"]), {}
-    for place, name in enumerate(described["planes"]):
-        own = {key.removeprefix(f"{place}."): value for key, value in tensors.items() if key.startswith(f"{place}.")}
-        net = make_aggregator(settings.aggregator, tuple(described["shape"]), outputs(sizes), settings.width)
-        net.load_state_dict({key[4:]: torch.from_numpy(value) for key, value in own.items() if key.startswith("net.")})
-        planes[name] = Plane(net, own["mean"], own["scale"])
-    return SeriesHead(encoder, planes, tensors["weights"], sizes, settings)
+    def fit(
+        self, reader: Reader, examples: Examples, own: SeriesSettings, settings: HeadSettings, *, seed: int, draw: int
+    ) -> dict[str, Head]:
+        """One head; all units train, those that are there to choose by, too."""
+        assert isinstance(reader, Encoder)
+        return {"selected": fit_series(reader, examples, own, examples.class_weights(settings, of_all=True), seed=draw)}
+
+    def head(self, saved: Saved) -> Head:
+        """The head of a saved model."""
+        return SeriesHead.of(saved)
 
 
 def fit_series(
-    encoder: Encoder,
-    pixels: Pixels,
-    items: list[list[int]],
-    y: Ints,
-    groups: NDArray[np.object_],
-    sizes: tuple[int, ...],
-    settings: SeriesSettings,
-    *,
-    seed: int,
-    balance: Floats | None = None,
+    encoder: Encoder, examples: Examples, settings: SeriesSettings, balance: Floats | None = None, *, seed: int
 ) -> SeriesHead:
     """Learn a head from labelled units.
 
-    :param items: cache rows of each labelled unit; ``y`` int [N, targets], negative where unknown; ``groups`` [N] patients.
     :param balance: float [targets, classes], weights of the classes in the loss; none counts all alike.
     """
+    pixels, items = examples.units.pixels, examples.units.items
+    y, groups, sizes = examples.y, examples.groups, examples.sizes
     planes = sorted({_view(pixels, row) for own in items for row in own})
     series = {name: _series_of(pixels, items, name) for name in planes}
     everyone = np.arange(len(items))

@@ -1,0 +1,47 @@
+"""Settings of an evaluation: groups, names that moved, and the names under which earlier cells of studies were hashed."""
+
+import pytest
+
+from sidelight.config import build, changed
+from sidelight.errors import ConfigError
+from sidelight.evaluation.settings import MOVED, EvaluateSettings
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_name_that_moved_is_refused_with_the_new_one(name):
+    with pytest.raises(ConfigError, match=MOVED[name]):
+        build(EvaluateSettings, {name: 1})
+
+
+def test_inputs_is_a_group_now():
+    with pytest.raises(ConfigError, match=r"inputs.kind"):
+        build(EvaluateSettings, {"inputs": "metadata"})
+    settings = build(EvaluateSettings, {"inputs": {"kind": "metadata"}})
+    assert settings.inputs.kind == "metadata" and changed(settings) == ['inputs.kind="metadata"']
+
+
+def test_an_unknown_setting_names_the_nearest():
+    with pytest.raises(ConfigError, match="resamples"):
+        build(EvaluateSettings, {"resample": 100})
+
+
+def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
+    """What the settings of version 0.1.0 gave as JSON, written down before they were put in groups."""
+    settings = build(EvaluateSettings, {"inputs": {"kind": "metadata"}, "knn": {"k": 7}, "photographs": {"views": []}})
+    assert settings.by_old_names() == {
+        "profile": "default", "folds": 5, "labels": [], "seeds": 3, "first_seed": 0, "split_seed": 0, "split": None,
+        "allow_leak": False, "frames": 8, "balance": "none", "k": 7, "resamples": 1000, "metric": "auroc", "subgroups": None,
+        "merge_duplicates": True, "inputs": "metadata", "context": "none", "views": [], "learn_photographs": "both",
+        "test_photographs": "both", "reference": None, "reference_preset": None, "reference_where": {}, "borrow_from": "image",
+        "borrow_own": False, "borrow_k": 1, "severities": [], "conditions": ["light", "colour", "resolution", "distance"],
+        "other_people": False, "image_size": None, "device": "auto", "precision": "auto", "cache": None, "max_frames": 64,
+        "max_bad_fraction": 0.1,
+        "finetune": {
+            "steps": 200, "batch_size": 32, "lr": 1e-3, "head_lr": 1e-2, "weight_decay": 1e-4, "optimizer": "adamw",
+            "layers": "all", "crop": 0.6, "jitter": 0.3, "checks": 10,
+        },
+        "projector": {
+            "epochs": 100, "batch_size": 128, "lr": 1e-3, "weight_decay": 0.05, "width": 512, "checks": 20,
+        },
+        "series": settings.series.model_dump(mode="json"),
+    }  # fmt: skip
