@@ -60,7 +60,7 @@ def demo(
     cache: Cache = None,
 ) -> None:
     """Pre-train, evaluate against random initialisation and from scratch, write a report: minutes on a laptop."""
-    from sidelight.commands.study import demo as run_demo
+    from sidelight.commands.demo import demo as run_demo
 
     typer.echo(run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache))
 
@@ -306,23 +306,10 @@ def cache(
     cache: Cache = None,
 ) -> None:
     """List the decoded pixels that are kept of a cohort, or delete those of a patient."""
-    from sidelight.data.cohort.cohort import Cohort
-    from sidelight.data.pixels.cache import caches, forget_patient
-    from sidelight.data.pixels.cache import forget_all as run_forget_all
+    from sidelight.commands.cache import cache as run_cache
 
-    folder = Path(cache) if cache else None
-    opened = Cohort.open(data, preset=preset, labels=False, cohort_file=cohort)
-    if forget_all or forget is not None:
-        freed = run_forget_all(opened, folder) if forget_all else forget_patient(opened, forget or "", folder)
-        typer.echo(f"{freed:,} bytes of pixels and features are deleted; source files, runs and results stay")
-        sheet = opened.root / ".sidelight" / "contact.html"
-        if sheet.exists():
-            typer.echo(f"{sheet} may still show the patient: delete it, or draw it again with `sidelight init`")
-    found = caches(opened, folder)
-    for one in found:
-        typer.echo(str(one))
-    total = sum(one.pixels + one.features for one in found)
-    typer.echo(f"{len(found)} caches, {total:,} bytes" if found else "No decoded pixels are kept of this cohort")
+    lines = run_cache(data, preset=preset, cohort_file=cohort, forget=forget, forget_everybody=forget_all, folder=cache)
+    typer.echo("\n".join(lines))
 
 
 @app.command()

@@ -7,7 +7,6 @@ after everything that it depends on; a study that is started again computes only
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -90,44 +89,14 @@ def study(
     for part in plan.parts.values():
         cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
-    work = _Work(
+    work = Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
     return work.run(size)
 
 
-def demo(
-    data: str | None = None,
-    *,
-    out: str | Path = "demo",
-    preset: str | None = None,
-    task: str | None = None,
-    every: bool = False,
-    cache: str | None = None,
-) -> str:
-    """The demo study on synthetic clips, or on one's own cohort; returns a sentence that says where the report lies."""
-    values = load_toml(str(files("sidelight") / "demo.toml"))
-    if not every:
-        for name in values.pop("only_with_all"):
-            del values["encoders"][name]
-    values.pop("only_with_all", None)
-    cohort = Cohort.open(data or values["data"], preset=preset)
-    if data:
-        chosen = task or next(iter(cohort.tasks), None)
-        if chosen is None and not cohort.broken:
-            raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
-        chosen = cohort.task(chosen or next(iter(cohort.broken))).name
-        values["parts"] = {chosen: {"task": chosen, "transductive": True}}
-        values["title"] = "What your images taught an encoder"
-        values["limits"] = []
-    plan = build(StudyFile, values)
-    work = _Work(plan, cohort, Path(out), cache, quiet=False, command="sidelight demo")
-    results = work.run("cpu")
-    return f"The report lies in {results.folder / 'report.html'}"
-
-
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A study on its way: what to compute, and where finished cells lie."""
 
     plan: StudyFile
@@ -148,6 +117,7 @@ class _Work:
                         yield Cell(name, row, part_name, part, protocol, seed)
 
     def run(self, size: str) -> StudyResults:
+        """Compute what is missing, then the tables and the report."""
         console = Console(stderr=True, quiet=self.quiet)
         cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
         tables, notes = (
