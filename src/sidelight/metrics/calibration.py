@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from sidelight.metrics.classification import Array, Floats, _columns, _ratio, _rows, _shaped
+from sidelight.metrics.classification import _columns, _ratio, _rows, _shaped
+from sidelight.metrics.metric import Array, Floats, Metric
 
 BINS = 10
 _LEAST = 1e-6
@@ -146,3 +147,10 @@ def youden_threshold(labels: ArrayLike, score: ArrayLike) -> float:
 
 def _logit(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, _LEAST, 1 - _LEAST)))
+
+
+ECE = Metric(
+    "ece", ece, "ECE", higher_is_better=False, where=("calibration",),
+    no_interval="the calibration error is biased upwards, and more so in resamples: no interval",
+)  # fmt: skip
+BRIER = Metric("brier", brier, "Brier score", higher_is_better=False, where=("calibration",))

@@ -1,6 +1,6 @@
 """Classification metrics: pure numpy, weighted, and vectorised over resamples.
 
-Every metric is called as ``metric(labels, scores, weights=None)``:
+Every function is called as ``function(labels, scores, weights=None)``:
 
 - ``labels`` int [N], classes 0 .. C-1;
 - ``scores`` float [N, C], one probability (or any score) per class, or [N]: the score of class 1 of a binary task;
@@ -18,16 +18,13 @@ The predicted class is the arg max, the first one of equals; with [N] scores cla
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Metric = Callable[[Array, Array, Floats | None], Any]
+from sidelight.metrics.metric import Array, Floats, Metric
 
 
 def _columns(scores: ArrayLike) -> Floats:
@@ -221,48 +218,23 @@ def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     return _shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
 
 
-@dataclass(frozen=True)
-class Macro:
-    """The mean of ``func`` over targets; called as every metric is, with one row per unit and target.
-
-    So a resample of groups is the same for every target, and whatever takes a metric takes this one.
-
-    :ivar sizes: how many classes each target has. Labels count on from target to target: of targets with 2 and 3 classes the
-        second's are 2, 3 and 4. Scores are ``[N, C]`` for the most classes C; columns that a target has not are not read.
-
-    >>> from sidelight.metrics.classification import auroc
-    >>> labels = np.array([0, 1, 2, 3])
-    >>> Macro(auroc, (2, 2))(labels, np.array([0.1, 0.9, 0.8, 0.3]))
-    0.5
-    """
-
-    func: Metric
-    sizes: tuple[int, ...]
-
-    def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> object:
-        """A float, or [R] for weights [R, N]."""
-        labels, scores = np.asarray(labels), np.asarray(scores)
-        each = []
-        for start, size, own in zip(self.starts, self.sizes, self.parts(labels), strict=True):
-            shown = scores[own] if scores.ndim == 1 else scores[own][:, :size]
-            each.append(self.func(labels[own] - start, shown, None if weights is None else weights[..., own]))
-        mean = np.mean(each, axis=0)
-        return mean if np.ndim(mean) else float(mean)
-
-    @property
-    def starts(self) -> list[int]:
-        """The first class of each target."""
-        return [0, *accumulate(self.sizes)][:-1]
-
-    def parts(self, labels: Array) -> list[Array]:
-        """Which rows, bool [N], belong to each target."""
-        return [
-            (labels >= start) & (labels < start + size) for start, size in zip(self.starts, self.sizes, strict=True)
-        ]
-
-
-def plain(metric: Metric) -> Any:
-    """The function behind ``functools.partial`` and :class:`Macro`."""
-    while hasattr(metric, "func"):
-        metric = metric.func
-    return metric
+AUROC = Metric(
+    "auroc", auroc, "AUROC", ranks=True, by_class=True, where=("task", "class"), compared=True, per_label=True
+)  # fmt: skip
+AVERAGE_PRECISION = Metric(
+    "average_precision", average_precision, "average precision", ranks=True, where=("labels", "class"), per_label=True
+)
+ACCURACY = Metric("accuracy", accuracy, pooled=True, where=("task",), per_label=True)
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy", balanced_accuracy, "balanced accuracy", by_class=True, where=("task",), compared=True
+)
+F1 = Metric("f1", f1, "F1", where=("task",), per_label=True)
+SENSITIVITY, SPECIFICITY = (
+    Metric(f"{name} at 0.5", partial(recall, of=of), by_class=True, where=("labels",), per_label=True)
+    for name, of in (("sensitivity", 1), ("specificity", 0))
+)
+THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY = (
+    Metric(f"{name} at threshold", partial(recall, of=of), by_class=True, where=("threshold",), per_label=True)
+    for name, of in (("sensitivity", 1), ("specificity", 0))
+)
+PARTIAL_AUROC = Metric("pauc above 80 % TPR", partial_auroc, where=("two classes",))  # limits are those of [0, 1]

@@ -18,7 +18,7 @@ from sidelight.data.cohort.task import units
 from sidelight.data.identity import item_hash, key
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
-from sidelight.evaluation.tables.summary import METRICS
+from sidelight.metrics import METRICS
 from sidelight.metrics.intervals import clustered_interval
 
 FEWEST_GROUPS = 10
