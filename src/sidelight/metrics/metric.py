@@ -77,6 +77,7 @@ class Macro:
 
     :ivar sizes: how many classes each target has. Labels count on from target to target: of targets with 2 and 3 classes the
         second's are 2, 3 and 4. Scores are ``[N, C]`` for the most classes C; columns that a target has not are not read.
+        A target of size 1 has no classes: whatever stands in its rows is read whole.
 
     >>> from sidelight.metrics.classification import auroc
     >>> labels = np.array([0, 1, 2, 3])
@@ -92,7 +93,7 @@ class Macro:
         labels, scores = np.asarray(labels), np.asarray(scores)
         each = []
         for start, size, own in zip(self.starts, self.sizes, self.parts(labels), strict=True):
-            shown = scores[own] if scores.ndim == 1 else scores[own][:, :size]
+            shown = scores[own] if scores.ndim == 1 or size == 1 else scores[own][:, :size]
             each.append(self.function(labels[own] - start, shown, None if weights is None else weights[..., own]))
         mean = np.mean(each, axis=0)
         return mean if np.ndim(mean) else float(mean)

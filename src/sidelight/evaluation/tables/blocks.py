@@ -18,9 +18,9 @@ KEYS = ["encoder", "task", "protocol", "labels"]
 class Block:
     """Scores of one (encoder, task, protocol, labels), aligned by unit; of several targets one after the other.
 
-    :ivar scores: float ``[S, N, C]`` for S seeds; ``groups`` [N]; ``units`` [N].
+    :ivar scores: float ``[S, N, C]`` for S seeds, or what else a metric reads of a unit; ``groups`` [N]; ``units`` [N].
     :ivar labels: int [N]; classes count on from target to target, as :class:`sidelight.metrics.metric.Macro` reads them.
-    :ivar targets: names of the targets and ``sizes``, how many classes each has.
+    :ivar targets: names of the targets and ``sizes``, how many classes each has; 1 where rows have no class.
     """
 
     scores: np.ndarray
@@ -55,7 +55,7 @@ class Block:
             self.targets, self.sizes, whole.starts, whole.parts(self.labels), strict=True
         ):
             part = self.take(own)
-            scores, labels = part.scores[:, :, :size], part.labels - start
+            scores, labels = part.scores if size == 1 else part.scores[:, :, :size], part.labels - start
             yield name, replace(part, scores=scores, labels=labels, targets=("",), sizes=(size,))
 
     def against(self, of: int) -> "Block":
