@@ -10,6 +10,7 @@ from sidelight.evaluation.tables.blocks import Block
 from sidelight.evaluation.tables.subgroups import subgroup_table
 from sidelight.evaluation.tables.summary import differences, efficiency, value_row
 from sidelight.metrics import METRICS, Metric
+from sidelight.metrics.arrays import ratio
 from sidelight.metrics.classification import confusion_matrix
 from sidelight.metrics.intervals import clustered_interval, paired_difference
 from sidelight.metrics.overlap import counts, dice_difference, pooled_dice
@@ -24,7 +25,7 @@ def matthews(labels, scores, weights=None):
     true, called, total = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
     above = np.trace(matrix, axis1=-2, axis2=-1) * total - (true * called).sum(axis=-1)
     below = np.sqrt((total**2 - (true**2).sum(axis=-1)) * (total**2 - (called**2).sum(axis=-1)))
-    value = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    value = ratio(above, below, 0.0)
     return value if np.ndim(value) else float(value)
 
 
@@ -126,7 +127,7 @@ def test_a_metric_of_zero_to_one_is_the_same_on_another_scale():
 def dice(labels, rows, weights=None):
     """2 x intersection / (found + true), pooled over images; rows [N, 3]; 0 where nothing is there and nothing found."""
     both, found, true = np.moveaxis((np.ones(len(rows)) if weights is None else weights) @ rows, -1, 0)
-    value = np.divide(2 * both, found + true, out=np.zeros_like(both), where=found + true > 0)
+    value = ratio(2 * both, found + true, 0.0)
     return value if np.ndim(value) else float(value)
 
 

@@ -22,33 +22,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from sidelight.metrics.arrays import as_columns, as_rows, ratio, shaped
 from sidelight.metrics.metric import Array, Floats, Metric
-
-
-def _columns(scores: ArrayLike) -> Floats:
-    """Scores as [N, C]; a vector is the score of class 1 of two."""
-    scores = np.asarray(scores, dtype=np.float64)
-    return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
-
-
-def _rows(weights: Floats | None, count: int) -> Floats:
-    """Weights as [R, N]."""
-    return np.ones((1, count)) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
-
-
-def _shaped(values: Floats, weights: Floats | None) -> Any:
-    """[R, ...] -> without the first axis where the caller gave no resamples; a scalar becomes a float."""
-    if weights is not None and np.ndim(weights) == 2:
-        return values
-    return float(values[0]) if values.ndim == 1 else values[0]
-
-
-def _ratio(above: Floats, below: Floats, empty: float) -> Floats:
-    """Element-wise ``above / below``, ``empty`` where ``below`` is 0."""
-    ratio: Floats = np.divide(above, below, out=np.full(np.broadcast(above, below).shape, empty), where=below != 0)
-    return ratio
 
 
 def _one_against_rest(
@@ -74,7 +50,7 @@ def auroc(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     0.875
     """
     labels = np.asarray(labels)
-    return _shaped(_one_against_rest(labels, scores, _binary_auroc, _rows(weights, len(labels))), weights)
+    return shaped(_one_against_rest(labels, scores, _binary_auroc, as_rows(weights, len(labels))), weights)
 
 
 def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
@@ -87,7 +63,7 @@ def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
     first, last = np.searchsorted(ranked, own, "left"), np.searchsorted(ranked, own, "right")
     gains = rows[:, positive]
     wins = np.einsum("rn,rn->r", gains, below[:, first] + below[:, last]) / 2
-    return _ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
+    return ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
 
 
 def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *, least_tpr: float = 0.8) -> Any:
@@ -99,9 +75,9 @@ def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *
     0.2
     """
     labels = np.asarray(labels)
-    rows, positive = _rows(weights, len(labels)), np.asarray(_columns(scores))[:, 1]
+    rows, positive = as_rows(weights, len(labels)), np.asarray(as_columns(scores))[:, 1]
     values = np.array([_area_above(labels, positive, row, least_tpr) for row in rows])
-    return _shaped(np.round(values, 12), weights)
+    return shaped(np.round(values, 12), weights)
 
 
 def _area_above(labels: Array, score: Floats, weight: Floats, least: float) -> float:
@@ -127,7 +103,7 @@ def average_precision(labels: Array, scores: Array, weights: Floats | None = Non
     0.8333333333333333
     """
     labels = np.asarray(labels)
-    return _shaped(_one_against_rest(labels, scores, _binary_precision, _rows(weights, len(labels))), weights)
+    return shaped(_one_against_rest(labels, scores, _binary_precision, as_rows(weights, len(labels))), weights)
 
 
 def _binary_precision(positive: Array, score: Floats, rows: Floats) -> Floats:
@@ -135,9 +111,9 @@ def _binary_precision(positive: Array, score: Floats, rows: Floats) -> Floats:
     hits = rows[:, order] * positive[order]
     # a threshold takes all of its ties: each unit reads the totals where its block of equal scores ends
     end = np.searchsorted(-score[order], -score[order], "right") - 1
-    precision = _ratio(hits.cumsum(axis=1)[:, end], rows[:, order].cumsum(axis=1)[:, end], 0.0)
+    precision = ratio(hits.cumsum(axis=1)[:, end], rows[:, order].cumsum(axis=1)[:, end], 0.0)
     missing = (rows * ~positive).sum(axis=1) == 0
-    value = _ratio((hits * precision).sum(axis=1), hits.sum(axis=1), np.nan)
+    value = ratio((hits * precision).sum(axis=1), hits.sum(axis=1), np.nan)
     return np.where(missing, np.nan, value)
 
 
@@ -147,43 +123,43 @@ def confusion_matrix(labels: Array, scores: Array, weights: Floats | None = None
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0.2, 0.9, 0.3])).tolist()
     [[1.0, 0.0], [1.0, 1.0]]
     """
-    matrix: Floats = _shaped(_confusion(labels, scores, weights), weights)
+    matrix: Floats = shaped(_confusion(labels, scores, weights), weights)
     return matrix
 
 
 def _confusion(labels: Array, scores: Array, weights: Floats | None) -> Floats:
-    columns = _columns(scores)
+    columns = as_columns(scores)
     classes = columns.shape[1]
     cell = np.asarray(labels) * classes + columns.argmax(axis=1)
     member = np.zeros((len(cell), classes * classes))
     member[np.arange(len(cell)), cell] = 1.0
-    return (_rows(weights, len(cell)) @ member).reshape(-1, classes, classes)
+    return (as_rows(weights, len(cell)) @ member).reshape(-1, classes, classes)
 
 
 def accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Share of units whose arg max is their class; in [0, 1]."""
     matrix = _confusion(labels, scores, weights)
-    return _shaped(_ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)), np.nan), weights)
+    return shaped(ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)), np.nan), weights)
 
 
 def balanced_accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Mean recall over all classes; NaN where a class is absent."""
     matrix = _confusion(labels, scores, weights)
-    return _shaped(_ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), np.nan).mean(axis=1), weights)
+    return shaped(ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), np.nan).mean(axis=1), weights)
 
 
 def precision(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
     """Correct among those predicted as a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
     matrix = _confusion(labels, scores, weights)
-    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=1), 0.0)
-    return _shaped(values if of is None else values[:, of], weights)
+    values = ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=1), 0.0)
+    return shaped(values if of is None else values[:, of], weights)
 
 
 def recall(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
     """Found among those that are of a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
     matrix = _confusion(labels, scores, weights)
-    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), 0.0)
-    return _shaped(values if of is None else values[:, of], weights)
+    values = ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), 0.0)
+    return shaped(values if of is None else values[:, of], weights)
 
 
 def against_rest(
@@ -196,14 +172,14 @@ def against_rest(
     >>> against_rest(np.array([0, 1, 2]), np.eye(3)[[0, 1, 1]], of=1, measure="precision")
     0.5
     """
-    is_one, rows = np.asarray(labels) == of, _rows(weights, len(labels))
+    is_one, rows = np.asarray(labels) == of, as_rows(weights, len(labels))
     if measure == "auroc":
-        return _shaped(_binary_auroc(is_one, _columns(scores)[:, of], rows), weights)
-    called = _columns(scores).argmax(axis=1) == of
+        return shaped(_binary_auroc(is_one, as_columns(scores)[:, of], rows), weights)
+    called = as_columns(scores).argmax(axis=1) == of
     among = {"sensitivity": is_one, "specificity": ~is_one, "precision": called}[measure]
     right = called == is_one
-    values = _ratio(rows @ (among & right), rows @ among.astype(float), 0.0 if measure == "precision" else np.nan)
-    return _shaped(values, weights)
+    values = ratio(rows @ (among & right), rows @ among.astype(float), 0.0 if measure == "precision" else np.nan)
+    return shaped(values, weights)
 
 
 def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
@@ -214,8 +190,8 @@ def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """
     matrix = _confusion(labels, scores, weights)
     hits = np.diagonal(matrix, axis1=1, axis2=2)
-    values = _ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
-    return _shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
+    values = ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
+    return shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
 
 
 AUROC = Metric(

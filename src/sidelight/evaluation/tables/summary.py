@@ -19,7 +19,7 @@ from sidelight.metrics import METRICS, metrics_of
 from sidelight.metrics.calibration import Calibration, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import confusion_matrix, precision, recall
 from sidelight.metrics.efficiency import label_factor_interval
-from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval, holm, paired_difference
 from sidelight.metrics.metric import Metric
 
 TEST_SELECTED = "published"
@@ -78,7 +78,7 @@ def _shared(block: Block) -> dict[str, Any]:
         "groups": groups,
         "units": len(np.unique(block.units)),
         "positives": float((block.labels == 1).sum()) if block.sizes == (2,) else float("nan"),
-        "few_groups": groups < 20,
+        "few_groups": groups < FEW_GROUPS,
         "seeds": len(block.scores),
     }
 
