@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr, ndtri
 
-from sidelight.metrics.classification import accuracy, auroc
+from sidelight.metrics import METRICS
 from sidelight.metrics.intervals import clustered_interval
 
 IMAGES, ICC = 10, 0.7
-METRICS = {"auroc": auroc, "accuracy": accuracy}
+MEASURED = ("auroc", "accuracy")
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--auroc", type=float, nargs="+", default=[0.7, 0.8, 0.9], help="true AUROC")
     parser.add_argument("--positives", type=float, nargs="+", default=[0.5, 0.3])
     parser.add_argument("--labels", nargs="+", choices=["constant", "mixed"], default=["constant", "mixed"])
-    parser.add_argument("--metric", nargs="+", choices=list(METRICS), default=["auroc"])
+    parser.add_argument("--metric", nargs="+", choices=MEASURED, default=["auroc"])
     parser.add_argument("--naive", type=int, default=200, help="worlds in which the percentile bootstraps run too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())

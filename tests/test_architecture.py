@@ -113,7 +113,9 @@ def test_one_file_writes():
 
 
 def test_no_pickle_and_no_foreign_code():
-    forbidden = re.compile(r"^\s*(import|from) (pickle|dill|joblib)\b|torch\.load\((?!.*weights_only=True)|yaml\.load\(")
+    forbidden = re.compile(
+        r"^\s*(import|from) (pickle|dill|joblib)\b|torch\.load\((?!.*weights_only=True)|yaml\.load\("
+    )
     lines = [
         (str(file), line)
         for file in SOURCES.rglob("*.py")

@@ -16,7 +16,7 @@ from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import load_method
 from sidelight.methods.base import resolve
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import clustered_interval, paired_difference
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 
@@ -85,7 +85,7 @@ class World:
 @pytest.mark.parametrize("name", ["simclr", "uniform", "meta"])
 def test_a_method_beats_the_random_encoder_by_more_than_the_interval(world, name):
     labels, groups = truth(world.task)
-    found = paired_difference(labels, world.probe(name), world.probe("random"), groups, auroc, resamples=500)
+    found = paired_difference(labels, world.probe(name), world.probe("random"), groups, AUROC, resamples=500)
     assert found.low > 0, found
     assert found.value > found.high - found.value
     assert found.p < 0.01
@@ -93,9 +93,9 @@ def test_a_method_beats_the_random_encoder_by_more_than_the_interval(world, name
 
 def test_broken_pairs_teach_nothing(world):
     labels, groups = truth(world.task)
-    found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, auroc, resamples=500)
+    found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, AUROC, resamples=500)
     assert found.low < 0, found
-    better = paired_difference(labels, world.probe("uniform"), world.probe("shuffled"), groups, auroc, resamples=500)
+    better = paired_difference(labels, world.probe("uniform"), world.probe("shuffled"), groups, AUROC, resamples=500)
     assert better.low > 0, better
 
 
@@ -108,5 +108,5 @@ def test_held_out_pairs_are_found_again_and_broken_ones_are_not(world):
 
 def test_the_random_encoder_is_no_oracle(world):
     labels, groups = truth(world.task)
-    found = clustered_interval(labels, world.probe("random"), groups, auroc, resamples=500)
+    found = clustered_interval(labels, world.probe("random"), groups, AUROC, resamples=500)
     assert 0.55 <= found.value <= 0.75

@@ -22,7 +22,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
 from sidelight.methods.base import resolve
 from sidelight.methods.sslm import SSLM
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import clustered_interval, paired_difference
 
 pytestmark = pytest.mark.slow
@@ -84,16 +84,16 @@ def test_puzzles_of_unseen_exams_are_solved(world) -> None:
 
 def test_three_labels_gain_by_more_than_the_interval_the_rare_one_too(world) -> None:
     ours, theirs = (world.probe(name) for name in ("sslm", "random"))
-    found = paired_difference(ours.labels, ours.scores, theirs.scores, ours.groups, ours.of(auroc), resamples=500)
+    found = paired_difference(ours.labels, ours.scores, theirs.scores, ours.groups, ours.of(AUROC), resamples=500)
     assert found.low > 0 and found.value > found.high - found.value, found
     rare, without = dict(ours.parts())[RARE], dict(theirs.parts())[RARE]
-    one = paired_difference(rare.labels, rare.scores, without.scores, rare.groups, auroc, resamples=500)
+    one = paired_difference(rare.labels, rare.scores, without.scores, rare.groups, AUROC, resamples=500)
     assert one.low > 0, one
 
 
 def test_the_random_encoder_is_no_oracle(world) -> None:
     block = world.probe("random")
-    found = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=500)
+    found = clustered_interval(block.labels, block.scores, block.groups, block.of(AUROC), resamples=500)
     assert 0.45 <= found.value <= 0.75
 
 

@@ -18,7 +18,7 @@ from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods.base import Source, resolve
 from sidelight.methods.slimp import Slimp
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import clustered_interval, paired_difference
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 
@@ -77,15 +77,15 @@ def world(tmp_path_factory):
 
 def test_it_beats_the_random_encoder_by_more_than_the_interval(world):
     labels, groups = truth(world.task)
-    found = paired_difference(labels, world.probe("slimp"), world.probe("random"), groups, auroc, resamples=300)
+    found = paired_difference(labels, world.probe("slimp"), world.probe("random"), groups, AUROC, resamples=300)
     assert found.low > 0.1, found
 
 
 def test_broken_pairs_teach_nothing(world):
     labels, groups = truth(world.task)
-    found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, auroc, resamples=300)
+    found = paired_difference(labels, world.probe("shuffled"), world.probe("random"), groups, AUROC, resamples=300)
     assert found.low < 0, found
-    better = paired_difference(labels, world.probe("slimp"), world.probe("shuffled"), groups, auroc, resamples=300)
+    better = paired_difference(labels, world.probe("slimp"), world.probe("shuffled"), groups, AUROC, resamples=300)
     assert better.low > 0.1, better
 
 
@@ -102,5 +102,5 @@ def test_held_out_metadata_are_found_again_at_both_levels_and_broken_ones_are_no
 
 def test_the_random_encoder_is_no_oracle(world):
     labels, groups = truth(world.task)
-    found = clustered_interval(labels, world.probe("random"), groups, auroc, resamples=300)
+    found = clustered_interval(labels, world.probe("random"), groups, AUROC, resamples=300)
     assert 0.5 <= found.value <= 0.75

@@ -5,8 +5,9 @@ import pytest
 from sklearn import metrics as reference
 
 from sidelight.metrics import classification as ours
-from sidelight.metrics.classification import Macro, auroc, average_precision, recall
+from sidelight.metrics.classification import AUROC, auroc, average_precision, recall
 from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.metric import Macro
 
 
 def _case(classes: int, seed: int, ties: bool):
@@ -165,9 +166,9 @@ def test_one_target_told_twice_has_the_interval_and_the_difference_of_one(groups
     twice = np.concatenate([y, y + 2]), np.concatenate([names, names])
     a, b = (two(1 / (1 + np.exp(-one[:, 0]))) for one in (first, second))
     aa, bb = np.concatenate([a, a]), np.concatenate([b, b])
-    macro = Macro(auroc, (2, 2))
-    assert clustered_interval(twice[0], aa, twice[1], macro) == clustered_interval(y, a, names, auroc)
-    one, both = paired_difference(y, a, b, names, auroc), paired_difference(twice[0], aa, bb, twice[1], macro)
+    macro = AUROC.over((2, 2))
+    assert clustered_interval(twice[0], aa, twice[1], macro) == clustered_interval(y, a, names, AUROC)
+    one, both = paired_difference(y, a, b, names, AUROC), paired_difference(twice[0], aa, bb, twice[1], macro)
     assert (both.value, both.low, both.high, both.p) == pytest.approx((one.value, one.low, one.high, one.p))
 
 
@@ -191,7 +192,7 @@ def test_ranks_are_taken_within_a_target():
     _, target = np.nonzero(known)
     labels, scores = 2 * target + truth[known], two(first[known])
     other = two(first[known] * (1 + target) - 7 * target)
-    found = paired_difference(labels, scores, other, np.nonzero(known)[0], Macro(auroc, (2, 2, 2)))
+    found = paired_difference(labels, scores, other, np.nonzero(known)[0], AUROC.over((2, 2, 2)))
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
@@ -199,5 +200,5 @@ def test_many_rare_labels_have_no_bootstrap_rather_than_an_endless_one():
     truth = np.zeros((60, 40), int)
     truth[np.arange(80) % 60, np.arange(80) // 2] = 1
     labels, scores = (2 * np.arange(40) + truth).ravel(), two(np.random.default_rng(0).random(2400))
-    found = clustered_interval(labels, scores, np.repeat(np.arange(60), 40), Macro(auroc, (2,) * 40))
+    found = clustered_interval(labels, scores, np.repeat(np.arange(60), 40), AUROC.over((2,) * 40))
     assert found.method == "none" and "too many rare classes" in found.note and 0 < found.value < 1

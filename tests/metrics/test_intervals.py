@@ -5,18 +5,19 @@ import pytest
 from scipy.special import ndtri
 
 from sidelight.metrics import intervals, sample
-from sidelight.metrics.calibration import brier, ece
+from sidelight.metrics.calibration import BRIER, ECE, ece
 from sidelight.metrics.classification import (
-    Macro,
-    accuracy,
+    ACCURACY,
+    AUROC,
+    AVERAGE_PRECISION,
+    BALANCED_ACCURACY,
+    F1,
     auroc,
-    average_precision,
-    balanced_accuracy,
-    f1,
     precision,
     recall,
 )
 from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+from sidelight.metrics.metric import Metric
 
 
 def _world(rng, groups, images=10, truth=0.8, icc=0.7, positives=0.5):
@@ -31,10 +32,10 @@ def test_coverage_is_near_95_percent_where_rows_would_give_half(groups, worlds):
     rng, hits, rows = np.random.default_rng(groups), [], []
     for index in range(worlds):
         labels, scores, patients = _world(rng, groups)
-        found = clustered_interval(labels, scores, patients, auroc, resamples=250, seed=index)
+        found = clustered_interval(labels, scores, patients, AUROC, resamples=250, seed=index)
         hits.append(found.low <= 0.8 <= found.high)
         if index < 40:
-            naive = clustered_interval(labels, scores, np.arange(len(labels)), auroc, resamples=100, seed=index)
+            naive = clustered_interval(labels, scores, np.arange(len(labels)), AUROC, resamples=100, seed=index)
             rows.append(naive.low <= 0.8 <= naive.high)
     assert 0.90 <= np.mean(hits) <= 0.99
     assert np.mean(rows) < 0.8
@@ -44,7 +45,7 @@ def test_intervals_by_number_of_groups():
     rng, found = np.random.default_rng(0), {}
     for groups in (8, 12, 25, 60):
         labels, scores, patients = _world(rng, groups)
-        found[groups] = clustered_interval(labels, scores, patients, auroc)
+        found[groups] = clustered_interval(labels, scores, patients, AUROC)
         assert found[groups].groups == groups
         assert found[groups].value == pytest.approx(auroc(labels, scores))
     assert [found[groups].method for groups in found] == ["none", "t", "t", "bootstrap"]
@@ -60,7 +61,11 @@ def test_intervals_by_number_of_groups():
 
 @pytest.mark.parametrize(
     "metric",
-    [auroc, accuracy, balanced_accuracy, f1, average_precision, partial(recall, of=2), partial(precision, of=0)],
+    [
+        *(AUROC, ACCURACY, BALANCED_ACCURACY, F1, AVERAGE_PRECISION),
+        Metric("recall:c", partial(recall, of=2), by_class=True),
+        Metric("precision:a", partial(precision, of=0)),
+    ],
 )
 @pytest.mark.parametrize("groups", [15, 45])
 def test_every_metric_gets_an_interval_for_three_classes_and_seeds(metric, groups):
@@ -76,18 +81,18 @@ def test_every_metric_gets_an_interval_for_three_classes_and_seeds(metric, group
 def test_row_order_and_group_names_do_not_matter_and_the_seed_does():
     labels, scores, patients = _world(np.random.default_rng(1), 50)
     order = np.random.default_rng(2).permutation(len(labels))
-    first = clustered_interval(labels, scores, patients, auroc, seed=5)
+    first = clustered_interval(labels, scores, patients, AUROC, seed=5)
     names = np.array([f"patient-{number:04d}" for number in patients])
-    again = clustered_interval(labels[order], scores[order], names[order], auroc, seed=5)
+    again = clustered_interval(labels[order], scores[order], names[order], AUROC, seed=5)
     assert (again.low, again.high) == pytest.approx((first.low, first.high))
-    assert clustered_interval(labels, scores, patients, auroc, seed=6).low != first.low
+    assert clustered_interval(labels, scores, patients, AUROC, seed=6).low != first.low
 
 
 def test_chunks_do_not_change_the_interval(monkeypatch):
     labels, scores, patients = _world(np.random.default_rng(4), 45)
-    whole = clustered_interval(labels, scores, patients, auroc, resamples=300)
+    whole = clustered_interval(labels, scores, patients, AUROC, resamples=300)
     monkeypatch.setattr(sample, "CELLS", 2000)
-    assert clustered_interval(labels, scores, patients, auroc, resamples=300) == whole
+    assert clustered_interval(labels, scores, patients, AUROC, resamples=300) == whole
 
 
 def test_t_interval_by_hand_for_accuracy():
@@ -97,7 +102,7 @@ def test_t_interval_by_hand_for_accuracy():
     labels = np.array([0, 1] * 6)
     right = np.array([1] * 9 + [0] * 3)
     scores = np.where(right == 1, labels, 1 - labels).astype(float)
-    found = clustered_interval(labels, scores, np.arange(12), accuracy)
+    found = clustered_interval(labels, scores, np.arange(12), ACCURACY)
     variance = 0.75 * 0.25 / 11
     left_out = np.where(right == 1, 8 / 11, 9 / 11)
     by_hand = 11 / 12 * ((left_out - left_out.mean()) ** 2).sum()
@@ -121,12 +126,12 @@ def test_a_perfect_score_has_a_wide_interval_and_says_why():
     for groups in (12, 60):
         index = np.repeat(np.arange(groups), 5)
         labels = (index < groups // 2).astype(int)
-        found = clustered_interval(labels, labels.astype(float), index, auroc)
+        found = clustered_interval(labels, labels.astype(float), index, AUROC)
         assert (found.value, found.high, found.method) == (1.0, 1.0, "bound")
         assert found.low == pytest.approx(0.025 ** (2 / groups))
         assert "binomial bound" in found.note
-        assert clustered_interval(labels, 1.0 - labels, index, auroc).high == pytest.approx(1 - 0.025 ** (2 / groups))
-        assert clustered_interval(labels, labels.astype(float), index, accuracy).low == pytest.approx(
+        assert clustered_interval(labels, 1.0 - labels, index, AUROC).high == pytest.approx(1 - 0.025 ** (2 / groups))
+        assert clustered_interval(labels, labels.astype(float), index, ACCURACY).low == pytest.approx(
             0.025 ** (1 / groups)
         )
 
@@ -134,13 +139,13 @@ def test_a_perfect_score_has_a_wide_interval_and_says_why():
 def test_one_huge_patient_is_not_many_trials():
     index = np.concatenate([np.zeros(91, int), np.arange(1, 10), np.repeat(np.arange(10, 20), 10)])
     labels = (index < 10).astype(int)
-    found = clustered_interval(labels, labels.astype(float), index, auroc)
+    found = clustered_interval(labels, labels.astype(float), index, AUROC)
     assert found.low < 0.1
 
 
 def test_constant_scores_do_not_give_a_point():
     labels, _, patients = _world(np.random.default_rng(0), 20)
-    found = clustered_interval(labels, np.zeros(len(labels)), patients, auroc)
+    found = clustered_interval(labels, np.zeros(len(labels)), patients, AUROC)
     assert found.low < 0.5 < found.high
 
 
@@ -148,7 +153,7 @@ def test_resamples_without_a_class_are_redrawn_and_counted():
     index = np.repeat(np.arange(50), 3)
     labels = (index < 2).astype(int)
     scores = np.random.default_rng(0).random(150)
-    found = clustered_interval(labels, scores, index, auroc, resamples=500)
+    found = clustered_interval(labels, scores, index, AUROC, resamples=500)
     expected = 500 * 0.96**50 / (1 - 0.96**50)
     assert found.redrawn == pytest.approx(expected, rel=0.5)
     assert np.isfinite([found.low, found.high]).all()
@@ -156,17 +161,17 @@ def test_resamples_without_a_class_are_redrawn_and_counted():
 
 def test_a_class_of_one_group_or_an_absent_class_has_no_interval():
     index = np.arange(30)
-    single = clustered_interval((index == 0).astype(int), np.random.default_rng(0).random(30), index, auroc)
+    single = clustered_interval((index == 0).astype(int), np.random.default_rng(0).random(30), index, AUROC)
     assert (single.method, np.isnan(single.low)) == ("none", True)
     assert "a class comes from 1 group" in single.note
-    absent = clustered_interval(index % 2, np.random.default_rng(0).random((30, 3)), index, auroc)
+    absent = clustered_interval(index % 2, np.random.default_rng(0).random((30, 3)), index, AUROC)
     assert np.isnan(absent.value)
     assert "absent" in absent.note
 
 
 def test_scores_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"do not fit 10 labels"):
-        clustered_interval(np.arange(10) % 2, np.zeros((3, 4, 2)), np.arange(10), auroc)
+        clustered_interval(np.arange(10) % 2, np.zeros((3, 4, 2)), np.arange(10), AUROC)
 
 
 def test_paired_difference_finds_a_better_encoder_and_is_antisymmetric():
@@ -174,8 +179,8 @@ def test_paired_difference_finds_a_better_encoder_and_is_antisymmetric():
     for groups in (24, 60):
         labels, scores, patients = _world(rng, groups, truth=0.95)
         worse = scores - 2 * labels + np.repeat(rng.standard_normal(groups), 10)
-        found = paired_difference(labels, scores, worse, patients, auroc, permutations=400)
-        mirrored = paired_difference(labels, worse, scores, patients, auroc, permutations=400)
+        found = paired_difference(labels, scores, worse, patients, AUROC, permutations=400)
+        mirrored = paired_difference(labels, worse, scores, patients, AUROC, permutations=400)
         assert found.low < found.value < found.high
         assert found.value == pytest.approx(auroc(labels, scores) - auroc(labels, worse))
         assert found.value == pytest.approx(-mirrored.value)
@@ -187,13 +192,13 @@ def test_scales_of_the_two_encoders_do_not_matter_for_ranking():
     rng = np.random.default_rng(6)
     labels, scores, patients = _world(rng, 30)
     other = scores + rng.standard_normal(len(scores))
-    plain = paired_difference(labels, scores, other, patients, auroc, permutations=200)
-    assert paired_difference(labels, scores, np.exp(other) + 7, patients, auroc, permutations=200) == plain
+    plain = paired_difference(labels, scores, other, patients, AUROC, permutations=200)
+    assert paired_difference(labels, scores, np.exp(other) + 7, patients, AUROC, permutations=200) == plain
 
 
 def test_encoders_that_agree_differ_by_nothing():
     labels, scores, patients = _world(np.random.default_rng(7), 30)
-    found = paired_difference(labels, scores, scores, patients, auroc, permutations=100)
+    found = paired_difference(labels, scores, scores, patients, AUROC, permutations=100)
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
@@ -203,7 +208,7 @@ def test_permutation_p_is_uniform_without_a_difference():
         labels, scores, patients = _world(rng, 16, images=3)
         noise = rng.standard_normal((2, 16))[:, patients]
         found = paired_difference(
-            labels, scores + noise[0], scores + noise[1], patients, auroc, permutations=99, seed=index
+            labels, scores + noise[0], scores + noise[1], patients, AUROC, permutations=99, seed=index
         )
         small += found.p <= 0.1
     assert 2 <= small <= 25
@@ -230,12 +235,12 @@ def test_resamples_of_a_calibration_error_lie_above_it_so_it_has_no_interval(cla
     labels, chances, groups = _forecasts(rng, 60, classes)
     weights = rng.multinomial(60, np.full(60, 1 / 60), size=400)[:, groups].astype(float)
     assert np.mean(ece(labels, chances, weights) > ece(labels, chances)) > 0.9
-    for metric in (ece, Macro(ece, (classes,))):
+    for metric in (ECE, ECE.over((classes,))):
         found = clustered_interval(labels, chances, groups, metric)
         assert (found.value, found.method) == (pytest.approx(ece(labels, chances)), "none")
         assert np.isnan([found.low, found.high]).all()
         assert "biased upwards" in found.note
-    found = clustered_interval(labels, chances, groups, brier)
+    found = clustered_interval(labels, chances, groups, BRIER)
     assert (found.method, found.low < found.value < found.high) == ("bootstrap", True)
 
 
@@ -248,7 +253,7 @@ def _distinct(labels, scores, weights=None):
 
 def test_limits_that_do_not_hold_the_value_are_not_shown():
     labels, chances, groups = _forecasts(np.random.default_rng(1), 60, 2)
-    found = clustered_interval(labels, chances, groups, _distinct)
+    found = clustered_interval(labels, chances, groups, Metric("distinct", _distinct))
     assert (found.value, found.method) == (pytest.approx(0.9), "none")
     assert np.isnan([found.low, found.high]).all()
     assert "do not hold the value" in found.note

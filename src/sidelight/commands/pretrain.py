@@ -21,7 +21,7 @@ from sidelight.evaluation.tables.blocks import blocks
 from sidelight.files import check_place, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
-from sidelight.metrics.classification import accuracy, auroc
+from sidelight.metrics.classification import ACCURACY, AUROC
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
@@ -148,7 +148,7 @@ def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, in
     def read(encoder: Encoder, epoch: int) -> dict[str, float]:
         table, _ = collect_scores(Ready(encoder, pixels, labelled, knn, settings), 0)
         ((_, block),) = blocks(table.assign(encoder="", task=task, protocol=knn.name))
-        metrics = {"knn": accuracy, "knn_auroc": auroc}
-        return {name: float(block.of(one)(block.labels, block.scores[0], None)) for name, one in metrics.items()}
+        metrics = {"knn": ACCURACY, "knn_auroc": AUROC}
+        return {name: float(block.of(one)(block.labels, block.scores[0])) for name, one in metrics.items()}
 
     return read

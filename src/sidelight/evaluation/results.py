@@ -9,11 +9,9 @@ import pandas as pd
 
 from sidelight.errors import ConfigError
 from sidelight.files import write_json
+from sidelight.metrics import METRICS
 
-PER_LABEL = (
-    *("auroc", "average_precision", "accuracy", "f1", "sensitivity at 0.5", "specificity at 0.5"),
-    *("sensitivity at threshold", "specificity at threshold"),
-)
+PER_LABEL = tuple(name for name, one in METRICS.items() if one.per_label)
 """Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""
 INSIDE = "inside"
 """The step of rows that no table shows: out-of-fold scores of units that train, from which calibration and threshold come."""

@@ -25,8 +25,9 @@ from sidelight.evaluation.units import Units, codes
 from sidelight.explaining.content import Part, Picture, Question, frame_of, overlay
 from sidelight.explaining.heat import heat_of
 from sidelight.methods.sslm import SSLM
-from sidelight.metrics.classification import auroc, balanced_accuracy
+from sidelight.metrics.classification import AUROC, BALANCED_ACCURACY
 from sidelight.metrics.intervals import clustered_interval
+from sidelight.metrics.metric import Metric
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.views.augment import resize
 from sidelight.views.jigsaw import assemble
@@ -158,7 +159,7 @@ def anatomy(question: Question, encoders: dict[str, Encoder]) -> Part:
         for unseen in folds:
             scores[unseen] = fit_linear(vectors[~unseen], y[~unseen], group[~unseen], len(classes))(vectors[unseen])
         row: dict[str, Any] = {"encoder": name, "patches": len(y)}
-        for what, metric in (("AUROC", auroc), ("balanced accuracy", balanced_accuracy)):
+        for what, metric in (("AUROC", AUROC), ("balanced accuracy", BALANCED_ACCURACY)):
             found = clustered_interval(y, scores, group, metric)
             row |= _columns(what, (found.value, found.low, found.high))
         table.append(row)
@@ -303,7 +304,7 @@ def _mean(values: Any, groups: Any, reach: int = 0) -> tuple[float, float, float
     """Mean of values [N] in [0, 1], or in [-reach, reach], with its interval over groups [N]."""
     width, least = max(2 * reach, 1), -reach
     unit = (np.asarray(values, np.float64) - least) / width
-    found = clustered_interval(np.zeros(len(unit), np.int64), unit, np.asarray(groups), _share)
+    found = clustered_interval(None, unit, np.asarray(groups), Metric("mean", _share))
     return found.value * width + least, found.low * width + least, found.high * width + least
 
 

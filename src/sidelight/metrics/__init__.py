@@ -1,1 +1,43 @@
-"""Vectors and scores -> numbers: classification, clustered intervals, representation, label efficiency; pure numpy."""
+"""Vectors and scores -> numbers: classification, clustered intervals, representation, label efficiency; pure numpy.
+
+A further metric is one file with a :class:`Metric` and one line here: tables, intervals, differences and pages follow.
+"""
+
+from sidelight.metrics.calibration import BRIER, ECE
+from sidelight.metrics.classification import (
+    ACCURACY,
+    AUROC,
+    AVERAGE_PRECISION,
+    BALANCED_ACCURACY,
+    F1,
+    PARTIAL_AUROC,
+    SENSITIVITY,
+    SPECIFICITY,
+    THRESHOLD_SENSITIVITY,
+    THRESHOLD_SPECIFICITY,
+)
+from sidelight.metrics.metric import Metric, Where
+
+METRICS: dict[str, Metric] = {
+    one.name: one
+    for one in (
+        AUROC,
+        AVERAGE_PRECISION,
+        ACCURACY,
+        BALANCED_ACCURACY,
+        F1,
+        SENSITIVITY,
+        SPECIFICITY,
+        PARTIAL_AUROC,
+        ECE,
+        BRIER,
+        THRESHOLD_SENSITIVITY,
+        THRESHOLD_SPECIFICITY,
+    )
+}
+"""In the order of the rows and columns in which results give them."""
+
+
+def metrics_of(where: Where) -> list[Metric]:
+    """Those that results give of ``where``."""
+    return [one for one in METRICS.values() if where in one.where]

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from sidelight.metrics.classification import Array, Floats, _columns, _ratio, _rows, _shaped
+from sidelight.metrics.arrays import as_columns, as_rows, ratio, shaped
+from sidelight.metrics.metric import Array, Floats, Metric
 
 BINS = 10
 _LEAST = 1e-6
@@ -25,11 +26,11 @@ def brier(labels: Array, scores: Array, weights: Floats | None = None) -> object
     >>> round(brier(np.array([0, 1]), np.array([0.2, 0.6])), 3)
     0.1
     """
-    columns = _columns(scores)
+    columns = as_columns(scores)
     truth = np.eye(columns.shape[1])[np.asarray(labels)]
     each = ((columns - truth) ** 2).sum(axis=1) / (2 if columns.shape[1] == 2 else 1)
-    rows = _rows(weights, len(each))
-    return _shaped(_ratio(rows @ each, rows.sum(axis=1), np.nan), weights)
+    rows = as_rows(weights, len(each))
+    return shaped(ratio(rows @ each, rows.sum(axis=1), np.nan), weights)
 
 
 def ece(labels: Array, scores: Array, weights: Floats | None = None, *, bins: int = BINS) -> object:
@@ -41,17 +42,17 @@ def ece(labels: Array, scores: Array, weights: Floats | None = None, *, bins: in
     >>> round(ece(np.array([0, 1, 1, 1]), np.array([0.5, 0.5, 1.0, 1.0]), bins=2), 3)
     0.0
     """
-    columns, labels = _columns(scores), np.asarray(labels)
-    rows = _rows(weights, len(labels))
+    columns, labels = as_columns(scores), np.asarray(labels)
+    rows = as_rows(weights, len(labels))
     wanted = [1] if columns.shape[1] == 2 else range(columns.shape[1])
     values = [_binary_ece(labels == c, columns[:, c], rows, bins) for c in wanted]
-    return _shaped(np.asarray(np.mean(values, axis=0)), weights)
+    return shaped(np.asarray(np.mean(values, axis=0)), weights)
 
 
 def _binary_ece(positive: Array, score: Floats, rows: Floats, bins: int) -> Floats:
     member = np.eye(bins)[_equal_mass(score, bins)]
     gap = np.abs((rows * (score - positive)) @ member)
-    return _ratio(gap.sum(axis=1), rows.sum(axis=1), np.nan)
+    return ratio(gap.sum(axis=1), rows.sum(axis=1), np.nan)
 
 
 def _equal_mass(score: Floats, bins: int) -> Array:
@@ -93,7 +94,7 @@ class Calibration:
 
     def __call__(self, scores: ArrayLike) -> Floats:
         """Calibrated probabilities ``[N, C]`` of ``[N, C]``; a row of NaN stays NaN."""
-        columns = _columns(scores)
+        columns = as_columns(scores)
         if columns.shape[1] == 2:
             one = expit(_logit(columns[:, 1]) / self.temperature + self.shift)
             return np.stack([1 - one, one], axis=1)
@@ -107,7 +108,7 @@ def fit_calibration(labels: ArrayLike, scores: ArrayLike) -> Calibration:
     Platt (1999) for two classes, temperature scaling (Guo et al. 2017) for more; the temperature lies in [0.1, 10], so the
     order is never turned round.
     """
-    columns, truth = _columns(scores), np.asarray(labels)
+    columns, truth = as_columns(scores), np.asarray(labels)
     two = columns.shape[1] == 2
     logits = _logit(columns[:, 1]) if two else np.log(np.clip(columns, _LEAST, 1))
 
@@ -146,3 +147,10 @@ def youden_threshold(labels: ArrayLike, score: ArrayLike) -> float:
 
 def _logit(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, _LEAST, 1 - _LEAST)))
+
+
+ECE = Metric(
+    "ece", ece, "ECE", higher_is_better=False, where=("calibration",),
+    no_interval="the calibration error is biased upwards, and more so in resamples: no interval",
+)  # fmt: skip
+BRIER = Metric("brier", brier, "Brier score", higher_is_better=False, where=("calibration",))

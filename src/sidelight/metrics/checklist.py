@@ -7,23 +7,43 @@ and regression. Melanoma is suspected from three points on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidelight.data.cohort.task import Target
-from sidelight.metrics.classification import Macro, against_rest
+from sidelight.metrics.classification import against_rest
+from sidelight.metrics.metric import Floats, Macro
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 MEASURES = ("auroc", "sensitivity", "specificity", "precision")
+
+
+class Label(Protocol):
+    """What is asked of a classified label."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """In order."""
+
+    @property
+    def positive(self) -> str:
+        """The headline class; "" is every class."""
+
+    @property
+    def points(self) -> int:
+        """What that class adds to a score; 0 for a label that is no criterion."""
 
 
 @dataclass(frozen=True)
 class Mean:
     """The mean of a one-against-rest measure over chosen classes of several targets; called as every metric is.
 
-    Labels and scores are as :class:`sidelight.metrics.classification.Macro` takes them. A class that is absent, or alone,
+    Labels and scores are as :class:`sidelight.metrics.metric.Macro` takes them. A class that is absent, or alone,
     makes the mean NaN in AUROC, sensitivity and specificity.
 
     :ivar chosen: pairs (target, class).
@@ -45,7 +65,7 @@ class Mean:
         return mean if np.ndim(mean) else float(mean)
 
 
-def headline_classes(heads: Sequence[Target]) -> list[tuple[int, int]]:
+def headline_classes(heads: Sequence[Label]) -> list[tuple[int, int]]:
     """Pairs (target, class): of each head its headline class, or all where it has none."""
     return [
         (place, code)
@@ -55,7 +75,7 @@ def headline_classes(heads: Sequence[Target]) -> list[tuple[int, int]]:
     ]
 
 
-def averages(heads: Sequence[Target]) -> dict[str, list[tuple[int, int]]]:
+def averages(heads: Sequence[Label]) -> dict[str, list[tuple[int, int]]]:
     """Which classes each average of SM3's code is over.
 
     "AVG" is over the headline class of every label, "AVG, criteria" without those that give no points (the diagnosis), "all
@@ -72,7 +92,7 @@ def averages(heads: Sequence[Target]) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def headline_auroc(heads: Sequence[Target], truth: Integers, scores: Floats) -> float:
+def headline_auroc(heads: Sequence[Label], truth: Integers, scores: Floats) -> float:
     """Mean one-against-rest AUROC of the headline classes that can be judged: what steps are chosen by; -inf for none.
 
     :param truth: int64 [N, L], negative where unknown; ``scores`` [N, classes of all labels].
@@ -87,7 +107,7 @@ def headline_auroc(heads: Sequence[Target], truth: Integers, scores: Floats) -> 
     return float(np.mean(judged)) if judged else -np.inf
 
 
-def points(heads: Sequence[Target], called: Integers) -> Integers:
+def points(heads: Sequence[Label], called: Integers) -> Integers:
     """Points [N] of units by the class [N, L] of each label, as predicted or as it is; 0 to 10 for the seven-point checklist."""
     gains = [
         head.points * (called[:, place] == head.classes.index(head.positive))
@@ -98,7 +118,7 @@ def points(heads: Sequence[Target], called: Integers) -> Integers:
     return found
 
 
-def suspected(heads: Sequence[Target]) -> int | None:
+def suspected(heads: Sequence[Label]) -> int | None:
     """Place of the label that points are a rule for: the only one with a headline class and without points."""
     places = [place for place, head in enumerate(heads) if head.positive and not head.points]
     return places[0] if len(places) == 1 and any(head.points for head in heads) else None

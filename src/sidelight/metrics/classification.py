@@ -1,6 +1,6 @@
 """Classification metrics: pure numpy, weighted, and vectorised over resamples.
 
-Every metric is called as ``metric(labels, scores, weights=None)``:
+Every function is called as ``function(labels, scores, weights=None)``:
 
 - ``labels`` int [N], classes 0 .. C-1;
 - ``scores`` float [N, C], one probability (or any score) per class, or [N]: the score of class 1 of a binary task;
@@ -18,40 +18,13 @@ The predicted class is the arg max, the first one of equals; with [N] scores cla
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Metric = Callable[[Array, Array, Floats | None], Any]
-
-
-def _columns(scores: ArrayLike) -> Floats:
-    """Scores as [N, C]; a vector is the score of class 1 of two."""
-    scores = np.asarray(scores, dtype=np.float64)
-    return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
-
-
-def _rows(weights: Floats | None, count: int) -> Floats:
-    """Weights as [R, N]."""
-    return np.ones((1, count)) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
-
-
-def _shaped(values: Floats, weights: Floats | None) -> Any:
-    """[R, ...] -> without the first axis where the caller gave no resamples; a scalar becomes a float."""
-    if weights is not None and np.ndim(weights) == 2:
-        return values
-    return float(values[0]) if values.ndim == 1 else values[0]
-
-
-def _ratio(above: Floats, below: Floats, empty: float) -> Floats:
-    """Element-wise ``above / below``, ``empty`` where ``below`` is 0."""
-    ratio: Floats = np.divide(above, below, out=np.full(np.broadcast(above, below).shape, empty), where=below != 0)
-    return ratio
+from sidelight.metrics.arrays import as_columns, as_rows, ratio, shaped
+from sidelight.metrics.metric import Array, Floats, Metric
 
 
 def _one_against_rest(
@@ -77,7 +50,7 @@ def auroc(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     0.875
     """
     labels = np.asarray(labels)
-    return _shaped(_one_against_rest(labels, scores, _binary_auroc, _rows(weights, len(labels))), weights)
+    return shaped(_one_against_rest(labels, scores, _binary_auroc, as_rows(weights, len(labels))), weights)
 
 
 def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
@@ -90,7 +63,7 @@ def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
     first, last = np.searchsorted(ranked, own, "left"), np.searchsorted(ranked, own, "right")
     gains = rows[:, positive]
     wins = np.einsum("rn,rn->r", gains, below[:, first] + below[:, last]) / 2
-    return _ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
+    return ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
 
 
 def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *, least_tpr: float = 0.8) -> Any:
@@ -102,9 +75,9 @@ def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *
     0.2
     """
     labels = np.asarray(labels)
-    rows, positive = _rows(weights, len(labels)), np.asarray(_columns(scores))[:, 1]
+    rows, positive = as_rows(weights, len(labels)), np.asarray(as_columns(scores))[:, 1]
     values = np.array([_area_above(labels, positive, row, least_tpr) for row in rows])
-    return _shaped(np.round(values, 12), weights)
+    return shaped(np.round(values, 12), weights)
 
 
 def _area_above(labels: Array, score: Floats, weight: Floats, least: float) -> float:
@@ -130,7 +103,7 @@ def average_precision(labels: Array, scores: Array, weights: Floats | None = Non
     0.8333333333333333
     """
     labels = np.asarray(labels)
-    return _shaped(_one_against_rest(labels, scores, _binary_precision, _rows(weights, len(labels))), weights)
+    return shaped(_one_against_rest(labels, scores, _binary_precision, as_rows(weights, len(labels))), weights)
 
 
 def _binary_precision(positive: Array, score: Floats, rows: Floats) -> Floats:
@@ -138,9 +111,9 @@ def _binary_precision(positive: Array, score: Floats, rows: Floats) -> Floats:
     hits = rows[:, order] * positive[order]
     # a threshold takes all of its ties: each unit reads the totals where its block of equal scores ends
     end = np.searchsorted(-score[order], -score[order], "right") - 1
-    precision = _ratio(hits.cumsum(axis=1)[:, end], rows[:, order].cumsum(axis=1)[:, end], 0.0)
+    precision = ratio(hits.cumsum(axis=1)[:, end], rows[:, order].cumsum(axis=1)[:, end], 0.0)
     missing = (rows * ~positive).sum(axis=1) == 0
-    value = _ratio((hits * precision).sum(axis=1), hits.sum(axis=1), np.nan)
+    value = ratio((hits * precision).sum(axis=1), hits.sum(axis=1), np.nan)
     return np.where(missing, np.nan, value)
 
 
@@ -150,43 +123,43 @@ def confusion_matrix(labels: Array, scores: Array, weights: Floats | None = None
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0.2, 0.9, 0.3])).tolist()
     [[1.0, 0.0], [1.0, 1.0]]
     """
-    matrix: Floats = _shaped(_confusion(labels, scores, weights), weights)
+    matrix: Floats = shaped(_confusion(labels, scores, weights), weights)
     return matrix
 
 
 def _confusion(labels: Array, scores: Array, weights: Floats | None) -> Floats:
-    columns = _columns(scores)
+    columns = as_columns(scores)
     classes = columns.shape[1]
     cell = np.asarray(labels) * classes + columns.argmax(axis=1)
     member = np.zeros((len(cell), classes * classes))
     member[np.arange(len(cell)), cell] = 1.0
-    return (_rows(weights, len(cell)) @ member).reshape(-1, classes, classes)
+    return (as_rows(weights, len(cell)) @ member).reshape(-1, classes, classes)
 
 
 def accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Share of units whose arg max is their class; in [0, 1]."""
     matrix = _confusion(labels, scores, weights)
-    return _shaped(_ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)), np.nan), weights)
+    return shaped(ratio(np.trace(matrix, axis1=1, axis2=2), matrix.sum(axis=(1, 2)), np.nan), weights)
 
 
 def balanced_accuracy(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """Mean recall over all classes; NaN where a class is absent."""
     matrix = _confusion(labels, scores, weights)
-    return _shaped(_ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), np.nan).mean(axis=1), weights)
+    return shaped(ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), np.nan).mean(axis=1), weights)
 
 
 def precision(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
     """Correct among those predicted as a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
     matrix = _confusion(labels, scores, weights)
-    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=1), 0.0)
-    return _shaped(values if of is None else values[:, of], weights)
+    values = ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=1), 0.0)
+    return shaped(values if of is None else values[:, of], weights)
 
 
 def recall(labels: Array, scores: Array, weights: Floats | None = None, *, of: int | None = None) -> Any:
     """Found among those that are of a class; 0/0 = 0. Per class [C] (or [R, C]), or of the class ``of`` alone."""
     matrix = _confusion(labels, scores, weights)
-    values = _ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), 0.0)
-    return _shaped(values if of is None else values[:, of], weights)
+    values = ratio(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(axis=2), 0.0)
+    return shaped(values if of is None else values[:, of], weights)
 
 
 def against_rest(
@@ -199,14 +172,14 @@ def against_rest(
     >>> against_rest(np.array([0, 1, 2]), np.eye(3)[[0, 1, 1]], of=1, measure="precision")
     0.5
     """
-    is_one, rows = np.asarray(labels) == of, _rows(weights, len(labels))
+    is_one, rows = np.asarray(labels) == of, as_rows(weights, len(labels))
     if measure == "auroc":
-        return _shaped(_binary_auroc(is_one, _columns(scores)[:, of], rows), weights)
-    called = _columns(scores).argmax(axis=1) == of
+        return shaped(_binary_auroc(is_one, as_columns(scores)[:, of], rows), weights)
+    called = as_columns(scores).argmax(axis=1) == of
     among = {"sensitivity": is_one, "specificity": ~is_one, "precision": called}[measure]
     right = called == is_one
-    values = _ratio(rows @ (among & right), rows @ among.astype(float), 0.0 if measure == "precision" else np.nan)
-    return _shaped(values, weights)
+    values = ratio(rows @ (among & right), rows @ among.astype(float), 0.0 if measure == "precision" else np.nan)
+    return shaped(values, weights)
 
 
 def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
@@ -217,52 +190,27 @@ def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     """
     matrix = _confusion(labels, scores, weights)
     hits = np.diagonal(matrix, axis1=1, axis2=2)
-    values = _ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
-    return _shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
+    values = ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
+    return shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
 
 
-@dataclass(frozen=True)
-class Macro:
-    """The mean of ``func`` over targets; called as every metric is, with one row per unit and target.
-
-    So a resample of groups is the same for every target, and whatever takes a metric takes this one.
-
-    :ivar sizes: how many classes each target has. Labels count on from target to target: of targets with 2 and 3 classes the
-        second's are 2, 3 and 4. Scores are ``[N, C]`` for the most classes C; columns that a target has not are not read.
-
-    >>> from sidelight.metrics.classification import auroc
-    >>> labels = np.array([0, 1, 2, 3])
-    >>> Macro(auroc, (2, 2))(labels, np.array([0.1, 0.9, 0.8, 0.3]))
-    0.5
-    """
-
-    func: Metric
-    sizes: tuple[int, ...]
-
-    def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> object:
-        """A float, or [R] for weights [R, N]."""
-        labels, scores = np.asarray(labels), np.asarray(scores)
-        each = []
-        for start, size, own in zip(self.starts, self.sizes, self.parts(labels), strict=True):
-            shown = scores[own] if scores.ndim == 1 else scores[own][:, :size]
-            each.append(self.func(labels[own] - start, shown, None if weights is None else weights[..., own]))
-        mean = np.mean(each, axis=0)
-        return mean if np.ndim(mean) else float(mean)
-
-    @property
-    def starts(self) -> list[int]:
-        """The first class of each target."""
-        return [0, *accumulate(self.sizes)][:-1]
-
-    def parts(self, labels: Array) -> list[Array]:
-        """Which rows, bool [N], belong to each target."""
-        return [
-            (labels >= start) & (labels < start + size) for start, size in zip(self.starts, self.sizes, strict=True)
-        ]
-
-
-def plain(metric: Metric) -> Any:
-    """The function behind ``functools.partial`` and :class:`Macro`."""
-    while hasattr(metric, "func"):
-        metric = metric.func
-    return metric
+AUROC = Metric(
+    "auroc", auroc, "AUROC", ranks=True, by_class=True, where=("task", "class"), compared=True, per_label=True
+)  # fmt: skip
+AVERAGE_PRECISION = Metric(
+    "average_precision", average_precision, "average precision", ranks=True, where=("labels", "class"), per_label=True
+)
+ACCURACY = Metric("accuracy", accuracy, pooled=True, where=("task",), per_label=True)
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy", balanced_accuracy, "balanced accuracy", by_class=True, where=("task",), compared=True
+)
+F1 = Metric("f1", f1, "F1", where=("task",), per_label=True)
+SENSITIVITY, SPECIFICITY = (
+    Metric(f"{name} at 0.5", partial(recall, of=of), by_class=True, where=("labels",), per_label=True)
+    for name, of in (("sensitivity", 1), ("specificity", 0))
+)
+THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY = (
+    Metric(f"{name} at threshold", partial(recall, of=of), by_class=True, where=("threshold",), per_label=True)
+    for name, of in (("sensitivity", 1), ("specificity", 0))
+)
+PARTIAL_AUROC = Metric("pauc above 80 % TPR", partial_auroc, where=("two classes",))  # limits are those of [0, 1]

@@ -8,7 +8,7 @@ groups                    interval
 fewer than 10             none: NaN, "too few groups"
 10 to 39                  ``t``: delete-one-group jackknife on the probit scale, t quantile; "few groups" below 20
 40 and more               ``bootstrap``: whole groups redrawn, BCa with quantiles expanded to those of t
-value exactly 0 or 1      ``bound``: exact binomial bound with the groups as trials
+an end of the range       ``bound``: exact binomial bound with the groups as trials
 calibration error (ECE)   none: distances add up, so resampling only makes it larger, and at 0 no rule above covers it
 ========================  ==========================================================================================
 
@@ -18,7 +18,8 @@ class strata, as in the clustered DeLong variance (Obuchowski 1997), the jackkni
 condition on the class, and the transformed scale keeps limits inside [0, 1]. Near 0 and 1 the variance seen in few
 groups is often far too small, so a small constant variance (``FLOOR_UNITS``) is added. And no t interval is wider than
 the exact binomial one whose trials are the (effective) groups of the rarest class: an AUROC's variance never exceeds
-value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. All metrics must lie in [0, 1].
+value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. A metric of another range is mapped
+to [0, 1] first, and its limits back. What a row is does not matter: a metric is a function of weights over rows.
 
 Coverage by ``benchmarks/intervals.py`` (10 images a patient, ICC 0.7, 30 or 50 % positives, labels constant in the
 patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 groups 94.5-96.7 % (4,000 worlds each);
@@ -34,18 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
-from sidelight.metrics.calibration import ece
-from sidelight.metrics.classification import (
-    Macro,
-    Metric,
-    accuracy,
-    auroc,
-    average_precision,
-    balanced_accuracy,
-    plain,
-    recall,
-)
-from sidelight.metrics.sample import Array, Floats, Sample, chunks, resampled, sample_of, seeded, values_of
+from sidelight.metrics.metric import Array, Floats, Metric
+from sidelight.metrics.sample import Sample, chunks, resampled, sample_of, seeded, values_of
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 2
@@ -89,15 +80,9 @@ def _trials(sample: Sample, metric: Metric) -> float:
     """How many independent trials the groups are worth at most.
 
     Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts.
-    Accuracy counts every unit alike, so all groups together are its trials.
     """
-    sizes = sample.counts.sum(axis=1, keepdims=True) if plain(metric) is accuracy else sample.counts
+    sizes = sample.counts.sum(axis=1, keepdims=True) if metric.pooled else sample.counts
     return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
-
-
-def _by_class(metric: Metric) -> bool:
-    """True of metrics that condition on the class, so that how many groups each class has is fixed, not sampled."""
-    return plain(metric) in (auroc, balanced_accuracy, recall)
 
 
 def _jackknife(left_out: Floats, strata: Array, fixed: bool) -> tuple[float, float]:
@@ -158,8 +143,8 @@ def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float,
 
 def _obstacle(sample: Sample, value: float, metric: Metric) -> str:
     """Why no interval can be given; empty if one can."""
-    if plain(metric) is ece:
-        return "the calibration error is biased upwards, and more so in resamples: no interval"
+    if metric.no_interval:
+        return metric.no_interval
     if sample.groups < LEAST_GROUPS:
         return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
     if sample.least < LEAST_CLASS_GROUPS:
@@ -182,7 +167,7 @@ def _holding(found: Interval) -> Interval:
 
 
 def clustered_interval(
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     scores: ArrayLike,
     groups: ArrayLike,
     metric: Metric,
@@ -193,27 +178,50 @@ def clustered_interval(
 ) -> Interval:
     """Metric on N units with an interval that treats whole groups as the sample.
 
-    :param labels: int [N].
+    :param labels: int [N]; None where rows have no class, for example the pixels of each image that a mask has met.
     :param scores: [N] or [N, C], or [S, N] or [S, N, C] for S seeds: the value, and that of each resample, is the mean
         of the metric over the seeds, so the interval is about patients; the spread over seeds is another number.
+        Whatever the metric reads of a unit may stand there in place of class scores.
     :param groups: group of each unit [N], of any sortable type, rows in any order.
-    :param metric: of :mod:`sidelight.metrics.classification`, or ``functools.partial(recall, of=1)``; in [0, 1].
+    :param metric: of :data:`sidelight.metrics.METRICS`, or any other :class:`sidelight.metrics.Metric`.
     :param resamples: group bootstraps drawn from 40 groups on; those that lack a class are redrawn and counted.
     :raises ValueError: when the shapes do not fit.
     """
-    sample, tail = sample_of(labels, groups), (1 - level) / 2
+    sample = sample_of(labels, groups)
     stack = seeded(scores, len(sample.index))
-    value = float(values_of(metric, sample, stack, np.ones((1, sample.groups)))[0])
+    values = partial(values_of, metric, sample, stack)
+    return interval_of(values, sample, metric, level=level, resamples=resamples, seed=seed)
+
+
+def interval_of(
+    values: Callable[[Floats], Floats],
+    sample: Sample,
+    metric: Metric,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of what ``values(group weights [R, G])`` measures, [R], whatever its rows are.
+
+    :param metric: its range and what else an interval depends on; its function is not called.
+    """
+    value, tail = float(values(np.ones((1, sample.groups)))[0]), (1 - level) / 2
     few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
-    trials = _trials(sample, metric)
-    if not 1e-12 < value < 1 - 1e-12:
-        note = f"nothing varies at a value of {value:.0f}: binomial bound with {trials:.3g} groups as trials"
-        low, high = _binomial_limits(float(round(value)), trials, tail)
-        return _holding(Interval(value, low, high, "bound", sample.groups, 0, few, note))
-    values = partial(values_of, metric, sample, stack)
-    return _interval(value, values, sample, metric, trials, tail, resamples, seed)
+    trials, span = _trials(sample, metric), metric.high - metric.low
+    share = (value - metric.low) / span
+    if not 1e-12 < share < 1 - 1e-12:
+        end = metric.low + round(share) * span
+        note = f"nothing varies at a value of {end:g}: binomial bound with {trials:.3g} groups as trials"
+        low, high = _binomial_limits(float(round(share)), trials, tail)
+        found = Interval(share, low, high, "bound", sample.groups, 0, few, note)
+    else:
+        found = _interval(share, lambda weights: (values(weights) - metric.low) / span, sample, metric, trials, tail,
+                          resamples, seed)  # fmt: skip
+    low, high = metric.low + found.low * span, metric.low + found.high * span
+    return _holding(replace(found, value=value, low=low, high=high))
 
 
 def _interval(
@@ -230,22 +238,22 @@ def _interval(
     left_out, variance, df = None, 0.0, float(sample.groups - 1)
     if sample.groups <= JACKKNIFE_GROUPS:
         left_out = values(1 - np.eye(sample.groups))
-        variance, df = _jackknife(left_out, sample.strata, _by_class(metric))
+        variance, df = _jackknife(left_out, sample.strata, metric.by_class)
     note = f"few groups: {sample.groups}" if (few := sample.groups < FEW_GROUPS) else ""
     if sample.groups >= MANY_GROUPS:
         weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]))
         low, high = _bca_limits(value, values(weights), left_out, df, tail)
-        return _holding(Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note))
+        return Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note)
     if trials is None:
         half = float(stdtrit(df, 1 - tail)) * float(np.sqrt(variance))
         low, high = value - half, value + half
     else:
         low, high = _t_limits(value, variance, df, trials, tail)
-    return _holding(Interval(value, low, high, "t", sample.groups, 0, few, note))
+    return Interval(value, low, high, "t", sample.groups, 0, few, note)
 
 
 def paired_difference(
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     scores_a: ArrayLike,
     scores_b: ArrayLike,
     groups: ArrayLike,
@@ -261,14 +269,13 @@ def paired_difference(
     Both encoders see the same resampled groups. For p whole groups swap their two scores at random, all seeds of a
     group together: p = (b + 1) / (n + 1) with b of n permutations at least as far from 0 as the data. Ranking metrics
     are compared on ranks, so encoders may score on different scales. One of the two may have a single seed.
-    The interval is the jackknife's with t on the plain scale below 40 groups, else the bootstrap of
+    The interval is the jackknife's with t, without the probit, below 40 groups, else the bootstrap of
     :func:`clustered_interval`. Two encoders that agree on every unit have the interval (0, 0) and p = 1.
     """
     sample, tail = sample_of(labels, groups), (1 - level) / 2
     pair = [seeded(scores, len(sample.index)) for scores in (scores_a, scores_b)]
-    if plain(metric) in (auroc, average_precision):
-        parts = metric.parts(sample.labels) if isinstance(metric, Macro) else [np.ones(len(sample.labels), bool)]
-        pair = [_ranks(scores, parts) for scores in pair]
+    if metric.ranks:
+        pair = [_ranks(scores, metric.parts(sample.labels)) for scores in pair]
     first, second = np.broadcast_arrays(*pair)
 
     def differences(weights: Floats) -> Floats:
@@ -281,7 +288,7 @@ def paired_difference(
     few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
     if obstacle:
         return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
-    found = _interval(value, differences, sample, metric, None, tail, resamples, seed)
+    found = _holding(_interval(value, differences, sample, metric, None, tail, resamples, seed))
     return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
 
 

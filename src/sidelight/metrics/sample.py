@@ -2,15 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sidelight.metrics.classification import Metric
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from sidelight.metrics.metric import Array, Floats, Metric
 
 CELLS = 2_000_000  # weights [resamples, units] held at once; with the metric's own arrays below 200 MB
 
@@ -44,10 +40,10 @@ class Sample:
         return np.unique(self.present, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def sample_of(labels: ArrayLike, groups: ArrayLike) -> Sample:
-    """Of labels [N] and groups [N], each of any sortable type."""
-    labels = np.asarray(labels)
+def sample_of(labels: ArrayLike | None, groups: ArrayLike) -> Sample:
+    """Of labels [N] and groups [N], each of any sortable type; without labels all units are of class 0."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
+    labels = np.zeros(len(index), np.int64) if labels is None else np.asarray(labels)
     classes, kind = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(names), len(classes)))
     np.add.at(counts, (index, kind), 1)

@@ -2,17 +2,9 @@
 
 import math
 
-METRICS = {
-    "auroc": "AUROC",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "average_precision": "average precision",
-    "ece": "ECE",
-    "brier": "Brier score",
-    "ece, calibrated": "ECE, calibrated",
-    "brier, calibrated": "Brier score, calibrated",
-}
+from sidelight.metrics import METRICS
+
+CALIBRATED = ", calibrated"
 
 
 def metric_name(metric: str) -> str:
@@ -21,10 +13,18 @@ def metric_name(metric: str) -> str:
         return f"micro {metric_name(metric.removeprefix('micro '))}"
     if ": " in metric:  # an average over labels
         average, _, measure = metric.partition(": ")
-        return f"{average}, {METRICS.get(measure, measure)}"
+        return f"{average}, {_label(measure) or measure}"
     name, _, of = metric.partition(":")
-    name = METRICS.get(name, name.replace("_", " "))
+    name = _label(name) or name.replace("_", " ")
     return f"{name} ({of})" if of else name
+
+
+def _label(name: str) -> str:
+    """What readers see of a known metric, else ""."""
+    known = METRICS.get(name.removesuffix(CALIBRATED))
+    if known is None:
+        return ""
+    return (known.label or known.name) + (CALIBRATED if name.endswith(CALIBRATED) else "")
 
 
 def plural(unit: str, count: float = 2) -> str:

@@ -79,6 +79,12 @@ def test_the_better_encoder_needs_fewer_labels():
     assert better["factor"] > 1 and worse["factor"] < 1
 
 
+def test_of_errors_the_smaller_is_the_better():
+    table = efficiency(TABLE, metric="brier", resamples=50)
+    assert table.query("encoder == 'good one' and labels == 8")["factor"].item() > 1
+    assert table.query("encoder == 'poor' and labels == 32")["factor"].item() < 1
+
+
 def test_confusion_is_pooled_over_units_and_seeds():
     found = confusions(TABLE, TARGETS)
     assert {entry["encoder"] for entry in found} == {"good one", "poor"}

@@ -20,6 +20,9 @@ PROTOCOLS: dict[str, Protocol] = {
 }  # fmt: skip
 LEARNED = {name: one for name, one in PROTOCOLS.items() if isinstance(one, Learned)}
 
+TEST_SELECTED = frozenset(name for name, one in PROTOCOLS.items() if one.selects_on == "test")
+"""Protocols that choose on the units that are tested: their rows say so, and nothing compares them."""
+
 
 def find(name: str) -> Protocol:
     """The protocol of this name; :raises ConfigError: naming the nearest where there is none."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
 from sidelight.data.split import k_folds
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import Interval, clustered_interval
 
 Array = NDArray[Any]
@@ -73,7 +73,7 @@ def enough(labels: Array, groups: Array) -> NDArray[np.bool_]:
 
 def strength(scores: Floats, labels: Array, groups: Array, limit: float, level: float = 0.95) -> Interval:
     """AUROC (macro of one against the rest) with its interval by group; without interval where it is below ``limit``."""
-    value = float(auroc(labels, scores))
+    value = float(AUROC(labels, scores))
     if not value >= limit:
         return Interval(value, np.nan, np.nan, "none", len(np.unique(groups)), 0, False)
-    return clustered_interval(labels, scores, groups, auroc, level=level, resamples=RESAMPLES)
+    return clustered_interval(labels, scores, groups, AUROC, level=level, resamples=RESAMPLES)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import SplitError
-from sidelight.metrics.classification import Macro, Metric, auroc
+from sidelight.metrics.classification import AUROC
+from sidelight.metrics.metric import Macro, Metric
 
 KEYS = ["encoder", "task", "protocol", "labels"]
 
@@ -17,9 +18,9 @@ KEYS = ["encoder", "task", "protocol", "labels"]
 class Block:
     """Scores of one (encoder, task, protocol, labels), aligned by unit; of several targets one after the other.
 
-    :ivar scores: float ``[S, N, C]`` for S seeds; ``groups`` [N]; ``units`` [N].
-    :ivar labels: int [N]; classes count on from target to target, as :class:`sidelight.metrics.classification.Macro` reads them.
-    :ivar targets: names of the targets and ``sizes``, how many classes each has.
+    :ivar scores: float ``[S, N, C]`` for S seeds, or what else a metric reads of a unit; ``groups`` [N]; ``units`` [N].
+    :ivar labels: int [N]; classes count on from target to target, as :class:`sidelight.metrics.metric.Macro` reads them.
+    :ivar targets: names of the targets and ``sizes``, how many classes each has; 1 where rows have no class.
     """
 
     scores: np.ndarray
@@ -37,7 +38,7 @@ class Block:
 
     def of(self, metric: Metric) -> Metric:
         """The metric of the task: itself for one target, else its mean over the targets."""
-        return Macro(metric, self.sizes) if self.several else metric
+        return metric.over(self.sizes) if self.several else metric
 
     def take(self, own: np.ndarray) -> "Block":
         """The rows ``own``, bool [N]."""
@@ -49,12 +50,12 @@ class Block:
         """Each target of a multi-label task alone; nothing where there is only the task itself."""
         if not self.several:
             return
-        whole = Macro(auroc, self.sizes)
+        whole = Macro(AUROC, self.sizes)
         for name, size, start, own in zip(
             self.targets, self.sizes, whole.starts, whole.parts(self.labels), strict=True
         ):
             part = self.take(own)
-            scores, labels = part.scores[:, :, :size], part.labels - start
+            scores, labels = part.scores if size == 1 else part.scores[:, :, :size], part.labels - start
             yield name, replace(part, scores=scores, labels=labels, targets=("",), sizes=(size,))
 
     def against(self, of: int) -> "Block":
@@ -105,7 +106,7 @@ def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
 
 def _joined(each: list[Block], targets: tuple[str, ...], sizes: tuple[int, ...]) -> Block:
     """Targets one after the other; scores of classes that a target has not are NaN."""
-    starts, widest = Macro(auroc, sizes).starts, max(sizes)
+    starts, widest = Macro(AUROC, sizes).starts, max(sizes)
     padded = [
         np.pad(one.scores, ((0, 0), (0, 0), (0, widest - size)), constant_values=np.nan)
         for one, size in zip(each, sizes, strict=True)

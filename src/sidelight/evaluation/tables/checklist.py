@@ -8,6 +8,7 @@ true ones. The column ``headline`` marks the rows of the class that stands for i
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cohort.task import Target, Task
+from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
-from sidelight.evaluation.tables.summary import TEST_SELECTED, value_row
+from sidelight.evaluation.tables.summary import value_row
 from sidelight.metrics.checklist import MEASURES, Mean, averages, points, suspected
-from sidelight.metrics.classification import Array, Floats, Metric, accuracy, against_rest, auroc, recall
+from sidelight.metrics.classification import AUROC, accuracy, against_rest, recall
+from sidelight.metrics.metric import Array, Floats, Metric
 
 
 def checklist_rows(scores: pd.DataFrame, tasks: Mapping[str, Task], *, resamples: int = 1000) -> pd.DataFrame:
@@ -30,7 +33,7 @@ def checklist_rows(scores: pd.DataFrame, tasks: Mapping[str, Task], *, resamples
     kept = [name for name in scores["task"].unique() if tasks[name].parts]
     for key, block in blocks(scores[scores["task"].isin(kept)]) if kept else ():
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        if named["protocol"] == TEST_SELECTED:
+        if named["protocol"] in TEST_SELECTED:
             named["selected_on"] = "test"
         task = tasks[named["task"]]
         by_name = {head.name: head for head in task.heads}
@@ -45,7 +48,8 @@ def _classes(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[
     for head, (target, part) in zip(heads, block.parts(), strict=True):
         for code, name in enumerate(head.classes):
             for measure in MEASURES:
-                row = value_row(part, f"{measure}:{name}", partial(against_rest, of=code, measure=measure), resamples)
+                metric = Metric(f"{measure}:{name}", partial(against_rest, of=code, measure=measure))
+                row = value_row(part, metric, resamples)
                 lead = head.positive in ("", name)
                 yield {**row, "target": target, "positives": float((part.labels == code).sum()), "headline": lead}
 
@@ -53,8 +57,7 @@ def _classes(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[
 def _averages(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[dict[str, Any]]:
     for name, chosen in averages(heads).items():
         for measure in MEASURES:
-            mean: Metric = Mean(measure, block.sizes, tuple(chosen))
-            yield value_row(block, f"{name}: {measure}", mean, resamples)
+            yield value_row(block, Metric(f"{name}: {measure}", Mean(measure, block.sizes, tuple(chosen))), resamples)
 
 
 def _rule(block: Block, heads: Sequence[Target], suspect: int, resamples: int) -> Iterator[dict[str, Any]]:
@@ -67,19 +70,19 @@ def _rule(block: Block, heads: Sequence[Target], suspect: int, resamples: int) -
     ill = (parts[place].labels == heads[place].classes.index(heads[place].positive)).astype(np.int64)
     truth = np.stack([part.labels for part in parts], 1)
     seeds = [np.stack([part.scores[seed].argmax(axis=1) for part in parts], 1) for seed in range(len(block.scores))]
-    metrics: dict[str, Metric] = {
-        "auroc": auroc,
-        "sensitivity": partial(_at, suspect=suspect, of=1),
-        "specificity": partial(_at, suspect=suspect, of=0),
-        "suspected": partial(_share, suspect=suspect),
-    }
+    metrics = (
+        AUROC,
+        Metric("sensitivity", partial(_at, suspect=suspect, of=1)),
+        Metric("specificity", partial(_at, suspect=suspect, of=0)),
+        Metric("suspected", partial(_share, suspect=suspect)),
+    )
     for what, each in {"points": seeds, "true points": [truth]}.items():
         gained = np.stack([points(heads, called) for called in each]).astype(np.float64)
         one = Block(
             np.stack([-gained, gained], 2), ill, parts[place].groups, parts[place].units, block.all_labels, sizes=(2,)
         )
-        for name, metric in metrics.items():
-            yield value_row(one, f"{what}: {name}", metric, resamples)
+        for metric in metrics:
+            yield value_row(one, replace(metric, name=f"{what}: {metric.name}"), resamples)
 
 
 def _called(scores: Array, suspect: int) -> Floats:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sidelight.evaluation.protocols.retrieval import FIRST
 from sidelight.evaluation.results import RANKED
-from sidelight.metrics.classification import accuracy
+from sidelight.metrics.classification import ACCURACY
 from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval
 from sidelight.metrics.representation import median_rank, recall_at
 
@@ -36,7 +36,7 @@ def _of_encoder(part: pd.DataFrame, resamples: int) -> Iterator[dict[str, Any]]:
     for direction, own in part.groupby("target", sort=False):
         for k in FIRST:
             hits = (own["rank"] <= k).to_numpy(np.float64)
-            found = clustered_interval(np.ones(len(hits), np.int64), hits, own["group"], accuracy, resamples=resamples)
+            found = clustered_interval(np.ones(len(hits), np.int64), hits, own["group"], ACCURACY, resamples=resamples)
             each = [recall_at(ranks, k) for _, ranks in own.groupby("seed")["rank"]]
             yield {
                 **common, "metric": f"recall at {k}, {direction}", "value": found.value, "low": found.low,

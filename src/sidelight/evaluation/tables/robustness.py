@@ -8,7 +8,7 @@ import pandas as pd
 
 from sidelight.evaluation.results import DISTURBED
 from sidelight.evaluation.tables.blocks import KEYS, blocks
-from sidelight.metrics.classification import auroc
+from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import clustered_interval
 
 
@@ -33,8 +33,8 @@ def robustness(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
 
 def _rows(part: pd.DataFrame, condition: str, severity: float, resamples: int) -> Iterator[dict[str, Any]]:
     for key, block in blocks(part, DISTURBED):
-        value = clustered_interval(block.labels, block.scores, block.groups, block.of(auroc), resamples=resamples)
-        each = [float(block.of(auroc)(block.labels, one, None)) for one in block.scores]
+        value = clustered_interval(block.labels, block.scores, block.groups, block.of(AUROC), resamples=resamples)
+        each = [float(block.of(AUROC)(block.labels, one, None)) for one in block.scores]
         yield {
             **dict(zip(KEYS, key, strict=True)), "selected_on": "validation", "target": "", "all_labels": True,
             "metric": f"auroc, {condition} {severity:g}", "condition": condition, "severity": severity,

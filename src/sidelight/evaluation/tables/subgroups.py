@@ -17,7 +17,7 @@ from sidelight.data.cohort.columns import find_column, has_column
 from sidelight.data.cohort.task import units
 from sidelight.data.identity import item_hash, key
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
-from sidelight.evaluation.tables.summary import METRICS
+from sidelight.metrics import METRICS
 from sidelight.metrics.intervals import clustered_interval
 
 FEWEST_GROUPS = 10
@@ -46,8 +46,8 @@ def band(values: "pd.Series[str]", name: str, like: "pd.Series[str] | None" = No
         a second cohort those of the first: only then do their rows compare.
     """
     numbers = _numbers(values)
-    told = numbers if like is None else _numbers(like)
-    if numbers is None or told is None or (told.nunique() <= MOST_VALUES and not _AGE.match(name)):
+    reference = numbers if like is None else _numbers(like)
+    if numbers is None or reference is None or (reference.nunique() <= MOST_VALUES and not _AGE.match(name)):
         return values
     if _AGE.match(name):
         edges = [-np.inf, *AGES, np.inf]
@@ -57,7 +57,7 @@ def band(values: "pd.Series[str]", name: str, like: "pd.Series[str] | None" = No
             f"{AGES[-1]} on",
         ]
     else:
-        low, high = told.quantile([1 / 3, 2 / 3])
+        low, high = reference.quantile([1 / 3, 2 / 3])
         edges, names = [-np.inf, low, high, np.inf], [f"up to {low:g}", f"{low:g} to {high:g}", f"over {high:g}"]
         if not low < high:
             return values
@@ -122,9 +122,9 @@ def subgroup_columns(cohort: Cohort, task: str, wanted: list[str] | None, like: 
     """
     asked = choose_columns(cohort.items, wanted)
     chosen = {name: find_column(cohort.items, name, "subgroups") for name in asked}
-    told = {name: _firsts(like, name, task) for name in chosen if like and has_column(like.items, name)}
+    reference = {name: _firsts(like, name, task) for name in chosen if like and has_column(like.items, name)}
     values = {
-        name: band(_firsts(cohort, name, task), name, told.get(name)).to_numpy()
+        name: band(_firsts(cohort, name, task), name, reference.get(name)).to_numpy()
         for name, column in chosen.items()
         if column not in cohort.tasks[task].label
     }

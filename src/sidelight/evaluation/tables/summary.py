@@ -5,8 +5,7 @@ interval resamples patients, each resample averaging the metric over the seeds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from itertools import combinations, permutations
 from typing import Any
 
@@ -14,41 +13,16 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.results import INSIDE
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks, probability_columns
-from sidelight.metrics.calibration import Calibration, brier, ece, fit_calibration, reliability, youden_threshold
-from sidelight.metrics.classification import (
-    Metric,
-    accuracy,
-    auroc,
-    average_precision,
-    balanced_accuracy,
-    confusion_matrix,
-    f1,
-    partial_auroc,
-    precision,
-    recall,
-)
+from sidelight.metrics import METRICS, metrics_of
+from sidelight.metrics.calibration import Calibration, fit_calibration, reliability, youden_threshold
+from sidelight.metrics.classification import confusion_matrix, precision, recall
 from sidelight.metrics.efficiency import label_factor_interval
-from sidelight.metrics.intervals import clustered_interval, holm, paired_difference
+from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval, holm, paired_difference
+from sidelight.metrics.metric import Metric
 
-METRICS: dict[str, Metric] = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
-LABEL_METRICS: dict[str, Metric] = {
-    "average_precision": average_precision,
-    "sensitivity at 0.5": partial(recall, of=1),
-    "specificity at 0.5": partial(recall, of=0),
-}
-"""Of the labels of a multi-label task beside ``METRICS``."""
-AGAINST: dict[str, Metric] = {"auroc": auroc, "average_precision": average_precision}
-"""Of each class of several against the rest, beside its precision and recall."""
-CALIBRATION: dict[str, Metric] = {"ece": ece, "brier": brier}
-DECISION: dict[str, Metric] = {
-    "sensitivity at threshold": partial(recall, of=1),
-    "specificity at threshold": partial(recall, of=0),
-}
-COMPARED = ("auroc", "balanced_accuracy")
-TEST_SELECTED = "published"
-"""The protocol whose epoch is chosen on the test set and which scores frames: its rows say so, and nothing compares them."""
 Targets = Mapping[str, Sequence[str]]
 """What a task predicts, each with its class names."""
 
@@ -63,16 +37,18 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
         for key, block in blocks(scores, step):
             named = dict(zip(KEYS, key, strict=True))
             named["selected_on"] = "validation" if step == "selected" else "none"
-            if named["protocol"] == TEST_SELECTED:
+            if named["protocol"] in TEST_SELECTED:
                 named["selected_on"] = "test"
             if step == "last":
                 named["protocol"] = f"{named['protocol']}, last step"
-            metrics = METRICS | (LABEL_METRICS if block.several and set(block.sizes) == {2} else {})
+            metrics = metrics_of("task")
+            if block.several and set(block.sizes) == {2}:
+                metrics += metrics_of("labels")
             if block.sizes == (2,) and block.all_labels:
-                metrics = metrics | {"pauc above 80 % TPR": partial_auroc}
+                metrics += metrics_of("two classes")
             rows += [{**named, **row} for row in _values(block, metrics, resamples, pooled=True)]
-            if block.all_labels and step == "selected" and named["protocol"] != TEST_SELECTED:
-                rows += [{**named, **row} for row in _values(block, CALIBRATION, resamples)]
+            if block.all_labels and step == "selected" and named["protocol"] not in TEST_SELECTED:
+                rows += [{**named, **row} for row in _values(block, metrics_of("calibration"), resamples)]
             if not block.several:
                 names = targets[named["task"]][""]
                 rows += [{**named, **row} for row in [*_per_class(block, names), *_against(block, names, resamples)]]
@@ -80,17 +56,17 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
 
 
 def _values(
-    block: Block, metrics: Mapping[str, Metric], resamples: int, *, pooled: bool = False
+    block: Block, metrics: Sequence[Metric], resamples: int, *, pooled: bool = False
 ) -> Iterator[dict[str, Any]]:
     """A row per metric; of a multi-label task its mean over the labels, if ``pooled`` that of all as one, and each label's."""
-    for name, metric in metrics.items():
-        yield value_row(block, name, block.of(metric), resamples)
+    for metric in metrics:
+        yield value_row(block, block.of(metric), resamples)
     if pooled and block.several and set(block.sizes) == {2}:
-        for name, metric in metrics.items():
-            yield value_row(block.pooled(), f"micro {name}", metric, resamples)
+        for metric in metrics:
+            yield value_row(block.pooled(), replace(metric, name=f"micro {metric.name}"), resamples)
     for target, part in block.parts():
-        for name, metric in metrics.items():
-            yield {**value_row(part, name, metric, resamples), "target": target}
+        for metric in metrics:
+            yield {**value_row(part, metric, resamples), "target": target}
 
 
 def _shared(block: Block) -> dict[str, Any]:
@@ -101,17 +77,17 @@ def _shared(block: Block) -> dict[str, Any]:
         "groups": groups,
         "units": len(np.unique(block.units)),
         "positives": float((block.labels == 1).sum()) if block.sizes == (2,) else float("nan"),
-        "few_groups": groups < 20,
+        "few_groups": groups < FEW_GROUPS,
         "seeds": len(block.scores),
     }
 
 
-def value_row(block: Block, metric: str, function: Metric, resamples: int) -> dict[str, Any]:
+def value_row(block: Block, metric: Metric, resamples: int) -> dict[str, Any]:
     """One metric of a block as a row, with its interval and the spread over seeds."""
-    found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
-    each = [float(function(block.labels, one, None)) for one in block.scores]
+    found = clustered_interval(block.labels, block.scores, block.groups, metric, resamples=resamples)
+    each = [float(metric(block.labels, one)) for one in block.scores]
     return {
-        "metric": metric,
+        "metric": metric.name,
         "value": found.value,
         "low": found.low,
         "high": found.high,
@@ -146,8 +122,8 @@ def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dic
     """Of three or more classes, at all labels, each against the rest: ``auroc:CLASS`` and so on, with intervals."""
     if len(names) > 2 and block.all_labels:
         for c, name in enumerate(names):
-            for metric, function in AGAINST.items():
-                yield value_row(block.against(c), f"{metric}:{name}", function, resamples)
+            for metric in metrics_of("class"):
+                yield value_row(block.against(c), replace(metric, name=f"{metric.name}:{name}"), resamples)
 
 
 def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +135,7 @@ def calibrated(scores: pd.DataFrame) -> pd.DataFrame:
     :return: the rows of ``scores`` at all labels (selected step) with new probabilities, and a column ``called`` (int
         class: above the threshold where there are two classes, else the most probable).
     """
-    every = scores[scores["all_labels"] & (scores["protocol"] != TEST_SELECTED)]
+    every = scores[scores["all_labels"] & (~scores["protocol"].isin(TEST_SELECTED))]
     rows = every[every["step"] == "selected"]
     home = every[every["step"].isin(["selected", INSIDE]) & (every["fold"] >= 0)]
     columns = probability_columns(rows)
@@ -191,7 +167,7 @@ def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     :param after: what :func:`calibrated` returns.
     """
     rows: list[dict[str, Any]] = []
-    calibration = {f"{name}, calibrated": metric for name, metric in CALIBRATION.items()}
+    calibration = [replace(metric, name=f"{metric.name}, calibrated") for metric in metrics_of("calibration")]
     for key, block in blocks(after):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
         rows += [{**named, **row} for row in _values(block, calibration, resamples)]
@@ -199,7 +175,7 @@ def operating_points(after: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     two, mixed = after[~more], set(after.loc[more, "task"])
     for key, block in blocks(two.assign(p0=1.0 - two["called"], p1=1.0 * two["called"])):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        found = [{**named, **row} for row in _values(block, DECISION, resamples, pooled=True)]
+        found = [{**named, **row} for row in _values(block, metrics_of("threshold"), resamples, pooled=True)]
         # of a task with targets of more classes, a mean over those of two would be taken for the task's
         rows += [row for row in found if row["target"] or named["task"] not in mixed]
     return pd.DataFrame(rows)
@@ -211,7 +187,7 @@ def reliabilities(scores: pd.DataFrame, targets: Mapping[str, Targets], kind: st
     Of a multi-label task there is one curve per label, called as the label.
     """
     found = []
-    for key, target, block in _at_all(scores[scores["protocol"] != TEST_SELECTED]):
+    for key, target, block in _at_all(scores[~scores["protocol"].isin(TEST_SELECTED)]):
         names = targets[key[1]][target]
         truth = np.tile(block.labels, len(block.scores))
         pooled = block.scores.reshape(-1, block.scores.shape[2])
@@ -248,7 +224,7 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
     for task, labels in sorted({(key[1], key[3]) for key in every}):
         here = {key: block for key, block in every.items() if (key[1], key[3]) == (task, labels)}
-        for metric in COMPARED:
+        for metric in [one for one in METRICS.values() if one.compared]:
             family, pairs = [], list(combinations(here, 2))
             swaps = max(2000, 40 * len(pairs))  # the smallest p-value, times the pairs, stays below 0.05
             for one, other in pairs:
@@ -262,11 +238,11 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                     )
                 seeds = min(len(a.scores), len(b.scores))
                 found = paired_difference(
-                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(METRICS[metric]),
+                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(metric),
                     resamples=resamples, permutations=swaps,
                 )  # fmt: skip
                 family.append(
-                    {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric,
+                    {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric.name,
                      "encoder": one[0], "rival": other[0], "difference": found.value, "low": found.low,
                      "high": found.high, "p": found.p, "groups": found.groups}
                 )  # fmt: skip
@@ -282,9 +258,8 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
     """
     curves: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
     for (encoder, task, protocol, labels), block in blocks(_comparable(scores)):
-        curves.setdefault((encoder, task, protocol), {})[labels] = _resampled(
-            block, block.of(METRICS[metric]), resamples
-        )
+        drawn = _resampled(block, block.of(METRICS[metric]), resamples)
+        curves.setdefault((encoder, task, protocol), {})[labels] = drawn if METRICS[metric].higher_is_better else -drawn
     rows = []
     for one, other in permutations(curves, 2):
         if one[0] == other[0] or one[1] != other[1] or len(curves[one]) < 2 or len(curves[other]) < 2:
@@ -301,7 +276,7 @@ def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 
 
 
 def _comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores[scores["protocol"] != TEST_SELECTED]
+    return scores[~scores["protocol"].isin(TEST_SELECTED)]
 
 
 def _resampled(block: Block, metric: Metric, resamples: int) -> np.ndarray:

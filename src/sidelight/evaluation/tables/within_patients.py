@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.tables.blocks import KEYS, blocks
-from sidelight.evaluation.tables.summary import TEST_SELECTED
-from sidelight.metrics.intervals import LEAST_GROUPS
+from sidelight.metrics.intervals import FEW_GROUPS, LEAST_GROUPS
 from sidelight.metrics.ranking import first_hits
 
 FIRST = (1, 3)
@@ -22,7 +22,7 @@ def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for key, block in blocks(scores):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
-        if block.sizes != (2,) or named["protocol"] == TEST_SELECTED:
+        if block.sizes != (2,) or named["protocol"] in TEST_SELECTED:
             continue
         for k in FIRST:
             each = np.stack([first_hits(block.labels, one[:, 1], block.groups, k) for one in block.scores])
@@ -44,19 +44,9 @@ def _mean(hits: np.ndarray, resamples: int) -> dict[str, Any]:
         low = high = np.nan
     spread = float(np.std(hits.mean(axis=1), ddof=1)) if len(hits) > 1 else float("nan")
     return {
-        **{
-            "value": float(patients.mean()),
-            "low": float(low),
-            "high": float(high),
-            "interval": "none" if few else "bootstrap",
-        },
-        **{
-            "target": "",
-            "positives": float("nan"),
-            "interval_note": f"too few groups: {len(patients)}, an interval needs {LEAST_GROUPS}" if few else "",
-            "seed_sd": spread,
-            "groups": len(patients),
-            "units": len(patients),
-        },
-        **{"few_groups": len(patients) < 20, "seeds": len(hits)},
-    }
+        "value": float(patients.mean()), "low": float(low), "high": float(high),
+        "interval": "none" if few else "bootstrap", "target": "", "positives": float("nan"),
+        "interval_note": f"too few groups: {len(patients)}, an interval needs {LEAST_GROUPS}" if few else "",
+        "seed_sd": spread, "groups": len(patients), "units": len(patients), "few_groups": len(patients) < FEW_GROUPS,
+        "seeds": len(hits),
+    }  # fmt: skip
