@@ -1,9 +1,10 @@
-"""Draw the README's figure from the scores on docs/results/skin.md: what metadata give on PAD-UFES-20, and what they do not.
+"""Draw the README's figure from the scores of docs/results/skin.md: what metadata give on PAD-UFES-20, and what they do not.
 
     python docs/figures/skin.py [--page docs/results/skin.md] [--out docs/figures/skin.png]
 
-Every number is read from the page's table of scores, so the figure cannot say anything else than the page. The page was made by
-`sidelight study studies/skin.toml --data FOLDER` and `sidelight report`.
+Every number is read from skin/results.csv beside the page, or from the page's table of scores where there is no such file, so the
+figure cannot say anything else than the page. The page was made by `sidelight study studies/skin.toml --data FOLDER` and
+`sidelight report`.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import pandas as pd
 
+PART = "malignant"
 TASK = "Malignant or not; filled rows"
 ROWS = {
     "slimp + metadata": "SLIMP, photograph + metadata",
@@ -26,16 +29,30 @@ ROWS = {
 }
 PANELS = {"32": "32 labelled lesions", "354 (all)": "all 354 labelled lesions"}
 SCORE = re.compile(r"([\d.]+) \[([\d.]+), ([\d.]+)\]")
+Scores = dict[str, dict[str, tuple[float, float, float]]]
 
 
-def scores(page: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+def scores_in_table(path: Path) -> Scores:
+    """AUROC with its interval by encoder and label count, from the table beside a page."""
+    rows = pd.read_csv(path)
+    of_task = (rows["task"] == PART) & (rows["metric"] == "auroc") & (rows["selected_on"] != "test")
+    if "target" in rows:
+        of_task &= rows["target"].fillna("") == ""
+    table: Scores = {}
+    for row in rows[of_task & rows["protocol"].isin(["linear", "finetune"])].itertuples():
+        count = f"{row.labels} (all)" if row.all_labels else str(row.labels)
+        table.setdefault(row.encoder, {})[count] = (row.value, row.low, row.high)
+    return table
+
+
+def scores_on_page(page: str) -> Scores:
     """AUROC with its interval by encoder and label count, from the first table below the task's heading."""
     _, found, after = page.partition(f"### {TASK}")
     lines = [line for line in after.split("\n#", 1)[0].splitlines() if line.startswith("| ")]
     if not found or not lines:
         raise SystemExit(f"The page has no table of scores under the heading {TASK!r}")
     header, *rows = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines)
-    table: dict[str, dict[str, tuple[float, float, float]]] = {}
+    table: Scores = {}
     for row in rows:
         cells = dict(zip(header, row, strict=False))
         values = {count: SCORE.fullmatch(cells.get(count, "")) for count in PANELS}
@@ -46,7 +63,7 @@ def scores(page: str) -> dict[str, dict[str, tuple[float, float, float]]]:
     return table
 
 
-def draw(table: dict[str, dict[str, tuple[float, float, float]]], out: Path) -> None:
+def draw(table: Scores, out: Path) -> None:
     figure, panels = plt.subplots(1, len(PANELS), figsize=(8.6, 2.5), dpi=160, sharex=True, sharey=True)
     for axes, (count, title) in zip(panels, PANELS.items(), strict=True):
         for place, encoder in enumerate(ROWS):
@@ -77,7 +94,9 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=here.parent / "results" / "skin.md")
     parser.add_argument("--out", type=Path, default=here / "skin.png")
     options = parser.parse_args()
-    draw(scores(options.page.read_text(encoding="utf-8")), options.out)
+    beside = options.page.with_suffix("") / "results.csv"
+    found = scores_in_table(beside) if beside.is_file() else scores_on_page(options.page.read_text(encoding="utf-8"))
+    draw(found, options.out)
 
 
 if __name__ == "__main__":
