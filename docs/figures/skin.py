@@ -37,7 +37,7 @@ def scores_in_table(path: Path) -> Scores:
     rows = pd.read_csv(path)
     of_task = (rows["task"] == PART) & (rows["metric"] == "auroc") & (rows["selected_on"] != "test")
     if "target" in rows:
-        of_task &= rows["target"].fillna("") == ""
+        of_task &= rows["target"].isna()
     table: Scores = {}
     for row in rows[of_task & rows["protocol"].isin(["linear", "finetune"])].itertuples():
         count = f"{row.labels} (all)" if row.all_labels else str(row.labels)
