@@ -4,7 +4,7 @@ import numpy as np
 
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.evaluation.labelled import Labelled
-from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
@@ -16,7 +16,7 @@ def probe(encoder: Encoder, pixels: Pixels, task: Labelled, protocol: str, setti
     """Scores [seeds, units, classes] at the one label count of ``settings``; seeds draw which units are labelled."""
     (count,), parts = settings.labels, []
     for seed in range(SEEDS):
-        table, _ = collect_scores(Ready(encoder, pixels, task, LEARNED[protocol], settings), seed)
+        table, _ = collect_scores(Ready(encoder, pixels, task, learned(protocol), settings), seed)
         table = table[table["labels"] == count].sort_values("unit")
         parts.append(table.filter(regex=r"^p\d+$").to_numpy())
     return np.stack(parts)

@@ -6,7 +6,7 @@ import typer.main
 from sidelight.cli import app
 from sidelight.data.cohort.task import Task
 from sidelight.errors import ConfigError
-from sidelight.evaluation.protocols import LEARNED, PROTOCOLS, check_inputs, check_side_by_side, find
+from sidelight.evaluation.protocols import PROTOCOLS, check_inputs, check_side_by_side, find
 from sidelight.evaluation.protocols.base import Asked
 from sidelight.evaluation.settings import EvaluateSettings
 
@@ -27,9 +27,9 @@ def test_help_names_all_of_them():
 
 def test_each_has_its_settings_in_an_evaluation_and_says_what_it_does():
     settings = EvaluateSettings()
-    for name, one in LEARNED.items():
+    for name, one in PROTOCOLS.items():
         assert type(settings.of(one)) is one.Settings, name
-        assert one.says or one.selects_on == "test", name
+        assert one.says or one.selects_on != "validation", name
 
 
 @pytest.mark.parametrize(

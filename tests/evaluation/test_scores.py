@@ -8,7 +8,7 @@ import pytest
 from sidelight.errors import SplitError
 from sidelight.evaluation import units as reading
 from sidelight.evaluation.labelled import Labelled, make_folds
-from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 
@@ -42,7 +42,7 @@ SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
 
 
 def scored(task: Labelled, protocol: str, settings: EvaluateSettings):
-    return collect_scores(Ready(SimpleNamespace(device="cpu"), PIXELS, task, LEARNED[protocol], settings), 0)
+    return collect_scores(Ready(SimpleNamespace(device="cpu"), PIXELS, task, learned(protocol), settings), 0)
 
 
 def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):

@@ -16,7 +16,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.split import nested_counts
 from sidelight.evaluation.labelled import label_units
-from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.scores import Ready, external_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
@@ -60,7 +60,7 @@ class World:
                 few = nested_counts(table[~tested], [LABELS], seed).subsets[LABELS]
                 learnt = replace(self.task, table=table[table["unit"].isin(few)].reset_index(drop=True))
                 unseen = table[tested].reset_index(drop=True)
-                ready = Ready(encoder, self.pixels, learnt, LEARNED["linear"], self.evaluate)
+                ready = Ready(encoder, self.pixels, learnt, learned("linear"), self.evaluate)
                 drawn.append(external_scores(ready, self.pixels, unseen, seed)[0])
             table = pd.concat(drawn).assign(encoder="", task="", protocol="")
             ((_, self.known[name]),) = blocks(table)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.evaluation.model.model import Facts, Model
-from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.results import Results, shown_rows
 from sidelight.train.card import LICENCE, USE, bullets
 
@@ -103,7 +103,7 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
 def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
     """A paragraph for a paper's methods section, made of what is known."""
     on = facts.trained_on
-    protocol = LEARNED[facts.protocol]
+    protocol = learned(facts.protocol)
     seeds = int(results["seeds"].max()) if len(results) else 0
     balance = ", classes weighted by inverse frequency" if facts.balance != "none" and protocol.weighs_classes else ""
     unit, tested = facts.unit, facts.tested_on

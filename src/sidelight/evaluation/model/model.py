@@ -31,7 +31,7 @@ from sidelight.evaluation.model.outside import (
     nearest_distance,
     outside_limit,
 )
-from sidelight.evaluation.protocols import LEARNED
+from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.files import replacing, write_json
@@ -251,7 +251,7 @@ def read_model(folder: str | Path) -> Model:
     encoder = _encoder(home, facts)
     known = {name: target.classes for name, target in facts.targets.items()}
     saved = Saved(home, encoder, facts.task, known, facts.frames, facts.head, tensors)
-    head = LEARNED[facts.protocol].head(saved)
+    head = learned(facts.protocol).head(saved)
     return Model(encoder, head, facts, tensors["reference"], tensors["centre"], metadata)
 
 
@@ -266,7 +266,7 @@ def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = Tru
     """``units`` of ``cohort`` with the vectors that the model's head reads; nothing is stored beside the new data."""
     facts = model.facts
     settings = build(InputSettings, {"kind": facts.inputs, "context": facts.context})
-    if settings.plain or LEARNED[facts.protocol].reads != "vectors":
+    if settings.plain or learned(facts.protocol).reads != "vectors":
         read = read_units(model.encoder, units.pixels, units.items, frames=facts.frames, keep=False, quiet=quiet)
         if facts.inputs == "image":
             return read

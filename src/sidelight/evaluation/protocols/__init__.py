@@ -3,6 +3,8 @@
 A further protocol is one file and one line here.
 """
 
+from typing import Any
+
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.protocols.base import Learned, Protocol
 from sidelight.evaluation.protocols.finetune import Finetune, FinetuneLast
@@ -18,7 +20,6 @@ PROTOCOLS: dict[str, Protocol] = {
         Knn(), Linear(), Projector(), Series(), Finetune(), FinetuneLast(), PublishedProtocol(), Retrieval(),
     )
 }  # fmt: skip
-LEARNED = {name: one for name, one in PROTOCOLS.items() if isinstance(one, Learned)}
 
 TEST_SELECTED = frozenset(name for name, one in PROTOCOLS.items() if one.selects_on == "test")
 """Protocols that choose on the units that are tested: their rows say so, and nothing compares them."""
@@ -31,9 +32,21 @@ def find(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def learned(name: str) -> Learned[Any]:
+    """The protocol of this name, which learns heads; :raises ConfigError: where it learns none."""
+    found = find(name)
+    if not isinstance(found, Learned):
+        raise ConfigError(f"The protocol {name!r} learns no head", expected=f"one of {', '.join(_learned())}")
+    return found
+
+
+def _learned() -> dict[str, Learned[Any]]:
+    return {name: one for name, one in PROTOCOLS.items() if isinstance(one, Learned)}
+
+
 def on_vectors() -> list[str]:
     """Names of the protocols whose heads read vectors of frozen encoders."""
-    return [name for name, one in LEARNED.items() if one.reads == "vectors"]
+    return [name for name, one in _learned().items() if one.reads == "vectors"]
 
 
 def check_inputs(protocol: Protocol, kind: str, context: str, severities: bool) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from sidelight.config import Settings as AnySettings
 from sidelight.data.cohort.task import Target, Task
+from sidelight.errors import ConfigError
 from sidelight.evaluation.units import Reader, Units, codes
 from sidelight.losses.labels import inverse_frequency
 from sidelight.models.towers import Tower
@@ -170,6 +171,13 @@ class Protocol(ABC):
 
     def refuse(self, asked: Asked) -> None:  # noqa: B027 (most refuse nothing)
         """:raises ConfigError: for what it cannot do."""
+
+    def single_target(self, asked: Asked) -> None:
+        """:raises ConfigError: for a task of several targets; for :meth:`refuse`."""
+        if asked.task.several:
+            raise ConfigError(
+                f"The protocol {self.name!r} knows no task of several labels", do="Use linear or finetune"
+            )
 
     def steps_from_scratch(self, own: Any) -> int | None:
         """Optimiser steps that the whole encoder is trained for on labels, by its ``own`` settings; None where it is not."""
