@@ -66,7 +66,7 @@ def settings(tmp_path: Path, **more) -> list[str]:
 def test_trajectory_of_meta_uscl(tmp_path, monkeypatch):
     """30 steps through the command line; a change of sign, order or randomness moves these numbers."""
     assert (
-        called(monkeypatch, "pretrain", "meta_uscl", "--out", str(tmp_path / "run"), *settings(tmp_path, lr=0.01)) == 0
+        called(monkeypatch, "pretrain", "meta_uscl", "--out", str(tmp_path / "run"), *settings(tmp_path, lr=3e-3)) == 0
     )
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "step"]
@@ -75,13 +75,13 @@ def test_trajectory_of_meta_uscl(tmp_path, monkeypatch):
     norms = np.array([line["gradient_norm"] for line in steps])
     np.testing.assert_allclose(losses[0], FIRST_LOSS, rtol=2e-3)
     np.testing.assert_allclose(norms[0], FIRST_NORM, rtol=2e-2)
-    np.testing.assert_allclose(losses[-10:].mean(), LAST_LOSS, rtol=0.1)
+    np.testing.assert_allclose(losses[-10:].mean(), LAST_LOSS, rtol=0.03)
     assert losses[-10:].mean() < losses[:5].mean()
     assert {"meta_loss", "weight_mean", "weight_sd"} <= steps[0].keys()
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
-FIRST_LOSS, FIRST_NORM, LAST_LOSS = 2.5616, 13.597, 2.160
+FIRST_LOSS, FIRST_NORM, LAST_LOSS = 2.5864, 13.781, 2.272
 
 
 @pytest.mark.slow
