@@ -13,7 +13,7 @@ from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model.model import Model, embed_units, read_model
 from sidelight.evaluation.units import Units
-from sidelight.files import check_place, replacing
+from sidelight.files import check_place, write_csv
 from sidelight.metrics.checklist import points
 from sidelight.train.device import pick_device
 
@@ -74,8 +74,7 @@ def predict(
         _check_inside(known, cohort, found["outside"][(table.loc[readable.index, "missing"] == "").to_numpy()])
     result = _whole(known, cohort, table, found, names=names)
     if out is not None:
-        with replacing(Path(out)) as temporary:
-            result.to_csv(temporary, index=False)
+        write_csv(Path(out), result)
     return result
 
 

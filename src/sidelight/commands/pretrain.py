@@ -17,7 +17,7 @@ from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
-from sidelight.files import check_place, write_text
+from sidelight.files import check_place, write_csv, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
 from sidelight.metrics.classification import accuracy, auroc
@@ -80,7 +80,7 @@ def pretrain(
 def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
     """What a run folder holds beside the training: what was left out, who played which role, the card and, of public data,
     pictures."""
-    _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
+    write_csv(run.folder / "quarantine.csv", _nameless(pixels, cohort))
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
     run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))

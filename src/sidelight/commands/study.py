@@ -31,7 +31,7 @@ from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import differences, efficiency
 from sidelight.evaluation.unseen_folds import score_unseen
-from sidelight.files import write_json, write_text
+from sidelight.files import write_json, write_table, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import PretrainSettings, resolve
 from sidelight.models.image import Encoder, create_encoder
@@ -176,10 +176,8 @@ class _Work:
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
             scored = self.scored(cell, evaluate)
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
-            scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
-            path.with_suffix(".tmp").replace(path)
+            write_table(path, scored.table)
         facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,

@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+
+from sidelight.files import write_first
 
 
 class Named(Protocol):
@@ -85,7 +86,7 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
         if not path.exists():
             if not root.stat().st_mode & 0o222:
                 raise PermissionError(f"{root} is read-only")  # also for root, whom modes do not stop
-            _make(path)
+            write_first(path, secrets.token_bytes(32))
         secret = path.read_bytes()
         if len(secret) == 32:
             return secret
@@ -94,18 +95,3 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
 
 def _derived(text: str) -> bytes:
     return hashlib.sha256(f"sidelight:{text}".encode(errors="surrogateescape")).digest()
-
-
-def _make(path: Path) -> None:
-    """Write a fresh key in one step, so that no process reads half of it and the first of two processes wins."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(32))
-        os.close(handle)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    except OSError:  # a file system without links
-        os.replace(draft, path)
-    draft.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ Of several labels every class of every label is stratified, the rarest first (it
 
 import heapq
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from sidelight.config import digest
 from sidelight.data.cells import counted
 from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.errors import ConfigError, SplitError
+from sidelight.files import write_bytes
 
 Integers = NDArray[np.int64]
 
@@ -72,15 +72,9 @@ class Split:
             "unit_group": dict(sorted(self.unit_group.items())),
             "leaks": list(self.leaks),
         }
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_bytes(
+            path, json.dumps(content, indent=1, ensure_ascii=False).encode()
+        )  # what UTF-8 cannot say is an error
 
     @classmethod
     def load(

@@ -184,7 +184,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_cache
-from sidelight.data import cache, shards
+from sidelight.data.pixels import cache, shards
 save = shards.save_index
 def killing(folder, rows):
     save(folder, rows)

@@ -30,7 +30,8 @@ from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
 from sidelight.data.read import spaced
 from sidelight.data.read.container import split
-from sidelight.errors import DataError, TooManyBadItems
+from sidelight.errors import DataError, RunError, TooManyBadItems
+from sidelight.files import locked
 
 __all__ = ["Pixels", "Stored", "build", "caches", "forget", "forget_all", "forget_patient"]
 
@@ -133,7 +134,7 @@ def build(
         if not job.stale(rows) and len(job.valid(rows)) == len(rows):
             return _pixels(job, rows, {})
     shards.prepare(home)
-    with shards.locked(home):
+    with locked(home / shards.LOCK):
         header, rows = shards.load(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
@@ -146,9 +147,10 @@ def build(
         shards.save_header(home, {**written, "sample": looked_at, **whose})
         try:
             rows, bad = _fill(job, rows, progress)
-        except OSError as error:
+        except (OSError, RunError) as error:
+            why = error.strerror if isinstance(error, OSError) else "the disk is full"
             raise DataError(
-                f"Writing the pixel cache in {home} failed ({error.strerror}); what was finished is kept",
+                f"Writing the pixel cache in {home} failed ({why}); what was finished is kept",
                 do="Make room, or give another folder with --cache FOLDER, and run it again",
             ) from error
     return _pixels(job, rows, bad)

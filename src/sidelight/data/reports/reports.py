@@ -23,6 +23,7 @@ from sidelight.data.cohort.spec import ReportSpec
 from sidelight.data.reports.sections import read_sections
 from sidelight.data.reports.sentences import split_sentences
 from sidelight.errors import DataError
+from sidelight.files import write_table
 
 VERSION = 1
 MARK = ".zip::"
@@ -206,12 +207,8 @@ def _cached(keys: list[str], texts: _Texts, spec: ReportSpec, folder: Path | Non
     if set(wanted) - set(known):
         known = {key: read_report(texts.of[key], spec) for key in wanted}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = path.with_suffix(".tmp")
-            pd.DataFrame({"key": wanted, "sentences": [list(known[key]) for key in wanted]}).to_parquet(
-                partial, index=False
-            )
-            partial.replace(path)
+            table = pd.DataFrame({"key": wanted, "sentences": [list(known[key]) for key in wanted]})
+            write_table(path, table, private=True)
     return [known[key] for key in keys]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
@@ -38,7 +38,7 @@ from sidelight.evaluation.protocols.series.series import rebuild_series, series_
 from sidelight.evaluation.protocols.supervised import Classifier
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
-from sidelight.files import replacing, write_json
+from sidelight.files import write_arrays, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import load_encoder
 from sidelight.models.labels import LabelRelations
@@ -169,8 +169,7 @@ class Model:
         if isinstance(self.head, RelationHead | PairHead):
             save_tower(_net(self.head), folder / "towers", "labels")
         tensors = {"reference": self.reference, "centre": self.centre, **_head_tensors(self.head)}
-        with replacing(folder / "head.safetensors") as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        write_arrays(folder / "head.safetensors", tensors)
         write_json(folder / "model.json", asdict(self.facts))
         return folder
 
