@@ -8,7 +8,7 @@ import pytest
 from sidelight.data.cohort.pattern import find
 from sidelight.data.read import read_files
 from sidelight.data.read.clip import spaced
-from sidelight.data.read.members import members
+from sidelight.data.read.container import members
 from sidelight.data.read.nifti import PLANES, read_volume
 from sidelight.errors import MissingExtra, ReadError
 

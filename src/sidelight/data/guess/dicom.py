@@ -24,9 +24,10 @@ from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
 from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
 from sidelight.data.guess.views import find_views
+from sidelight.data.read.dicom import has_preamble
+from sidelight.data.read.formats import is_kind
 from sidelight.errors import SidelightError
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
 SAMPLE = 20
 DESCRIBING = ("patient_sex", "patient_age", "body_part", "laterality", "manufacturer", "model")
 """Columns of headers that may describe a patient or an exam; the others say how the file was made."""
@@ -36,15 +37,15 @@ TECHNICAL = (*(f"dicom:{name}" for name in PASSING), *MADE, *(one for one in PLA
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its suffix or by ``DICM`` at byte 128."""
-    if path.suffix.lower() in SUFFIXES:
+    if is_kind(path.name, "dicom"):
         return True
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return has_preamble(file.read(132))
 
 
 def dicom_files(root: Path, paths: Sequence[str]) -> list[str]:
     """The DICOM files among ``paths``; files without a suffix of their own are judged by a sample of them."""
-    found = [path for path in paths if path.lower().endswith(SUFFIXES)]
+    found = [path for path in paths if is_kind(path, "dicom")]
     nameless = [path for path in paths if not re.search(r"\.[A-Za-z]\w{1,4}$", os.path.basename(path))]
     sample = nameless[:: max(1, len(nameless) // SAMPLE)][:SAMPLE]
     hits = [is_dicom(root / path) for path in sample]
@@ -54,7 +55,7 @@ def dicom_files(root: Path, paths: Sequence[str]) -> list[str]:
 def dicom_pattern(files: Sequence[str]) -> str:
     """One pattern for all of them: ``export/**/*.dcm``, or ``export/**/*`` where suffixes differ or are absent."""
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
-    suffixes = {os.path.splitext(path)[1] if path.lower().endswith(SUFFIXES) else "" for path in files}
+    suffixes = {os.path.splitext(path)[1] if is_kind(path, "dicom") else "" for path in files}
     suffix = suffixes.pop() if len(suffixes) == 1 else ""
     return f"{folder}/**/*{suffix}" if folder else f"**/*{suffix}"
 

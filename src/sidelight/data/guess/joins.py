@@ -13,6 +13,7 @@ from sidelight.data.cells import normalise
 from sidelight.data.cohort.tables import join
 from sidelight.data.guess import words
 from sidelight.data.identity import value_hash
+from sidelight.data.read.formats import stem
 from sidelight.errors import DataError
 
 LEAST = 0.5  # share of the items, or of the table's rows, that a join must reach
@@ -91,7 +92,7 @@ def path_keys(files: Sequence[tuple[str, ...]], items: Sequence[str]) -> list[Ke
     shared = posixpath.commonpath([posixpath.dirname(path) for path in paths]) if paths else ""
     bases = ["", *("/".join(shared.split("/")[: n + 1]) for n in range(len(shared.split("/"))) if shared)]
     bare = [posixpath.basename(path) for path in paths]
-    stems = [posixpath.splitext(one)[0] for one in bare]
+    stems = [stem(one) for one in bare]
     keys = [Key("name", _column(bare)), Key("stem", _column(stems))]
     for base in bases:
         below = [path.removeprefix(f"{base}/") if base else path for path in paths]

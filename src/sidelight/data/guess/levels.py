@@ -9,11 +9,11 @@ from itertools import pairwise
 import pandas as pd
 
 from sidelight.data.cells import normalise
-from sidelight.data.cohort.pattern import VIDEOS
 from sidelight.data.cohort.spec import TAKEN
 from sidelight.data.guess import words
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.paths import Layout, Slot
+from sidelight.data.read.formats import is_kind
 
 MOST_BLANK = 0.3  # of the items, in a column that names a level; each of them is then its own
 RANK = tuple(words.LEVELS)
@@ -108,7 +108,7 @@ def _by_place(
     last = not any(one.meaning in ("id", "number") for one in later)
     if slot.meaning in ("folder", "kind"):
         return slot.meaning
-    video = items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5
+    video = items["files"].map(lambda names: is_kind(names[0], "clip")).mean() > 0.5
     moving = bool(video or (items["files"].map(len) > 1).any())
     thing = "clip" if moving else "image"
     values = items[slot.name]

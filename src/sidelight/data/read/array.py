@@ -58,7 +58,7 @@ def read_npz(
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
     with decoding(path, name), zipfile.ZipFile(path) as archive:
-        key = choose(npz_names(archive), member, name)
+        key = choose(_names(archive), member, name)
         with archive.open(f"{key}.npy") as file:
             shape, fortran, dtype = _header(file, name)
             check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
@@ -70,8 +70,16 @@ def read_npz(
     return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
 
 
-def npz_names(archive: zipfile.ZipFile) -> list[str]:
-    """The names of its arrays."""
+def npz_members(path: Path, name: str) -> list[str]:
+    """The names of the arrays of an ``.npz`` file; :raises ReadError: where it cannot be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _names(archive)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise unreadable(name, f"cannot be opened ({error})") from None
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
     return [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
 
 

@@ -28,7 +28,7 @@ from sidelight.data.read.sector import Box, region_box
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = ("dcm", "dicom", "ima")
 # Files without preamble begin with a group length, the character set, the image type or the SOP class.
 _FIRST = tuple(bytes((2, 0, e, 0)) for e in (0, 1, 2, 16)) + tuple(bytes((8, 0, e, 0)) for e in (0, 1, 5, 8, 18, 22))
 _FIRST += tuple(bytes((0, 8, 0, e)) for e in (0, 5, 8, 22))
@@ -36,7 +36,12 @@ _FIRST += tuple(bytes((0, 8, 0, e)) for e in (0, 5, 8, 22))
 
 def is_dicom(head: bytes, suffix: str = "") -> bool:
     """Whether a file that begins with ``head`` (at least 132 bytes of it) is taken for DICOM; suffixes in lower case."""
-    return head[128:132] == b"DICM" or head.startswith(_FIRST) or suffix in SUFFIXES
+    return has_preamble(head) or head.startswith(_FIRST) or suffix[1:] in DICOM_SUFFIXES
+
+
+def has_preamble(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` says itself that it is DICOM."""
+    return head[128:132] == b"DICM"
 
 
 def read_dicom(

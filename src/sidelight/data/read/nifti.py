@@ -46,11 +46,18 @@ from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import MissingExtra
 
 PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
+VOLUME_SUFFIXES = ("nii", "nii.gz", "img", "img.gz", "mgh", "mgz", "mnc", "mnc.gz", "brik", "brik.gz", "rec")
+HEADER_SUFFIXES = ("hdr", "hdr.gz", "head", "par")
 MOST_BYTES = 8 << 30
 SAMPLE = 16
 FAILED = "cannot be decoded as a volume"
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 Cell = tuple[int, int]
+
+
+def is_volume(name: str) -> bool:
+    """Whether a file is called like a volume, in lower case: nibabel, too, goes by the suffix."""
+    return name.endswith(tuple(f".{suffix}" for suffix in VOLUME_SUFFIXES + HEADER_SUFFIXES))
 
 
 def read_volume(
