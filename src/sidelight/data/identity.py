@@ -36,12 +36,6 @@ class Named(Protocol):
         """Not None where nobody's identity is at stake."""
 
 
-def item_hashes(cohort: Named) -> list[str]:
-    """One name per item, 16 hex digits: BLAKE2b of the item's id, keyed by :func:`key`."""
-    secret = key(cohort)
-    return [item_hash(item, secret) for item in cohort.items["item"]]
-
-
 def item_hash(item: str, secret: bytes) -> str:
     """The name of one item under a key of 32 bytes."""
     return hashlib.blake2b(item.encode(errors="surrogateescape"), key=secret, digest_size=8).hexdigest()

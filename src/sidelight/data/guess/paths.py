@@ -130,7 +130,7 @@ def _layouts(paths: list[str]) -> list[Layout]:
     last: Slot | None = None
     for level in range(depth):
         values = [path.split("/")[level] for path in paths]
-        piece = _folder(values, f"s{level}", last_level=level == depth - 1)
+        piece = _folder(values, f"s{level}")
         last = piece if isinstance(piece, Slot) else None
         folders += [piece, "/"]
     stems = [stem(path) for path in paths]
@@ -153,7 +153,7 @@ def _layouts(paths: list[str]) -> list[Layout]:
     return [Layout((*folders, *whole), tuple(paths))]
 
 
-def _folder(values: Sequence[str], name: str, *, last_level: bool) -> Piece:
+def _folder(values: Sequence[str], name: str) -> Piece:
     """A level of folders: literal, a few words, or ids."""
     distinct = sorted(set(values))
     if len(distinct) == 1 and not re.search(r"[{}*]", distinct[0]):

@@ -39,8 +39,6 @@ CONTRAST = {
     "axial": (0.02, 0.38, 0.22, 0.28, 0.56, 0.10, 0.12, 0.80),
 }
 """Signal of each tissue by plane."""
-AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Which of (x: right to left, y: front to back, z: foot to head) a series runs along."""
 FIELD = 0.72
 """Half the imaged width, in the knee's own units."""
 REACH = {"sagittal": 0.5, "coronal": 0.45, "axial": 0.35}
