@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import CohortSpec
 
 
 def cohort(root, phantom=None):
@@ -78,7 +79,7 @@ def test_a_phantom_leaves_no_key(tmp_path, monkeypatch):
 def test_names_of_public_data_are_the_same_in_every_copy(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    one, other = (dataclasses.replace(cohort(tmp_path / name), spec={"public": True}) for name in "ab")
+    one, other = (dataclasses.replace(cohort(tmp_path / name), spec=CohortSpec(public=True)) for name in "ab")
     assert item_hashes(one) == item_hashes(other)
     assert not list(tmp_path.glob("*/.sidelight"))
 

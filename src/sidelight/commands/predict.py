@@ -215,7 +215,7 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
     clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
     colour = {1: "grey", 3: "colour"}
     views = {view for view in cohort.items["view"] if view}
-    crop = cohort.spec.get("images", {}).get("crop")
+    crop = cohort.spec.images.crop
     differs = ""
     if pixels.channels != facts.channels:
         differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"

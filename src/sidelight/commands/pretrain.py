@@ -87,7 +87,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     net.record(feed, run.folder)
-    if cohort.spec.get("public"):
+    if cohort.spec.public:
         net.illustrate(feed, run.folder)
 
 

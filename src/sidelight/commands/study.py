@@ -304,7 +304,7 @@ class _Work:
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
-        if self.cohort.spec.get("public") or not said:
+        if self.cohort.spec.public or not said:
             return list(said)
         return [f"Opening the data gave {len(said)} notices: `sidelight check` shows them"]
 

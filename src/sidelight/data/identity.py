@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.files import write_first
 
 
@@ -24,7 +25,7 @@ class Named(Protocol):
         """The cohort's name."""
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> CohortSpec:
         """Where ``public`` says that nobody's identity is at stake."""
 
     @property
@@ -59,7 +60,7 @@ def key(cohort: Named) -> bytes:
     def names() -> str:
         return "\0".join([cohort.name, *map(str, cohort.items["item"])])
 
-    if cohort.phantom is None and not cohort.spec.get("public"):
+    if cohort.phantom is None and not cohort.spec.public:
         return folder_key(cohort.root, names)
     return _derived(names())
 

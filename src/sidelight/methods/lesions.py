@@ -61,7 +61,7 @@ class LesionFeed:
 def roles(cohort: Described) -> tuple[str, str]:
     """The levels that play lesion and patient: the second level, or ``item`` where that is described, else the one level
     there is; the patient is the outermost one above it, "" where there is none."""
-    levels, columns = cohort.levels, cohort.spec.get("metadata", {}).get("columns", {})
+    levels, columns = cohort.levels, cohort.spec.metadata.columns
     if len(levels) >= 2:
         return levels[1], levels[0]
     if columns.get("item") or not levels:

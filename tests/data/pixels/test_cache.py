@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
 from sidelight.data.pixels.cache import build, forget
 from sidelight.data.pixels.decoding import is_grey, working
@@ -23,7 +24,7 @@ from sidelight.errors import DataError, MissingExtra, TooManyBadItems
 class Folder:
     """A cohort of image files, one patient per subfolder; counts what is decoded."""
 
-    name, phantom, channels, levels, spec = "folder", None, None, ("patient",), {}
+    name, phantom, channels, levels, spec = "folder", None, None, ("patient",), CohortSpec()
 
     def __init__(self, root, **changes):
         self.root, self.decoded = root, []
@@ -296,7 +297,7 @@ class Phantom:
     name, channels, hash = "phantom", 1, "f" * 16
     root = Path("phantom")
     phantom = "speckle"
-    spec = {}
+    spec = CohortSpec()
     items = pd.DataFrame({"item": ["a", "b"], "files": [(), ()], "group": ["a", "b"]})
 
     def read(self, position, *, max_frames):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.cache import build
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, near_duplicates, perceptual_hash
 from sidelight.data.read import Clip
@@ -86,8 +87,6 @@ def test_near_duplicates_agrees_with_counting_bits_in_any_block():
 
 
 class Clips:
-    spec: dict[str, str] = {}
-
     """Item k shows scenes ``shown[k]``."""
 
     name, channels, hash, phantom = "clips", 1, "0" * 16, "scenes"
@@ -96,7 +95,7 @@ class Clips:
         self.root, self.shown = root, shown
         names = [f"i{k}" for k in range(len(shown))]
         self.items = pd.DataFrame({"item": names, "files": [()] * len(shown), "group": names})
-        self.spec = {}
+        self.spec = CohortSpec()
 
     def read(self, position, *, max_frames):
         frames = np.stack([np.asarray(one, np.uint8) for one in self.shown[position]])

@@ -62,7 +62,8 @@ class Cohort:
     levels: tuple[str, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
     channels: int | None = None
-    spec: dict[str, Any] = field(default_factory=dict)
+    spec: CohortSpec = field(default_factory=CohortSpec)
+    """Its cohort file; without ``root``, which may identify. Of a phantom what it says of its metadata and reports."""
     notices: tuple[str, ...] = ()
     phantom: Phantom | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class Cohort:
             items=arrange(items, spec.levels),
             levels=spec.levels,
             channels=spec.images.channels,
-            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"root"}),
+            spec=spec.model_copy(update={"root": None}),
             notices=(*notices, *(described if record is None else ())),
         )
         return _with_tasks(cohort, spec, record)
@@ -142,7 +143,7 @@ class Cohort:
         from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
-        crop = self.spec.get("images", {}).get("crop")
+        crop = self.spec.images.crop
         return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
 
     def task(self, name: str) -> Task:
@@ -160,7 +161,7 @@ class Cohort:
     @property
     def alias(self) -> str:
         """What runs, results and reports call the cohort: the name it was given; a folder's own name may identify."""
-        given = self.phantom is not None or self.spec.get("public") or self.spec.get("name")
+        given = self.phantom is not None or self.spec.public or self.spec.name
         if given or self.name != self.root.resolve().name:
             return self.name
         return f"cohort-{identity.value_hash('cohort', identity.key(self))[:8]}"
@@ -168,8 +169,8 @@ class Cohort:
     @cached_property
     def views(self) -> "pd.Series[str]":
         """The view of each item as it may be written: one that a single patient has, and no cohort file names, may identify."""
-        views, named = self.items["view"], {"", *self.spec.get("views", {}).values()}
-        if self.phantom is not None or self.spec.get("public"):
+        views, named = self.items["view"], {"", *self.spec.views.values()}
+        if self.phantom is not None or self.spec.public:
             return views
         patients = self.items.groupby("view")["group"].nunique()
         rare = set(patients.index[patients < 2]) - named
@@ -265,13 +266,7 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
         items=arrange(items.reset_index(drop=True), levels),
         levels=levels,
         channels=source.channels,
-        spec={
-            "phantom": name,
-            "options": settings,
-            "public": True,
-            "metadata": getattr(source, "metadata", {}),
-            **getattr(source, "spec", {}),
-        },
+        spec=CohortSpec(public=True, metadata=getattr(source, "metadata", {}), **getattr(source, "spec", {})),
         phantom=source,
     )
     places = {

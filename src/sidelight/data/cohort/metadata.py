@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import find_column
+from sidelight.data.cohort.spec import CohortSpec, MetadataSpec
 from sidelight.errors import DataError
 
 KNOWN, MISSING, ASKED, UNSEEN = range(4)
@@ -143,7 +144,7 @@ class Described(Protocol):
         """Outermost first."""
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> CohortSpec:
         """Its cohort file; ``metadata`` names the columns of each level."""
 
     @property
@@ -156,7 +157,7 @@ def described(cohort: Described, level: str) -> tuple[str, ...]:
 
     :raises DataError: for a column that is the label of a task, or says the same.
     """
-    names = tuple(cohort.spec.get("metadata", {}).get("columns", {}).get(level, ()))
+    names = cohort.spec.metadata.columns.get(level, ())
     for name in names:
         column = find_column(cohort.items, name, f"[metadata] {level}")
         for task in cohort.tasks.values():
@@ -178,8 +179,8 @@ def fit(cohort: Described, level: str, rows: NDArray[np.int64], least: int = 1) 
     :param least: patients (values of ``group``) that must share a value for it to be kept: a rarer one may identify.
     :raises DataError: for a numeric column with a cell that is no number; names its row.
     """
-    given = cohort.spec.get("metadata", {})
-    asked = tuple(normalise(one) for one in given.get("asked", ()))
+    given = cohort.spec.metadata
+    asked = tuple(normalise(one) for one in given.asked)
     items = cohort.items.iloc[rows]
     columns = []
     for name in described(cohort, level):
@@ -190,13 +191,13 @@ def fit(cohort: Described, level: str, rows: NDArray[np.int64], least: int = 1) 
 
 
 def _column(
-    name: str, cells: "pd.Series[str]", items: pd.DataFrame, asked: Sequence[str], given: Mapping[str, Any], least: int
+    name: str, cells: "pd.Series[str]", items: pd.DataFrame, asked: Sequence[str], given: MetadataSpec, least: int
 ) -> Column:
     filled = cells[(cells != "") & ~cells.isin(asked)]
     numbers = pd.to_numeric(filled, errors="coerce")
-    checkbox = name in given.get("checkbox", ())
+    checkbox = name in given.checkbox
     many = not checkbox and numbers.notna().all() and numbers.nunique() > MANY
-    if name in given.get("numeric", ()) or many:
+    if name in given.numeric or many:
         parsed = _numbers(filled, name, items.loc[filled.index])
         std = float(parsed.std()) if len(parsed) > 1 else 0.0
         return Column(name, "numeric", float(parsed.mean()) if len(parsed) else 0.0, std if std > 1e-12 else 1.0)

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 
 from sidelight.data.cells import counted, listed, normalise, some
 from sidelight.data.cohort.columns import select, unit_keys
-from sidelight.data.cohort.spec import TaskSpec
+from sidelight.data.cohort.spec import CohortSpec, TaskSpec
 from sidelight.data.cohort.task import Labelled, Task
 from sidelight.data.cohort.unknown_labels import MOST, closest, loosely
 from sidelight.data.findings import Finding
@@ -27,7 +27,7 @@ class Named(Labelled, Protocol):
         """By name."""
 
     @property
-    def spec(self) -> Mapping[str, Any]:
+    def spec(self) -> CohortSpec:
         """Its ``cohort.toml``."""
 
 
@@ -80,10 +80,11 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
         only because nobody named them and that ``cohort`` has not.
     """
     mine, theirs = cohort.tasks[name], other.tasks[name]
-    here, spec = (one.spec.get("task", {}).get(name, {}) for one in (cohort, other))
-    if mine.kind != "binary" or theirs.kind != "binary" or "positive" not in spec:
+    here, there = (one.spec.task.get(name, TaskSpec()) for one in (cohort, other))
+    if mine.kind != "binary" or theirs.kind != "binary" or there.positive is None:
         return theirs.classes
-    same = mine.classes if "positive" in here and "classes" not in {*here, *spec} else theirs.classes
+    own = here.positive is not None and here.classes is None and there.classes is None
+    same = mine.classes if own else theirs.classes
     column = repr(theirs.label[0])
     shared = [value for value in theirs.codes if value in mine.codes]
     torn = [value for value in shared if {mine.codes[value], theirs.codes[value]} == {0, 1}]
@@ -93,7 +94,7 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
             f"{'positive' if theirs.codes[torn[0]] else 'negative'} there and the contrary in {cohort.name}",
             do="Give both cohort files the same `positive`",
         )
-    if "negative" in spec:
+    if there.negative is not None:
         return same
     count = _units(other, theirs)
     new = {value: count[value] for value, code in theirs.codes.items() if code == 0 and value not in mine.codes}

@@ -22,7 +22,7 @@ STUDY = "dicom:StudyInstanceUID"
 
 def hashed_tag(cohort: Named, level: str) -> str:
     """The DICOM identifier that ``level`` holds hashes of, such as "PatientID", or ""."""
-    role = str(cohort.spec.get("roles", {}).get(level, level)).removeprefix("column:").strip()
+    role = cohort.spec.roles.get(level, level).removeprefix("column:").strip()
     return role.removeprefix("dicom:") if tags.is_hashed(role) else ""
 
 

@@ -158,8 +158,7 @@ def build(
 
 def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items."""
-    crop = cohort.spec.get("images", {}).get("crop")
-    where = cohort.spec.get("where")
+    crop, where = cohort.spec.images.crop, cohort.spec.where or None
     what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:

@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.shards import Row
 from sidelight.data.read.clip import Array, grey
 from sidelight.errors import ReadError
@@ -37,7 +38,7 @@ class Source(Protocol):
         """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> CohortSpec:
         """Its cohort file, of which ``where`` and ``public`` matter here."""
 
     @property

@@ -16,9 +16,33 @@ from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, unti
 from sidelight.errors import ReadError
 
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
-IMAGE_SUFFIXES = ("apng", "bmp", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    "apng",
+    "bmp",
+    "jfif",
+    "jpe",
+    "jpeg",
+    "jpg",
+    "pbm",
+    "pgm",
+    "png",
+    "pnm",
+    "ppm",
+    "tif",
+    "tiff",
+    "webp",
+)
 IMAGE_SUFFIXES += ("j2c", "j2k", "jp2", "jpc", "jpf", "jpx")
-HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"\0\0\0\x0cjP  ", b"\xffO\xffQ")
+HEADS: tuple[bytes, ...] = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"GIF8",
+    b"\0\0\0\x0cjP  ",
+    b"\xffO\xffQ",
+)
 HEADS += (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 ANIMATED = frozenset({"GIF", "PNG", "WEBP", "TIFF"})
 MOST_PIXELS = 170_000_000  # Pillow itself refuses 179 million; its global limit is left alone
