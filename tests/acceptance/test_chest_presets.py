@@ -10,7 +10,7 @@ from PIL import Image
 from mimic_writing import write_mimic
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import ReportSpec
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.chest import KINDS, SIDES, ZONES, phantom
 from sidelight.data.reports.reports import read_reports
 from sidelight.errors import ConfigError, DataError

@@ -23,7 +23,7 @@ from sidelight.data.audit.survey import brightness, survey
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.findings import SEVERITIES, Finding, Record
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
@@ -119,7 +119,7 @@ def check(
         findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
         costs=tuple(costs),
         notices=(*cohort.notices, why) if why else cohort.notices,
-        secret=key(cohort),
+        secret=cohort.key,
         tables=() if cohort.spec.public else _tables(cohort.spec),
     )
 

@@ -7,8 +7,9 @@ import pandas as pd
 
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import Head, every_unit
-from sidelight.data.identity import item_hash, key
+from sidelight.data.cohort.task import Head
+from sidelight.data.cohort.units import every_unit
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model.model import Model, embed_units, read_model
@@ -140,7 +141,7 @@ def _points(model: Model, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFrame, *, names: bool) -> pd.DataFrame:
     """Every unit of ``table`` with what was ``found`` of it, by its hash, its columns in their documented order."""
     whole = table.merge(found, on="unit", how="left")
-    secret = key(cohort)
+    secret = cohort.key
     named = {
         "name": whole["unit"],
         "item": [cohort.items["item"].iloc[positions[0]] for positions in whole["items"]],

@@ -5,36 +5,8 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
-import pandas as pd
-
-from sidelight.data.cohort.spec import CohortSpec
 from sidelight.files import write_first
-
-
-class Named(Protocol):
-    """What a name is made from."""
-
-    @property
-    def root(self) -> Path:
-        """The folder that keeps the key."""
-
-    @property
-    def name(self) -> str:
-        """The cohort's name."""
-
-    @property
-    def spec(self) -> CohortSpec:
-        """Where ``public`` says that nobody's identity is at stake."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """With the column ``item``."""
-
-    @property
-    def phantom(self) -> Any:
-        """Not None where nobody's identity is at stake."""
 
 
 def item_hash(item: str, secret: bytes) -> str:
@@ -48,21 +20,6 @@ def value_hash(value: str, secret: bytes) -> str:
         return ""
     data = value.encode(errors="surrogateescape")
     return hashlib.blake2b(data, key=secret, digest_size=8, person=b"identifier").hexdigest()
-
-
-def key(cohort: Named) -> bytes:
-    """The cohort's key, 32 bytes; see :func:`folder_key`.
-
-    For public data and phantoms, and where the folder cannot be written, it is derived from the names of the cohort and its
-    items: hashes are then the same in every copy of the data, but whoever has the data can work them out.
-    """
-
-    def names() -> str:
-        return "\0".join([cohort.name, *map(str, cohort.items["item"])])
-
-    if cohort.phantom is None and not cohort.spec.public:
-        return folder_key(cohort.root, names)
-    return _derived(names())
 
 
 def values_key(root: Path) -> bytes:
@@ -85,8 +42,9 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
         secret = path.read_bytes()
         if len(secret) == 32:
             return secret
-    return _derived(otherwise())
+    return name_key(otherwise)
 
 
-def _derived(text: str) -> bytes:
-    return hashlib.sha256(f"sidelight:{text}".encode(errors="surrogateescape")).digest()
+def name_key(names: Callable[[], str]) -> bytes:
+    """A key, 32 bytes, that whoever knows the names can work out."""
+    return hashlib.sha256(f"sidelight:{names()}".encode(errors="surrogateescape")).digest()

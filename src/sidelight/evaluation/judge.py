@@ -14,7 +14,7 @@ from sidelight.config import digest, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import own_names
 from sidelight.data.cohort.task import Task
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs.beside import Inputs, Reference, check_reading, item_vectors
@@ -136,7 +136,7 @@ def score(
     fitted = None
     if out is not None and protocol != "published" and settings.inputs in SAVED:
         fitted = model_of(net, told, cohort, pixels, labelled, task, protocol, settings, scores, facts, vectors)
-    scores = nameless(own_names(cohort, scores, cohort.tasks[task].unit), key(cohort))
+    scores = nameless(own_names(cohort, scores, cohort.tasks[task].unit), cohort.key)
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if beside is None else beside.tables
     columns = subgroup_columns(cohort, task, settings)
@@ -181,7 +181,7 @@ def _retrieved(
         "targets": {name: list(classes) for name, classes in cohort.tasks[task].targets.items()},
     }  # fmt: skip
     rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
-    scores = nameless(own_names(cohort, ranks, cohort.tasks[task].unit), key(cohort))
+    scores = nameless(own_names(cohort, ranks, cohort.tasks[task].unit), cohort.key)
     return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, task, settings), rows)
 
 

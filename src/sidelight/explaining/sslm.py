@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidelight.config import build
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.read import read_files
 from sidelight.evaluation.protocols.probes import fit_linear
 from sidelight.evaluation.protocols.series.planes import SeriesSettings

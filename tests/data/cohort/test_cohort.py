@@ -9,7 +9,7 @@ import pytest
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec, MetadataSpec
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Record
 from sidelight.errors import ColumnError, ConfigError, DataError
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from sidelight.data.cohort.spec import TaskSpec
-from sidelight.data.cohort.task import fit_classes, make_task, units
+from sidelight.data.cohort.task import make_task
+from sidelight.data.cohort.units import fit_classes, units
 from sidelight.errors import ConfigError, DataError
 
 

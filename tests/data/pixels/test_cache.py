@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
 from sidelight.data.pixels.cache import build, forget
@@ -32,10 +33,12 @@ class Folder:
         self.items = pd.DataFrame(
             {"item": files, "files": [(file,) for file in files], "group": [file.partition("/")[0] for file in files]}
         )
-        self.hash = "0" * 16
+        self.hash, self.views = "0" * 16, pd.Series([""] * len(files))
         self.__dict__.update(changes)
 
-    def read(self, position, *, max_frames):
+    key = Cohort.key
+
+    def read(self, position, *, max_frames, **_):
         self.decoded.append(self.items["item"].iloc[position])
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         return read_files(paths, max_frames=max_frames, root=self.root)
@@ -154,7 +157,7 @@ def test_broken_items_go_to_quarantine_until_they_are_too_many(root):
 
 
 def test_a_missing_extra_stops_the_build(root):
-    def read(position, *, max_frames):
+    def read(position, **_):
         raise MissingExtra("av", "video", "Reading the video")
 
     with pytest.raises(MissingExtra):
@@ -165,7 +168,7 @@ def test_what_was_finished_before_an_interruption_is_kept(root):
     cohort = Folder(root, channels=1)
     whole = cohort.read
 
-    def read(position, *, max_frames):
+    def read(position, *, max_frames, **_):
         if position == 4:
             raise KeyboardInterrupt
         return whole(position, max_frames=max_frames)
@@ -299,8 +302,9 @@ class Phantom:
     phantom = "speckle"
     spec = CohortSpec()
     items = pd.DataFrame({"item": ["a", "b"], "files": [(), ()], "group": ["a", "b"]})
+    levels, views, key = (), pd.Series(["", ""]), Cohort.key
 
-    def read(self, position, *, max_frames):
+    def read(self, position, **_):
         if position:
             frames, times = image(3, (9, 40, 40)).astype(np.uint16) * 100, np.arange(9) / 10
         else:

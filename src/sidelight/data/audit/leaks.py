@@ -12,9 +12,10 @@ from sidelight.data.audit.ids import id_columns
 from sidelight.data.cells import counted, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
-from sidelight.data.cohort.task import Task, units
+from sidelight.data.cohort.task import Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.duplicates import duplicate_items
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read import container
@@ -131,7 +132,7 @@ def _spellings(cohort: Cohort) -> list[list[str]]:
     """What each item may be called in a split, one list [items] per manner."""
     items = cohort.items
     plain = [items["item"].tolist(), *(unit_keys(items, cohort.levels, level).tolist() for level in cohort.levels)]
-    secret = key(cohort)
+    secret = cohort.key
     first = [names[0] if names else item for names, item in zip(items["files"], items["item"], strict=True)]
     parted = [container.split(name) for name in first]
     files = [Path(name) for name, _ in parted]

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cells import listed, normalise, some
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import described, select, unit_keys
 from sidelight.data.cohort.spec import CohortSpec, Rule
-from sidelight.data.cohort.task import LEFT_OUT, Labelled, Task
+from sidelight.data.cohort.task import LEFT_OUT, Task
 from sidelight.data.findings import Finding, Severity
 
 
@@ -70,7 +71,7 @@ def settled(spec: CohortSpec) -> CohortSpec:
     return spec.model_copy(update={"metadata": spec.metadata.model_copy(update={"conflict": rules})})
 
 
-def label_conflicts(cohort: Labelled, task: Task) -> list[Finding]:
+def label_conflicts(cohort: Cohort, task: Task) -> list[Finding]:
     """Units whose items carry different labels."""
     chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
     items = cohort.items.iloc[chosen]

@@ -7,15 +7,16 @@ three codes. Only columns that ``[metadata]`` names are ever read, and never one
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.data.cells import normalise
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
-from sidelight.data.cohort.spec import CohortSpec, MetadataSpec
+from sidelight.data.cohort.spec import MetadataSpec
 from sidelight.errors import DataError
 
 KNOWN, MISSING, ASKED, UNSEEN = range(4)
@@ -132,27 +133,7 @@ class Vocabulary:
         return Codes(state, value, number, np.concatenate([part.reshape(count, -1) for part in ticks], axis=1))
 
 
-class Described(Protocol):
-    """What metadata needs of a cohort."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """One row per item."""
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Outermost first."""
-
-    @property
-    def spec(self) -> CohortSpec:
-        """Its cohort file; ``metadata`` names the columns of each level."""
-
-    @property
-    def tasks(self) -> Mapping[str, Any]:
-        """Tasks, whose labels are no metadata."""
-
-
-def described(cohort: Described, level: str) -> tuple[str, ...]:
+def described(cohort: Cohort, level: str) -> tuple[str, ...]:
     """The columns that ``[metadata]`` names for ``level``, none of them a label.
 
     :raises DataError: for a column that is the label of a task, or says the same.
@@ -173,7 +154,7 @@ def described(cohort: Described, level: str) -> tuple[str, ...]:
     return names
 
 
-def fit(cohort: Described, level: str, rows: NDArray[np.int64], least: int = 1) -> Vocabulary:
+def fit(cohort: Cohort, level: str, rows: NDArray[np.int64], least: int = 1) -> Vocabulary:
     """The vocabulary of ``level``, fitted on the items at ``rows`` (positions in ``cohort.items``).
 
     :param least: patients (values of ``group``) that must share a value for it to be kept: a rarer one may identify.

@@ -2,33 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 import pandas as pd
 
 from sidelight.data.cells import counted, listed, normalise, some
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select, unit_keys
-from sidelight.data.cohort.spec import CohortSpec, TaskSpec
-from sidelight.data.cohort.task import Labelled, Task
+from sidelight.data.cohort.spec import TaskSpec
+from sidelight.data.cohort.task import Task
 from sidelight.data.cohort.unknown_labels import MOST, closest, loosely
 from sidelight.data.findings import Finding
 from sidelight.errors import DataError
-
-
-class Named(Labelled, Protocol):
-    """A cohort with its name, its tasks and its file."""
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-
-    @property
-    def tasks(self) -> Mapping[str, Task]:
-        """By name."""
-
-    @property
-    def spec(self) -> CohortSpec:
-        """Its ``cohort.toml``."""
 
 
 def named_nowhere(task: Task, spec: TaskSpec) -> list[Finding]:
@@ -72,7 +56,7 @@ def alike(task: Task, spec: TaskSpec) -> list[Finding]:
     return found
 
 
-def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]:
+def classes_elsewhere(cohort: Cohort, other: Cohort, name: str) -> tuple[str, ...]:
     """The classes of task ``name`` in ``other`` as ``cohort`` calls them, once the values mean the same in both.
 
     What two lists of ``positive`` make of a cohort are the same two classes, whatever values are there to name them.
@@ -110,7 +94,7 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
     return same
 
 
-def _units(cohort: Named, task: Task) -> Counter[str]:
+def _units(cohort: Cohort, task: Task) -> Counter[str]:
     """How many units have each value of the task's column."""
     chosen = select(cohort.items, task.where, f"[task.{task.name}] where")
     items = cohort.items[chosen]

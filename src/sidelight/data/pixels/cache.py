@@ -20,11 +20,10 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight.config import Settings, digest
-from sidelight.data import identity
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
-from sidelight.data.pixels.decoding import Decoded, Source, decoded, look, watched
+from sidelight.data.pixels.decoding import Decoded, decoded, look, watched
 from sidelight.data.pixels.forget import Stored, caches, forget_all, forget_patient, place, source
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
@@ -53,7 +52,7 @@ class PixelSettings(Settings):
 class _Job:
     """One build: the recipe, and by position each item's hash, its group's and what its pixels depend on."""
 
-    cohort: Source
+    cohort: Cohort
     home: Path
     size: int
     channels: int
@@ -101,7 +100,7 @@ def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bo
 
 
 def build(
-    cohort: Source,
+    cohort: Cohort,
     *,
     size: int,
     channels: int | None = None,
@@ -156,17 +155,17 @@ def build(
     return _pixels(job, rows, bad)
 
 
-def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
+def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items."""
     crop, where = cohort.spec.images.crop, cohort.spec.where or None
-    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
+    what = [cohort.name, list(cohort.levels), where, *recipe, *([crop] if crop else [])]
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]
     return place(cohort, folder) / digest([*owner, *what])
 
 
-def _files(cohort: Source) -> list[str]:
+def _files(cohort: Cohort) -> list[str]:
     """For each item a digest of its files' names, sizes and times of modification; of a phantom, of the phantom."""
     if cohort.phantom is not None:
         return [digest([cohort.hash, item]) for item in cohort.items["item"]]
@@ -182,7 +181,7 @@ def _files(cohort: Source) -> list[str]:
 
 
 def _job(
-    cohort: Source,
+    cohort: Cohort,
     home: Path,
     size: int,
     channels: int,
@@ -191,7 +190,7 @@ def _job(
     files: list[str],
     header: dict[str, Any],
 ) -> _Job:
-    salt = header.get("salt") or hashlib.sha256(identity.key(cohort)).hexdigest()
+    salt = header.get("salt") or hashlib.sha256(cohort.key).hexdigest()
     keys = [shards.hashed(salt, item) for item in cohort.items["item"]]
     groups = [shards.hashed(salt, group) for group in cohort.items["group"]]
     states = [digest([FORMAT, size, channels, max_frames, state]) for state in files]
@@ -298,7 +297,7 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
     items = job.cohort.items
     lasts = lasting(job.cohort, outermost(job.cohort))
     names, owners = items["item"].tolist(), [lasts.get(group, group) for group in items["group"]]
-    views = getattr(job.cohort, "views", pd.Series([""] * len(items))).tolist()
+    views = job.cohort.views.tolist()
     found = job.valid(rows)
     columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
     index = pd.DataFrame(

@@ -17,7 +17,8 @@ from sidelight.data.audit.ids import id_columns, is_source
 from sidelight.data.cells import listed
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task, units
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding, Severity
 from sidelight.evaluation.shortcuts.shallow import Array, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
