@@ -17,7 +17,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
 from sidelight.data.pixels.cache import build, forget
-from sidelight.data.pixels.decoding import is_grey, working
+from sidelight.data.pixels.decoding import at_working_size, is_grey
 from sidelight.data.read import Clip, read_files
 from sidelight.errors import DataError, MissingExtra, TooManyBadItems
 
@@ -348,21 +348,21 @@ def test_reading_is_a_copy_survives_pickling_and_holds_few_files(tmp_path, monke
 
 def test_working_size_in_every_combination():
     colour = image(1, (2, 20, 30, 3))
-    one = working(colour, 10, 1)
+    one = at_working_size(colour, 10, 1)
     assert (one.shape, one.dtype, one.flags.c_contiguous) == ((2, 1, 10, 10), np.uint8, True)
-    three = working(colour, 10, 3)
+    three = at_working_size(colour, 10, 3)
     assert (three.shape, three.flags.c_contiguous) == ((2, 3, 10, 10), True)
-    np.testing.assert_array_equal(working(one[:, 0], 10, 3), np.repeat(one, 3, axis=1))
+    np.testing.assert_array_equal(at_working_size(one[:, 0], 10, 3), np.repeat(one, 3, axis=1))
     for frames, channels in ((colour, 3), (colour, 1), (colour[..., 0], 1)):
-        deep = working(frames.astype(np.uint16) * 257, 10, channels)
+        deep = at_working_size(frames.astype(np.uint16) * 257, 10, channels)
         assert deep.dtype == np.uint16
-        assert np.abs(deep / 257 - working(frames, 10, channels)).max() <= 2
+        assert np.abs(deep / 257 - at_working_size(frames, 10, channels)).max() <= 2
 
 
 def test_downscaling_is_antialiased():
     stripes = np.zeros((1, 64, 64), np.uint8)
     stripes[:, :, ::2] = 255
-    inner = working(stripes, 16, 1)[..., 2:-2]
+    inner = at_working_size(stripes, 16, 1)[..., 2:-2]
     assert np.abs(inner.astype(int) - 127).max() < 8
 
 

@@ -192,9 +192,9 @@ def _views(items: pd.DataFrame, notices: list[str], spec: CohortSpec) -> tuple[p
             )
         return items.assign(view=""), notices
     raw = items[find_column(items, role("view", spec), "[roles] view")].map(normalise)
-    strange = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
-    if strange:
-        notices = [*notices, f"`views` does not name {', '.join(map(repr, strange[:5]))}: kept as they are"]
+    unknown = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
+    if unknown:
+        notices = [*notices, f"`views` does not name {', '.join(map(repr, unknown[:5]))}: kept as they are"]
     return items.assign(view=raw.map(lambda value: spec.views.get(value, value))), notices
 
 

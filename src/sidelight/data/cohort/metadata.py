@@ -200,8 +200,8 @@ def _state(cells: "pd.Series[str]", column: Column, asked: Sequence[str]) -> NDA
     state = np.where(cells == "", MISSING, np.where(cells.isin(asked), ASKED, KNOWN))
     if column.kind != "numeric":
         known = set(column.values)
-        strange = [not known.issuperset(_options(cell) if column.kind == "checkbox" else [cell]) for cell in cells]
-        state = np.where((state == KNOWN) & np.array(strange, bool), UNSEEN, state)
+        unknown = [not known.issuperset(_options(cell) if column.kind == "checkbox" else [cell]) for cell in cells]
+        state = np.where((state == KNOWN) & np.array(unknown, bool), UNSEEN, state)
     return state.astype(np.int64)
 
 

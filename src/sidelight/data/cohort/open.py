@@ -15,7 +15,7 @@ from sidelight.data.cohort.columns import describe, find_column
 from sidelight.data.cohort.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.cohort.locate import locate
 from sidelight.data.cohort.spec import CohortSpec, TaskSpec, group, parse_spec, present
-from sidelight.data.cohort.spelling import alike, named_nowhere
+from sidelight.data.cohort.spelling import absent_values, alike
 from sidelight.data.cohort.task import Task, make_task, make_tasks
 from sidelight.data.cohort.units import fit_classes
 from sidelight.data.findings import Finding, Record
@@ -106,7 +106,7 @@ def _task(
         one = one.model_copy(update={"conflict": rule})
     date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
     task = make_task(name, one, cohort.items, cohort.levels, date)
-    nowhere = named_nowhere(task, one)
+    nowhere = absent_values(task, one)
     if record is not None:
         record.findings += [*label_conflicts(cohort, task), *nowhere, *alike(task, one)]
         task = replace(task, conflict="first") if task.conflict == "error" else task

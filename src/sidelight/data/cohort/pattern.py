@@ -6,7 +6,7 @@ level, a folder ``**`` any number of levels, and a final ``.*`` every suffix tha
 case-sensitive except for that suffix. Files and folders whose name starts with a dot are never seen.
 
 After ``::`` the pattern goes on inside a file that holds several pictures: ``cases/{patient}.npz::image`` is one array
-of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/container.py``). There a name in braces
+of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/read/container.py``). There a name in braces
 right behind a letter is a number: ``::s{slice}`` means the members s0, s1, ..., not ``sagittal``.
 """
 

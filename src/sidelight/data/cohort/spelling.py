@@ -15,7 +15,7 @@ from sidelight.data.findings import Finding
 from sidelight.errors import DataError
 
 
-def named_nowhere(task: Task, spec: TaskSpec) -> list[Finding]:
+def absent_values(task: Task, spec: TaskSpec) -> list[Finding]:
     """Entries of the task's lists that its column does not hold; what the cohort file names may be shown."""
     if spec.optional or not set(task.codes) - {""}:
         return []
@@ -82,10 +82,10 @@ def classes_elsewhere(cohort: Cohort, other: Cohort, name: str) -> tuple[str, ..
         return same
     count = _units(other, theirs)
     new = {value: count[value] for value, code in theirs.codes.items() if code == 0 and value not in mine.codes}
-    told = sorted((value for value in new if new[value]), key=lambda value: -new[value])
-    if told:
-        said = [f"{value!r} ({counted(new[value], 'unit')})" for value in told[:MOST]]
-        rest = f" and {len(told) - MOST} more" if len(told) > MOST else ""
+    unmapped = sorted((value for value in new if new[value]), key=lambda value: -new[value])
+    if unmapped:
+        said = [f"{value!r} ({counted(new[value], 'unit')})" for value in unmapped[:MOST]]
+        rest = f" and {len(unmapped) - MOST} more" if len(unmapped) > MOST else ""
         raise DataError(
             f"{other.name}'s column {column} holds {', '.join(said)}{rest}, which {cohort.name} has not; with `positive` "
             "they would count as negative",

@@ -167,9 +167,9 @@ def _signs(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) ->
     both = sorted(positive & (negative or set()))
     if both:
         raise ConfigError(f"{place} names {both[0]!r} under `positive` and `negative`", expected="one of them")
-    strange = {} if negative is None else {one: n for one, n in values.items() if one not in positive | negative | out}
-    if strange:
-        raise no_class(place, task.label, strange, spec)
+    unknown = {} if negative is None else {one: n for one, n in values.items() if one not in positive | negative | out}
+    if unknown:
+        raise no_class(place, task.label, unknown, spec)
     return {value: LEFT_OUT if value in out else int(value in positive) for value in values}
 
 
@@ -204,8 +204,8 @@ def _multiclass(task: Task, spec: TaskSpec, values: Mapping[str, int], place: st
     out = _out(spec, list(named))
     named = named or {value: value for value in values if value not in out}
     classes = tuple(dict.fromkeys(named.values()))
-    strange = {value: count for value, count in values.items() if value not in named and value not in out}
-    if strange:
-        raise no_class(place, task.label, strange, spec)
+    unknown = {value: count for value, count in values.items() if value not in named and value not in out}
+    if unknown:
+        raise no_class(place, task.label, unknown, spec)
     codes = {value: LEFT_OUT if value in out else classes.index(named[value]) for value in values}
     return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass", codes=codes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sidelight.data.audit.joins import misjoined, said
+from sidelight.data.audit.joins import misjoined, misjoined_sentence
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
@@ -208,7 +208,7 @@ def _doubted(met: Met) -> Met:
     joins = list(met.joins)
     for column, (wrong, names) in misjoined(met.items, met.sources).items():
         place = met.sources[column]
-        joins[place] = replace(joins[place], doubt=said(column, int(wrong.sum()), names))
+        joins[place] = replace(joins[place], doubt=misjoined_sentence(column, int(wrong.sum()), names))
     return replace(met, joins=tuple(joins))
 
 

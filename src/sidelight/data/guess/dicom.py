@@ -35,7 +35,7 @@ HASHES = tuple(f"dicom:{name}" for name in HASHED)
 TECHNICAL = (*(f"dicom:{name}" for name in PASSING), *MADE, *(one for one in PLAIN.values() if one not in DESCRIBING))
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM by its suffix or by ``DICM`` at byte 128."""
     if is_kind(path.name, "dicom"):
         return True
@@ -48,7 +48,7 @@ def dicom_files(root: Path, paths: Sequence[str]) -> list[str]:
     found = [path for path in paths if is_kind(path, "dicom")]
     nameless = [path for path in paths if not re.search(r"\.[A-Za-z]\w{1,4}$", os.path.basename(path))]
     sample = nameless[:: max(1, len(nameless) // SAMPLE)][:SAMPLE]
-    hits = [is_dicom(root / path) for path in sample]
+    hits = [is_dicom_file(root / path) for path in sample]
     return sorted([*found, *nameless]) if sum(hits) > len(hits) / 2 else found
 
 
@@ -131,8 +131,8 @@ def _header_levels(items: pd.DataFrame) -> list[Level]:
 
 def _gap(items: pd.DataFrame, levels: Sequence[Level]) -> list[str]:
     """What the headers lack to tell patients apart, unless a table tells them."""
-    why, told = patient_gap(items), [level.column for level in levels if level.name == "patient"]
-    return [why] if why and told in ([], [PATIENT]) else []
+    why, levels_called_patient = patient_gap(items), [level.column for level in levels if level.name == "patient"]
+    return [why] if why and levels_called_patient in ([], [PATIENT]) else []
 
 
 def _keys(items: pd.DataFrame, levels: Sequence[Level], secret: bytes) -> list[Key]:

@@ -39,7 +39,7 @@ class Key:
         """How a table's cells are compared with it: as "hash", as "path" or "plain"."""
         return "hash" if self.secret else "path" if self.name == "file" else "plain"
 
-    def told(self, cells: "pd.Series[str]") -> "pd.Series[str]":
+    def as_compared(self, cells: "pd.Series[str]") -> "pd.Series[str]":
         """Normalised cells of a table as this key compares them."""
         if self.secret:
             return cells.map(lambda cell: value_hash(cell, self.secret))
@@ -108,8 +108,8 @@ def _column(values: Sequence[str]) -> "pd.Series[str]":
 def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | None:
     """The best join of ``table`` to the items, by one key or several; None where nothing fits well enough."""
     cells = {str(column): table[column].map(normalise) for column in table.columns}
-    told = {
-        (kind, column): set(key.told(values)) - {""}
+    compared = {
+        (kind, column): set(key.as_compared(values)) - {""}
         for kind, key in {key.kind: key for key in keys}.items()
         for column, values in cells.items()
     }
@@ -117,7 +117,7 @@ def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | Non
         (place, column): share
         for place, key in enumerate(keys)
         for column in cells
-        if (share := overlap(key, told[key.kind, column])) > LEAST / 10
+        if (share := overlap(key, compared[key.kind, column])) > LEAST / 10
     }
     singles = [
         found
@@ -181,7 +181,7 @@ def _try(
 ) -> Join | None:
     """The join by these keys; None where rows of one key differ."""
     ours = _glue([key.values for key, _ in pairs])
-    theirs = _glue([key.told(cells[column]) for key, column in pairs])
+    theirs = _glue([key.as_compared(cells[column]) for key, column in pairs])
     met = theirs.isin(set(ours) - {""})
     if not met.any():
         return None
@@ -203,7 +203,7 @@ def apply(items: pd.DataFrame, table: pd.DataFrame, found: Join) -> pd.DataFrame
     """The items with the table's columns, as opening the cohort will join them; None where that fails."""
     table = table.copy()
     for key, column in found.on:
-        table[column] = key.told(table[column].map(normalise))
+        table[column] = key.as_compared(table[column].map(normalise))
     try:
         left = [key.values.set_axis(items.index) for key, _ in found.on]
         return join(items, table, left, [column for _, column in found.on], posixpath.basename(found.file))[0]

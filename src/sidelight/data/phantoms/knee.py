@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sidelight.data.phantoms._ranges import check_ranges
-from sidelight.data.read.clip import Clip, spaced
+from sidelight.data.read.clip import Clip, spaced_indices
 from sidelight.errors import ReadError
 
 Floats = npt.NDArray[np.float32]
@@ -95,7 +95,7 @@ class KneePhantom:
         """The series at ``position``: uint8 [S, size, size], at most ``max_frames`` slices, uniformly spaced."""
         if self.slices < 1:
             raise ReadError(f"The phantom's series {self.items['item'].iloc[position]} has no slices")
-        indices = spaced(self.slices, max_frames)
+        indices = spaced_indices(self.slices, max_frames)
         return Clip(self.render(position, indices), indices / 25.0, indices, self.slices, timed=False)
 
     def render(self, position: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -23,16 +23,16 @@ from sidelight.config import Settings, digest
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
-from sidelight.data.pixels.decoding import Decoded, decoded, look, watched
-from sidelight.data.pixels.forget import Stored, caches, forget_all, forget_patient, place, source
+from sidelight.data.pixels.decoding import Decoded, decoded, look_at_sample, watched
+from sidelight.data.pixels.forget import StoredCache, cache_folder, caches, cohort_digest, forget_all, forget_patient
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
-from sidelight.data.read import spaced
+from sidelight.data.read import spaced_indices
 from sidelight.data.read.container import split
 from sidelight.errors import DataError, RunError, TooManyBadItems
 from sidelight.files import locked
 
-__all__ = ["Pixels", "Stored", "build", "caches", "forget", "forget_all", "forget_patient"]
+__all__ = ["Pixels", "StoredCache", "build", "caches", "forget", "forget_all", "forget_patient"]
 
 FORMAT = 1
 SAMPLE = 32
@@ -112,7 +112,7 @@ def build(
     """The cohort's pixels at ``size`` x ``size``, from the cache where they are there, else decoded now.
 
     :param channels: 1 or 3; without it the cohort's, and where that says nothing 1 if at least 90 % of up to 32 items
-        spread over the cohort are grey (see ``working.is_grey``), else 3.
+        spread over the cohort are grey (see ``decoding.is_grey``), else 3.
     :param max_frames: frames kept of a clip, evenly spread.
     :param folder: keeps the cache in a subfolder of this one instead of the data's own ``.sidelight/cache``.
     :param max_bad_fraction: share of unreadable items above which the build stops; they are tried again at every build.
@@ -137,12 +137,12 @@ def build(
         header, rows = shards.load(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
-            grey, mean = look(cohort, sample, max_frames, size)
+            grey, mean = look_at_sample(cohort, sample, max_frames, size)
             resolved = resolved or (1 if grey >= GREY_SHARE else 3)
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
         _announce(job, job.stale(rows), rows, mean, progress)
         written = {"format": FORMAT, "size": size, "channels": resolved, "max_frames": max_frames}
-        whose = {"salt": job.salt, "source": cohort.hash, "root": source(cohort)}
+        whose = {"salt": job.salt, "source": cohort.hash, "root": cohort_digest(cohort)}
         shards.save_header(home, {**written, "sample": looked_at, **whose})
         try:
             rows, bad = _fill(job, rows, progress)
@@ -162,7 +162,7 @@ def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]
-    return place(cohort, folder) / digest([*owner, *what])
+    return cache_folder(cohort, folder) / digest([*owner, *what])
 
 
 def _files(cohort: Cohort) -> list[str]:
@@ -198,7 +198,7 @@ def _job(
 
 
 def _sample(count: int) -> list[int]:
-    return [int(position) for position in spaced(count, max(2, min(SAMPLE, count)))] if count else []
+    return [int(position) for position in spaced_indices(count, max(2, min(SAMPLE, count)))] if count else []
 
 
 def _bound(items: int, size: int, channels: int, max_frames: int) -> int:

@@ -20,7 +20,7 @@ from sidelight.errors import ReadError
 Decoded = tuple[int, tuple[Row, Array] | str]
 
 
-def look(cohort: Cohort, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
+def look_at_sample(cohort: Cohort, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
     """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
 
     def one(position: int) -> tuple[bool, int] | None:
@@ -50,7 +50,7 @@ def decoded(
         except ReadError as error:
             return str(error)
         row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
-        return row, working(clip.frames, size, channels)
+        return row, at_working_size(clip.frames, size, channels)
 
     threads = _threads()
     pool = ThreadPoolExecutor(threads)
@@ -96,7 +96,7 @@ def is_grey(frames: Array) -> bool:
     return bool((spread > TINT * (257 if frames.dtype == np.uint16 else 1)).mean() < COLOURED)
 
 
-def working(frames: Array, size: int, channels: int) -> Array:
+def at_working_size(frames: Array, size: int, channels: int) -> Array:
     """``[T, H, W]`` or ``[T, H, W, 3]`` -> ``[T, channels, size, size]``, contiguous, same dtype (uint8 or uint16).
 
     Colour becomes grey by luma; grey becomes three equal channels.

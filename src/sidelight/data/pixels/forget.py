@@ -21,7 +21,7 @@ from sidelight.errors import DataError, nearest
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCache:
     """One cache: its recipe and what lies in it.
 
     :ivar max_frames: frames that are kept of a clip, at most.
@@ -46,7 +46,7 @@ class Stored:
         )
 
 
-def place(cohort: Cohort, folder: Path | None = None) -> Path:
+def cache_folder(cohort: Cohort, folder: Path | None = None) -> Path:
     """Where the caches of a cohort lie: ``folder``, or the data's own; of phantoms the user's cache folder."""
     if folder is not None:
         return Path(folder)
@@ -55,7 +55,7 @@ def place(cohort: Cohort, folder: Path | None = None) -> Path:
     return cohort.root / ".sidelight" / "cache"
 
 
-def caches(cohort: Cohort, folder: Path | None = None) -> list[Stored]:
+def caches(cohort: Cohort, folder: Path | None = None) -> list[StoredCache]:
     """Every cache of ``cohort``, the smallest pictures first.
 
     :param folder: the one that ``--cache`` named.
@@ -102,26 +102,26 @@ def forget_all(cohort: Cohort, folder: Path | None = None) -> int:
     return freed
 
 
-def source(cohort: Cohort) -> str:
+def cohort_digest(cohort: Cohort) -> str:
     """What tells the caches of one cohort from those of others: a digest of its folder, or of the phantom."""
     return digest(str(cohort.root.resolve()) if cohort.phantom is None else cohort.hash)
 
 
 def _homes(cohort: Cohort, folder: Path | None) -> list[Path]:
     """The folders of the cohort's caches; all that lie in the data's own folder are."""
-    found = sorted(path.parent for path in place(cohort, folder).glob(f"*/{shards.HEADER}"))
+    found = sorted(path.parent for path in cache_folder(cohort, folder).glob(f"*/{shards.HEADER}"))
     if folder is None and cohort.phantom is None:
         return found
-    return [home for home in found if shards.load(home)[0].get("root") == source(cohort)]
+    return [home for home in found if shards.load(home)[0].get("root") == cohort_digest(cohort)]
 
 
-def _stored(home: Path) -> Stored:
+def _stored(home: Path) -> StoredCache:
     header, rows = shards.load(home)
     recipe = {name: int(header.get(name, 0)) for name in ("size", "channels", "max_frames")}
     patients = {row["shard"].partition(".")[0] for row in rows.values()}
     pixels = sum(path.stat().st_size for path in home.glob("*.bin"))
     features = sum(_bytes(path) for path in home.iterdir() if path.is_dir())
-    return Stored(home, **recipe, items=len(rows), patients=len(patients), pixels=pixels, features=features)
+    return StoredCache(home, **recipe, items=len(rows), patients=len(patients), pixels=pixels, features=features)
 
 
 def _bytes(home: Path) -> int:

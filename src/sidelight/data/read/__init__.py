@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
 from sidelight.data.read.formats import Wanted, by_content
 from sidelight.data.read.sector import crop_sector
 from sidelight.errors import ReadError
 
-__all__ = ["Clip", "read_files", "spaced"]
+__all__ = ["Clip", "read_files", "spaced_indices"]
 
 FOREIGN = {
     b"PK\x03\x04": "a ZIP archive",
@@ -38,7 +38,7 @@ def read_files(
 ) -> Clip:
     """Decode one item: one file is a still, a video, a DICOM file or a volume, several are a stack of frames in this order.
 
-    A path may name a member of its file, as ``cases.npz::image``; see ``data/container.py``.
+    A path may name a member of its file, as ``cases.npz::image``; see ``data/read/container.py``.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
@@ -121,7 +121,7 @@ def _head(path: Path, name: str) -> bytes:
 
 def _stack(paths: Sequence[Path], names: list[str], max_frames: int, channels: int | None, target: int | None) -> Clip:
     """Only the frames that are kept are decoded; grey ones among RGB ones are widened."""
-    indices = spaced(len(paths), max_frames)
+    indices = spaced_indices(len(paths), max_frames)
     frames: list[Array] = []
     for index in indices:
         clip = _read(paths[index], names[index], 1, channels, target)

@@ -17,7 +17,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, decoding, deep_frames, full_range, spaced, unreadable, untimed_stack
+from sidelight.data.read.clip import (
+    Array,
+    Clip,
+    decoding,
+    deep_frames,
+    full_range,
+    spaced_indices,
+    unreadable,
+    untimed_stack,
+)
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import ReadError, nearest
 
@@ -145,7 +154,7 @@ def clip_of(
     :param at: ``array[index]``; asked for one frame after the other.
     """
     frames, size, colour = layout(shape, name)
-    indices = spaced(frames or 1, max_frames)
+    indices = spaced_indices(frames or 1, max_frames)
 
     def parts(which: Iterable[int]) -> Iterable[Array]:
         flat = (*size, 3) if colour else size

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, grey, spaced_indices, unreadable, untimed
 from sidelight.errors import ReadError
 
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
@@ -134,7 +134,7 @@ def _animation(image: Image.Image, name: str, pages: int, max_frames: int, chann
         raise unreadable(name, "no frame of it can be decoded")
     if len(sizes) > 1:
         raise unreadable(name, f"its pages differ in size: {sorted(sizes)}", "Save the pages as separate files")
-    indices = spaced(len(starts), max_frames)
+    indices = spaced_indices(len(starts), max_frames)
     frames = []
     for index in indices:
         image.seek(int(index))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
 from sidelight.data.read.heic import is_heic
 from sidelight.data.read.still import is_image
 from sidelight.errors import MissingExtra
@@ -76,7 +76,7 @@ def read_video(
         raise unreadable(name, "no frame of the video can be decoded")
     if len(sizes) > 1:
         raise unreadable(name, f"its frames differ in size: {sorted(sizes)}", "Re-encode it at one size")
-    indices = spaced(len(stamps), max_frames)
+    indices = spaced_indices(len(stamps), max_frames)
     wanted = set(indices.tolist())
     source = frames if len(frames) == len(stamps) else _decode(path, name, most_pixels)
     kept = [_pixels(frame, channels, target) for number, frame in enumerate(source) if number in wanted]
