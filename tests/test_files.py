@@ -1,10 +1,27 @@
+import json
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from sidelight.errors import ConfigError, RunError
-from sidelight.files import check_place, explained, replacing, write_text
+from sidelight.files import (
+    append_line,
+    check_place,
+    explained,
+    locked,
+    replacing,
+    write_arrays,
+    write_bytes,
+    write_csv,
+    write_first,
+    write_json,
+    write_table,
+    write_text,
+)
 
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
 
@@ -38,6 +55,63 @@ def test_the_old_file_stays_while_the_new_one_is_written_and_when_that_fails(tmp
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_door_writes_what_is_read_back_and_returns_its_path(tmp_path):
+    table = pd.DataFrame({"name": ["ä", "b"], "value": [0.5, np.nan]}, index=[7, 8])
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(write_table(tmp_path / "a.parquet", table)), table.reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(write_csv(tmp_path / "a.tsv", table)), table.reset_index(drop=True))
+    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    np.testing.assert_array_equal(load_file(write_arrays(tmp_path / "a.safetensors", {"x": turned}))["x"], turned)
+    assert write_bytes(tmp_path / "a.bin", b"\r\n").read_bytes() == b"\r\n"
+    assert json.loads(write_json(tmp_path / "a.json", {"path": Path("x")}).read_text()) == {"path": "x"}
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_two_processes_may_write_a_private_file_at_once(tmp_path):
+    path = tmp_path / "a.bin"
+    with replacing(path, private=True) as one, replacing(path, private=True) as other:
+        assert one != other
+        one.write_bytes(b"1")
+        other.write_bytes(b"2")
+    assert path.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_the_first_of_two_processes_that_make_a_key_wins(tmp_path, monkeypatch, links):
+    def refuse(source, target):
+        raise PermissionError(1, "no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "home" / "key"
+    write_first(path, b"first")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (
+        b"first",
+        0o600,
+        0o700,
+    )
+    if links:
+        write_first(path, b"second")
+        assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_log_grows_by_lines(tmp_path):
+    for line in ("a", "b"):
+        append_line(tmp_path / "log", line)
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    with locked(tmp_path / ".lock"), (tmp_path / ".lock").open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with locked(tmp_path / ".lock"):
+        pass
 
 
 @needs_full

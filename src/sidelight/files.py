@@ -1,51 +1,134 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
+"""The one place that writes. A file is whole or not there: written beside its place, flushed to the disk, then renamed."""
 
+import contextlib
 import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidelight.errors import ConfigError, RunError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: atomic renames alone keep two writers apart
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; what is written there takes the place of ``path`` in one move.
 
     If the block fails, the old ``path`` stays as it was and the temporary file is removed.
 
+    :param private: only its owner may read it, or enter a folder that is made for it; and the temporary file has a name of
+        its own, so that two processes may write at once.
     :raises RunError: when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+    temporary = draft(path.parent) if private else path.with_name(f"{path.name}.tmp")
     try:
         with explained(path):
             yield temporary
-            flush(temporary)
-            os.replace(temporary, path)
+            put(temporary, path)
             flush(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_text(path: Path, text: str, *, private: bool = False) -> Path:
-    """Put ``text`` (UTF-8) at ``path``, whole or not at all, and return the path; :raises RunError: when the disk is full.
+def draft(folder: Path) -> Path:
+    """An empty file in ``folder`` under a name of its own that ends in ``.tmp``, for its owner's eyes only."""
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    os.close(handle)
+    return Path(name)
 
-    :param private: only its owner may read it, or enter a folder that is made for it.
-    """
-    if private:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        if private:
-            temporary.unlink(missing_ok=True)
-            temporary.touch(mode=0o600, exist_ok=False)
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+
+def put(temporary: Path, path: Path) -> None:
+    """Move a file that is written to its place beside it, its content on the disk; the new name is after ``flush(folder)``."""
+    flush(temporary)
+    os.replace(temporary, path)
+
+
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> Path:
+    """Put ``content`` at ``path`` as :func:`replacing` does, and return the path."""
+    with replacing(path, private=private) as temporary:
+        temporary.write_bytes(content)
     return path
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> Path:
+    """Put ``text`` at ``path`` as UTF-8; a character that it cannot say becomes ``?``."""
+    return write_bytes(path, text.encode(errors="replace"), private=private)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Put ``value`` at ``path`` as JSON; what JSON cannot say becomes text."""
+    return write_text(path, json.dumps(value, indent=1, default=str))
+
+
+def write_table(path: Path, table: "pd.DataFrame", *, private: bool = False) -> Path:
+    """Put ``table`` without its index at ``path`` as Parquet."""
+    with replacing(path, private=private) as temporary:
+        table.to_parquet(temporary, index=False)
+    return path
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> Path:
+    """Put ``table`` without its index at ``path`` as CSV."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return path
+
+
+def write_arrays(path: Path, arrays: "Mapping[str, NDArray[np.generic]]") -> Path:
+    """Put ``arrays`` at ``path`` as safetensors."""
+    import numpy as np  # not for whoever only checks a place
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+    return path
+
+
+def write_first(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` for its owner's eyes only, unless a file is there: the first of two processes wins."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    temporary = draft(path.parent)
+    try:
+        temporary.write_bytes(content)
+        flush(temporary)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    except OSError:  # a file system without links
+        os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        flush(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a log; a kill may cut it short; :raises RunError: when the disk is full."""
+    with explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``, one process at a time; where the file system has no locks, atomic renames must do."""
+    with path.open("a") as file:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def check_place(out: str | Path, *, folder: bool) -> None:
@@ -105,8 +188,3 @@ def check_targets(out: Path, targets: Sequence[Path], force: bool) -> None:
         raise ConfigError(
             f"{taken[0]} exists already", do="Choose another name with --out, or replace it with --force (force=True)"
         )
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Put ``value`` at ``path`` as JSON, as :func:`write_text` does; what JSON cannot say becomes text."""
-    return write_text(path, json.dumps(value, indent=1, default=str))

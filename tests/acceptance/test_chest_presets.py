@@ -9,7 +9,8 @@ from PIL import Image
 
 from mimic_writing import write_mimic
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.spec import ReportSpec
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.chest import KINDS, SIDES, ZONES, phantom
 from sidelight.data.reports.reports import read_reports
 from sidelight.errors import ConfigError, DataError
@@ -129,7 +130,7 @@ def test_phantom_options():
             phantom(**values)
     cohort = Cohort.open("phantom:chest?patients=30&size=48")
     assert set(cohort.tasks) == {"diagnosis", *KINDS}
-    assert cohort.spec["report"] == {"column": ["report"]}
+    assert cohort.spec.report == ReportSpec(column=("report",))
 
 
 def test_the_real_clips_with_comments_have_no_label_words(real_data):

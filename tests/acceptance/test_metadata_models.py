@@ -52,7 +52,7 @@ def test_a_model_reads_the_metadata_of_new_patients(world, inputs):
     bare = scored(world, f"towers {inputs}", without(other, "itch", "bleeds"))
     assert set(bare["missing"]) == {"no itch, bleeds"}
     assert (bare["probability"] - table["probability"]).abs().max() > 1e-3
-    columns = [name for names in other.spec["metadata"]["columns"].values() for name in names]
+    columns = [name for names in other.spec.metadata.columns.values() for name in names]
     assert set(scored(world, f"towers {inputs}", without(other, *columns))["missing"]) == {"no metadata"}
     dropped = replace(other, items=other.items.drop(columns=columns))
     assert set(scored(world, f"towers {inputs}", dropped)["missing"]) == {"no metadata"}

@@ -5,7 +5,7 @@ import pytest
 
 import mr_writing
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.knee import phantom
 from sidelight.errors import DataError, ReadError
 

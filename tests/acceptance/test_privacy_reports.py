@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from identifiers import flags, leaks, said, spoken
-from sidelight.models.text import Tokenizer, vocabulary_of
 from sidelight.models.towers import read_tower
 
 NAMES = [f"Schlummerküken{chr(97 + n)}" for n in range(24)]
@@ -93,7 +92,7 @@ def test_no_text_of_a_report_gets_out(ward, written):
 
 def test_the_tokenizer_holds_only_what_20_patients_share(written):
     said, _ = read_tower(written[0] / "run", "report", kind="report")
-    pieces = vocabulary_of(Tokenizer(said["tokenizer"], said["cls"], said["sep"], said["pad"]))
+    pieces = json.loads(said["tokenizer"])["model"]["vocab"]
     assert "effusion" in pieces
     for name in NAMES:
         word = name.lower()

@@ -10,7 +10,7 @@ from PIL import Image
 import sidelight
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.presets import load_preset
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.errors import DataError
 
 PAD = [

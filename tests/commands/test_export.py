@@ -18,7 +18,7 @@ from sidelight.cli import app
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.identity import item_hash, item_hashes, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import build
 from sidelight.errors import ConfigError, EncoderError, RunError
 from sidelight.evaluation.features import embed_items
@@ -67,13 +67,13 @@ def test_a_row_per_item_named_by_hash(run: Path, encoder: Encoder, clinic: Path,
     table = sidelight.embed(run, clinic, out, max_bad_fraction=0.5, quiet=True)
     cohort = Cohort.open(clinic)
     readable = [place for place, files in enumerate(cohort.items["files"]) if files != ("smith/1/K.png",)]
-    secret = key(cohort)
+    secret = cohort.key
 
     def hashed(names: "pd.Series[str]") -> list[str]:
         return [item_hash(name, secret) for name in names.iloc[readable]]
 
     assert table.columns.tolist() == ["item", "patient", "lesion", "group", "view", "vector"]
-    assert table["item"].tolist() == [item_hashes(cohort)[place] for place in readable]
+    assert table["item"].tolist() == [cohort.item_hash(place) for place in readable]
     assert table["patient"].tolist() == table["group"].tolist() == hashed(cohort.items["patient"])
     assert table["lesion"].tolist() == hashed(unit_keys(cohort.items, cohort.levels, "lesion"))
     assert table["lesion"].nunique() == 4  # an id counts inside its parent

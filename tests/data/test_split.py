@@ -1,12 +1,10 @@
-import json
-import re
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.data.split import Split, find_leaks, group_split, k_folds, leave_one_group_out, nested_counts
+from sidelight.data.split import Fold, k_folds, leave_one_group_out, nested_counts
 from sidelight.errors import SplitError
 
 
@@ -30,14 +28,11 @@ def _shuffled(units: pd.DataFrame) -> pd.DataFrame:
     return units.sample(frac=1, random_state=3).reset_index(drop=True)
 
 
-def _check(split: Split, units: pd.DataFrame) -> None:
+def _check(fold: Fold, units: pd.DataFrame) -> None:
     """Every unit once, no group on two sides."""
-    assert sorted(split.train + split.valid + split.test) == sorted(units["unit"])
+    assert sorted(fold.train + fold.test) == sorted(units["unit"])
     group = dict(zip(units["unit"], units["group"], strict=True))
-    sides = [{group[unit] for unit in side} for side in (split.train, split.valid, split.test)]
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        assert sides[first].isdisjoint(sides[second])
-    assert find_leaks(split) == []
+    assert {group[unit] for unit in fold.train}.isdisjoint(group[unit] for unit in fold.test)
 
 
 def _labels(units: pd.DataFrame, keys) -> pd.Series:
@@ -45,33 +40,15 @@ def _labels(units: pd.DataFrame, keys) -> pd.Series:
 
 
 @pytest.mark.parametrize(("seed", "mixed"), COHORTS)
-def test_group_split_keeps_groups_shares_and_classes(seed, mixed):
-    units = _cohort(seed, mixed=mixed)
-    split = group_split(units, (0.6, 0.2, 0.2), seed)
-    _check(split, units)
-    for side, share in ((split.train, 0.6), (split.valid, 0.2), (split.test, 0.2)):
-        labels = _labels(units, side)
-        assert set(labels) == set(units["label"])
-        assert len(side) / len(units) == pytest.approx(share, abs=0.08)
-        for label in set(units["label"]):
-            assert (labels == label).mean() == pytest.approx((units["label"] == label).mean(), abs=0.2)
-    again = group_split(_shuffled(units), (0.6, 0.2, 0.2), seed)
-    assert again == split
-    assert again.hash == split.hash
-    assert group_split(units, (0.6, 0.2, 0.2), seed + 1).hash != split.hash
-
-
-@pytest.mark.parametrize(("seed", "mixed"), COHORTS)
 def test_k_folds_partition_units_with_every_class_everywhere(seed, mixed):
     units, k = _cohort(seed, mixed=mixed), 4
-    splits = k_folds(units, k, seed)
-    assert sorted(unit for split in splits for unit in split.test) == sorted(units["unit"])
-    for split in splits:
-        _check(split, units)
-        assert split.valid == ()
-        assert set(_labels(units, split.test)) == set(_labels(units, split.train)) == set(units["label"])
-        assert len(split.test) / len(units) == pytest.approx(1 / k, abs=0.09)
-    assert k_folds(_shuffled(units), k, seed) == splits
+    folds = k_folds(units, k, seed)
+    assert sorted(unit for fold in folds for unit in fold.test) == sorted(units["unit"])
+    for fold in folds:
+        _check(fold, units)
+        assert set(_labels(units, fold.test)) == set(_labels(units, fold.train)) == set(units["label"])
+        assert len(fold.test) / len(units) == pytest.approx(1 / k, abs=0.09)
+    assert k_folds(_shuffled(units), k, seed) == folds
 
 
 @pytest.mark.parametrize(("seed", "mixed"), COHORTS)
@@ -120,21 +97,12 @@ def test_nested_counts_avoid_a_patient_who_already_gave_another_class():
 @pytest.mark.parametrize(("seed", "mixed"), COHORTS[:6])
 def test_leave_one_group_out_leaves_each_out_once(seed, mixed):
     units = _cohort(seed, mixed=mixed)
-    splits = leave_one_group_out(_shuffled(units))
-    assert len(splits) == units["group"].nunique()
-    for split in splits:
-        _check(split, units)
-        assert len({split.unit_group[unit] for unit in split.test}) == 1
-    assert splits == leave_one_group_out(units)
-
-
-def test_a_rare_class_reaches_the_larger_sides_first():
-    units = pd.DataFrame(
-        {"unit": [f"u{i}" for i in range(40)], "group": [f"g{i}" for i in range(40)], "label": [1] * 2 + [0] * 38}
-    )
-    for seed in range(10):
-        split = group_split(units, (0.7, 0.1, 0.2), seed)
-        assert set(_labels(units, split.train)) == set(_labels(units, split.test)) == {0, 1}
+    folds = leave_one_group_out(_shuffled(units))
+    assert len(folds) == units["group"].nunique()
+    for fold in folds:
+        _check(fold, units)
+        assert len(set(units.set_index("unit")["group"].loc[list(fold.test)])) == 1
+    assert folds == leave_one_group_out(units)
 
 
 def test_a_class_absent_from_a_fold_is_an_error_that_names_it():
@@ -147,14 +115,8 @@ def test_a_class_absent_from_a_fold_is_an_error_that_names_it():
     ):
         k_folds(units, 5, 0)
     assert len(k_folds(units, 3, 0)) == 3
-    splits = k_folds(units, 5, 0, require_classes=False)
-    assert sum(1 in set(_labels(units, split.test)) for split in splits) == 3
-
-
-def test_two_sides_and_empty_sides():
-    units = _cohort(0)
-    assert group_split(units, (0.8, 0.2), 0).valid == ()
-    assert group_split(units, (0.8, 0.2, 0), 0).test == ()
+    folds = k_folds(units, 5, 0, require_classes=False)
+    assert sum(1 in set(_labels(units, fold.test)) for fold in folds) == 3
 
 
 @pytest.mark.parametrize(
@@ -168,7 +130,6 @@ def test_two_sides_and_empty_sides():
 )
 def test_bad_tables_are_refused(change, message):
     for call in (
-        lambda u: group_split(u, (0.5, 0.5), 0),
         lambda u: k_folds(u, 2, 0),
         leave_one_group_out,
         lambda u: nested_counts(u, [8], 0),
@@ -179,70 +140,12 @@ def test_bad_tables_are_refused(change, message):
 
 def test_impossible_requests_are_refused():
     units = pd.DataFrame({"unit": ["a", "b", "c"], "group": ["x", "x", "y"], "label": [0, 1, 1]})
-    with pytest.raises(SplitError, match="adding up to 1"):
-        group_split(units, (0.5, 0.2), 0)
-    with pytest.raises(SplitError, match="2 groups cannot fill 3 sides"):
-        group_split(units, (0.4, 0.3, 0.3), 0)
     with pytest.raises(SplitError, match="3 folds of 2 groups"):
         k_folds(units, 3, 0)
     with pytest.raises(SplitError, match="Class 0 comes from group 'x' alone"):
         leave_one_group_out(units)
     with pytest.raises(SplitError, match="cannot be left out"):
         leave_one_group_out(units.iloc[:2])
-    with pytest.raises(SplitError, match="Unit 'z' of the split has no group"):
-        Split(("z",), (), (), unit_group={})
-
-
-def test_file_round_trip_is_exact_and_leaves_no_draft(tmp_path):
-    split = group_split(_cohort(2), (0.6, 0.2, 0.2), 0)
-    path = tmp_path / "split.json"
-    path.write_text("an older file")
-    split.save(path)
-    assert Split.load(path) == split
-    assert Split.load(path).hash == split.hash == json.loads(path.read_text())["hash"]
-    assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
-
-
-def _write(path, **content):
-    path.write_text(json.dumps({"train": ["a"], "test": ["b"], "unit_group": {"a": "p1", "b": "p2"}, **content}))
-    return path
-
-
-def test_a_handwritten_split_needs_no_hash_and_no_valid_side(tmp_path):
-    split = Split.load(_write(tmp_path / "s.json"))
-    assert (split.train, split.valid, split.test, split.leaks) == (("a",), (), ("b",), ())
-
-
-def test_a_leaking_split_is_refused_by_name_or_flagged(tmp_path):
-    path = _write(tmp_path / "s.json", unit_group={"a": "p1", "b": "p1"})
-    with pytest.raises(SplitError, match=r"Group 'p1' is on two sides of the split: train and test\..*--allow-leak"):
-        Split.load(path)
-    flagged = Split.load(path, allow_leak=True)
-    assert flagged.leaks == ("p1",)
-    flagged.save(path)
-    with pytest.raises(SplitError, match="p1"):
-        Split.load(path)
-    assert Split.load(path, allow_leak=True) == flagged
-    unit_twice = _write(tmp_path / "t.json", valid=["a"])
-    with pytest.raises(SplitError, match="train and valid"):
-        Split.load(unit_twice)
-
-
-def test_the_cohorts_groups_overrule_the_files(tmp_path):
-    path = _write(tmp_path / "s.json")
-    with pytest.raises(SplitError, match="Group 'merged'"):
-        Split.load(path, unit_group={"a": "merged", "b": "merged"})
-
-
-def test_missing_malformed_and_edited_files_are_refused(tmp_path):
-    with pytest.raises(SplitError, match="does not exist"):
-        Split.load(tmp_path / "none.json")
-    for text in ("{", "[]", '{"train": ["a"]}', '{"train": 3, "test": [], "unit_group": {}}'):
-        (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(SplitError, match=re.escape("is not a split file")):
-            Split.load(tmp_path / "bad.json")
-    with pytest.raises(SplitError, match="was changed after it was written"):
-        Split.load(_write(tmp_path / "s.json", hash="0123456789abcdef"))
 
 
 def _labelled(seed: int, patients: int = 60) -> pd.DataFrame:
@@ -264,15 +167,15 @@ def _labelled(seed: int, patients: int = 60) -> pd.DataFrame:
 @pytest.mark.parametrize("seed", range(4))
 def test_folds_of_several_labels_hold_every_label(seed):
     units = _labelled(seed)
-    splits = k_folds(units, 4, seed, require_classes=False)
-    assert sorted(key for split in splits for key in split.test) == sorted(units["unit"])
-    for split in splits:
-        _check(split, units)
-        codes = np.array(_labels(units, split.test).tolist())
+    folds = k_folds(units, 4, seed, require_classes=False)
+    assert sorted(key for fold in folds for key in fold.test) == sorted(units["unit"])
+    for fold in folds:
+        _check(fold, units)
+        codes = np.array(_labels(units, fold.test).tolist())
         every = np.array(units["label"].tolist())
         assert (codes == 1).any(axis=0).all() and (codes == 0).any(axis=0).all()
         assert (codes == 1).sum(axis=0) == pytest.approx((every == 1).sum(axis=0) / 4, abs=4)
-    assert k_folds(_shuffled(units), 4, seed, require_classes=False) == splits
+    assert k_folds(_shuffled(units), 4, seed, require_classes=False) == folds
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -19,7 +19,7 @@ def test_a_page_of_what_slimp_ties_together(tmp_path):
     for title in ("Attention over lesion metadata", "Nearest lesions with their metadata", "A map of the lesions"):
         assert title in text
     seen = pd.read_csv(tmp_path / "out" / "attention-over-lesion-metadata.csv")
-    assert set(seen["column"]) == set(cohort.spec["metadata"]["columns"]["lesion"])
+    assert set(seen["column"]) == set(cohort.spec.metadata.columns["lesion"])
     assert seen.drop(columns=["column", "known"]).sum().to_numpy() == pytest.approx(1)
     found = pd.read_csv(tmp_path / "out" / "photographs-find-metadata.csv").set_index("direction")
     assert found.loc["by chance", "median rank"] == (len(cohort.items) + 1) / 2

@@ -12,7 +12,6 @@ from probing import probe, truth
 from sidelight.commands.study import fresh_encoder
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
@@ -56,7 +55,7 @@ class World:
         """Rank of its own metadata for each photograph, and for each patient, of the patients held out from training."""
         settings = resolve(Slimp, {**SETTINGS, "cache": str(self.folder / "cache")})
         rows = np.arange(len(self.pixels))
-        net = Slimp(settings, source=Source(self.cohort, self.pixels, rows, key(self.cohort)))
+        net = Slimp(settings, source=Source(self.cohort, self.pixels, rows, self.cohort.key))
         net.load_state_dict(self.run(name).tensors())
         net.eval()
         feed = net.feed(self.pixels)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
@@ -93,7 +92,7 @@ def world(tmp_path_factory):
 def method(world, **values):
     cohort, pixels = world
     rows = np.arange(len(pixels), dtype=np.int64)
-    return Slimp(resolve(Slimp, {**TINY, **values}), source=Source(cohort, pixels, rows, key(cohort)))
+    return Slimp(resolve(Slimp, {**TINY, **values}), source=Source(cohort, pixels, rows, cohort.key))
 
 
 def batches(net, pixels, step, size=24):

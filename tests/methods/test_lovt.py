@@ -6,7 +6,6 @@ import torch
 
 import sidelight
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError, EncoderError
 from sidelight.losses import global_alignment
@@ -46,7 +45,7 @@ def build(chest, cache):
         kind = load_method(name)
         settings = resolve(kind, {**TINY, "cache": cache, **values})
         pixels = open_pixels(cohort, 64, settings, quiet=True)
-        source = Source(cohort, pixels, np.arange(len(pixels)), key(cohort))
+        source = Source(cohort, pixels, np.arange(len(pixels)), cohort.key)
         method = kind(settings, channels=1, source=source)
         feed = method.feed(pixels)
         rows = feed.train_rows[:8]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import sidelight
 from sidelight.commands.pretrain import _start
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import key
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
@@ -36,7 +36,7 @@ PHANTOM = "phantom:skin?patients=24&size=32"
 def method(cohort, pixels, **values):
     settings = resolve(Slimp, {**TINY, **values})
     rows = np.arange(len(pixels), dtype=np.int64)
-    return Slimp(settings, source=Source(cohort, pixels, rows, key(cohort))).eval()
+    return Slimp(settings, source=Source(cohort, pixels, rows, cohort.key)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -205,18 +205,19 @@ def test_a_run_keeps_its_towers_and_its_vocabulary(first, world):
     assert first.metrics()["lesion_temperature"].dropna().between(0.01, 1).all()
 
 
+def with_metadata(cohort, **columns):
+    metadata = cohort.spec.metadata.model_copy(update={"columns": columns})
+    return replace(cohort, spec=cohort.spec.model_copy(update={"metadata": metadata}))
+
+
 def test_continual_pretraining_trains_tokens_and_leaves_blocks_alone(first, world, tmp_path):
     """T8: attention blocks are bit-identical, every token table is new, the optimiser holds nothing frozen."""
     cohort = Cohort.open("phantom:skin?patients=20&size=32&seed=5")
-    spec = {
-        **cohort.spec,
-        "metadata": {**cohort.spec["metadata"], "columns": {"lesion": ("site", "itch"), "patient": ("age",)}},
-    }
-    cohort = replace(cohort, spec=spec)
+    cohort = with_metadata(cohort, lesion=("site", "itch"), patient=("age",))
     pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
     start = _start("slimp", Slimp, first)
     settings = resolve(Slimp, {**TINY, "least_patients": 1}, start)
-    net = Slimp(settings, source=Source(cohort, pixels, np.arange(len(pixels)), key(cohort), start))
+    net = Slimp(settings, source=Source(cohort, pixels, np.arange(len(pixels)), cohort.key, start))
     assert all(p.requires_grad for p in net.parameters_to_train())
     values = {
         "cache": str(tmp_path),
@@ -255,13 +256,8 @@ def test_a_convolutional_encoder_keeps_its_stages_and_their_statistics(world, tm
 
 def test_levels_that_are_not_described_drop_their_term(world):
     cohort, pixels, _ = world
-
-    def described(**columns):
-        spec = {**cohort.spec, "metadata": {**cohort.spec["metadata"], "columns": columns}}
-        return replace(cohort, spec=spec)
-
-    assert method(described(lesion=("itch",)), pixels).share == 1.0
-    outer = method(described(patient=("age",)), pixels)
+    assert method(with_metadata(cohort, lesion=("itch",)), pixels).share == 1.0
+    outer = method(with_metadata(cohort, patient=("age",)), pixels)
     assert outer.share == 0.0 and outer.lesion_table is None
     assert torch.isfinite(outer.loss(batch(outer, pixels)))
     flat = method(cohort, pixels, levels="flat")
@@ -272,13 +268,12 @@ def test_levels_that_are_not_described_drop_their_term(world):
 def test_cohorts_that_do_not_fit(world, tmp_path):
     cohort, _, _ = world
     assert Slimp.needs(cohort) == ""
-    assert "describes neither lesion nor patient" in Slimp.needs(replace(cohort, spec={}))
+    assert "describes neither lesion nor patient" in Slimp.needs(replace(cohort, spec=CohortSpec()))
     one = replace(cohort, items=cohort.items[cohort.items["patient"] == "p0000"].reset_index(drop=True))
     assert "one patient only" in Slimp.needs(one)
-    columns = {name: "" for names in cohort.spec["metadata"]["columns"].values() for name in names}
+    columns = {name: "" for names in cohort.spec.metadata.columns.values() for name in names}
     assert "all metadata are blank" in Slimp.needs(replace(cohort, items=cohort.items.assign(**columns)))
-    label = {**cohort.spec, "metadata": {"columns": {"lesion": ("diagnosis",)}}}
-    assert "is the label of the task" in Slimp.needs(replace(cohort, spec=label))
+    assert "is the label of the task" in Slimp.needs(with_metadata(cohort, lesion=("diagnosis",)))
     with pytest.raises(DataError, match="describes neither"):
         sidelight.pretrain("slimp", "phantom:ultrasound?patients=4&frames=2", tmp_path / "run", cache=str(tmp_path))
     with pytest.raises(ConfigError, match="Give it a cohort"):

@@ -1,9 +1,11 @@
 """The vocabulary: frequent words become pieces, rare ones leave no trace, equal reports give equal text."""
 
+import json
+
 import pytest
 
 from sidelight.errors import ConfigError
-from sidelight.models.text import Tokenizer, small_report_encoder, vocabulary_of
+from sidelight.models.text import Tokenizer, small_report_encoder
 from sidelight.models.wordpiece import SPECIAL, learn_vocabulary, word_tokenizer
 
 WORDS = {"effusion": 90, "effusions": 40, "lung": 60, "glockenblum": 500, "lunge": 30}
@@ -33,7 +35,7 @@ def test_merges_are_those_of_byte_pair_encoding():
 def test_a_name_of_one_patient_is_unknown_to_the_tokenizer():
     reports = [["No effusion in the left lung."]] * 24 + [["Told Mrs Xylokwatz of it."]]
     encoder = small_report_encoder(reports, [str(n) for n in range(25)], width=16, heads=2, layers=1)
-    pieces = vocabulary_of(encoder.tokenizer)
+    pieces = json.loads(encoder.tokenizer.text)["model"]["vocab"]
     assert not [piece for piece in pieces if piece.removeprefix("##") and piece.removeprefix("##")[0] in "xykwz"]
     assert encoder.tokenizer.pieces(["Xylokwatz"]) == [[1]]
     assert [len(one) for one in encoder.tokenizer.pieces(["No effusion", "left lung.", ""])] == [2, 3, 0]

@@ -21,8 +21,9 @@ from sidelight.data.audit.counts import count
 from sidelight.data.audit.leaks import sides
 from sidelight.data.audit.survey import brightness, survey
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.findings import SEVERITIES, Finding, Record
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
@@ -118,14 +119,13 @@ def check(
         findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
         costs=tuple(costs),
         notices=(*cohort.notices, why) if why else cohort.notices,
-        secret=key(cohort),
-        tables=() if cohort.spec.get("public") else _tables(cohort.spec),
+        secret=cohort.key,
+        tables=() if cohort.spec.public else _tables(cohort.spec),
     )
 
 
-def _tables(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    listing = spec.get("items", {}).get("table")
-    return (*([listing] if listing else []), *(table["file"] for table in spec.get("tables", ())))
+def _tables(spec: CohortSpec) -> tuple[str, ...]:
+    return (*([spec.items.table] if spec.items else []), *(table.file for table in spec.tables))
 
 
 def _numbered(value: Any, tables: Sequence[str]) -> Any:

@@ -8,7 +8,6 @@ import numpy as np
 
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import SidelightError
@@ -65,7 +64,7 @@ def _timed(
     lenient = settings.model_copy(update={"max_bad_fraction": 1.0})
     pixels = open_pixels(cohort, size, lenient)
     try:
-        source = Source(cohort, pixels, np.arange(len(pixels), dtype=np.int64), key(cohort))
+        source = Source(cohort, pixels, np.arange(len(pixels), dtype=np.int64), cohort.key)
         net = kind(settings, channels=pixels.channels, source=source)
         timing = time_steps(net, net.feed(pixels, source.rows, source.secret), settings, steps=steps)
     except SidelightError as error:  # too few patients, or a setting that this machine cannot do

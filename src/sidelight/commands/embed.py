@@ -15,7 +15,7 @@ from sidelight import __version__
 from sidelight.config import build, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.evaluation.features import embed_items
 from sidelight.files import check_targets, replacing
@@ -105,7 +105,7 @@ def _open(
 def _table(cohort: Cohort, pixels: Pixels, vectors: np.ndarray) -> pa.Table:
     """Names replaced by keyed hashes, and ``vectors`` [len(pixels), D], in the order of the cohort."""
     items = cohort.items.iloc[pixels.index["position"].to_numpy()]
-    secret = key(cohort)
+    secret = cohort.key
 
     def hashed(names: Iterable[str]) -> pa.Array:
         return pa.array([item_hash(name, secret) for name in names], pa.string())

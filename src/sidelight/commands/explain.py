@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import PixelSettings, open_pixels
 from sidelight.errors import DataError
 from sidelight.explaining import load_explainer
@@ -50,7 +50,7 @@ def explain(
     pixels = open_pixels(cohort, working_size(encoder.image_size), PixelSettings(cache=cache), quiet=quiet)
     if not len(pixels):
         raise DataError(f"None of the items of {cohort.name} can be read", do="See `sidelight check`")
-    secret = key(cohort)
+    secret = cohort.key
     question = Question(
         run,
         cohort,

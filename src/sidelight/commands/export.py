@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidelight.files import check_targets, replacing
+from sidelight.files import check_targets, write_bytes
 from sidelight.models.export import SUFFIXES, package, places
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.train.run import Run
@@ -52,8 +52,7 @@ def export(
     made = package(encoder, format, out, origin)
     targets[-1].unlink(missing_ok=True)  # a kill between the files then leaves nothing that loads
     for path, content in made.files.items():
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(path, content)
     return Exported(out, made.usage, made.difference)
 
 

@@ -109,7 +109,7 @@ def _steps(draft: Draft) -> Sequence[tuple[str, ...]]:
 def _open(text: str, root: Path) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cohort.toml"
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
         cohort = Cohort.open(file, root=str(root))
     for name in cohort.broken:
         cohort.task(name)

@@ -7,13 +7,14 @@ import pandas as pd
 
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import Target, every_unit
-from sidelight.data.identity import item_hash, key
+from sidelight.data.cohort.task import Target
+from sidelight.data.cohort.units import every_unit
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model.model import Model, embed_units, read_model
 from sidelight.evaluation.units import Units
-from sidelight.files import check_place, replacing
+from sidelight.files import check_place, write_csv
 from sidelight.metrics.checklist import points
 from sidelight.train.device import pick_device
 
@@ -74,8 +75,7 @@ def predict(
         _check_inside(known, cohort, found["outside"][(table.loc[readable.index, "missing"] == "").to_numpy()])
     result = _whole(known, cohort, table, found, names=names)
     if out is not None:
-        with replacing(Path(out)) as temporary:
-            result.to_csv(temporary, index=False)
+        write_csv(Path(out), result)
     return result
 
 
@@ -141,7 +141,7 @@ def _points(model: Model, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def _whole(model: Model, cohort: Cohort, table: pd.DataFrame, found: pd.DataFrame, *, names: bool) -> pd.DataFrame:
     """Every unit of ``table`` with what was ``found`` of it, by its hash, its columns in their documented order."""
     whole = table.merge(found, on="unit", how="left")
-    secret = key(cohort)
+    secret = cohort.key
     named = {
         "name": whole["unit"],
         "item": [cohort.items["item"].iloc[positions[0]] for positions in whole["items"]],
@@ -216,7 +216,7 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
     clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
     colour = {1: "grey", 3: "colour"}
     views = {view for view in cohort.items["view"] if view}
-    crop = cohort.spec.get("images", {}).get("crop")
+    crop = cohort.spec.images.crop
     differs = ""
     if pixels.channels != facts.channels:
         differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"

@@ -10,7 +10,7 @@ import pandas as pd
 from sidelight.config import build, digest, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.labelled import label_units
@@ -18,7 +18,7 @@ from sidelight.evaluation.protocols.probes import Knn
 from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
-from sidelight.files import check_place, write_text
+from sidelight.files import check_place, write_csv, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
 from sidelight.metrics.classification import ACCURACY, AUROC
@@ -57,7 +57,7 @@ def pretrain(
     if missing:
         raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
-    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), key(cohort), begun)
+    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), cohort.key, begun)
     net = kind(resolved, channels=pixels.channels, source=source)
     feed = net.feed(pixels, source.rows, source.secret)
     header = {
@@ -81,14 +81,14 @@ def pretrain(
 def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
     """What a run folder holds beside the training: what was left out, who played which role, the card and, of public data,
     pictures."""
-    _nameless(pixels, cohort).to_csv(run.folder / "quarantine.csv", index=False)
+    write_csv(run.folder / "quarantine.csv", _nameless(pixels, cohort))
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
-    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
+    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), cohort.key)
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
     net.record(feed, run.folder)
-    if cohort.spec.get("public"):
+    if cohort.spec.public:
         net.illustrate(feed, run.folder)
 
 
@@ -119,7 +119,7 @@ def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Star
 
 def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:
     """Broken items by hash, with reasons that name no file: a run names nobody, only what the terminal says does."""
-    secret, files = key(cohort), dict(zip(cohort.items["item"], cohort.items["files"], strict=True))
+    secret, files = cohort.key, dict(zip(cohort.items["item"], cohort.items["files"], strict=True))
     items, reasons = pixels.quarantine["item"].tolist(), []
     for item, reason in zip(items, pixels.quarantine["reason"], strict=True):
         names = {item, *files[item], *(Path(file).name for file in files[item]), str(cohort.root)}

@@ -31,7 +31,7 @@ from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import differences, efficiency
 from sidelight.evaluation.unseen_folds import score_unseen
-from sidelight.files import write_json, write_text
+from sidelight.files import write_json, write_table, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import PretrainSettings, resolve
 from sidelight.models.image import Encoder, create_encoder
@@ -148,10 +148,8 @@ class Work:
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
             scored = self.scored(cell, evaluate)
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
-            scored.table.to_parquet(path.with_suffix(".tmp"), index=False)
-            path.with_suffix(".tmp").replace(path)
+            write_table(path, scored.table)
         facts = _load_json(path.with_suffix(".json"))
         table = pd.read_parquet(path).assign(
             encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
@@ -279,7 +277,7 @@ class Work:
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
-        if self.cohort.spec.get("public") or not said:
+        if self.cohort.spec.public or not said:
             return list(said)
         return [f"Opening the data gave {len(said)} notices: `sidelight check` shows them"]
 

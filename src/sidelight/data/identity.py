@@ -2,43 +2,11 @@
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
-import pandas as pd
-
-
-class Named(Protocol):
-    """What a name is made from."""
-
-    @property
-    def root(self) -> Path:
-        """The folder that keeps the key."""
-
-    @property
-    def name(self) -> str:
-        """The cohort's name."""
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Where ``public`` says that nobody's identity is at stake."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """With the column ``item``."""
-
-    @property
-    def phantom(self) -> Any:
-        """Not None where nobody's identity is at stake."""
-
-
-def item_hashes(cohort: Named) -> list[str]:
-    """One name per item, 16 hex digits: BLAKE2b of the item's id, keyed by :func:`key`."""
-    secret = key(cohort)
-    return [item_hash(item, secret) for item in cohort.items["item"]]
+from sidelight.files import write_first
 
 
 def item_hash(item: str, secret: bytes) -> str:
@@ -52,21 +20,6 @@ def value_hash(value: str, secret: bytes) -> str:
         return ""
     data = value.encode(errors="surrogateescape")
     return hashlib.blake2b(data, key=secret, digest_size=8, person=b"identifier").hexdigest()
-
-
-def key(cohort: Named) -> bytes:
-    """The cohort's key, 32 bytes; see :func:`folder_key`.
-
-    For public data and phantoms, and where the folder cannot be written, it is derived from the names of the cohort and its
-    items: hashes are then the same in every copy of the data, but whoever has the data can work them out.
-    """
-
-    def names() -> str:
-        return "\0".join([cohort.name, *map(str, cohort.items["item"])])
-
-    if cohort.phantom is None and not cohort.spec.get("public"):
-        return folder_key(cohort.root, names)
-    return _derived(names())
 
 
 def values_key(root: Path) -> bytes:
@@ -85,27 +38,13 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
         if not path.exists():
             if not root.stat().st_mode & 0o222:
                 raise PermissionError(f"{root} is read-only")  # also for root, whom modes do not stop
-            _make(path)
+            write_first(path, secrets.token_bytes(32))
         secret = path.read_bytes()
         if len(secret) == 32:
             return secret
-    return _derived(otherwise())
+    return name_key(otherwise)
 
 
-def _derived(text: str) -> bytes:
-    return hashlib.sha256(f"sidelight:{text}".encode(errors="surrogateescape")).digest()
-
-
-def _make(path: Path) -> None:
-    """Write a fresh key in one step, so that no process reads half of it and the first of two processes wins."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(32))
-        os.close(handle)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    except OSError:  # a file system without links
-        os.replace(draft, path)
-    draft.unlink(missing_ok=True)
+def name_key(names: Callable[[], str]) -> bytes:
+    """A key, 32 bytes, that whoever knows the names can work out."""
+    return hashlib.sha256(f"sidelight:{names()}".encode(errors="surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""Splits, folds and nested label counts that never cut a group (patient, recording group) in two.
+"""Folds, nested label counts and shares of rows that never cut a group (patient, recording group) in two.
 
 Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and
 ``label`` (int class; of several labels a tuple of classes, -1 where one is unknown). The order of its rows does not
@@ -9,18 +9,14 @@ Of several labels every class of every label is stratified, the rarest first (it
 """
 
 import heapq
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidelight.config import digest
 from sidelight.data.cells import counted
 from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.errors import ConfigError, SplitError
@@ -34,111 +30,11 @@ REPLACEMENTS = 3
 
 
 @dataclass(frozen=True)
-class Split:
-    """Unit keys on three sides, each sorted, and the group of every unit.
-
-    ``leaks`` names groups that stand on two sides of a given split which was accepted all the same; it is empty for
-    every split made here. Keys are written as they are given: give hashed ones where a key can identify a person.
-    :raises SplitError: on a unit without a group.
-    """
+class Fold:
+    """The keys of the units that learn and of those that are tested, each sorted."""
 
     train: tuple[str, ...]
-    valid: tuple[str, ...]
     test: tuple[str, ...]
-    unit_group: Mapping[str, str] = field(repr=False)
-    leaks: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for side in SIDES:
-            object.__setattr__(self, side, tuple(sorted(getattr(self, side))))
-        lost = sorted(unit for side in SIDES for unit in getattr(self, side) if unit not in self.unit_group)
-        if lost:
-            raise SplitError(
-                f"Unit {lost[0]!r} of the split has no group ({len(lost)} such units)", do="Add it to unit_group"
-            )
-
-    @property
-    def hash(self) -> str:
-        """16 hex digits that identify which unit is on which side."""
-        return split_hash(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write as JSON; the file is replaced whole or not at all."""
-        path = Path(path)
-        sides = {side: list(getattr(self, side)) for side in SIDES}
-        content = {
-            "hash": self.hash,
-            **sides,
-            "unit_group": dict(sorted(self.unit_group.items())),
-            "leaks": list(self.leaks),
-        }
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    @classmethod
-    def load(
-        cls, path: str | Path, *, unit_group: Mapping[str, str] | None = None, allow_leak: bool = False
-    ) -> "Split":
-        """Read and verify a split, sidelight's own or one written by hand (``hash`` and ``leaks`` may then be missing).
-
-        :param unit_group: the groups that count, e.g. a cohort's with near-duplicates merged; else the file's own.
-        :param allow_leak: go on with a split that leaks, its groups named in ``leaks``.
-        :raises SplitError: when the file is missing, malformed or changed since hashed, or a group is on two sides.
-        """
-        path = Path(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            train, test = (tuple(map(str, content[side])) for side in ("train", "test"))
-            valid = tuple(map(str, content.get("valid", ())))
-            groups = {str(unit): str(group) for unit, group in (unit_group or content["unit_group"]).items()}
-        except FileNotFoundError:
-            raise SplitError(f"The split file {path} does not exist", do="Check the path") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SplitError(
-                f"{path} is not a split file ({type(error).__name__}: {error})",
-                expected='JSON with the lists "train", "valid", "test" and the mapping "unit_group"',
-            ) from None
-        split = cls(train, valid, test, unit_group=groups)
-        if content.get("hash", split.hash) != split.hash:
-            raise SplitError(
-                f"{path} was changed after it was written: it says hash {content['hash']}, its units give {split.hash}",
-                do='Restore the file, or remove its "hash" line if the change is meant',
-            )
-        leaks = find_leaks(split)
-        if leaks and not allow_leak:
-            raise _leak_error(split, leaks)
-        return cls(train, valid, test, unit_group=groups, leaks=tuple(leaks))
-
-
-def split_hash(split: Split) -> str:
-    """16 hex digits of which unit is on which side; groups do not enter, so merging groups does not rename a split."""
-    return digest({side: list(getattr(split, side)) for side in SIDES})
-
-
-def find_leaks(split: Split) -> list[str]:
-    """Groups that stand on more than one side, sorted; a unit on two sides is its group on two sides."""
-    sides: dict[str, set[str]] = {}
-    for side in SIDES:
-        for unit in getattr(split, side):
-            sides.setdefault(split.unit_group[unit], set()).add(side)
-    return sorted(group for group, found in sides.items() if len(found) > 1)
-
-
-def _leak_error(split: Split, leaks: Sequence[str]) -> SplitError:
-    where = [side for side in SIDES if any(split.unit_group[unit] == leaks[0] for unit in getattr(split, side))]
-    more = f", and so are {len(leaks) - 1} more groups" if len(leaks) > 1 else ""
-    return SplitError(
-        f"Group {leaks[0]!r} is on two sides of the split: {' and '.join(where)}{more}",
-        expected="all units of a group on one side",
-        do="Move the group's units to one side, or go on with --allow-leak (allow_leak=True): results will say so",
-    )
 
 
 @dataclass(frozen=True)
@@ -158,12 +54,10 @@ class _Units:
     table: Floats
     several: bool
 
-    def split(self, part: Array, **sides: Iterable[int]) -> Split:
-        """Split from the part number of each group [G]; ``train=[0, 2]`` puts parts 0 and 2 on that side."""
-        of_unit = part[self.group]
-        keys = {side: tuple(self.keys[np.isin(of_unit, list(sides.get(side, ())))].tolist()) for side in SIDES}
-        names = [self.groups[index] for index in self.group]
-        return Split(**keys, unit_group=dict(zip(self.keys.tolist(), names, strict=True)))
+    def folds(self, part: Array) -> list[Fold]:
+        """One fold per part, in order: that part is tested; ``part`` is the number of each group [G]."""
+        tested = [part[self.group] == number for number in range(int(part.max()) + 1)]
+        return [Fold(tuple(self.keys[~held].tolist()), tuple(self.keys[held].tolist())) for held in tested]
 
 
 def _prepare(units: pd.DataFrame) -> _Units:
@@ -233,33 +127,10 @@ def _assign(table: Floats, shares: Floats, rng: np.random.Generator) -> Array:
     return part
 
 
-def group_split(units: pd.DataFrame, fractions: Sequence[float], seed: int) -> Split:
-    """Split by group, stratified by class; ``fractions`` = (train, test) or (train, valid, test), adding up to 1.
-
-    Shares hold as closely as whole groups allow; each side gets every class that enough groups hold, train first, then
-    the larger. A side of fraction 0 stays empty.
-    :raises SplitError: when fractions do not add up or there are fewer groups than sides.
-    """
-    table = _prepare(units)
-    shares = np.asarray(fractions, dtype=np.float64)
-    if len(shares) not in (2, 3) or (shares < 0).any() or shares[0] <= 0 or not np.isclose(shares.sum(), 1):
-        raise SplitError(
-            f"The fractions {tuple(fractions)} do not make a split", expected="train, valid, test, adding up to 1"
-        )
-    names = SIDES if len(shares) == 3 else ("train", "test")
-    used = [name for name, share in zip(names, shares, strict=True) if share > 0]
-    if len(table.groups) < len(used):
-        raise SplitError(
-            f"{len(table.groups)} groups cannot fill {len(used)} sides", do="Use fewer sides, or more patients"
-        )
-    part = _assign(table.table, shares[shares > 0], np.random.default_rng([seed, 11]))
-    return table.split(part, **{name: [index] for index, name in enumerate(used)})
-
-
 def k_folds(
     units: pd.DataFrame, k: int, seed: int, *, require_classes: bool = True, names: Sequence[str] = ()
-) -> list[Split]:
-    """k splits by group, stratified by class: fold i is the test side of split i, the others its train side.
+) -> list[Fold]:
+    """k folds by group, stratified by class; each holds as many units as whole groups allow.
 
     :param require_classes: every class must occur in every fold; False accepts folds without, where pooled scores still
         work.
@@ -274,7 +145,7 @@ def k_folds(
     part = _assign(table.table, np.full(k, 1 / k), np.random.default_rng([seed, 12]))
     if require_classes:
         _require_classes(table, part, k, names)
-    return [table.split(part, train=set(range(k)) - {fold}, test=[fold]) for fold in range(k)]
+    return table.folds(part)
 
 
 def _require_classes(table: _Units, part: Array, k: int, names: Sequence[str]) -> None:
@@ -290,10 +161,10 @@ def _require_classes(table: _Units, part: Array, k: int, names: Sequence[str]) -
             )
 
 
-def leave_one_group_out(units: pd.DataFrame) -> list[Split]:
-    """One split per group, in the order of their names: that group is the test side, all others the train side.
+def leave_one_group_out(units: pd.DataFrame) -> list[Fold]:
+    """One fold per group, in the order of their names: that group is tested, all others learn.
 
-    Test sides may hold one class only, so scores are pooled before anything is ranked.
+    Those tested may hold one class only, so scores are pooled before anything is ranked.
     :raises SplitError: when there is one group, or a class comes from one group only and so could never be learnt.
     """
     table = _prepare(units)
@@ -307,8 +178,7 @@ def leave_one_group_out(units: pd.DataFrame) -> list[Split]:
             f"Class {table.classes[single[0]]} comes from group {group!r} alone: left out, none of it remains to learn",
             do="Leave the class out of the task, or add patients",
         )
-    part = np.arange(count)
-    return [table.split(part, train=set(range(count)) - {group}, test=[group]) for group in range(count)]
+    return table.folds(np.arange(count))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spelling import classes_elsewhere
 from sidelight.data.cohort.stable_names import own_names, shared_items
 from sidelight.data.cohort.task import LEFT_OUT
-from sidelight.data.identity import key
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, SplitError, nearest
 from sidelight.evaluation.judge import Question, nameless
@@ -49,7 +48,7 @@ def score_elsewhere(question: Question, other: Cohort) -> tuple[pd.DataFrame, li
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
     ]
     named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
-    scores = nameless(named, key(other))
+    scores = nameless(named, other.key)
     return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more]
 
 

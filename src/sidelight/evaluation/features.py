@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from sidelight.config import digest
 from sidelight.data.pixels.cache import Pixels
+from sidelight.files import write_arrays
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.views.disturb import Disturb
 
@@ -60,10 +61,7 @@ def embed_items(
         np.add.at(counts, owners, 1)
     vectors = (sums / counts[:, None]).astype(np.float32)
     if stored is not None:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        partial = stored.with_suffix(".tmp")
-        save_file({"vectors": vectors}, partial)
-        partial.replace(stored)
+        write_arrays(stored, {"vectors": vectors})
     return vectors
 
 

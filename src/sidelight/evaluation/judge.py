@@ -13,7 +13,7 @@ import torch
 from sidelight.config import digest, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import own_names
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs.beside import InputReader, Inputs, Reference
@@ -173,7 +173,7 @@ def score(question: Question, *, out: Path | None = None, force: bool = False, o
     fitted = None
     if out is not None and protocol.selects_on != "test" and settings.inputs.kind in SAVED:
         fitted = model_of(ready, cohort, question.task, scores, facts, None if read is None else read.metadata)
-    scores = nameless(own_names(cohort, scores, cohort.tasks[question.task].unit), key(cohort))
+    scores = nameless(own_names(cohort, scores, cohort.tasks[question.task].unit), cohort.key)
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if inputs is None else inputs.tables
     columns = subgroup_columns(cohort, question.task, settings.subgroups)
@@ -204,5 +204,5 @@ def _ranked(question: Question, out: Path | None) -> Scored:
         "targets": {name: list(classes) for name, classes in task.targets.items()},
     }  # fmt: skip
     rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
-    scores = nameless(own_names(cohort, ranks, task.unit), key(cohort))
+    scores = nameless(own_names(cohort, ranks, task.unit), cohort.key)
     return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, question.task, settings.subgroups), rows)

@@ -14,7 +14,8 @@ from sidelight.data.audit.class_support import FOLDS, require_groups
 from sidelight.data.audit.leaks import leak_findings, same_pictures, sides
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target, units
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target
+from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out

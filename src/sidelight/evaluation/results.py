@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import ConfigError
-from sidelight.files import write_json
+from sidelight.files import write_json, write_table
 from sidelight.metrics import METRICS
 
 PER_LABEL = tuple(name for name, one in METRICS.items() if one.per_label)
@@ -52,9 +52,7 @@ class Results:
         """Write the tables as Parquet and the matrices as JSON; each file appears whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
-            partial = folder / f"{name}.parquet.tmp"
-            getattr(self, name).to_parquet(partial, index=False)
-            partial.replace(folder / f"{name}.parquet")
+            write_table(folder / f"{name}.parquet", getattr(self, name))
         write_json(folder / "confusion.json", self.confusion)
         write_json(folder / "reliability.json", self.reliability)
         write_json(folder / "notes.json", list(self.notes))

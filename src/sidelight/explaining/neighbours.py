@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, units
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS
+from sidelight.data.cohort.units import units
 from sidelight.evaluation.features import embed_items
 from sidelight.explaining.content import Part, Picture, Question, frame_of
 from sidelight.models.image import Encoder

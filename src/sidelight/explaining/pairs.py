@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from sidelight.files import write_bytes
 
 EXAMPLES, WEIGHED, FRAMES = 12, 256, 10
 
@@ -67,4 +69,4 @@ def _bytes(images: Tensor) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, path)
+    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}))

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from sidelight.files import write_bytes
 from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.views.augment import resize
@@ -109,6 +110,4 @@ def _bytes(images: Tensor) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
-    partial = path.with_suffix(".tmp")
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial, header)
-    partial.replace(path)
+    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, header))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.evaluation.units import read_units
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of, overlay
 from sidelight.explaining.photo_pairs import saliency

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidelight.config import build
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.read import read_files
 from sidelight.evaluation.protocols.base import Examples
 from sidelight.evaluation.protocols.probes import fit_linear
@@ -44,7 +44,7 @@ def explain(question: Question) -> Sequence[Part]:
     encoder, random = question.run.encoder(), random_like(question.run.encoder(), question.seed)
     both = {"this encoder": encoder, "random": random}
     parts = [*_puzzles(question), surroundings(question, both)]
-    if "masks" in question.cohort.items and question.cohort.spec.get("images", {}).get("crop") != "sector":
+    if "masks" in question.cohort.items and question.cohort.spec.images.crop != "sector":
         parts.append(anatomy(question, both))
     return [*parts, *_lesions(question, both)]
 
@@ -176,7 +176,7 @@ def _labelled_patches(question: Question) -> tuple[Any, Any, Any, Any]:
     """Slices [N, C, W, W], top-left corners [N, 2] as shares of what is free, mask values [N] and groups [N], balanced."""
     rng = np.random.default_rng(question.seed)
     pixels, items = question.pixels, question.cohort.items
-    crop = question.cohort.spec.get("images", {}).get("crop")
+    crop = question.cohort.spec.images.crop
     found: dict[int, list[tuple[int, int, float, float]]] = {}
     for row in rng.permutation(len(pixels)):
         files = items["masks"].iloc[int(pixels.index["position"].iloc[row])]

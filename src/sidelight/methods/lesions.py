@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sidelight.data.cohort.metadata import Described, Vocabulary, fit
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.metadata import Vocabulary, fit
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.methods.base import Gather, Integers
@@ -58,10 +59,10 @@ class LesionFeed:
         return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
 
 
-def roles(cohort: Described) -> tuple[str, str]:
+def roles(cohort: Cohort) -> tuple[str, str]:
     """The levels that play lesion and patient: the second level, or ``item`` where that is described, else the one level
     there is; the patient is the outermost one above it, "" where there is none."""
-    levels, columns = cohort.levels, cohort.spec.get("metadata", {}).get("columns", {})
+    levels, columns = cohort.levels, cohort.spec.metadata.columns
     if len(levels) >= 2:
         return levels[1], levels[0]
     if columns.get("item") or not levels:
@@ -70,7 +71,7 @@ def roles(cohort: Described) -> tuple[str, str]:
 
 
 def vocabularies(
-    cohort: Described, positions: Integers, levels: str, least: int
+    cohort: Cohort, positions: Integers, levels: str, least: int
 ) -> tuple[Vocabulary | None, Vocabulary | None]:
     """Those of lesions and of patients, None where nothing describes them; ``flat`` makes one of both."""
     inner, outer = roles(cohort)

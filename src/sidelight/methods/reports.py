@@ -144,7 +144,7 @@ class ReportMethod(MethodBase):
     @classmethod
     def needs(cls, cohort: Any) -> str:
         """Reports."""
-        if cohort.spec.get("report") is None:
+        if cohort.spec.report is None:
             return 'it needs reports: report = "COLUMN" in the cohort file, or [report] files'
         return ""
 

@@ -39,7 +39,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from sidelight.data.cohort.task import LEFT_OUT, units
+from sidelight.data.cohort.task import LEFT_OUT
+from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.explaining.photo_pairs import save_relations, save_saliency

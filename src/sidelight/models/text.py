@@ -5,7 +5,6 @@ tokens of the last hidden state (LoVT, section 3). The tokenizer lives inside th
 text as it was trained to.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -260,12 +259,6 @@ def _without_pooler(network: Any) -> Any:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
     return network
-
-
-def vocabulary_of(tokenizer: Tokenizer) -> list[str]:
-    """All pieces, sorted by number."""
-    ids: dict[str, int] = json.loads(tokenizer.text)["model"]["vocab"]
-    return sorted(ids, key=lambda piece: ids[piece])
 
 
 def _tokenizers() -> Any:

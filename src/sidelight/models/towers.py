@@ -4,7 +4,6 @@ Which class a tower is, its description says under ``kind``; an image encoder's 
 """
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sidelight.errors import EncoderError
+from sidelight.files import write_bytes
 from sidelight.models.weights import read_weights
 
 VERSION = 1
@@ -32,15 +32,10 @@ class Tower(Protocol):
 def save_tower(tower: Tower, folder: str | Path, role: str = "image") -> Path:
     """Write ``folder/<role>.safetensors``: tensors and description in one file, whole or not at all."""
     path = Path(folder) / file_name(role)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in tower.state_dict().items()}
-    partial_file = path.with_suffix(".tmp")
-    with partial_file.open("wb") as file:
-        file.write(save(tensors, {"sidelight": json.dumps({**tower.describe(), "role": role}, sort_keys=True)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial_file.replace(path)
-    return path
+    return write_bytes(
+        path, save(tensors, {"sidelight": json.dumps({**tower.describe(), "role": role}, sort_keys=True)})
+    )
 
 
 def read_tower(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sidelight.data.cohort.assemble import keys_of, rows_of
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.spec import CohortSpec, TableSpec
+from sidelight.data.cohort.spec import TableSpec
 from sidelight.data.cohort.tables import join_keys
 from sidelight.data.dicom import tags
 from sidelight.errors import SidelightError
@@ -68,20 +68,19 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
 
 def _hashes(cohort: Cohort) -> bool:
     """Whether a table is joined by an identifier of DICOM headers."""
-    roles = cohort.spec.get("roles", {})
-    left = [pair.partition("=")[0].strip() for table in cohort.spec.get("tables", ()) for pair in table["on"]]
-    return any(str(roles.get(name, name)).startswith("dicom:") for name in left)
+    roles = cohort.spec.roles
+    left = [ours for table in cohort.spec.tables for ours, _ in table.keys]
+    return any(roles.get(name, name).startswith("dicom:") for name in left)
 
 
 def beside(cohort: Cohort) -> list[Rows]:
     """Every table of the cohort with the row that each item took from it."""
-    spec = CohortSpec.model_validate(cohort.spec)
-    return [one for table in spec.tables if (one := _rows(cohort, table, spec)) is not None]
+    return [one for table in cohort.spec.tables if (one := _rows(cohort, table)) is not None]
 
 
-def _rows(cohort: Cohort, table: TableSpec, spec: CohortSpec) -> Rows | None:
+def _rows(cohort: Cohort, table: TableSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, cohort.items, table, rows_of(cohort.root, table), spec)
+        rows, left, right = keys_of(cohort.root, cohort.items, table, rows_of(cohort.root, table), cohort.spec)
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])

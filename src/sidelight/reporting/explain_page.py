@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.explaining.content import Part, Picture
-from sidelight.files import replacing, write_text
+from sidelight.files import write_csv, write_text
 from sidelight.reporting import html
 from sidelight.reporting.tables import Table
 from sidelight.train.card import USE
@@ -29,8 +29,7 @@ def render_explanation(parts: Sequence[Part], folder: Path, *, title: str, data:
     ]
     for part in parts:
         if part.table is not None:
-            with replacing(folder / f"{html.slug(part.title)}.csv") as temporary:
-                part.table.to_csv(temporary, index=False)
+            write_csv(folder / f"{html.slug(part.title)}.csv", part.table)
     body = "\n".join([html.contents(sections), *sections])
     lead = f"{USE} This page shows images of {data}: treat it as patient data."
     return write_text(folder / "index.html", html.page(title, body, lead=lead), private=True)

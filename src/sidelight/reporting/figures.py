@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from sidelight.files import write_bytes
 from sidelight.reporting.numbers import significant
 
 INK, SOFT, RULE, CARD = "#1b2733", "#5b6876", "#dfe4ea", "#ffffff"
@@ -391,9 +392,6 @@ def png(draw: Callable[[Figure], None], *, size: tuple[float, float], path: Path
 
 
 def _save_png(figure: Figure, path: Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-    path.write_bytes(buffer.getvalue())
-    return path
+    return write_bytes(Path(path), buffer.getvalue())

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sidelight.errors import RunError
-from sidelight.files import replacing
+from sidelight.files import write_bytes
 
 if TYPE_CHECKING:
     from sidelight.methods.base import MethodBase
@@ -29,8 +29,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) ->
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     places = {tensor.data_ptr(): name for name, tensor in on_host.items()}
     apart = {name: t if places[t.data_ptr()] == name else t.clone() for name, t in on_host.items()}  # tied weights
-    with replacing(path) as temporary:
-        temporary.write_bytes(serialize(apart, metadata={NOTES: json.dumps(notes)}))
+    write_bytes(path, serialize(apart, metadata={NOTES: json.dumps(notes)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

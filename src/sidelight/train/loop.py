@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from sidelight.files import explained, write_text
+from sidelight.files import write_text
 from sidelight.methods.base import PretrainSettings
 from sidelight.models.towers import save_tower
 from sidelight.models.weights import hash_tensors
@@ -210,9 +210,8 @@ def _finish(trainer: Trainer, state: State) -> None:
         trainer.load_best()
     towers = method.towers()
     if towers:
-        with explained(folder / "towers"):
-            for role, tower in towers.items():
-                save_tower(tower, folder / "towers", role=role)
+        for role, tower in towers.items():
+            save_tower(tower, folder / "towers", role=role)
     summary = {
         "steps": state.step,
         "seconds": round(state.seconds, 3),

@@ -13,7 +13,7 @@ from torch import Tensor
 from sidelight.config import differences
 from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
-from sidelight.files import explained, write_text
+from sidelight.files import append_line, write_text
 from sidelight.train import checkpoint
 
 if TYPE_CHECKING:
@@ -166,8 +166,7 @@ def append_log(path: Path, kind: str, step: int, values: Mapping[str, Any]) -> N
     :raises RunError: when the disk is full.
     """
     line = json.dumps({"kind": kind, "step": step, **finite(values)})
-    with explained(path), path.open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
+    append_line(path, line)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.models.jigsaw import PATCHES, SIDE
-from sidelight.views.augment import resize, unit_range
+from sidelight.views.augment import resize
 from sidelight.views.randomness import Ints, integer, uniform
 
 NUMBERS = 8
@@ -271,8 +271,3 @@ def assemble(patches: Tensor) -> Tensor:
     count, _, channels, side, _ = patches.shape
     grid = patches.reshape(count, SIDE, SIDE, channels, side, side)
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, SIDE * side, SIDE * side)
-
-
-def whole(slices: Tensor, size: int) -> Tensor:
-    """Any slices [N, C, H, W] as float32 [N, C, size, size] in [0, 1]."""
-    return resize(unit_range(slices), size)

@@ -5,7 +5,7 @@ import pytest
 
 from planted import opened, table, write
 from sidelight.data.audit.class_support import FOLDS, require_groups, short_classes, support_findings
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.errors import SplitError
 
 

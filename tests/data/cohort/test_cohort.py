@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.spec import CohortSpec, MetadataSpec
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Record
 from sidelight.errors import ColumnError, ConfigError, DataError
 
@@ -66,7 +67,7 @@ def test_a_clinic(tmp_path):
     assert cohort.items["group"].tolist() == ["01", "01", "01", "02"]
     assert cohort.items["sex"].tolist() == ["", "", "", "f"]
     assert cohort.channels is None
-    assert cohort.spec["metadata"]["unknown"] == ["unbekannt"]
+    assert cohort.spec.metadata.unknown == ("unbekannt",)
     table = units(cohort, cohort.tasks["malignant"])
     assert table["unit"].tolist() == ["01/1", "01/2"]  # lesion 1 of patient 02 has no histology
     assert table["label"].tolist() == [1, 0]
@@ -438,7 +439,7 @@ def phantom(monkeypatch, tmp_path):
 def test_a_phantom_with_options():
     cohort = Cohort.open("phantom:ultrasound?patients=6&seed=1", seed=2)
     assert (cohort.name, len(cohort.items), cohort.channels) == ("phantom:ultrasound", 6, 1)
-    assert cohort.spec["options"] == {"patients": 6, "seed": 2}
+    assert cohort.spec == CohortSpec(public=True)
     assert units(cohort, cohort.tasks["diagnosis"])["label"].tolist() == [0, 1] * 3
     assert cohort.read(3, max_frames=2).tolist() == np.full((2, 2, 2), 3).tolist()
     assert cohort.items["group"].tolist() == cohort.items["patient"].tolist()
@@ -473,7 +474,7 @@ def test_new_patients_go_without_tables_but_not_without_their_levels(tmp_path):
     (tmp_path / "cohort.toml").write_text(f'{text}[metadata]\nitem = ["age", "photo"]\n')
     cohort = Cohort.open(tmp_path, labels=False)
     assert cohort.notices == ("The table who.csv is not there: goes without its columns",)
-    assert cohort.spec["metadata"] == {"columns": {"item": ["photo"]}}
+    assert cohort.spec.metadata == MetadataSpec(columns={"item": ["photo"]})
     with pytest.raises(DataError, match=r"who\.csv does not exist"):
         Cohort.open(tmp_path)
     (tmp_path / "cohort.toml").write_text(f'{text}levels = ["patient"]\n')

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sidelight.data.cells import natural
-from sidelight.data.cohort.pattern import find, parse, stem, walk
+from sidelight.data.cohort.pattern import find, parse, walk
 from sidelight.errors import ConfigError, DataError, ReadError
 
 
@@ -92,7 +92,6 @@ def test_a_name_behind_a_letter_is_the_number_of_a_member(tmp_path):
 
 def test_suffixes_of_two_parts():
     assert parse("{x}.*").match("P1.v2.NII.gz") == {"x": "P1.v2"}
-    assert [stem(path) for path in ("a/P1.v2.nii.gz", "P1.v2.nii", "P1.tar.gz")] == ["P1.v2", "P1.v2", "P1.tar"]
 
 
 @pytest.mark.parametrize(

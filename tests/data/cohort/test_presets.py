@@ -2,7 +2,7 @@ import pytest
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.presets import load_preset, preset_names
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError, DataError
 
 

@@ -32,7 +32,11 @@ def test_what_a_task_names_and_nothing_holds(tmp_path):
     assert [one.numbers["key"] for one in found] == ["classes"]
     assert labelled(tmp_path, ["bcc", "NEV"], positive=["bcc"])[1] == []
     cohort = Cohort.open(
-        tmp_path, **{**cohort.spec, "task": {"ill": {"label": "diagnosis", "positive": ["bcc", "SCC"]}}}
+        tmp_path,
+        **{
+            **cohort.spec.model_dump(exclude_defaults=True),
+            "task": {"ill": {"label": "diagnosis", "positive": ["bcc", "SCC"]}},
+        },
     )
     assert any("names 'SCC'" in notice for notice in cohort.notices)
 

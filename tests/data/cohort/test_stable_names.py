@@ -90,7 +90,7 @@ def test_copies_have_the_same_results_under_other_names(copies):
     assert one.results[numbers].round(9).to_csv() == two.results[numbers].round(9).to_csv()
     assert not set(one.scores["unit"]) & set(two.scores["unit"])
     keys = {f"{p}/{s}" for p, s in zip(copies[0].items["patient"], copies[0].items["study"], strict=True)}
-    secret = identity.key(copies[0])
+    secret = copies[0].key
     assert set(one.scores["unit"]) == {identity.item_hash(name, secret) for name in keys}
     assert set(one.scores["group"]) == {identity.item_hash(name, secret) for name in copies[0].items["patient"]}
 

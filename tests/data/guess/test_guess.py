@@ -10,7 +10,7 @@ from PIL import Image
 from sidelight.commands.init import init
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.pattern import parse
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.guess import guess, render
 from sidelight.data.guess.columns import describe
 from sidelight.data.guess.paths import find_layouts

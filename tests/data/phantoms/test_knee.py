@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.knee import EXAMS, LABELS, PLANES, phantom
 from sidelight.errors import ConfigError
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import fit
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.skin import KINDS, LATENTS, phantom
 from sidelight.errors import ConfigError
 

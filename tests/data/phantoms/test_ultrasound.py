@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.ultrasound import FAULTS, UltrasoundPhantom, phantom
 from sidelight.errors import ConfigError, ReadError
 

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
 from sidelight.data.pixels.cache import build, forget
-from sidelight.data.pixels.decoding import is_grey, working
+from sidelight.data.pixels.decoding import at_working_size, is_grey
 from sidelight.data.read import Clip, read_files
 from sidelight.errors import DataError, MissingExtra, TooManyBadItems
 
@@ -23,7 +25,7 @@ from sidelight.errors import DataError, MissingExtra, TooManyBadItems
 class Folder:
     """A cohort of image files, one patient per subfolder; counts what is decoded."""
 
-    name, phantom, channels, levels, spec = "folder", None, None, ("patient",), {}
+    name, phantom, channels, levels, spec = "folder", None, None, ("patient",), CohortSpec()
 
     def __init__(self, root, **changes):
         self.root, self.decoded = root, []
@@ -31,10 +33,12 @@ class Folder:
         self.items = pd.DataFrame(
             {"item": files, "files": [(file,) for file in files], "group": [file.partition("/")[0] for file in files]}
         )
-        self.hash = "0" * 16
+        self.hash, self.views = "0" * 16, pd.Series([""] * len(files))
         self.__dict__.update(changes)
 
-    def read(self, position, *, max_frames):
+    key = Cohort.key
+
+    def read(self, position, *, max_frames, **_):
         self.decoded.append(self.items["item"].iloc[position])
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         return read_files(paths, max_frames=max_frames, root=self.root)
@@ -153,7 +157,7 @@ def test_broken_items_go_to_quarantine_until_they_are_too_many(root):
 
 
 def test_a_missing_extra_stops_the_build(root):
-    def read(position, *, max_frames):
+    def read(position, **_):
         raise MissingExtra("av", "video", "Reading the video")
 
     with pytest.raises(MissingExtra):
@@ -164,7 +168,7 @@ def test_what_was_finished_before_an_interruption_is_kept(root):
     cohort = Folder(root, channels=1)
     whole = cohort.read
 
-    def read(position, *, max_frames):
+    def read(position, *, max_frames, **_):
         if position == 4:
             raise KeyboardInterrupt
         return whole(position, max_frames=max_frames)
@@ -184,7 +188,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_cache
-from sidelight.data import cache, shards
+from sidelight.data.pixels import cache, shards
 save = shards.save_index
 def killing(folder, rows):
     save(folder, rows)
@@ -296,10 +300,11 @@ class Phantom:
     name, channels, hash = "phantom", 1, "f" * 16
     root = Path("phantom")
     phantom = "speckle"
-    spec = {}
+    spec = CohortSpec()
     items = pd.DataFrame({"item": ["a", "b"], "files": [(), ()], "group": ["a", "b"]})
+    levels, views, key = (), pd.Series(["", ""]), Cohort.key
 
-    def read(self, position, *, max_frames):
+    def read(self, position, **_):
         if position:
             frames, times = image(3, (9, 40, 40)).astype(np.uint16) * 100, np.arange(9) / 10
         else:
@@ -343,21 +348,21 @@ def test_reading_is_a_copy_survives_pickling_and_holds_few_files(tmp_path, monke
 
 def test_working_size_in_every_combination():
     colour = image(1, (2, 20, 30, 3))
-    one = working(colour, 10, 1)
+    one = at_working_size(colour, 10, 1)
     assert (one.shape, one.dtype, one.flags.c_contiguous) == ((2, 1, 10, 10), np.uint8, True)
-    three = working(colour, 10, 3)
+    three = at_working_size(colour, 10, 3)
     assert (three.shape, three.flags.c_contiguous) == ((2, 3, 10, 10), True)
-    np.testing.assert_array_equal(working(one[:, 0], 10, 3), np.repeat(one, 3, axis=1))
+    np.testing.assert_array_equal(at_working_size(one[:, 0], 10, 3), np.repeat(one, 3, axis=1))
     for frames, channels in ((colour, 3), (colour, 1), (colour[..., 0], 1)):
-        deep = working(frames.astype(np.uint16) * 257, 10, channels)
+        deep = at_working_size(frames.astype(np.uint16) * 257, 10, channels)
         assert deep.dtype == np.uint16
-        assert np.abs(deep / 257 - working(frames, 10, channels)).max() <= 2
+        assert np.abs(deep / 257 - at_working_size(frames, 10, channels)).max() <= 2
 
 
 def test_downscaling_is_antialiased():
     stripes = np.zeros((1, 64, 64), np.uint8)
     stripes[:, :, ::2] = 255
-    inner = working(stripes, 16, 1)[..., 2:-2]
+    inner = at_working_size(stripes, 16, 1)[..., 2:-2]
     assert np.abs(inner.astype(int) - 127).max() < 8
 
 

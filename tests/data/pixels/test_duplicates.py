@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.cache import build
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, near_duplicates, perceptual_hash
 from sidelight.data.read import Clip
@@ -86,8 +88,6 @@ def test_near_duplicates_agrees_with_counting_bits_in_any_block():
 
 
 class Clips:
-    spec: dict[str, str] = {}
-
     """Item k shows scenes ``shown[k]``."""
 
     name, channels, hash, phantom = "clips", 1, "0" * 16, "scenes"
@@ -96,9 +96,11 @@ class Clips:
         self.root, self.shown = root, shown
         names = [f"i{k}" for k in range(len(shown))]
         self.items = pd.DataFrame({"item": names, "files": [()] * len(shown), "group": names})
-        self.spec = {}
+        self.spec, self.levels, self.views = CohortSpec(), (), pd.Series([""] * len(shown))
 
-    def read(self, position, *, max_frames):
+    key = Cohort.key
+
+    def read(self, position, **_):
         frames = np.stack([np.asarray(one, np.uint8) for one in self.shown[position]])
         return Clip(frames, np.arange(len(frames)) / 25, np.arange(len(frames)), len(frames))
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.read import read_files
-from sidelight.data.read.members import members
+from sidelight.data.read.container import members
 from sidelight.errors import MissingExtra, ReadError
 
 h5py = pytest.importorskip("h5py", reason="needs the extra 'hdf5'")

@@ -7,8 +7,8 @@ import pytest
 
 from sidelight.data.cohort.pattern import find
 from sidelight.data.read import read_files
-from sidelight.data.read.clip import spaced
-from sidelight.data.read.members import members
+from sidelight.data.read.clip import spaced_indices
+from sidelight.data.read.container import members
 from sidelight.data.read.nifti import PLANES, read_volume
 from sidelight.errors import MissingExtra, ReadError
 
@@ -49,8 +49,8 @@ def slices(image, plane):
 def expected(image, plane):
     """The frames in uint16 by the documented rule."""
     values = slices(image, plane)
-    times = spaced(len(values), 4)
-    sample = values[times][:, spaced(values.shape[1], 16 // len(times))]
+    times = spaced_indices(len(values), 4)
+    sample = values[times][:, spaced_indices(values.shape[1], 16 // len(times))]
     low, high = np.percentile(sample[np.isfinite(sample)], [0.5, 99.5])
     if low == high:
         low, high = np.nanmin(values), np.nanmax(values)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from sidelight.data.read import read_files
-from sidelight.data.read.clip import spaced
+from sidelight.data.read.clip import spaced_indices
 from sidelight.data.read.still import read_image
 from sidelight.errors import ReadError
 
@@ -122,7 +122,7 @@ def test_animations_are_clips_with_their_own_clock(tmp_path, suffix, options):
     path = tmp_path / f"a.{suffix}"
     first.save(path, save_all=True, append_images=rest, duration=[100, 50, 200, 100, 100, 100], **options)
     clip = read_files([path], max_frames=3)
-    assert (clip.length, clip.indices.tolist(), clip.timed) == (6, spaced(6, 3).tolist(), True)
+    assert (clip.length, clip.indices.tolist(), clip.timed) == (6, spaced_indices(6, 3).tolist(), True)
     whole = read(path, channels=1)
     np.testing.assert_allclose(whole.times, [0, 0.1, 0.15, 0.35, 0.45, 0.55])
     np.testing.assert_array_equal(whole.frames, np.stack(frames))
@@ -221,11 +221,11 @@ def test_errors_name_the_file_relative_to_the_root(tmp_path):
 
 
 def test_spaced_includes_both_ends():
-    assert spaced(10, 4).tolist() == [0, 3, 6, 9]
-    assert spaced(3, 8).tolist() == [0, 1, 2]
-    assert spaced(9, 1).tolist() == [4]
+    assert spaced_indices(10, 4).tolist() == [0, 3, 6, 9]
+    assert spaced_indices(3, 8).tolist() == [0, 1, 2]
+    assert spaced_indices(9, 1).tolist() == [4]
     for length in range(1, 40):
         for count in range(2, 12):
-            chosen = spaced(length, count)
+            chosen = spaced_indices(length, count)
             assert len(set(chosen.tolist())) == min(length, count)
             assert (chosen[0], chosen[-1]) == (0, length - 1)

@@ -5,7 +5,9 @@ from typing import Literal
 import pandas as pd
 
 from sidelight.data.cells import counted
-from sidelight.data.cohort.task import Labelled, Task, units
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding
 from sidelight.errors import SplitError
 
@@ -13,7 +15,7 @@ FOLDS = 5
 """Unless a setting says otherwise."""
 
 
-def short_classes(cohort: Labelled, task: Task, table: pd.DataFrame, folds: int = FOLDS) -> list[tuple[str, int, str]]:
+def short_classes(cohort: Cohort, task: Task, table: pd.DataFrame, folds: int = FOLDS) -> list[tuple[str, int, str]]:
     """Of each class that fewer groups have than there are folds: its name, how many, and the sentence that says so.
 
     :param table: of :func:`sidelight.data.cohort.task.units`.
@@ -37,14 +39,14 @@ def way_out(groups: int) -> str:
     return f"Put it into `ignore`{',' if fewer else ' or'} map it in `classes`{fewer}"
 
 
-def require_groups(cohort: Labelled, task: Task, table: pd.DataFrame, folds: int | Literal["one_group_out"]) -> None:
+def require_groups(cohort: Cohort, task: Task, table: pd.DataFrame, folds: int | Literal["one_group_out"]) -> None:
     """:raises SplitError: that tells every class that fewer groups have than there are folds."""
     short = [] if folds == "one_group_out" else short_classes(cohort, task, table, folds)
     if short:
         raise SplitError("; ".join(said for _, _, said in short), do=way_out(min(groups for _, groups, _ in short)))
 
 
-def support_findings(cohort: Labelled, task: Task) -> list[Finding]:
+def support_findings(cohort: Cohort, task: Task) -> list[Finding]:
     """A warning for each class that the usual folds cannot share out."""
     return [
         Finding(

@@ -9,7 +9,8 @@ import pandas as pd
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.cohort.task import Task, units
+from sidelight.data.cohort.task import Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Record
 from sidelight.data.pixels.pixels import Pixels
 

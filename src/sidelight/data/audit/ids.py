@@ -111,14 +111,14 @@ def _repeated(cohort: Cohort) -> list[Finding]:
 
 def _joined_by(cohort: Cohort, level: str) -> list[str]:
     """Tables that are joined by the level's id without its parent's."""
-    roles = cohort.spec.get("roles", {})
-    names = {one: {one, str(roles.get(one, one)).removeprefix("column:").strip()} for one in cohort.levels}
+    roles = cohort.spec.roles
+    names = {one: {one, roles.get(one, one).removeprefix("column:").strip()} for one in cohort.levels}
     parents = set().union(*(names[one] for one in cohort.levels[: cohort.levels.index(level)]))
     found = []
-    for table in cohort.spec.get("tables", ()):
-        left = {pair.partition("=")[0].strip() for pair in table["on"]}
+    for table in cohort.spec.tables:
+        left = {ours for ours, _ in table.keys}
         if left & names[level] and not left & parents and left <= set().union(*names.values()):
-            found.append(str(table["file"]))
+            found.append(table.file)
     return found
 
 

@@ -31,8 +31,8 @@ def misjoined(items: pd.DataFrame, columns: Iterable[str]) -> dict[str, tuple["p
         pattern = _pattern(column, set(own) - {""})
         if pattern is None:
             continue
-        told = {_bare(value) for value in own if value}
-        held = [{_bare(hit) for hit in pattern.findall(_name(files))} & told for files in items["files"]]
+        known = {_bare(value) for value in own if value}
+        held = [{_bare(hit) for hit in pattern.findall(_name(files))} & known for files in items["files"]]
         names = pd.Series([bool(ids) for ids in held], index=items.index)
         other = pd.Series([_bare(value) not in ids for value, ids in zip(own, held, strict=True)], index=items.index)
         wrong = names & other & (own != "")
@@ -41,7 +41,7 @@ def misjoined(items: pd.DataFrame, columns: Iterable[str]) -> dict[str, tuple["p
     return found
 
 
-def said(column: str, wrong: int, names: int) -> str:
+def misjoined_sentence(column: str, wrong: int, names: int) -> str:
     """What is told of one column."""
     return f"the name of {wrong} of {names} files holds an id of `{column}`, but another one than the joined row says"
 
@@ -50,7 +50,7 @@ def join_findings(items: pd.DataFrame, columns: Iterable[str]) -> list[Finding]:
     """A warning per column whose ids the names of files contradict."""
     found = []
     for column, (wrong, names) in misjoined(items, columns).items():
-        text = f"T{said(column, int(wrong.sum()), names)[1:]}: are the rows shifted?"
+        text = f"T{misjoined_sentence(column, int(wrong.sum()), names)[1:]}: are the rows shifted?"
         numbers = {"column": column, "items": names, "other": int(wrong.sum())}
         found.append(Finding("join", "warning", text, numbers, some(items["item"][wrong])))
     return found

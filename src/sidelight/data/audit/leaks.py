@@ -12,9 +12,10 @@ from sidelight.data.audit.ids import id_columns
 from sidelight.data.cells import counted, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
-from sidelight.data.cohort.task import Task, units
+from sidelight.data.cohort.task import Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.duplicates import duplicate_items
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read import container
@@ -78,7 +79,7 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
         files, file names with or without suffix, parts of a file (``::NAME``), units of a level, or sidelight's hashes of
         items and units.
     :returns: columns ``position`` and ``side``; an item may stand on several sides. Sides in a spelling of ``SPELLINGS`` are
-        called train, valid and test, others stay as they are. ``attrs["strange"]`` counts names that nothing here has.
+        called train, valid and test, others stay as they are. ``attrs["unknown"]`` counts names that nothing here has.
     :raises SplitError: when the split is no such thing, or names nothing that is here.
     """
     if isinstance(split, str | Path) and not Path(split).is_file():
@@ -97,7 +98,7 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
             expected="items, file names, units of a level, or the hashes that sidelight writes",
         )
     placed = here[["position", "side"]]
-    placed.attrs["strange"] = len(set(wanted["name"]) - set(here["name"]))
+    placed.attrs["unknown"] = len(set(wanted["name"]) - set(here["name"]))
     return placed
 
 
@@ -131,7 +132,7 @@ def _spellings(cohort: Cohort) -> list[list[str]]:
     """What each item may be called in a split, one list [items] per manner."""
     items = cohort.items
     plain = [items["item"].tolist(), *(unit_keys(items, cohort.levels, level).tolist() for level in cohort.levels)]
-    secret = key(cohort)
+    secret = cohort.key
     first = [names[0] if names else item for names, item in zip(items["files"], items["item"], strict=True)]
     parted = [container.split(name) for name in first]
     files = [Path(name) for name, _ in parted]
@@ -154,10 +155,10 @@ def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = No
     found += _pictures(cohort, placed, pairs or [])
     for name in id_columns(cohort) if cohort.phantom is None else []:
         found += _crossing(items[name], placed, name, "warning")
-    strange = placed.attrs.get("strange", 0)
-    if strange:
-        text = f"{counted(strange, 'name')} of the split {'is' if strange == 1 else 'are'} of nothing in the cohort"
-        found.append(Finding("leak", "note", text, {"names": strange}))
+    unknown = placed.attrs.get("unknown", 0)
+    if unknown:
+        text = f"{counted(unknown, 'name')} of the split {'is' if unknown == 1 else 'are'} of nothing in the cohort"
+        found.append(Finding("leak", "note", text, {"names": unknown}))
     left = len(items) - placed["position"].nunique()
     if left:
         found.append(

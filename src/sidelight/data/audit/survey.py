@@ -15,7 +15,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Finding
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.container import split
-from sidelight.data.read.still import FORMATS
+from sidelight.data.read.still import PILLOW_FORMATS
 
 MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("colour", 8)}
 MODES |= {"RGBA": ("colour with alpha", 8), "P": ("palette", 8)}
@@ -45,7 +45,7 @@ def _look(root: Path, name: str) -> tuple[Any, ...]:
 
 def _still(path: Path) -> tuple[int, int, str, int, str, str] | None:
     # a decoder that is fed broken bytes may raise anything; the pixel cache says why
-    with contextlib.suppress(Exception), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+    with contextlib.suppress(Exception), path.open("rb") as file, Image.open(file, formats=PILLOW_FORMATS) as image:
         exif = image.getexif()
         tags = [str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
         channels, bits = MODES.get(image.mode, (image.mode, 16 if image.mode.startswith("I") else 8))

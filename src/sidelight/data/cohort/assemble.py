@@ -12,13 +12,13 @@ from sidelight.data.cohort.columns import derive, find_column, has_column, selec
 from sidelight.data.cohort.items import list_items
 from sidelight.data.cohort.locate import refuse_files
 from sidelight.data.cohort.missing_columns import check_names, role
-from sidelight.data.cohort.pattern import stem
 from sidelight.data.cohort.presets import acdc
 from sidelight.data.cohort.spec import CohortSpec, TableSpec
 from sidelight.data.cohort.tables import join, join_keys, read_table
 from sidelight.data.dicom import tags
 from sidelight.data.findings import Record
 from sidelight.data.read.container import split
+from sidelight.data.read.formats import stem
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 
@@ -192,9 +192,9 @@ def _views(items: pd.DataFrame, notices: list[str], spec: CohortSpec) -> tuple[p
             )
         return items.assign(view=""), notices
     raw = items[find_column(items, role("view", spec), "[roles] view")].map(normalise)
-    strange = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
-    if strange:
-        notices = [*notices, f"`views` does not name {', '.join(map(repr, strange[:5]))}: kept as they are"]
+    unknown = sorted(set(raw) - set(spec.views) - {""}) if spec.views else []
+    if unknown:
+        notices = [*notices, f"`views` does not name {', '.join(map(repr, unknown[:5]))}: kept as they are"]
     return items.assign(view=raw.map(lambda value: spec.views.get(value, value))), notices
 
 

@@ -5,30 +5,22 @@
 """
 
 import hashlib
-import importlib
-import inspect
 import os
-import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from sidelight.config import merge, parse_flags
 from sidelight.data import identity
-from sidelight.data.cohort.assemble import arrange, assemble, assemble_unlabelled
-from sidelight.data.cohort.columns import describe, find_column
-from sidelight.data.cohort.conflicts import column_conflicts, label_conflicts, settled
-from sidelight.data.cohort.locate import locate
-from sidelight.data.cohort.spec import CohortSpec, TaskSpec, group, parse_spec, present
-from sidelight.data.cohort.spelling import alike, named_nowhere
-from sidelight.data.cohort.task import Task, fit_classes, make_task, make_tasks
-from sidelight.data.findings import Finding, Record
+from sidelight.data.cohort.spec import CohortSpec
+from sidelight.data.cohort.task import Task
+from sidelight.data.findings import Record
 from sidelight.data.read.container import split
-from sidelight.errors import ColumnError, ConfigError, DataError, SidelightError, nearest
+from sidelight.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from sidelight.data.read import Clip
@@ -62,7 +54,8 @@ class Cohort:
     levels: tuple[str, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
     channels: int | None = None
-    spec: dict[str, Any] = field(default_factory=dict)
+    spec: CohortSpec = field(default_factory=CohortSpec)
+    """Its cohort file; without ``root``, which may identify. Of a phantom what it says of its metadata and reports."""
     notices: tuple[str, ...] = ()
     phantom: Phantom | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
@@ -96,39 +89,11 @@ class Cohort:
         :raises DataError: for files, tables and columns that do not say what they should.
         :raises ConfigError: for keys of ``cohort.toml``, presets and phantoms that are unknown.
         """
-        if str(path).startswith("phantom:"):
-            if preset is not None or cohort_file is not None:
-                raise ConfigError(
-                    f"{path} is opened with {preset or cohort_file!r}",
-                    do="A phantom takes no preset and no cohort file",
-                )
-            return _open_phantom(str(path), options, record)
-        root, values, source = locate(Path(path), preset, cohort_file, labels)
-        values = merge(values, options)
-        spec = parse_spec(present(root / str(values.get("root", "")), values), source)
-        root = root / spec.root if spec.root else root
-        if not root.is_dir():
-            raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
-        if labels:
-            items, notices = assemble(root, spec, record)
-        else:
-            spec, items, notices = assemble_unlabelled(root, spec)
-        if (preset or cohort_file) and (root / "cohort.toml").exists():
-            notices = [f"The folder's own cohort.toml is not used: {source} is", *notices]
-        if record is not None:
-            record.findings += column_conflicts(items, spec)
-            spec = settled(spec)
-        items, described = describe(items, spec)
-        cohort = cls(
-            root=root,
-            name=spec.name or root.resolve().name,
-            items=arrange(items, spec.levels),
-            levels=spec.levels,
-            channels=spec.images.channels,
-            spec=spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"root"}),
-            notices=(*notices, *(described if record is None else ())),
-        )
-        return _with_tasks(cohort, spec, record)
+        open_cohort = import_module(
+            "sidelight.data.cohort.open"
+        ).open_cohort  # which stands above the noun that it makes
+        opened: Cohort = open_cohort(path, preset, labels, cohort_file, record, options)
+        return opened
 
     def read(self, position: int, *, max_frames: int, channels: int | None = None, target: int | None = None) -> "Clip":
         """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
@@ -142,7 +107,7 @@ class Cohort:
         from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
-        crop = self.spec.get("images", {}).get("crop")
+        crop = self.spec.images.crop
         return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
 
     def task(self, name: str) -> Task:
@@ -160,16 +125,16 @@ class Cohort:
     @property
     def alias(self) -> str:
         """What runs, results and reports call the cohort: the name it was given; a folder's own name may identify."""
-        given = self.phantom is not None or self.spec.get("public") or self.spec.get("name")
+        given = self.phantom is not None or self.spec.public or self.spec.name
         if given or self.name != self.root.resolve().name:
             return self.name
-        return f"cohort-{identity.value_hash('cohort', identity.key(self))[:8]}"
+        return f"cohort-{identity.value_hash('cohort', self.key)[:8]}"
 
     @cached_property
     def views(self) -> "pd.Series[str]":
         """The view of each item as it may be written: one that a single patient has, and no cohort file names, may identify."""
-        views, named = self.items["view"], {"", *self.spec.get("views", {}).values()}
-        if self.phantom is not None or self.spec.get("public"):
+        views, named = self.items["view"], {"", *self.spec.views.values()}
+        if self.phantom is not None or self.spec.public:
             return views
         patients = self.items.groupby("view")["group"].nunique()
         rare = set(patients.index[patients < 2]) - named
@@ -189,95 +154,23 @@ class Cohort:
                     total.update(b"gone;")
         return total.hexdigest()[:16]
 
+    @property
+    def key(self) -> bytes:
+        """Its key for keyed hashes, 32 bytes; see :func:`sidelight.data.identity.folder_key`.
+
+        For public data and phantoms, and where the folder cannot be written, it is derived from the names of the cohort and
+        its items: hashes are then the same in every copy of the data, but whoever has the data can work them out.
+        """
+
+        def names() -> str:
+            return "\0".join([self.name, *map(str, self.items["item"])])
+
+        return (
+            identity.name_key(names)
+            if self.phantom is not None or self.spec.public
+            else identity.folder_key(self.root, names)
+        )
+
     def item_hash(self, position: int) -> str:
         """The name of an item that tells nothing about whose it is; see ``data/identity.py``."""
-        return identity.item_hash(self.items["item"].iloc[position], identity.key(self))
-
-
-def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) -> Cohort:
-    tasks: dict[str, Task] = {}
-    broken: dict[str, str] = {}
-    notices = list(cohort.notices)
-    for name, one in sorted(spec.task.items(), key=lambda each: bool(each[1].tasks)):  # those of other tasks come last
-        fitted: Task | None
-        try:
-            if one.tasks:
-                fitted, more = make_tasks(name, one, tasks, list(spec.task))
-            else:
-                fitted, more = _task(cohort, spec, name, one, record)
-        except (DataError, ConfigError) as error:
-            broken[name] = str(error)
-            if record is None:
-                notices.append(f"The task {name!r} cannot be used: {error}".rstrip("."))
-            else:
-                record.findings.append(_unusable(name, error))
-            continue
-        notices += more
-        if fitted is not None:
-            tasks[name] = fitted
-    return replace(cohort, tasks=tasks, notices=tuple(notices), broken=broken)
-
-
-def _unusable(name: str, error: SidelightError) -> Finding:
-    """The finding on a task; what may quote cells stands among its examples, which leave this host by hash only."""
-    if isinstance(error, ColumnError | ConfigError):
-        return Finding("task", "error", f"Task {name!r} cannot be used: {error}".rstrip("."), {"task": name})
-    what = f"Task {name!r} cannot be used: its values or classes do not fit what is here"
-    return Finding("task", "error", what, {"task": name}, (str(error),))
-
-
-def _task(
-    cohort: Cohort, spec: CohortSpec, name: str, one: TaskSpec, record: Record | None
-) -> tuple[Task | None, list[str]]:
-    rule = one.conflict or spec.metadata.rule(one.label[0])
-    if one.conflict is None and rule in ("first", "latest"):
-        one = one.model_copy(update={"conflict": rule})
-    date = find_column(cohort.items, spec.metadata.date or "", "[metadata] date") if rule == "latest" else None
-    task = make_task(name, one, cohort.items, cohort.levels, date)
-    nowhere = named_nowhere(task, one)
-    if record is not None:
-        record.findings += [*label_conflicts(cohort, task), *nowhere, *alike(task, one)]
-        task = replace(task, conflict="first") if task.conflict == "error" else task
-    fitted, notices = fit_classes(cohort, task, one.optional)
-    return fitted, [*notices, *(found.sentence for found in nowhere if record is None)]
-
-
-def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None = None) -> Cohort:
-    """``phantom:NAME?key=value&...``; ``options`` win over the query."""
-    from sidelight.data import phantoms
-
-    name, _, query = path.removeprefix("phantom:").partition("?")
-    known = [module.name for module in pkgutil.iter_modules(phantoms.__path__) if not module.name.startswith("_")]
-    if name not in known:
-        raise ConfigError(f"Unknown phantom {name!r}", do=nearest(name, known))
-    make = importlib.import_module(f"sidelight.data.phantoms.{name}").phantom
-    settings = {**parse_flags(part for part in query.split("&") if part), **options}
-    takes = inspect.signature(make).parameters
-    for key in settings:
-        if key not in takes:
-            raise ConfigError(f"Unknown option {key!r} of phantom:{name}", do=nearest(key, takes))
-    source: Phantom = make(**settings)
-    levels = tuple(source.levels)
-    items = source.items if "view" in source.items else source.items.assign(view="")
-    cohort = Cohort(
-        root=Path(),
-        name=f"phantom:{name}",
-        items=arrange(items.reset_index(drop=True), levels),
-        levels=levels,
-        channels=source.channels,
-        spec={
-            "phantom": name,
-            "options": settings,
-            "public": True,
-            "metadata": getattr(source, "metadata", {}),
-            **getattr(source, "spec", {}),
-        },
-        phantom=source,
-    )
-    places = {
-        key: group(
-            TaskSpec, {part: value for part, value in task.items() if part in TaskSpec.model_fields}, f"task {key}"
-        )
-        for key, task in source.tasks.items()
-    }
-    return _with_tasks(cohort, CohortSpec(task=places), record)
+        return identity.item_hash(self.items["item"].iloc[position], self.key)

@@ -55,8 +55,8 @@ def missing(lost: Sequence[tuple[str, str]]) -> ColumnError:
     """The error that tells what :func:`not_there` found, all at once."""
     if len(lost) == 1:
         return ColumnError(lost[0][0], do=lost[0][1])
-    told = [f"{one} ({hint.rstrip('?')})" for one, hint in lost[:MOST_LISTED]]
-    return ColumnError("; ".join(told) + (f"; and {len(lost) - MOST_LISTED} more" if len(lost) > MOST_LISTED else ""))
+    shown = [f"{one} ({hint.rstrip('?')})" for one, hint in lost[:MOST_LISTED]]
+    return ColumnError("; ".join(shown) + (f"; and {len(lost) - MOST_LISTED} more" if len(lost) > MOST_LISTED else ""))
 
 
 def _spelt(items: pd.DataFrame, name: str) -> list[str]:
@@ -146,7 +146,7 @@ def unit_keys(items: pd.DataFrame, levels: Sequence[str], unit: str) -> "pd.Seri
     return parts[0].str.cat(pd.concat(parts[1:], axis=1), sep="/")
 
 
-def described(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tuple[str, str]]]:
+def columns_by_level(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tuple[str, str]]]:
     """By level of ``[metadata]`` the names that it gives and the columns that they mean.
 
     :raises ColumnError: that tells all which are not there.
@@ -171,7 +171,7 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
     dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
     same = {normalise(one): other for one, other in rules.same.items()}
     unknown, asked = ([normalise(one) for one in values] for values in (rules.unknown, rules.asked))
-    for level, pairs in described(items, spec).items():
+    for level, pairs in columns_by_level(items, spec).items():
         for name, column in pairs:
             cells = items[column].map(normalise)
             known = items[column].mask(cells.isin(same.keys()), cells.map(same)).mask(cells.isin(unknown), "")

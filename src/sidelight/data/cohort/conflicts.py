@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cells import listed, normalise, some
-from sidelight.data.cohort.columns import described, select, unit_keys
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import columns_by_level, select, unit_keys
 from sidelight.data.cohort.spec import CohortSpec, Rule
-from sidelight.data.cohort.task import LEFT_OUT, Labelled, Task
+from sidelight.data.cohort.task import LEFT_OUT, Task
 from sidelight.data.findings import Finding, Severity
 
 
@@ -21,7 +22,7 @@ def column_conflicts(items: pd.DataFrame, spec: CohortSpec) -> list[Finding]:
     blanks = [normalise(one) for one in (*spec.metadata.unknown, *spec.metadata.asked)]
     same = {normalise(one): normalise(other) for one, other in spec.metadata.same.items()}
     found = []
-    for level, pairs in described(items, spec).items():
+    for level, pairs in columns_by_level(items, spec).items():
         if level == "item":
             continue
         keys = unit_keys(items, spec.levels, level)
@@ -70,7 +71,7 @@ def settled(spec: CohortSpec) -> CohortSpec:
     return spec.model_copy(update={"metadata": spec.metadata.model_copy(update={"conflict": rules})})
 
 
-def label_conflicts(cohort: Labelled, task: Task) -> list[Finding]:
+def label_conflicts(cohort: Cohort, task: Task) -> list[Finding]:
     """Units whose items carry different labels."""
     chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
     items = cohort.items.iloc[chosen]

@@ -10,11 +10,12 @@ import pandas as pd
 
 from sidelight.data import identity
 from sidelight.data.cells import natural
-from sidelight.data.cohort.pattern import DICOM, SUFFIXES, Found, Pattern, example, find, fitting, parse, walk
+from sidelight.data.cohort.pattern import Found, Pattern, example, find, fitting, parse, walk
 from sidelight.data.cohort.spec import RESERVED, TAKEN, CohortSpec
 from sidelight.data.cohort.tables import read_table
 from sidelight.data.dicom import tags
 from sidelight.data.read.container import MARK, split
+from sidelight.data.read.formats import SUFFIXES, by_suffix, is_kind
 from sidelight.errors import ConfigError, DataError, nearest
 
 
@@ -107,9 +108,8 @@ def _wants_texts(spec: CohortSpec) -> bool:
 
 def _is_dicom(root: Path, path: str, sure: bool = False) -> bool:
     """By the suffix; a file that has no known one, or may not be what its suffix says, by how it begins."""
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix[1:] in DICOM or (suffix in SUFFIXES and not sure):
-        return suffix[1:] in DICOM
+    if is_kind(path, "dicom") or (by_suffix(path) is not None and not sure):
+        return is_kind(path, "dicom")
     from sidelight.data.read.dicom import is_dicom
 
     try:
@@ -206,7 +206,7 @@ def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:
     plain, member = split(cell)
     path = root / base / plain.replace("\\", "/")
     if path.is_dir():
-        frames = [name for name in os.listdir(path) if name.lower().endswith(tuple(SUFFIXES)) and name[0] != "."]
+        frames = [name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != "."]
         return tuple(os.path.relpath(path / name, root) for name in sorted(frames, key=natural))
     name = os.path.relpath(path, root)
     return (f"{name}{MARK}{member}" if member else name,) if path.is_file() else ()

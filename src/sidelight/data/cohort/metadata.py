@@ -7,14 +7,16 @@ three codes. Only columns that ``[metadata]`` names are ever read, and never one
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sidelight.data.cells import normalise
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
+from sidelight.data.cohort.spec import MetadataSpec
 from sidelight.errors import DataError
 
 KNOWN, MISSING, ASKED, UNSEEN = range(4)
@@ -131,32 +133,12 @@ class Vocabulary:
         return Codes(state, value, number, np.concatenate([part.reshape(count, -1) for part in ticks], axis=1))
 
 
-class Described(Protocol):
-    """What metadata needs of a cohort."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """One row per item."""
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Outermost first."""
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Its cohort file; ``metadata`` names the columns of each level."""
-
-    @property
-    def tasks(self) -> Mapping[str, Any]:
-        """Tasks, whose labels are no metadata."""
-
-
-def described(cohort: Described, level: str) -> tuple[str, ...]:
+def described(cohort: Cohort, level: str) -> tuple[str, ...]:
     """The columns that ``[metadata]`` names for ``level``, none of them a label.
 
     :raises DataError: for a column that is the label of a task, or says the same.
     """
-    names = tuple(cohort.spec.get("metadata", {}).get("columns", {}).get(level, ()))
+    names = cohort.spec.metadata.columns.get(level, ())
     for name in names:
         column = find_column(cohort.items, name, f"[metadata] {level}")
         for task in cohort.tasks.values():
@@ -172,14 +154,14 @@ def described(cohort: Described, level: str) -> tuple[str, ...]:
     return names
 
 
-def fit(cohort: Described, level: str, rows: NDArray[np.int64], least: int = 1) -> Vocabulary:
+def fit(cohort: Cohort, level: str, rows: NDArray[np.int64], least: int = 1) -> Vocabulary:
     """The vocabulary of ``level``, fitted on the items at ``rows`` (positions in ``cohort.items``).
 
     :param least: patients (values of ``group``) that must share a value for it to be kept: a rarer one may identify.
     :raises DataError: for a numeric column with a cell that is no number; names its row.
     """
-    given = cohort.spec.get("metadata", {})
-    asked = tuple(normalise(one) for one in given.get("asked", ()))
+    given = cohort.spec.metadata
+    asked = tuple(normalise(one) for one in given.asked)
     items = cohort.items.iloc[rows]
     columns = []
     for name in described(cohort, level):
@@ -190,13 +172,13 @@ def fit(cohort: Described, level: str, rows: NDArray[np.int64], least: int = 1) 
 
 
 def _column(
-    name: str, cells: "pd.Series[str]", items: pd.DataFrame, asked: Sequence[str], given: Mapping[str, Any], least: int
+    name: str, cells: "pd.Series[str]", items: pd.DataFrame, asked: Sequence[str], given: MetadataSpec, least: int
 ) -> Column:
     filled = cells[(cells != "") & ~cells.isin(asked)]
     numbers = pd.to_numeric(filled, errors="coerce")
-    checkbox = name in given.get("checkbox", ())
+    checkbox = name in given.checkbox
     many = not checkbox and numbers.notna().all() and numbers.nunique() > MANY
-    if name in given.get("numeric", ()) or many:
+    if name in given.numeric or many:
         parsed = _numbers(filled, name, items.loc[filled.index])
         std = float(parsed.std()) if len(parsed) > 1 else 0.0
         return Column(name, "numeric", float(parsed.mean()) if len(parsed) else 0.0, std if std > 1e-12 else 1.0)
@@ -218,8 +200,8 @@ def _state(cells: "pd.Series[str]", column: Column, asked: Sequence[str]) -> NDA
     state = np.where(cells == "", MISSING, np.where(cells.isin(asked), ASKED, KNOWN))
     if column.kind != "numeric":
         known = set(column.values)
-        strange = [not known.issuperset(_options(cell) if column.kind == "checkbox" else [cell]) for cell in cells]
-        state = np.where((state == KNOWN) & np.array(strange, bool), UNSEEN, state)
+        unknown = [not known.issuperset(_options(cell) if column.kind == "checkbox" else [cell]) for cell in cells]
+        state = np.where((state == KNOWN) & np.array(unknown, bool), UNSEEN, state)
     return state.astype(np.int64)
 
 

@@ -6,7 +6,7 @@ level, a folder ``**`` any number of levels, and a final ``.*`` every suffix tha
 case-sensitive except for that suffix. Files and folders whose name starts with a dot are never seen.
 
 After ``::`` the pattern goes on inside a file that holds several pictures: ``cases/{patient}.npz::image`` is one array
-of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/container.py``). There a name in braces
+of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/read/container.py``). There a name in braces
 right behind a letter is a number: ``::s{slice}`` means the members s0, s1, ..., not ``sagittal``.
 """
 
@@ -18,14 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidelight.data.cells import natural
-from sidelight.data.read.container import MARK, split
+from sidelight.data.read.container import MARK, members, split
+from sidelight.data.read.formats import SUFFIXES
 from sidelight.errors import ConfigError, DataError
-
-STILLS = ("bmp", "heic", "heif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
-VIDEOS = ("avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
-DICOM = ("dcm", "dicom", "ima")
-ARRAYS = ("h5", "hdf5", "img", "mgh", "mgz", "nii", "nii.gz", "npy", "npz")  # of .img and .hdr the one with the pixels
-SUFFIXES = frozenset(f".{suffix}" for suffix in STILLS + VIDEOS + DICOM + ARRAYS)
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def _token(text: str, place: int, names: list[str]) -> tuple[str, int]:
         numbered = MARK in text[:place] and text[place - 1].isalpha()
         return f"(?P<{name}>{own or ('[0-9]+' if numbered else '[^/]+?')})", end + 1
     if text[place:] == ".*" or text.startswith(f".*{MARK}", place):
-        return rf"\.(?i:{'|'.join(sorted(re.escape(suffix[1:]) for suffix in SUFFIXES))})", place + 2
+        return rf"\.(?i:{'|'.join(re.escape(suffix[1:]) for suffix in SUFFIXES)})", place + 2
     starts_folder = place == 0 or text[place - 1] == "/"
     if text.startswith("**/", place) and starts_folder:
         return "(?:[^/]+/)*", place + 3
@@ -162,20 +157,9 @@ def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
     elif not re.search(r"[{*]", inside):
         paths = [f"{path}{MARK}{inside}"]  # not looked at, so that one broken file is one broken item
     else:
-        from sidelight.data.read.members import members  # decoders load when they are wanted
-
         paths = [f"{path}{MARK}{member}" for member in sorted(members(root / path, path), key=natural)]
     fits = [(one, pattern.match(one)) for one in paths]
     return [Found(one, pattern, values) for one, values in fits if values is not None]
-
-
-def stem(path: str) -> str:
-    """The name of a file without its suffix; ``.nii.gz`` is one suffix."""
-    name = os.path.basename(path)
-    for suffix in SUFFIXES:
-        if suffix.count(".") > 1 and name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return os.path.splitext(name)[0]
 
 
 def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> tuple[list[Found], list[str]]:
@@ -209,7 +193,7 @@ def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> t
 def example(root: Path) -> str:
     """A sentence that names a file below ``root``, an image or video if there is one."""
     files, _ = walk(root)
-    media = [path for path in files if path.lower().endswith(tuple(SUFFIXES))]
+    media = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not files:
         return "The folder holds no files at all"
     return f"There lies for example {(media or files)[0]!r}"

@@ -108,7 +108,7 @@ class MetadataSpec(Settings):
 
 
 class TaskSpec(Settings):
-    """What is predicted; see ``data/task.py``."""
+    """What is predicted; see ``data/cohort/task.py``."""
 
     label: Names = ()
     tasks: Names = Field(default=(), description="in place of `label`: other tasks of the same unit, predicted at once")
@@ -135,7 +135,7 @@ class TaskSpec(Settings):
 
 
 class ReportSpec(Settings):
-    """Where the reports are and how they are read; see ``data/reports.py``. ``report = "COLUMN"`` alone is enough."""
+    """Where the reports are and how they are read; see ``data/reports/reports.py``. ``report = "COLUMN"`` alone is enough."""
 
     column: Names = Field(
         default=(), description="columns that hold the text; several are joined, absent ones passed over"
@@ -170,7 +170,7 @@ class CohortSpec(Settings):
     )
     items: ItemsSpec | None = None
     parser: Literal["derm7pt"] | None = Field(
-        default=None, description="of a preset whose files say more than the grammar can: data/presets/NAME.py"
+        default=None, description="of a preset whose files say more than the grammar can: data/cohort/presets/NAME.py"
     )
     tables: tuple[TableSpec, ...] = ()
     derive: dict[str, DeriveSpec] = Field(default={})

@@ -2,36 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
 
 import pandas as pd
 
 from sidelight.data.cells import counted, listed, normalise, some
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select, unit_keys
 from sidelight.data.cohort.spec import TaskSpec
-from sidelight.data.cohort.task import Labelled, Task
+from sidelight.data.cohort.task import Task
 from sidelight.data.cohort.unknown_labels import MOST, closest, loosely
 from sidelight.data.findings import Finding
 from sidelight.errors import DataError
 
 
-class Named(Labelled, Protocol):
-    """A cohort with its name, its tasks and its file."""
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-
-    @property
-    def tasks(self) -> Mapping[str, Task]:
-        """By name."""
-
-    @property
-    def spec(self) -> Mapping[str, Any]:
-        """Its ``cohort.toml``."""
-
-
-def named_nowhere(task: Task, spec: TaskSpec) -> list[Finding]:
+def absent_values(task: Task, spec: TaskSpec) -> list[Finding]:
     """Entries of the task's lists that its column does not hold; what the cohort file names may be shown."""
     if spec.optional or not set(task.codes) - {""}:
         return []
@@ -72,7 +56,7 @@ def alike(task: Task, spec: TaskSpec) -> list[Finding]:
     return found
 
 
-def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]:
+def classes_elsewhere(cohort: Cohort, other: Cohort, name: str) -> tuple[str, ...]:
     """The classes of task ``name`` in ``other`` as ``cohort`` calls them, once the values mean the same in both.
 
     What two lists of ``positive`` make of a cohort are the same two classes, whatever values are there to name them.
@@ -80,10 +64,11 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
         only because nobody named them and that ``cohort`` has not.
     """
     mine, theirs = cohort.tasks[name], other.tasks[name]
-    here, spec = (one.spec.get("task", {}).get(name, {}) for one in (cohort, other))
-    if mine.kind != "binary" or theirs.kind != "binary" or "positive" not in spec:
+    here, there = (one.spec.task.get(name, TaskSpec()) for one in (cohort, other))
+    if mine.kind != "binary" or theirs.kind != "binary" or there.positive is None:
         return theirs.classes
-    same = mine.classes if "positive" in here and "classes" not in {*here, *spec} else theirs.classes
+    own = here.positive is not None and here.classes is None and there.classes is None
+    same = mine.classes if own else theirs.classes
     column = repr(theirs.label[0])
     shared = [value for value in theirs.codes if value in mine.codes]
     torn = [value for value in shared if {mine.codes[value], theirs.codes[value]} == {0, 1}]
@@ -93,14 +78,14 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
             f"{'positive' if theirs.codes[torn[0]] else 'negative'} there and the contrary in {cohort.name}",
             do="Give both cohort files the same `positive`",
         )
-    if "negative" in spec:
+    if there.negative is not None:
         return same
     count = _units(other, theirs)
     new = {value: count[value] for value, code in theirs.codes.items() if code == 0 and value not in mine.codes}
-    told = sorted((value for value in new if new[value]), key=lambda value: -new[value])
-    if told:
-        said = [f"{value!r} ({counted(new[value], 'unit')})" for value in told[:MOST]]
-        rest = f" and {len(told) - MOST} more" if len(told) > MOST else ""
+    unmapped = sorted((value for value in new if new[value]), key=lambda value: -new[value])
+    if unmapped:
+        said = [f"{value!r} ({counted(new[value], 'unit')})" for value in unmapped[:MOST]]
+        rest = f" and {len(unmapped) - MOST} more" if len(unmapped) > MOST else ""
         raise DataError(
             f"{other.name}'s column {column} holds {', '.join(said)}{rest}, which {cohort.name} has not; with `positive` "
             "they would count as negative",
@@ -109,7 +94,7 @@ def classes_elsewhere(cohort: Named, other: Named, name: str) -> tuple[str, ...]
     return same
 
 
-def _units(cohort: Named, task: Task) -> Counter[str]:
+def _units(cohort: Cohort, task: Task) -> Counter[str]:
     """How many units have each value of the task's column."""
     chosen = select(cohort.items, task.where, f"[task.{task.name}] where")
     items = cohort.items[chosen]

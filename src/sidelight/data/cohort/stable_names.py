@@ -12,35 +12,31 @@ import pandas as pd
 
 from sidelight.data import identity
 from sidelight.data.cells import normalise
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.dicom import tags
 from sidelight.data.dicom.headers import Header, read_headers
-from sidelight.data.identity import Named
 
 STUDY = "dicom:StudyInstanceUID"
 
 
-def hashed_tag(cohort: Named, level: str) -> str:
+def hashed_tag(cohort: Cohort, level: str) -> str:
     """The DICOM identifier that ``level`` holds hashes of, such as "PatientID", or ""."""
-    role = str(cohort.spec.get("roles", {}).get(level, level)).removeprefix("column:").strip()
+    role = cohort.spec.roles.get(level, level).removeprefix("column:").strip()
     return role.removeprefix("dicom:") if tags.is_hashed(role) else ""
 
 
-def outermost(cohort: Named) -> str:
+def outermost(cohort: Cohort) -> str:
     """Its outermost level; "item" where it has none."""
-    return next(iter(_levels(cohort)), "item")
+    return next(iter(cohort.levels), "item")
 
 
-def _levels(cohort: Named) -> tuple[str, ...]:
-    return tuple(getattr(cohort, "levels", ()))
-
-
-def lasting(cohort: Named, unit: str) -> dict[str, str]:
+def lasting(cohort: Cohort, unit: str) -> dict[str, str]:
     """Each key of a level that holds hashes -> the id of its first item; nothing where keys are plain.
 
     :param unit: a level, or "item".
     """
-    levels = _levels(cohort)
+    levels = cohort.levels
     path = levels[: levels.index(unit) + 1] if unit in levels else ()
     if not any(hashed_tag(cohort, level) for level in path):
         return {}
@@ -48,12 +44,12 @@ def lasting(cohort: Named, unit: str) -> dict[str, str]:
     return {str(name): str(item) for name, item in cohort.items["item"].groupby(keys).first().items()}
 
 
-def lasting_names(cohort: Named, table: pd.DataFrame, unit: str) -> pd.DataFrame:
+def lasting_names(cohort: Cohort, table: pd.DataFrame, unit: str) -> pd.DataFrame:
     """``table`` with its columns ``unit`` and ``group`` by their lasting names."""
     return _renamed(table, lasting(cohort, unit), lasting(cohort, outermost(cohort)))
 
 
-def own_names(cohort: Named, table: pd.DataFrame, unit: str) -> pd.DataFrame:
+def own_names(cohort: Cohort, table: pd.DataFrame, unit: str) -> pd.DataFrame:
     """``table`` with the names that :func:`lasting_names` took away."""
     maps = (lasting(cohort, level) for level in (unit, outermost(cohort)))
     return _renamed(table, *({new: old for old, new in one.items()} for one in maps))
@@ -64,7 +60,7 @@ def _renamed(table: pd.DataFrame, units: Mapping[str, str], groups: Mapping[str,
     return table.assign(**named, group=table["group"].map(lambda name: groups.get(name, name)))
 
 
-def shared_items(cohort: Named, other: Named) -> list[str]:
+def shared_items(cohort: Cohort, other: Cohort) -> list[str]:
     """The items of ``other`` whose patient (the outermost level), or whose DICOM study, is in ``cohort``, too.
 
     Identifiers are read again where they are hashed under another key, hashed with ``cohort``'s, compared and dropped.
@@ -79,7 +75,7 @@ def shared_items(cohort: Named, other: Named) -> list[str]:
     return [str(item) for item in other.items["item"][np.logical_or.reduce(met)]]
 
 
-def _identifiers(cohort: Named, secret: bytes) -> pd.DataFrame:
+def _identifiers(cohort: Cohort, secret: bytes) -> pd.DataFrame:
     """Patient and study of each item, hashed with ``secret``; "" where unknown."""
     items, tag = cohort.items, hashed_tag(cohort, outermost(cohort))
     if not tag:

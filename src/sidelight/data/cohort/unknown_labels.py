@@ -24,23 +24,23 @@ def closest(text: str, known: Iterable[str]) -> str:
     return spelt[found[0]] if found else ""
 
 
-def no_class(place: str, label: Sequence[str], strange: Mapping[str, int], spec: TaskSpec) -> DataError:
-    """The error that tells all of ``strange``.
+def no_class(place: str, label: Sequence[str], unknown: Mapping[str, int], spec: TaskSpec) -> DataError:
+    """The error that tells all of ``unknown``.
 
     :param label: the task's columns.
-    :param strange: values that are no class, and how many items have each.
+    :param unknown: values that are no class, and how many items have each.
     """
-    near = {value: closest(value, _named(spec)) for value in strange}
+    near = {value: closest(value, _named(spec)) for value in unknown}
     counts = [
         f"{counted(count, 'item')}{f', like {near[value]!r}' if near[value] else ''}"
-        for value, count in strange.items()
+        for value, count in unknown.items()
     ]
-    shown = [f"{value!r} ({count})" for value, count in zip(strange, counts, strict=True)][:MOST]
-    rest = f" and {len(strange) - MOST} more" if len(strange) > MOST else ""
+    shown = [f"{value!r} ({count})" for value, count in zip(unknown, counts, strict=True)][:MOST]
+    rest = f" and {len(unknown) - MOST} more" if len(unknown) > MOST else ""
     columns = f"column{'s' * (len(label) > 1)} {', '.join(map(repr, label))}"
-    said = f"{len(strange)} values of {columns} are no class: {', '.join(shown)}{rest}"
-    if len(strange) == 1:
-        said = f"the value {next(iter(strange))!r} of {columns} is no class ({counts[0]})"
+    said = f"{len(unknown)} values of {columns} are no class: {', '.join(shown)}{rest}"
+    if len(unknown) == 1:
+        said = f"the value {next(iter(unknown))!r} of {columns} is no class ({counts[0]})"
     return DataError(
         f"{place}: {said}",
         do=f"Look at each; to take them in, the task would say\n{_lines(spec, near)}",

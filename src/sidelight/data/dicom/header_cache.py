@@ -16,7 +16,8 @@ import pandas as pd
 from sidelight.data import identity
 from sidelight.data.dicom import tags
 from sidelight.data.dicom.headers import Header, read_headers
-from sidelight.data.pixels import shards
+from sidelight.errors import RunError
+from sidelight.files import write_table
 
 FORMAT = 1
 """To be raised when a header is read otherwise: tables of another format are not used."""
@@ -109,5 +110,5 @@ def _save(root: Path, kept: Known) -> None:
         for (name, state), one in kept.items()
     ]
     if (root / ".sidelight" / "key").exists():  # else the folder cannot be written, and hashes protect nobody
-        with contextlib.suppress(OSError):
-            shards.replace_file(_table(root), pd.DataFrame(rows).to_parquet(index=False))
+        with contextlib.suppress(OSError, RunError):
+            write_table(_table(root), pd.DataFrame(rows), private=True)

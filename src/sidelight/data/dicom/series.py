@@ -17,7 +17,7 @@ from sidelight.data.cells import natural
 from sidelight.data.dicom.header_cache import headers_of
 from sidelight.data.dicom.headers import PHASES, Header
 
-VOLUMES = ("CT", "MR", "PT")
+VOLUME_MODALITIES = ("CT", "MR", "PT")
 PARALLEL = 0.999
 LEAP, LEAST_STEPS = 1.5, 3
 """A gap is so many times the median step between slices, of at least so many steps."""
@@ -104,7 +104,7 @@ def _images(paths: Sequence[str], headers: Sequence[Header | str]) -> tuple[list
 def _group(path: str, header: Header) -> tuple[str, ...]:
     columns = header.columns
     series = columns["dicom:SeriesInstanceUID"]
-    if header.frames > 1 or columns["modality"] not in VOLUMES or not series:
+    if header.frames > 1 or columns["modality"] not in VOLUME_MODALITIES or not series:
         return (path,)
     return series, columns["rows"], columns["columns"], columns["localizer"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sidelight.data.audit.joins import misjoined, said
+from sidelight.data.audit.joins import misjoined, misjoined_sentence
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
-from sidelight.data.cohort.pattern import VIDEOS, example, walk
+from sidelight.data.cohort.pattern import example, walk
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.tables import read_table
 from sidelight.data.guess.arrays import with_arrays
@@ -26,6 +26,7 @@ from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
+from sidelight.data.read.formats import is_kind
 from sidelight.errors import DataError, SidelightError
 
 __all__ = ["Draft", "guess", "render"]
@@ -169,7 +170,7 @@ def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) ->
             continue
         whole = Slot(f"w{layout.paths[0].count('/')}", "id")
         taken = {slots[slot.name] for slot in layout.slots if slot not in stem}
-        video = sum(path.rpartition(".")[2].lower() in VIDEOS for path in layout.paths) > len(layout.paths) / 2
+        video = sum(is_kind(path, "clip") for path in layout.paths) > len(layout.paths) / 2
         slots[whole.name] = next(name for name in ("clip" if video else "image", "file_name") if name not in taken)
         result.append(replace(layout, pieces=(*layout.pieces[:depth], whole)))
     return result, replace(names, slots=slots)
@@ -207,7 +208,7 @@ def _doubted(met: Met) -> Met:
     joins = list(met.joins)
     for column, (wrong, names) in misjoined(met.items, met.sources).items():
         place = met.sources[column]
-        joins[place] = replace(joins[place], doubt=said(column, int(wrong.sum()), names))
+        joins[place] = replace(joins[place], doubt=misjoined_sentence(column, int(wrong.sum()), names))
     return replace(met, joins=tuple(joins))
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidelight.data.guess import words
-from sidelight.data.read.container import MARK
-from sidelight.data.read.members import members
+from sidelight.data.read.container import MARK, members
 from sidelight.errors import ReadError
 
 SAMPLE = 20

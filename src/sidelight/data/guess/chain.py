@@ -69,8 +69,8 @@ def _why(table: pd.DataFrame, items: pd.DataFrame, keys: Sequence[Key]) -> str:
 def _ambiguous(table: pd.DataFrame, keys: Sequence[Key]) -> str:
     """Of the column that would join if its rows did not differ, that they do; "" without one."""
     for column, key in itertools.product(table, keys):
-        told = key.told(table[column].map(normalise))
-        if overlap(key, set(told) - {""}) >= LEAST and told[told != ""].duplicated().any():
+        compared = key.as_compared(table[column].map(normalise))
+        if overlap(key, set(compared) - {""}) >= LEAST and compared[compared != ""].duplicated().any():
             said = f"its column {column} holds what {'the paths say' if key.slot else f'is called {key.name} here'}"
             return f"{said}, but rows with one value differ: keep one row each, or join by a further column"
     return ""
@@ -79,8 +79,8 @@ def _ambiguous(table: pd.DataFrame, keys: Sequence[Key]) -> str:
 def _lost_zeros(cells: "pd.Series[str]", key: Key) -> bool:
     """Whether numbers would meet the hashes of ``key`` with zeros before them, as they were before a spreadsheet."""
     numbers = cells[cells.str.fullmatch("[0-9]+")]
-    told = (key.told(numbers.str.zfill(width)) for width in range(2, LONGEST + 1))
-    return len(numbers) > 0 and any(one.isin(key.counts.keys()).mean() > 0.5 for one in told)
+    compared = (key.as_compared(numbers.str.zfill(width)) for width in range(2, LONGEST + 1))
+    return len(numbers) > 0 and any(one.isin(key.counts.keys()).mean() > 0.5 for one in compared)
 
 
 def _slashes(cell: str) -> list[int]:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.cohort.pattern import SUFFIXES
 from sidelight.data.guess import words
+from sidelight.data.read.formats import SUFFIXES
 
 MOST_CLASSES = 30
 MOST_CATEGORIES = 40
@@ -71,7 +71,7 @@ def _left_out(name: str, known: "pd.Series[str]", cells: int) -> str:
         return "identifies a person"
     if known.str.fullmatch(_DATE.pattern).mean() > 0.9:
         return "dates"
-    if known.str.lower().str.endswith(tuple(SUFFIXES)).mean() > 0.5 or known.str.contains(r"\w[\\/]\w{3}").mean() > 0.7:
+    if known.str.lower().str.endswith(SUFFIXES).mean() > 0.5 or known.str.contains(r"\w[\\/]\w{3}").mean() > 0.7:
         return "paths of files"
     if words.meets(name, words.ADMIN):
         return "about the file, not about what it shows"

@@ -24,9 +24,10 @@ from sidelight.data.guess.levels import MOST_BLANK, Level, name_all
 from sidelight.data.guess.selection import sequences, suggest
 from sidelight.data.guess.text import Draft
 from sidelight.data.guess.views import find_views
+from sidelight.data.read.dicom import has_preamble
+from sidelight.data.read.formats import is_kind
 from sidelight.errors import SidelightError
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
 SAMPLE = 20
 DESCRIBING = ("patient_sex", "patient_age", "body_part", "laterality", "manufacturer", "model")
 """Columns of headers that may describe a patient or an exam; the others say how the file was made."""
@@ -34,27 +35,27 @@ HASHES = tuple(f"dicom:{name}" for name in HASHED)
 TECHNICAL = (*(f"dicom:{name}" for name in PASSING), *MADE, *(one for one in PLAIN.values() if one not in DESCRIBING))
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM by its suffix or by ``DICM`` at byte 128."""
-    if path.suffix.lower() in SUFFIXES:
+    if is_kind(path.name, "dicom"):
         return True
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return has_preamble(file.read(132))
 
 
 def dicom_files(root: Path, paths: Sequence[str]) -> list[str]:
     """The DICOM files among ``paths``; files without a suffix of their own are judged by a sample of them."""
-    found = [path for path in paths if path.lower().endswith(SUFFIXES)]
+    found = [path for path in paths if is_kind(path, "dicom")]
     nameless = [path for path in paths if not re.search(r"\.[A-Za-z]\w{1,4}$", os.path.basename(path))]
     sample = nameless[:: max(1, len(nameless) // SAMPLE)][:SAMPLE]
-    hits = [is_dicom(root / path) for path in sample]
+    hits = [is_dicom_file(root / path) for path in sample]
     return sorted([*found, *nameless]) if sum(hits) > len(hits) / 2 else found
 
 
 def dicom_pattern(files: Sequence[str]) -> str:
     """One pattern for all of them: ``export/**/*.dcm``, or ``export/**/*`` where suffixes differ or are absent."""
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
-    suffixes = {os.path.splitext(path)[1] if path.lower().endswith(SUFFIXES) else "" for path in files}
+    suffixes = {os.path.splitext(path)[1] if is_kind(path, "dicom") else "" for path in files}
     suffix = suffixes.pop() if len(suffixes) == 1 else ""
     return f"{folder}/**/*{suffix}" if folder else f"**/*{suffix}"
 
@@ -130,8 +131,8 @@ def _header_levels(items: pd.DataFrame) -> list[Level]:
 
 def _gap(items: pd.DataFrame, levels: Sequence[Level]) -> list[str]:
     """What the headers lack to tell patients apart, unless a table tells them."""
-    why, told = patient_gap(items), [level.column for level in levels if level.name == "patient"]
-    return [why] if why and told in ([], [PATIENT]) else []
+    why, levels_called_patient = patient_gap(items), [level.column for level in levels if level.name == "patient"]
+    return [why] if why and levels_called_patient in ([], [PATIENT]) else []
 
 
 def _keys(items: pd.DataFrame, levels: Sequence[Level], secret: bytes) -> list[Key]:

@@ -12,7 +12,7 @@ from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
-from sidelight.data.guess.text import Draft, Labelled
+from sidelight.data.guess.text import Draft, DraftTask
 
 
 def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: Mapping[str, str]) -> Draft:
@@ -106,9 +106,9 @@ def _deepest(draft: Draft, sources: Mapping[str, int], final: Mapping[str, str])
 
 def _tasks(
     described: dict[str, Column], items: pd.DataFrame, levels: Sequence[str], deepest: dict[str, str]
-) -> list[Labelled]:
+) -> list[DraftTask]:
     """One task per label column; a second one that says the same is passed over."""
-    found: list[Labelled] = []
+    found: list[DraftTask] = []
     for name, column in described.items():
         if column.kind != "label":
             continue
@@ -127,7 +127,7 @@ def _tasks(
         slug = re.sub(r"[^a-z0-9]+", "_", words.plain(name.rpartition(".")[2])).strip("_") or "label"
         taken = {one.name for one in found}
         found.append(
-            Labelled(
+            DraftTask(
                 slug if slug not in taken else f"{slug}_{len(found) + 1}",
                 column,
                 place.level,

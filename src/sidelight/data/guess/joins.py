@@ -13,6 +13,7 @@ from sidelight.data.cells import normalise
 from sidelight.data.cohort.tables import join
 from sidelight.data.guess import words
 from sidelight.data.identity import value_hash
+from sidelight.data.read.formats import stem
 from sidelight.errors import DataError
 
 LEAST = 0.5  # share of the items, or of the table's rows, that a join must reach
@@ -38,7 +39,7 @@ class Key:
         """How a table's cells are compared with it: as "hash", as "path" or "plain"."""
         return "hash" if self.secret else "path" if self.name == "file" else "plain"
 
-    def told(self, cells: "pd.Series[str]") -> "pd.Series[str]":
+    def as_compared(self, cells: "pd.Series[str]") -> "pd.Series[str]":
         """Normalised cells of a table as this key compares them."""
         if self.secret:
             return cells.map(lambda cell: value_hash(cell, self.secret))
@@ -91,7 +92,7 @@ def path_keys(files: Sequence[tuple[str, ...]], items: Sequence[str]) -> list[Ke
     shared = posixpath.commonpath([posixpath.dirname(path) for path in paths]) if paths else ""
     bases = ["", *("/".join(shared.split("/")[: n + 1]) for n in range(len(shared.split("/"))) if shared)]
     bare = [posixpath.basename(path) for path in paths]
-    stems = [posixpath.splitext(one)[0] for one in bare]
+    stems = [stem(one) for one in bare]
     keys = [Key("name", _column(bare)), Key("stem", _column(stems))]
     for base in bases:
         below = [path.removeprefix(f"{base}/") if base else path for path in paths]
@@ -107,8 +108,8 @@ def _column(values: Sequence[str]) -> "pd.Series[str]":
 def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | None:
     """The best join of ``table`` to the items, by one key or several; None where nothing fits well enough."""
     cells = {str(column): table[column].map(normalise) for column in table.columns}
-    told = {
-        (kind, column): set(key.told(values)) - {""}
+    compared = {
+        (kind, column): set(key.as_compared(values)) - {""}
         for kind, key in {key.kind: key for key in keys}.items()
         for column, values in cells.items()
     }
@@ -116,7 +117,7 @@ def find_join(file: str, table: pd.DataFrame, keys: Sequence[Key]) -> Join | Non
         (place, column): share
         for place, key in enumerate(keys)
         for column in cells
-        if (share := overlap(key, told[key.kind, column])) > LEAST / 10
+        if (share := overlap(key, compared[key.kind, column])) > LEAST / 10
     }
     singles = [
         found
@@ -180,7 +181,7 @@ def _try(
 ) -> Join | None:
     """The join by these keys; None where rows of one key differ."""
     ours = _glue([key.values for key, _ in pairs])
-    theirs = _glue([key.told(cells[column]) for key, column in pairs])
+    theirs = _glue([key.as_compared(cells[column]) for key, column in pairs])
     met = theirs.isin(set(ours) - {""})
     if not met.any():
         return None
@@ -202,7 +203,7 @@ def apply(items: pd.DataFrame, table: pd.DataFrame, found: Join) -> pd.DataFrame
     """The items with the table's columns, as opening the cohort will join them; None where that fails."""
     table = table.copy()
     for key, column in found.on:
-        table[column] = key.told(table[column].map(normalise))
+        table[column] = key.as_compared(table[column].map(normalise))
     try:
         left = [key.values.set_axis(items.index) for key, _ in found.on]
         return join(items, table, left, [column for _, column in found.on], posixpath.basename(found.file))[0]

@@ -9,11 +9,11 @@ from itertools import pairwise
 import pandas as pd
 
 from sidelight.data.cells import normalise
-from sidelight.data.cohort.pattern import VIDEOS
 from sidelight.data.cohort.spec import TAKEN
 from sidelight.data.guess import words
 from sidelight.data.guess.joins import Join
 from sidelight.data.guess.paths import Layout, Slot
+from sidelight.data.read.formats import is_kind
 
 MOST_BLANK = 0.3  # of the items, in a column that names a level; each of them is then its own
 RANK = tuple(words.LEVELS)
@@ -55,9 +55,9 @@ def name_all(items: pd.DataFrame, layouts: Sequence[Layout], joins: Sequence[Joi
         for key, column in one.on
         if key.slot
     }
-    told = _from_tables(items, slots)
+    of_tables = _from_tables(items, slots)
     names: dict[str, str] = {}
-    found: dict[str, Level] = dict(told)
+    found: dict[str, Level] = dict(of_tables)
     for slot in slots.values():
         if slot.meaning in _BY_MEANING:
             names[slot.name] = _free(_BY_MEANING[slot.meaning], names)
@@ -65,7 +65,7 @@ def name_all(items: pd.DataFrame, layouts: Sequence[Layout], joins: Sequence[Joi
             names[slot.name] = "frame"
     for slot in slots.values():  # what tables and prefixes name goes before what only its place tells
         hint = hints.get(slot.name) or words.level_of(slot.prefix)
-        if slot.name not in names and hint and hint not in names.values() and hint not in told:
+        if slot.name not in names and hint and hint not in names.values() and hint not in of_tables:
             names[slot.name] = hint
             why = "its name in a table" if hints.get(slot.name) else f"the word {slot.prefix!r} before it"
             found[hint] = Level(hint, slot.name, _units(items, slot.name), why, True)
@@ -108,7 +108,7 @@ def _by_place(
     last = not any(one.meaning in ("id", "number") for one in later)
     if slot.meaning in ("folder", "kind"):
         return slot.meaning
-    video = items["files"].map(lambda names: names[0].rpartition(".")[2].lower() in VIDEOS).mean() > 0.5
+    video = items["files"].map(lambda names: is_kind(names[0], "clip")).mean() > 0.5
     moving = bool(video or (items["files"].map(len) > 1).any())
     thing = "clip" if moving else "image"
     values = items[slot.name]
@@ -131,8 +131,10 @@ def _by_place(
         return word if re.fullmatch(r"[a-z]{3,12}", word) and word not in NOT_LEVELS else "n"
     if not repeated and (last or not above):
         return thing
-    told = any(level.column not in slots for level in found.values())
-    return "part" if told and slot.name not in keys else _level(items, slot, slots, place, found, defaults, repeated)
+    from_table = any(level.column not in slots for level in found.values())
+    return (
+        "part" if from_table and slot.name not in keys else _level(items, slot, slots, place, found, defaults, repeated)
+    )
 
 
 def _level(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidelight.data.guess import words
 from sidelight.data.guess.paths import common
+from sidelight.data.read.formats import split_suffix, stem
 
 _TAIL = re.compile(rf"^(.+?)([_\-. ]?(?:{'|'.join(words.MASKS)}))([_\-. ]?[0-9]+)?$", re.IGNORECASE)
 
@@ -27,13 +28,13 @@ def split_masks(media: Sequence[str]) -> tuple[list[str], Masks | None]:
     """The media files that are no masks, and the masks, where nearly all of them belong to an image by name."""
     found = {path: base for path in media if (base := _base(path)) is not None}
     images = [path for path in media if path not in found]
-    stems = {posixpath.splitext(posixpath.basename(path))[0] for path in images}
+    stems = {stem(path) for path in images}
     known = [path for path, (base, _) in found.items() if base in stems]
     if not known or len(known) < 0.5 * len(found):
         return list(media), None
     folders = {posixpath.dirname(path) for path in found}
     beside = folders <= {posixpath.dirname(path) for path in images}
-    suffixes = {posixpath.splitext(path)[1] for path in found}
+    suffixes = {split_suffix(path)[1] for path in found}
     tails = {tail for _, tail in found.values()}
     if not beside and len(folders) > 1:
         return list(media), None
@@ -44,9 +45,9 @@ def split_masks(media: Sequence[str]) -> tuple[list[str], Masks | None]:
 
 def _base(path: str) -> tuple[str, str] | None:
     """The stem of the image that a mask belongs to, and what follows it; None for a file that is no mask."""
-    stem = posixpath.splitext(posixpath.basename(path))[0]
-    hit = _TAIL.match(stem)
+    name = stem(path)
+    hit = _TAIL.match(name)
     if hit:
         return hit[1], hit[2] + ("*" if hit[3] else "")
     in_masks = any(word in words.MASKS for folder in path.split("/")[:-1] for word in words.split(folder))
-    return (stem, "") if in_masks else None
+    return (name, "") if in_masks else None

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from sidelight.data.cohort.pattern import SUFFIXES, parse
+from sidelight.data.cohort.pattern import parse
 from sidelight.data.guess import words
+from sidelight.data.read.formats import SUFFIXES, is_kind, stem
 
 MOST_FEW = 20  # values of a folder level that may be classes or parts
 MOST_LETTERS = 8  # values of a word in file names that may be views
@@ -90,7 +91,7 @@ def cut(value: str, slot: Slot, mode: str) -> str:
 
 def is_media(path: str) -> bool:
     """Whether sidelight reads files of this suffix."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
+    return path.lower().endswith(SUFFIXES)
 
 
 def find_layouts(paths: Sequence[str]) -> list[Layout]:
@@ -129,13 +130,13 @@ def _layouts(paths: list[str]) -> list[Layout]:
     last: Slot | None = None
     for level in range(depth):
         values = [path.split("/")[level] for path in paths]
-        piece = _folder(values, f"s{level}", last_level=level == depth - 1)
+        piece = _folder(values, f"s{level}")
         last = piece if isinstance(piece, Slot) else None
         folders += [piece, "/"]
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    stems = [stem(path) for path in paths]
     parents = [path.split("/")[-2] if depth else "" for path in paths]
-    again = last is not None and all(stem.startswith(parent) for stem, parent in zip(stems, parents, strict=True))
-    rest = [stem[len(parent) :] for stem, parent in zip(stems, parents, strict=True)] if again else stems
+    again = last is not None and all(one.startswith(parent) for one, parent in zip(stems, parents, strict=True))
+    rest = [one[len(parent) :] for one, parent in zip(stems, parents, strict=True)] if again else stems
     prefix: list[Piece] = [Again(last.name)] if again and last is not None else []
     whole: list[Piece] = [Slot(f"s{depth}", "id")]
     for cutter in (_fine, _coarse):
@@ -152,7 +153,7 @@ def _layouts(paths: list[str]) -> list[Layout]:
     return [Layout((*folders, *whole), tuple(paths))]
 
 
-def _folder(values: Sequence[str], name: str, *, last_level: bool) -> Piece:
+def _folder(values: Sequence[str], name: str) -> Piece:
     """A level of folders: literal, a few words, or ids."""
     distinct = sorted(set(values))
     if len(distinct) == 1 and not re.search(r"[{}*]", distinct[0]):
@@ -203,7 +204,7 @@ def _quoted(value: str) -> str:
 
 def _fine(stems: Sequence[str], name: str) -> list[Piece]:
     """Pieces of file names cut where letters, digits and signs meet; [] where the names are not built alike."""
-    tokens = [re.findall(r"[^\W\d_]+|\d+|[\W_]+", stem) for stem in stems]
+    tokens = [re.findall(r"[^\W\d_]+|\d+|[\W_]+", one) for one in stems]
     shapes = Counter(tuple(_shape(token) for token in row) for row in tokens)
     shape, count = shapes.most_common(1)[0]
     if count < FITS * len(stems) or not 0 < len(shape) <= 15:
@@ -253,7 +254,7 @@ def _take_prefix(pieces: list[Piece]) -> str:
 def _coarse(stems: Sequence[str], name: str) -> list[Piece]:
     """Pieces of file names cut at ``_`` or ``-`` only; [] where the number of fields differs."""
     for sign in "_-":
-        rows = [stem.split(sign) for stem in stems]
+        rows = [one.split(sign) for one in stems]
         fields, count = Counter(len(row) for row in rows).most_common(1)[0]
         if fields < 2 or count < FITS * len(stems):
             continue
@@ -279,15 +280,11 @@ def _stacked(layout: Layout) -> Layout:
     slots = layout.slots
     if len(slots) < 2 or slots[-1].meaning != "number" or slots[-1].folder or layout.pieces[-1] is not slots[-1]:
         return layout
-    stem = [slot for slot in slots if not slot.folder]
+    within = [slot for slot in slots if not slot.folder]
     folders = os.path.dirname(layout.paths[0])
     said = words.meets(slots[-1].prefix, words.FRAMES) or words.meets(folders, words.CLIPS)
     clips = [slot for slot in slots if slot.folder and (slot.meaning in ("id", "number") or said)]
-    if (
-        len(stem) > 1
-        or not clips
-        or any(path.lower().endswith((".gif", ".mp4", ".avi", ".mov", ".mpg", ".mpeg")) for path in layout.paths)
-    ):
+    if len(within) > 1 or not clips or any(is_kind(path, "clip") for path in layout.paths):
         return layout
     pattern = parse(layout.text())
     stacks: dict[str, list[int]] = {}

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sidelight.data.dicom.series import VOLUMES
+from sidelight.data.dicom.series import VOLUME_MODALITIES
 
 LOOP = 10  # frames
 MOST_SEQUENCES = 12
@@ -16,7 +16,7 @@ def suggest(items: pd.DataFrame) -> tuple[Suggestion, ...]:
     :param items: with the columns of their headers.
     """
     found = [_loops(items), _colour(items)]
-    if items["modality"].isin(VOLUMES).any():
+    if items["modality"].isin(VOLUME_MODALITIES).any():
         found.append(_part(items, "localizer", "false", "localizers"))
         found.append(_part(items, "derived", "false", "derived from other images"))
     kinds = items["modality"].value_counts()
@@ -28,9 +28,9 @@ def suggest(items: pd.DataFrame) -> tuple[Suggestion, ...]:
 
 def sequences(items: pd.DataFrame) -> tuple[tuple[str, int], ...]:
     """Descriptions that tell series apart, with their items; none where one is seen in few studies: it may identify."""
-    told = items[(items["localizer"] == "false") & (items["dicom:SeriesDescription"] != "")]
-    groups = told.groupby("dicom:SeriesDescription")
-    if not told["modality"].isin(VOLUMES).any() or not 2 <= groups.ngroups <= MOST_SEQUENCES:
+    described = items[(items["localizer"] == "false") & (items["dicom:SeriesDescription"] != "")]
+    groups = described.groupby("dicom:SeriesDescription")
+    if not described["modality"].isin(VOLUME_MODALITIES).any() or not 2 <= groups.ngroups <= MOST_SEQUENCES:
         return ()
     if groups["dicom:StudyInstanceUID"].nunique().min() < FEW_STUDIES:
         return ()

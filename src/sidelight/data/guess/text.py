@@ -18,7 +18,7 @@ MOST_LISTED = 12
 
 
 @dataclass(frozen=True)
-class Labelled:
+class DraftTask:
     """A task to be: its column, unit, and units per class."""
 
     name: str
@@ -57,7 +57,7 @@ class Draft:
     metadata: tuple[tuple[Column, Place], ...] = ()
     unknown: tuple[str, ...] = ()
     left_out: tuple[Column, ...] = ()
-    tasks: tuple[Labelled, ...] = ()
+    tasks: tuple[DraftTask, ...] = ()
     language: str = ""
     dicom: bool = False
     todo: tuple[str, ...] = ()
@@ -321,13 +321,13 @@ def _left_out(draft: Draft) -> str:
     return "\n".join(lines)
 
 
-def _two(task: Labelled) -> list[str]:
+def _two(task: DraftTask) -> list[str]:
     """Two classes, the negative one first where words tell which it is."""
     values = sorted((value for value, _ in task.counts), key=natural)
     return sorted(values, key=lambda value: not (value in words.NEGATIVE or words.meets(value, words.NEGATIVE)))
 
 
-def _task(task: Labelled, draft: Draft) -> str:
+def _task(task: DraftTask, draft: Draft) -> str:
     known = sum(count for _, count in task.counts)
     lines = [
         "",

@@ -52,7 +52,7 @@ NORMAL = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class ChestFinding:
     """One finding and the sentence that reports it; a large heart has no side and no zone."""
 
     kind: str
@@ -82,7 +82,7 @@ class ChestPhantom:
     items: pd.DataFrame
     """item, files, patient, study, group, view (PA or AP), report, diagnosis (ill, healthy), split, and a column of 0 and 1
     for each of ``KINDS``."""
-    findings: tuple[tuple[Finding, ...], ...]
+    findings: tuple[tuple[ChestFinding, ...], ...]
     """Of each item."""
     places: tuple["Place", ...]
     """How the patient of each item stands before the detector."""
@@ -113,7 +113,7 @@ class ChestPhantom:
         everywhere = [self.extent(position, one) for one in found]
         return np.any(everywhere, axis=0) if found else np.zeros((self.size,) * 2, bool)
 
-    def extent(self, position: int, finding: Finding) -> Bools:
+    def extent(self, position: int, finding: ChestFinding) -> Bools:
         """Where one finding is in the image, bool [size, size]."""
         return _extent(finding, *_grid(self.size, self.places[position])) > 0.5
 
@@ -141,7 +141,7 @@ def phantom(
         difficulty=difficulty,
     )
     rows: list[dict[str, Any]] = []
-    findings: list[tuple[Finding, ...]] = []
+    findings: list[tuple[ChestFinding, ...]] = []
     places: list[Place] = []
     for patient in range(patients):
         for study in range(studies):
@@ -160,10 +160,10 @@ def phantom(
     return ChestPhantom(seed, size, difficulty, pd.DataFrame(rows), tuple(findings), tuple(places))
 
 
-def _findings(rng: np.random.Generator) -> tuple[Finding, ...]:
+def _findings(rng: np.random.Generator) -> tuple[ChestFinding, ...]:
     """None in a third of studies, else one to three, no two of them in one place."""
     count = int(rng.choice(4, p=[0.34, 0.36, 0.22, 0.08]))
-    found: dict[tuple[str, str], Finding] = {}
+    found: dict[tuple[str, str], ChestFinding] = {}
     for kind in rng.choice(KINDS, count, p=[0.35, 0.25, 0.25, 0.15]).tolist():
         side, zone = str(rng.choice(SIDES)), str(rng.choice(ZONES))
         side, zone = ("", "") if kind == "cardiomegaly" else (side, "lower" if kind == "effusion" else zone)
@@ -171,12 +171,12 @@ def _findings(rng: np.random.Generator) -> tuple[Finding, ...]:
         shift = (float(rng.uniform(-0.07, 0.07)), float(rng.uniform(-0.05, 0.05)))
         found.setdefault(
             (side, zone),
-            Finding(kind, side, zone, template.format(side=side, zone=zone), shift, float(rng.uniform(0.8, 1.2))),
+            ChestFinding(kind, side, zone, template.format(side=side, zone=zone), shift, float(rng.uniform(0.8, 1.2))),
         )
     return tuple(found.values())
 
 
-def _report(found: tuple[Finding, ...], rng: np.random.Generator) -> str:
+def _report(found: tuple[ChestFinding, ...], rng: np.random.Generator) -> str:
     """Findings and some normal sentences in random order, under headers."""
     kinds = {one.kind for one in found}
     normal = [str(rng.choice(texts)) for kind, texts in NORMAL.items() if kind not in kinds]
@@ -197,7 +197,7 @@ def _ellipse(y: Any, x: Any, centre: tuple[float, float], radii: tuple[float, fl
     return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) / soft, -30, 30))), np.float64)
 
 
-def _extent(one: Finding, y: Floats, x: Floats) -> Floats:
+def _extent(one: ChestFinding, y: Floats, x: Floats) -> Floats:
     """How much of a finding there is at each place, float [size, size] in [0, 1]."""
     if one.kind == "cardiomegaly":
         return _heart(y, x, 1.5 * one.size)
@@ -219,7 +219,7 @@ def _heart(y: Any, x: Any, width: float) -> Floats:
 
 
 def _render(
-    found: tuple[Finding, ...], place: Place, view: str, rng: np.random.Generator, size: int, difficulty: float
+    found: tuple[ChestFinding, ...], place: Place, view: str, rng: np.random.Generator, size: int, difficulty: float
 ) -> npt.NDArray[np.uint8]:
     """One radiograph, uint8 [size, size]."""
     y, x = _grid(size, place)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sidelight.data.phantoms._ranges import check_ranges
-from sidelight.data.read.clip import Clip, spaced
+from sidelight.data.read.clip import Clip, spaced_indices
 from sidelight.errors import ReadError
 
 Floats = npt.NDArray[np.float32]
@@ -39,8 +39,6 @@ CONTRAST = {
     "axial": (0.02, 0.38, 0.22, 0.28, 0.56, 0.10, 0.12, 0.80),
 }
 """Signal of each tissue by plane."""
-AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Which of (x: right to left, y: front to back, z: foot to head) a series runs along."""
 FIELD = 0.72
 """Half the imaged width, in the knee's own units."""
 REACH = {"sagittal": 0.5, "coronal": 0.45, "axial": 0.35}
@@ -97,7 +95,7 @@ class KneePhantom:
         """The series at ``position``: uint8 [S, size, size], at most ``max_frames`` slices, uniformly spaced."""
         if self.slices < 1:
             raise ReadError(f"The phantom's series {self.items['item'].iloc[position]} has no slices")
-        indices = spaced(self.slices, max_frames)
+        indices = spaced_indices(self.slices, max_frames)
         return Clip(self.render(position, indices), indices / 25.0, indices, self.slices, timed=False)
 
     def render(self, position: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sidelight.data.phantoms._ranges import check_ranges
-from sidelight.data.read.clip import Clip, spaced
+from sidelight.data.read.clip import Clip, spaced_indices
 from sidelight.errors import ReadError
 
 Floats = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ class UltrasoundPhantom:
         """The clip at ``position``: uint8 [T, size, size], at most ``max_frames`` frames, uniformly spaced."""
         if self.frames < 1:
             raise ReadError(f"The phantom's clip {self.items['item'].iloc[position]} has no frames")
-        indices = spaced(self.frames, max_frames)
+        indices = spaced_indices(self.frames, max_frames)
         return Clip(self.render(position, indices), indices / FRAMES_PER_SECOND, indices, self.frames)
 
     def render(self, position: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -20,19 +20,19 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight.config import Settings, digest
-from sidelight.data import identity
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
-from sidelight.data.pixels.decoding import Decoded, Source, decoded, look, watched
-from sidelight.data.pixels.forget import Stored, caches, forget_all, forget_patient, place, source
+from sidelight.data.pixels.decoding import Decoded, decoded, look_at_sample, watched
+from sidelight.data.pixels.forget import StoredCache, cache_folder, caches, cohort_digest, forget_all, forget_patient
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
-from sidelight.data.read import spaced
+from sidelight.data.read import spaced_indices
 from sidelight.data.read.container import split
-from sidelight.errors import DataError, TooManyBadItems
+from sidelight.errors import DataError, RunError, TooManyBadItems
+from sidelight.files import locked
 
-__all__ = ["Pixels", "Stored", "build", "caches", "forget", "forget_all", "forget_patient"]
+__all__ = ["Pixels", "StoredCache", "build", "caches", "forget", "forget_all", "forget_patient"]
 
 FORMAT = 1
 SAMPLE = 32
@@ -52,7 +52,7 @@ class PixelSettings(Settings):
 class _Job:
     """One build: the recipe, and by position each item's hash, its group's and what its pixels depend on."""
 
-    cohort: Source
+    cohort: Cohort
     home: Path
     size: int
     channels: int
@@ -100,7 +100,7 @@ def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bo
 
 
 def build(
-    cohort: Source,
+    cohort: Cohort,
     *,
     size: int,
     channels: int | None = None,
@@ -112,7 +112,7 @@ def build(
     """The cohort's pixels at ``size`` x ``size``, from the cache where they are there, else decoded now.
 
     :param channels: 1 or 3; without it the cohort's, and where that says nothing 1 if at least 90 % of up to 32 items
-        spread over the cohort are grey (see ``working.is_grey``), else 3.
+        spread over the cohort are grey (see ``decoding.is_grey``), else 3.
     :param max_frames: frames kept of a clip, evenly spread.
     :param folder: keeps the cache in a subfolder of this one instead of the data's own ``.sidelight/cache``.
     :param max_bad_fraction: share of unreadable items above which the build stops; they are tried again at every build.
@@ -133,39 +133,39 @@ def build(
         if not job.stale(rows) and len(job.valid(rows)) == len(rows):
             return _pixels(job, rows, {})
     shards.prepare(home)
-    with shards.locked(home):
+    with locked(home / shards.LOCK):
         header, rows = shards.load(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
-            grey, mean = look(cohort, sample, max_frames, size)
+            grey, mean = look_at_sample(cohort, sample, max_frames, size)
             resolved = resolved or (1 if grey >= GREY_SHARE else 3)
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
         _announce(job, job.stale(rows), rows, mean, progress)
         written = {"format": FORMAT, "size": size, "channels": resolved, "max_frames": max_frames}
-        whose = {"salt": job.salt, "source": cohort.hash, "root": source(cohort)}
+        whose = {"salt": job.salt, "source": cohort.hash, "root": cohort_digest(cohort)}
         shards.save_header(home, {**written, "sample": looked_at, **whose})
         try:
             rows, bad = _fill(job, rows, progress)
-        except OSError as error:
+        except (OSError, RunError) as error:
+            why = error.strerror if isinstance(error, OSError) else "the disk is full"
             raise DataError(
-                f"Writing the pixel cache in {home} failed ({error.strerror}); what was finished is kept",
+                f"Writing the pixel cache in {home} failed ({why}); what was finished is kept",
                 do="Make room, or give another folder with --cache FOLDER, and run it again",
             ) from error
     return _pixels(job, rows, bad)
 
 
-def _home(cohort: Source, folder: Path | None, recipe: list[Any]) -> Path:
+def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items."""
-    crop = cohort.spec.get("images", {}).get("crop")
-    where = cohort.spec.get("where")
-    what = [cohort.name, list(getattr(cohort, "levels", ())), where, *recipe, *([crop] if crop else [])]
+    crop, where = cohort.spec.images.crop, cohort.spec.where or None
+    what = [cohort.name, list(cohort.levels), where, *recipe, *([crop] if crop else [])]
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]
-    return place(cohort, folder) / digest([*owner, *what])
+    return cache_folder(cohort, folder) / digest([*owner, *what])
 
 
-def _files(cohort: Source) -> list[str]:
+def _files(cohort: Cohort) -> list[str]:
     """For each item a digest of its files' names, sizes and times of modification; of a phantom, of the phantom."""
     if cohort.phantom is not None:
         return [digest([cohort.hash, item]) for item in cohort.items["item"]]
@@ -181,7 +181,7 @@ def _files(cohort: Source) -> list[str]:
 
 
 def _job(
-    cohort: Source,
+    cohort: Cohort,
     home: Path,
     size: int,
     channels: int,
@@ -190,7 +190,7 @@ def _job(
     files: list[str],
     header: dict[str, Any],
 ) -> _Job:
-    salt = header.get("salt") or hashlib.sha256(identity.key(cohort)).hexdigest()
+    salt = header.get("salt") or hashlib.sha256(cohort.key).hexdigest()
     keys = [shards.hashed(salt, item) for item in cohort.items["item"]]
     groups = [shards.hashed(salt, group) for group in cohort.items["group"]]
     states = [digest([FORMAT, size, channels, max_frames, state]) for state in files]
@@ -198,7 +198,7 @@ def _job(
 
 
 def _sample(count: int) -> list[int]:
-    return [int(position) for position in spaced(count, max(2, min(SAMPLE, count)))] if count else []
+    return [int(position) for position in spaced_indices(count, max(2, min(SAMPLE, count)))] if count else []
 
 
 def _bound(items: int, size: int, channels: int, max_frames: int) -> int:
@@ -297,7 +297,7 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
     items = job.cohort.items
     lasts = lasting(job.cohort, outermost(job.cohort))
     names, owners = items["item"].tolist(), [lasts.get(group, group) for group in items["group"]]
-    views = getattr(job.cohort, "views", pd.Series([""] * len(items))).tolist()
+    views = job.cohort.views.tolist()
     found = job.valid(rows)
     columns = ("shard", "offset", "frames", "dtype", "digest", "length", "timed", "times", "numbers")
     index = pd.DataFrame(

@@ -1,71 +1,31 @@
 """Items -> frames at the working size: several at a time, in the order that was asked for."""
 
 import contextlib
-import inspect
 import os
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.shards import Row
 from sidelight.data.read.clip import Array, grey
 from sidelight.errors import ReadError
 
-
-class Source(Protocol):
-    """What the cache needs of a cohort; ``read`` may also take ``read_files``'s hints ``channels`` and ``target``."""
-
-    @property
-    def root(self) -> Path:
-        """Folder that the files lie in."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def items(self) -> pd.DataFrame:
-        """With the columns ``item``, ``group`` and ``files`` (paths relative to ``root``; none for a phantom)."""
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Its cohort file, of which ``where`` and ``public`` matter here."""
-
-    @property
-    def phantom(self) -> Any:
-        """None where there are files."""
-
-    @property
-    def channels(self) -> int | None:
-        """1 or 3 where the cohort says so."""
-
-    @property
-    def hash(self) -> str:
-        """Of all that the items are."""
-
-    @property
-    def read(self) -> Any:
-        """``read(position, *, max_frames) -> Clip``."""
-
-
 Decoded = tuple[int, tuple[Row, Array] | str]
 
 
-def look(cohort: Source, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
+def look_at_sample(cohort: Cohort, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
     """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
 
     def one(position: int) -> tuple[bool, int] | None:
         try:
-            frames = cohort.read(position, max_frames=max_frames, **_hints(cohort, target=size)).frames
+            frames = cohort.read(position, max_frames=max_frames, target=size).frames
         except ReadError:
             return None
         return is_grey(frames), len(frames) * frames.itemsize * size * size
@@ -75,29 +35,22 @@ def look(cohort: Source, sample: list[int], max_frames: int, size: int) -> tuple
     return (float(np.mean([s[0] for s in seen])), float(np.mean([s[1] for s in seen]))) if seen else (1.0, 0.0)
 
 
-def _hints(cohort: Source, **hints: int) -> dict[str, int]:
-    """Those of the hints that the cohort's ``read`` understands."""
-    known = inspect.signature(cohort.read).parameters
-    return {name: value for name, value in hints.items() if name in known}
-
-
 def _threads() -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def decoded(
-    cohort: Source, positions: Sequence[int], size: int, channels: int, max_frames: int
+    cohort: Cohort, positions: Sequence[int], size: int, channels: int, max_frames: int
 ) -> Generator[Decoded, None, None]:
     """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read."""
-    hints = _hints(cohort, channels=channels, target=size)
 
     def one(position: int) -> tuple[Row, Array] | str:
         try:
-            clip = cohort.read(position, max_frames=max_frames, **hints)
+            clip = cohort.read(position, max_frames=max_frames, channels=channels, target=size)
         except ReadError as error:
             return str(error)
         row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
-        return row, working(clip.frames, size, channels)
+        return row, at_working_size(clip.frames, size, channels)
 
     threads = _threads()
     pool = ThreadPoolExecutor(threads)
@@ -143,7 +96,7 @@ def is_grey(frames: Array) -> bool:
     return bool((spread > TINT * (257 if frames.dtype == np.uint16 else 1)).mean() < COLOURED)
 
 
-def working(frames: Array, size: int, channels: int) -> Array:
+def at_working_size(frames: Array, size: int, channels: int) -> Array:
     """``[T, H, W]`` or ``[T, H, W, 3]`` -> ``[T, channels, size, size]``, contiguous, same dtype (uint8 or uint16).
 
     Colour becomes grey by luma; grey becomes three equal channels.

@@ -13,15 +13,15 @@ from pathlib import Path
 from sidelight.config import digest
 from sidelight.data import identity
 from sidelight.data.cells import normalise
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import hashed_tag, outermost
 from sidelight.data.dicom.header_cache import forget_headers
-from sidelight.data.identity import Named
 from sidelight.data.pixels import shards
 from sidelight.errors import DataError, nearest
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCache:
     """One cache: its recipe and what lies in it.
 
     :ivar max_frames: frames that are kept of a clip, at most.
@@ -46,7 +46,7 @@ class Stored:
         )
 
 
-def place(cohort: Named, folder: Path | None = None) -> Path:
+def cache_folder(cohort: Cohort, folder: Path | None = None) -> Path:
     """Where the caches of a cohort lie: ``folder``, or the data's own; of phantoms the user's cache folder."""
     if folder is not None:
         return Path(folder)
@@ -55,7 +55,7 @@ def place(cohort: Named, folder: Path | None = None) -> Path:
     return cohort.root / ".sidelight" / "cache"
 
 
-def caches(cohort: Named, folder: Path | None = None) -> list[Stored]:
+def caches(cohort: Cohort, folder: Path | None = None) -> list[StoredCache]:
     """Every cache of ``cohort``, the smallest pictures first.
 
     :param folder: the one that ``--cache`` named.
@@ -63,7 +63,7 @@ def caches(cohort: Named, folder: Path | None = None) -> list[Stored]:
     return sorted((_stored(home) for home in _homes(cohort, folder)), key=lambda one: (one.size, str(one.folder)))
 
 
-def forget_patient(cohort: Named, patient: str, folder: Path | None = None) -> int:
+def forget_patient(cohort: Cohort, patient: str, folder: Path | None = None) -> int:
     """Delete a patient's pixels from every cache of ``cohort``, and the features stored there, which hold this patient's too.
 
     What was learnt and measured already stays, as do the source files: as long as they are part of the cohort, the next
@@ -91,7 +91,7 @@ def forget_patient(cohort: Named, patient: str, folder: Path | None = None) -> i
     return before - sum(_bytes(home) for home in homes)
 
 
-def forget_all(cohort: Named, folder: Path | None = None) -> int:
+def forget_all(cohort: Cohort, folder: Path | None = None) -> int:
     """Delete every cache of ``cohort``; returns the bytes that were deleted."""
     freed = 0
     if cohort.phantom is None:
@@ -102,26 +102,26 @@ def forget_all(cohort: Named, folder: Path | None = None) -> int:
     return freed
 
 
-def source(cohort: Named) -> str:
+def cohort_digest(cohort: Cohort) -> str:
     """What tells the caches of one cohort from those of others: a digest of its folder, or of the phantom."""
-    return digest(str(cohort.root.resolve()) if cohort.phantom is None else getattr(cohort, "hash", ""))
+    return digest(str(cohort.root.resolve()) if cohort.phantom is None else cohort.hash)
 
 
-def _homes(cohort: Named, folder: Path | None) -> list[Path]:
+def _homes(cohort: Cohort, folder: Path | None) -> list[Path]:
     """The folders of the cohort's caches; all that lie in the data's own folder are."""
-    found = sorted(path.parent for path in place(cohort, folder).glob(f"*/{shards.HEADER}"))
+    found = sorted(path.parent for path in cache_folder(cohort, folder).glob(f"*/{shards.HEADER}"))
     if folder is None and cohort.phantom is None:
         return found
-    return [home for home in found if shards.load(home)[0].get("root") == source(cohort)]
+    return [home for home in found if shards.load(home)[0].get("root") == cohort_digest(cohort)]
 
 
-def _stored(home: Path) -> Stored:
+def _stored(home: Path) -> StoredCache:
     header, rows = shards.load(home)
     recipe = {name: int(header.get(name, 0)) for name in ("size", "channels", "max_frames")}
     patients = {row["shard"].partition(".")[0] for row in rows.values()}
     pixels = sum(path.stat().st_size for path in home.glob("*.bin"))
     features = sum(_bytes(path) for path in home.iterdir() if path.is_dir())
-    return Stored(home, **recipe, items=len(rows), patients=len(patients), pixels=pixels, features=features)
+    return StoredCache(home, **recipe, items=len(rows), patients=len(patients), pixels=pixels, features=features)
 
 
 def _bytes(home: Path) -> int:
@@ -133,13 +133,13 @@ def _holds(home: Path, group: str) -> bool:
     return salt is not None and any(home.glob(f"{shards.hashed(salt, group)}.*.bin"))
 
 
-def _spellings(cohort: Named, patient: str) -> list[str]:
+def _spellings(cohort: Cohort, patient: str) -> list[str]:
     """What the items may call the patient: the id as it is, as cells spell it, or hashed as in DICOM headers."""
     plain = list(dict.fromkeys([patient, normalise(patient)]))
     return [identity.value_hash(name, identity.values_key(cohort.root)) for name in plain] if _hashed(cohort) else plain
 
 
-def _hashed(cohort: Named) -> str:
+def _hashed(cohort: Cohort) -> str:
     """The DICOM tag that the outermost level is the hash of, or ""."""
     return hashed_tag(cohort, outermost(cohort))
 

@@ -24,7 +24,7 @@ class Pixels:
     :param channels: 1 or 3.
     :param folder: where the shards lie.
     :param index: one row per readable item in the order of the cohort: ``position`` (in ``cohort.items``), ``item``,
-        ``group`` (by its lasting name, see ``keyed.py``), ``view``, ``shard`` (file), ``offset`` (bytes), ``frames`` (T),
+        ``group`` (by its lasting name, see ``stable_names.py``), ``view``, ``shard`` (file), ``offset`` (bytes), ``frames`` (T),
         ``dtype`` ("uint8" or "uint16"), ``digest`` (of the pixels), ``length`` (frames of the source), ``timed``, ``times``
         (float64 ``[T]``) and ``numbers`` (int64 ``[T]``, frame numbers in the source).
     :param quarantine: items that could not be read: ``item``, ``reason``.

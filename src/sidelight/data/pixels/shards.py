@@ -4,14 +4,13 @@ Nothing in them names anybody: items and groups stand there as keyed hashes. A s
 deleting it deletes that patient's pixels, and the next look at the index notices.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -21,11 +20,7 @@ import pandas as pd
 
 from sidelight.data.read.clip import Array
 from sidelight.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: atomic renames alone keep two builders apart
-    fcntl = None  # type: ignore[assignment]
+from sidelight.files import draft, locked, put, write_table, write_text
 
 HEADER, INDEX, LOCK = "header.json", "index.parquet", ".lock"
 Row = dict[str, Any]
@@ -54,16 +49,6 @@ def prepare(folder: Path) -> None:
         ) from None
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One builder at a time; where the file system has no locks, atomic renames must do."""
-    with (folder / LOCK).open("a") as file:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Row]]:
     """Header and index rows by item hash, without those whose shard is gone; empty where there is no whole cache."""
     try:
@@ -79,12 +64,12 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Row]]:
 
 def save_header(folder: Path, header: Mapping[str, Any]) -> None:
     """Replace the header."""
-    replace_file(folder / HEADER, json.dumps(header, indent=1).encode())
+    write_text(folder / HEADER, json.dumps(header, indent=1), private=True)
 
 
 def save_index(folder: Path, rows: Iterable[Row]) -> None:
     """Replace the index."""
-    replace_file(folder / INDEX, pd.DataFrame(list(rows)).to_parquet(index=False))
+    write_table(folder / INDEX, pd.DataFrame(list(rows)), private=True)
 
 
 def prune(folder: Path, rows: Iterable[Row]) -> None:
@@ -107,7 +92,7 @@ def forget(folder: Path, group: str) -> int:
     freed = 0
     for header in sorted(Path(folder).rglob(HEADER)):
         home = header.parent
-        with locked(home):
+        with locked(home / LOCK):
             salt = json.loads(header.read_text(encoding="utf-8"))["salt"]
             for shard in home.glob(f"{hashed(salt, group)}.*.bin"):
                 freed += shard.stat().st_size
@@ -125,9 +110,8 @@ class Shard:
     def __init__(self, folder: Path, group: str) -> None:
         self.folder, self.group = folder, group
         self._rows: list[Row] = []
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        self._path = Path(name)
-        self._file: IO[bytes] = os.fdopen(handle, "wb")
+        self._path = draft(folder)
+        self._file: IO[bytes] = self._path.open("wb")
 
     def __enter__(self) -> Self:
         return self
@@ -151,25 +135,9 @@ class Shard:
         self.add(row, raw.reshape(row["frames"], -1))
 
     def commit(self) -> list[Row]:
-        """Put the file in its place, on disk for good, and return the rows."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Put the file in its place and return the rows; ``save_index`` then puts its name on the disk with its own."""
         self._file.close()
         version = hashlib.blake2b("".join(row["digest"] for row in self._rows).encode(), digest_size=4).hexdigest()
         name = f"{self.group}.{version}.bin"
-        os.replace(self._path, self.folder / name)
+        put(self._path, self.folder / name)
         return [{**row, "shard": name} for row in self._rows]
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write ``content`` whole or not at all, for the owner's eyes only; it is on disk afterwards."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

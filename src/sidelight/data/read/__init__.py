@@ -6,47 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sidelight.data.read.array import read_npy, read_npz
-from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
-from sidelight.data.read.container import MARK, is_volume, split
+from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
+from sidelight.data.read.container import MARK, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
-from sidelight.data.read.hdf5 import read_hdf5
-from sidelight.data.read.heic import is_heic, read_heic
-from sidelight.data.read.nifti import read_volume
+from sidelight.data.read.formats import Wanted, by_content
 from sidelight.data.read.sector import crop_sector
-from sidelight.data.read.still import read_image
-from sidelight.data.read.video import read_video
 from sidelight.errors import ReadError
 
-__all__ = ["Clip", "read_files", "spaced"]
+__all__ = ["Clip", "read_files", "spaced_indices"]
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".avi",
-    ".mpeg",
-    ".mpg",
-    ".mpe",
-    ".m2v",
-    ".mkv",
-    ".webm",
-    ".wmv",
-    ".asf",
-    ".flv",
-)
-VIDEO_HEADS = (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV")
-IMAGE_HEADS: tuple[bytes, ...] = (
-    b"\xff\xd8\xff",
-    b"\x89PNG",
-    b"BM",
-    b"II*\0",
-    b"MM\0*",
-    b"GIF8",
-    b"\0\0\0\x0cjP  ",
-    b"\xffO\xffQ",
-)
-IMAGE_HEADS += tuple(b"P%d" % kind for kind in range(1, 7))
 FOREIGN = {
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "a gzip file",
@@ -70,7 +38,7 @@ def read_files(
 ) -> Clip:
     """Decode one item: one file is a still, a video, a DICOM file or a volume, several are a stack of frames in this order.
 
-    A path may name a member of its file, as ``cases.npz::image``; see ``data/container.py``.
+    A path may name a member of its file, as ``cases.npz::image``; see ``data/read/container.py``.
 
     :param max_frames: at most so many frames, evenly spread over the source, first and last included.
     :param channels: hint: 1 decodes to grey, anything else as the file is.
@@ -130,17 +98,9 @@ def _read(path: Path, name: str, max_frames: int, channels: int | None, target: 
     path = Path(plain)
     if not head:
         raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
-    if head[128:] == b"DICM":
-        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
-    if is_volume(path.name):
-        return read_volume(path, name, member=member, max_frames=max_frames, channels=channels)
-    if _is_video(head, path.suffix.lower()):
-        return read_video(path, name, max_frames=max_frames, channels=channels, target=target)
-    if head.startswith(IMAGE_HEADS) or head[8:12] == b"WEBP":
-        return read_image(path, name, max_frames=max_frames, channels=channels, target=target)
-    array = _read_array(path, name, head, member, max_frames, channels, target)
-    if array is not None:
-        return array
+    one = by_content(head, path.name)
+    if one is not None:
+        return one.read(path, name, Wanted(max_frames, channels, target, member))
     found = next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
     if not found and is_dicom(head, path.suffix.lower()):
         return read_dicom([path], [name], max_frames=max_frames, channels=channels)
@@ -151,19 +111,6 @@ def _read(path: Path, name: str, max_frames: int, channels: int | None, target: 
     )
 
 
-def _read_array(
-    path: Path, name: str, head: bytes, member: str, max_frames: int, channels: int | None, target: int | None
-) -> Clip | None:
-    """What is neither image nor video; None where it is not that either."""
-    if head.startswith(b"\x93NUMPY"):
-        return read_npy(path, name, max_frames=max_frames, channels=channels)
-    if head.startswith(b"PK") and path.suffix.lower() == ".npz":
-        return read_npz(path, name, member=member, max_frames=max_frames, channels=channels)
-    if head.startswith(b"\x89HDF"):
-        return read_hdf5(path, name, member=member, max_frames=max_frames, channels=channels, target=target)
-    return read_heic(path, name, channels=channels) if is_heic(head) else None
-
-
 def _head(path: Path, name: str) -> bytes:
     try:
         with Path(split(str(path))[0]).open("rb") as file:
@@ -172,19 +119,9 @@ def _head(path: Path, name: str) -> bytes:
         raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
 
 
-def _is_video(head: bytes, suffix: str) -> bool:
-    if head.startswith(VIDEO_HEADS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
-        return True
-    if head[4:8] == b"ftyp":
-        return not is_heic(head) and b"avif" not in head[8:32]
-    if head[4:8] in (b"moov", b"mdat", b"wide"):
-        return True
-    return suffix in VIDEO_SUFFIXES and not head.startswith(IMAGE_HEADS)
-
-
 def _stack(paths: Sequence[Path], names: list[str], max_frames: int, channels: int | None, target: int | None) -> Clip:
     """Only the frames that are kept are decoded; grey ones among RGB ones are widened."""
-    indices = spaced(len(paths), max_frames)
+    indices = spaced_indices(len(paths), max_frames)
     frames: list[Array] = []
     for index in indices:
         clip = _read(paths[index], names[index], 1, channels, target)

@@ -17,7 +17,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, decoding, deep_frames, full_range, spaced, unreadable, untimed_stack
+from sidelight.data.read.clip import (
+    Array,
+    Clip,
+    decoding,
+    deep_frames,
+    full_range,
+    spaced_indices,
+    unreadable,
+    untimed_stack,
+)
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import ReadError, nearest
 
@@ -58,7 +67,7 @@ def read_npz(
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
     with decoding(path, name), zipfile.ZipFile(path) as archive:
-        key = choose(npz_names(archive), member, name)
+        key = choose(_names(archive), member, name)
         with archive.open(f"{key}.npy") as file:
             shape, fortran, dtype = _header(file, name)
             check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
@@ -70,8 +79,16 @@ def read_npz(
     return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
 
 
-def npz_names(archive: zipfile.ZipFile) -> list[str]:
-    """The names of its arrays."""
+def npz_members(path: Path, name: str) -> list[str]:
+    """The names of the arrays of an ``.npz`` file; :raises ReadError: where it cannot be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _names(archive)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise unreadable(name, f"cannot be opened ({error})") from None
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
     return [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
 
 
@@ -137,7 +154,7 @@ def clip_of(
     :param at: ``array[index]``; asked for one frame after the other.
     """
     frames, size, colour = layout(shape, name)
-    indices = spaced(frames or 1, max_frames)
+    indices = spaced_indices(frames or 1, max_frames)
 
     def parts(which: Iterable[int]) -> Iterable[Array]:
         flat = (*size, 3) if colour else size

@@ -31,7 +31,7 @@ class Clip:
     timed: bool = True
 
 
-def spaced(length: int, count: int) -> Array:
+def spaced_indices(length: int, count: int) -> Array:
     """At most ``count`` of the numbers ``0 .. length - 1``, evenly spread, first and last included.
 
     A single one is the middle: ultrasound clips often fade in and out.

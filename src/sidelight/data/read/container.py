@@ -6,12 +6,11 @@
 
 import re
 from functools import cache
+from pathlib import Path
+
+from sidelight.data.read.formats import FORMATS, by_suffix
 
 MARK = "::"
-ZIPPED = ("npz",)
-HDF5 = ("h5", "hdf5")
-VOLUMES: tuple[str, ...] = ("nii", "nii.gz", "img", "img.gz", "hdr", "hdr.gz", "mgh", "mgz", "mnc", "mnc.gz")
-VOLUMES += ("head", "brik", "brik.gz", "par", "rec")
 
 
 def split(path: str) -> tuple[str, str]:
@@ -20,12 +19,18 @@ def split(path: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (path, "")
 
 
-def is_volume(name: str) -> bool:
-    """Whether a file is called like a volume that nibabel reads: it, too, goes by the suffix."""
-    return name.lower().endswith(tuple(f".{suffix}" for suffix in VOLUMES))
+def members(path: Path, name: str) -> list[str]:
+    """What a path may say of the file after ``::``, in the file's own order; nothing of a format that has no members.
+
+    :param name: what errors call the file.
+    :raises ReadError: where it cannot be opened.
+    :raises MissingExtra: where the package that opens it is not installed.
+    """
+    one = by_suffix(path.name)
+    return one.members(path, name) if one is not None and one.members is not None else []
 
 
 @cache
 def _marked() -> re.Pattern[str]:
-    suffixes = "|".join(map(re.escape, (*ZIPPED, *HDF5, *VOLUMES)))
-    return re.compile(rf"(.*?\.(?i:{suffixes})){MARK}(.+)", re.DOTALL)
+    holders = (suffix for one in FORMATS if one.members for suffix in (*one.suffixes, *one.headers))
+    return re.compile(rf"(.*?\.(?i:{'|'.join(map(re.escape, holders))})){MARK}(.+)", re.DOTALL)

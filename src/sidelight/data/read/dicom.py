@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, grey, spaced_indices, unreadable, untimed
 from sidelight.data.read.dicom_frames import (
     MOST_BYTES,
     MOST_FRAMES,
     MOST_HELD,
     MOST_PIXELS,
-    Source,
+    DicomFile,
     count,
     decode,
     open_source,
 )
-from sidelight.data.read.dicom_values import Stored, picture
+from sidelight.data.read.dicom_values import DicomFrame, picture
 from sidelight.data.read.sector import Box, region_box
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = ("dcm", "dicom", "ima")
 # Files without preamble begin with a group length, the character set, the image type or the SOP class.
 _FIRST = tuple(bytes((2, 0, e, 0)) for e in (0, 1, 2, 16)) + tuple(bytes((8, 0, e, 0)) for e in (0, 1, 5, 8, 18, 22))
 _FIRST += tuple(bytes((0, 8, 0, e)) for e in (0, 5, 8, 22))
@@ -36,7 +36,12 @@ _FIRST += tuple(bytes((0, 8, 0, e)) for e in (0, 5, 8, 22))
 
 def is_dicom(head: bytes, suffix: str = "") -> bool:
     """Whether a file that begins with ``head`` (at least 132 bytes of it) is taken for DICOM; suffixes in lower case."""
-    return head[128:132] == b"DICM" or head.startswith(_FIRST) or suffix in SUFFIXES
+    return has_preamble(head) or head.startswith(_FIRST) or suffix[1:] in DICOM_SUFFIXES
+
+
+def has_preamble(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` says itself that it is DICOM."""
+    return head[128:132] == b"DICM"
 
 
 def read_dicom(
@@ -58,9 +63,9 @@ def read_dicom(
     :raises ReadError: naming the file, and the transfer syntax where no decoder knows it.
     :raises MissingExtra: where pydicom or the decoder is not installed.
     """
-    indices = spaced(len(paths), max_frames)
+    indices = spaced_indices(len(paths), max_frames)
 
-    def opened(place: int) -> Source:
+    def opened(place: int) -> DicomFile:
         return open_source(
             paths[place], names[place], most_pixels=most_pixels, most_bytes=most_bytes, most_frames=most_frames
         )
@@ -68,11 +73,11 @@ def read_dicom(
     if len(paths) == 1:
         source = opened(0)
         length, encoded = count(source)
-        indices = spaced(length, max_frames)
+        indices = spaced_indices(length, max_frames)
         _check_held(source, len(indices), most_held)
         header = source.header
         stored = [
-            Stored(values, header, index)
+            DicomFrame(values, header, index)
             for index, values in zip(indices.tolist(), decode(source, encoded, indices.tolist()), strict=True)
         ]
         times, timed = _clock(header, length, indices)
@@ -83,7 +88,7 @@ def read_dicom(
             if source.frames > 1:
                 raise unreadable(source.name, f"holds {source.frames} frames, but is one of {length} files of a series")
             _check_held(source, len(indices), most_held)
-            stored += [Stored(values, source.header, 0) for values in decode(source, count(source)[1], [0])]
+            stored += [DicomFrame(values, source.header, 0) for values in decode(source, count(source)[1], [0])]
             _check_same(stored, source.name, names[indices[0]])
         times, timed = untimed(indices), False
     try:
@@ -99,7 +104,7 @@ def header_regions(path: Path, name: str) -> Box | None:
     return region_box(open_source(path, name).header)
 
 
-def _check_held(source: Source, frames: int, most_held: int) -> None:
+def _check_held(source: DicomFile, frames: int, most_held: int) -> None:
     values = frames * source.header.Rows * source.header.Columns * int(source.header.get("SamplesPerPixel") or 1)
     if values > most_held:
         raise unreadable(
@@ -108,7 +113,7 @@ def _check_held(source: Source, frames: int, most_held: int) -> None:
         )  # fmt: skip
 
 
-def _check_same(stored: Sequence[Stored], name: str, first: str) -> None:
+def _check_same(stored: Sequence[DicomFrame], name: str, first: str) -> None:
     a, b = stored[0].values, stored[-1].values
     if a.shape != b.shape:
         sizes = f"{b.shape[1]} x {b.shape[0]}, but {first} of the same series is {a.shape[1]} x {a.shape[0]}"

@@ -61,7 +61,7 @@ DECODERS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class DicomFile:
     """A DICOM file with its header read and its pixels still on the disk.
 
     :param name: what errors call the file.
@@ -86,7 +86,7 @@ def open_source(
     most_pixels: int = MOST_PIXELS,
     most_bytes: int = MOST_BYTES,
     most_frames: int = MOST_FRAMES,
-) -> Source:
+) -> DicomFile:
     """Read the header of an image, not its pixels.
 
     :raises ReadError: for a file that is no DICOM image, passes a limit, or has a transfer syntax without a decoder.
@@ -111,7 +111,7 @@ def open_source(
         raise unreadable(
             name, f"its transfer syntax is {_spelt(syntax)}, for which there is no decoder", _way_out(syntax)
         )
-    return Source(path, name, header, syntax, start, frames)
+    return DicomFile(path, name, header, syntax, start, frames)
 
 
 def _way_out(syntax: str) -> str:
@@ -199,7 +199,7 @@ def _spelt(syntax: str) -> str:
     return f"{UID(syntax).name} ({syntax})" if UID(syntax).name != syntax else syntax
 
 
-def count(source: Source) -> tuple[int, list[bytes]]:
+def count(source: DicomFile) -> tuple[int, list[bytes]]:
     """How many frames there really are, and the encoded frames of a compressed file.
 
     :raises ReadError: when there is none.
@@ -231,7 +231,7 @@ def count(source: Source) -> tuple[int, list[bytes]]:
     return len(encoded), encoded
 
 
-def decode(source: Source, encoded: Sequence[bytes], indices: Sequence[int]) -> Iterator[Array]:
+def decode(source: DicomFile, encoded: Sequence[bytes], indices: Sequence[int]) -> Iterator[Array]:
     """The frames ``indices``: stored values ``[H, W]``, or ``[H, W, 3]`` with YBR turned into RGB; native byte order.
 
     :param encoded: what :func:`count` gave.
@@ -253,7 +253,7 @@ def decode(source: Source, encoded: Sequence[bytes], indices: Sequence[int]) -> 
         ) from error
 
 
-def _native(source: Source, indices: Sequence[int]) -> Iterator[Array]:
+def _native(source: DicomFile, indices: Sequence[int]) -> Iterator[Array]:
     from pydicom.pixels.utils import iter_pixels
     from pydicom.uid import UID
 
@@ -263,7 +263,7 @@ def _native(source: Source, indices: Sequence[int]) -> Iterator[Array]:
         yield from iter_pixels(source.path, indices=list(indices), transfer_syntax_uid=UID(source.syntax))
 
 
-def _encapsulated(source: Source, encoded: Sequence[bytes], indices: Sequence[int]) -> Iterator[Array]:
+def _encapsulated(source: DicomFile, encoded: Sequence[bytes], indices: Sequence[int]) -> Iterator[Array]:
     """Each frame as a file of its own, so that a wrong table of offsets or a broken neighbour does no harm."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
@@ -292,14 +292,14 @@ def _encapsulated(source: Source, encoded: Sequence[bytes], indices: Sequence[in
         yield pixel_array(one, index=0, decoding_plugin=plugin)
 
 
-def _is_deep(source: Source) -> bool:
+def _is_deep(source: DicomFile) -> bool:
     """Whether it is grey JPEG of 12 bits: pydicom hands that to no decoder here, though gdcm reads it."""
     header = source.header
     plain = int(header.get("SamplesPerPixel") or 1) == 1 and not header.get("PixelRepresentation")
     return source.syntax == _EXTENDED and plain and int(header.get("BitsStored") or header.BitsAllocated) > 8
 
 
-def _deep_jpeg(source: Source, encoded: bytes) -> Array:
+def _deep_jpeg(source: DicomFile, encoded: bytes) -> Array:
     """A frame of 12-bit JPEG, uint16 ``[H, W]``; :raises ReadError: where the stream is broken or has other bits."""
     import gdcm
 
@@ -328,7 +328,7 @@ def _deep_jpeg(source: Source, encoded: bytes) -> Array:
     return np.frombuffer(raw, "<u2").reshape(rows, columns)
 
 
-def _check_size(source: Source, encoded: bytes) -> None:
+def _check_size(source: DicomFile, encoded: bytes) -> None:
     """:raises ReadError: where the stream says another size than the header: a decoder would make room for it."""
     said = (source.header.Columns, source.header.Rows)
     found = stream_size(encoded)

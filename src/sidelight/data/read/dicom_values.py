@@ -1,4 +1,4 @@
-"""Stored DICOM values -> what a reader would see: modality rescale, one window, MONOCHROME1, padding, palettes.
+"""DicomFrame DICOM values -> what a reader would see: modality rescale, one window, MONOCHROME1, padding, palettes.
 
 The item's window is the first one (or VOI table) of its middle kept frame, for all its frames: slices of one series
 stay comparable. Without one, images of up to 8 bits show the whole range of stored values, deeper ones the range
@@ -22,7 +22,7 @@ SAMPLE = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class DicomFrame:
     """One decoded frame ``[H, W]`` or ``[H, W, 3]``, the header of its file and its number there."""
 
     values: Array
@@ -56,7 +56,7 @@ class Stored:
         return int(self.header.get("BitsStored") or self.header.BitsAllocated)
 
 
-def picture(frames: Sequence[Stored]) -> Array:
+def picture(frames: Sequence[DicomFrame]) -> Array:
     """The frames of one item as ``[T, H, W]`` or ``[T, H, W, 3]``, uint8 or uint16.
 
     :raises ValueError: for a kind of image that is neither grey nor colour, or tables that are broken.
@@ -73,7 +73,7 @@ def picture(frames: Sequence[Stored]) -> Array:
     return np.stack([_colour(frame) for frame in frames])
 
 
-def _colour(frame: Stored) -> Array:
+def _colour(frame: DicomFrame) -> Array:
     values, bits = frame.values, frame.bits
     if bits > 16:
         return (values >> (bits - 16)).astype(np.uint16)
@@ -84,7 +84,7 @@ def _colour(frame: Stored) -> Array:
     return scaled.astype(np.uint8 if bits < 8 else np.uint16)
 
 
-def _grey(frames: Sequence[Stored], inverted: bool) -> Array:
+def _grey(frames: Sequence[DicomFrame], inverted: bool) -> Array:
     kind = np.uint8 if all(frame.bits <= 8 for frame in frames) else np.uint16
     rescaled = [_rescaled(frame) for frame in frames]
     padding = [_padding(frame) for frame in frames]
@@ -105,7 +105,7 @@ def _grey(frames: Sequence[Stored], inverted: bool) -> Array:
     return out
 
 
-def _rescaled(frame: Stored) -> Array:
+def _rescaled(frame: DicomFrame) -> Array:
     """In the units of the modality, float32 ``[H, W]``."""
     if frame.header.get("ModalityLUTSequence"):
         from pydicom.pixels.processing import apply_modality_lut
@@ -116,7 +116,7 @@ def _rescaled(frame: Stored) -> Array:
     return values if (slope, intercept) == (1, 0) else values * np.float32(slope) + np.float32(intercept)
 
 
-def _slope(frame: Stored) -> tuple[float, float]:
+def _slope(frame: DicomFrame) -> tuple[float, float]:
     slope, intercept = _number(frame.get("RescaleSlope")), _number(frame.get("RescaleIntercept"))
     return (slope or 1.0, intercept) if slope is not None and intercept is not None else (1.0, 0.0)
 
@@ -130,7 +130,7 @@ def _number(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _padding(frame: Stored) -> Array | None:
+def _padding(frame: DicomFrame) -> Array | None:
     """Where the stored values are padding, bool ``[H, W]``."""
     first, last = frame.header.get("PixelPaddingValue"), frame.header.get("PixelPaddingRangeLimit")
     if not isinstance(first, int) or frame.values.dtype.kind == "f":
@@ -141,7 +141,7 @@ def _padding(frame: Stored) -> Array | None:
     return np.asarray((frame.values >= min(first, last)) & (frame.values <= max(first, last)))
 
 
-def _window(frame: Stored) -> tuple[tuple[float, float], str] | None:
+def _window(frame: DicomFrame) -> tuple[tuple[float, float], str] | None:
     """Center and width of the first window and its function; None where there is none that can be used."""
     center, width = _number(frame.get("WindowCenter")), _number(frame.get("WindowWidth"))
     function = str(frame.get("VOILUTFunction") or "LINEAR").upper()
@@ -154,7 +154,9 @@ def _window(frame: Stored) -> tuple[tuple[float, float], str] | None:
     return (center - width / 2, center + width / 2), "LINEAR_EXACT"
 
 
-def _range(frames: Sequence[Stored], rescaled: Sequence[Array], padding: Sequence[Array | None]) -> tuple[float, float]:
+def _range(
+    frames: Sequence[DicomFrame], rescaled: Sequence[Array], padding: Sequence[Array | None]
+) -> tuple[float, float]:
     """The values shown as black and white where the file names no window."""
     if all(frame.bits <= 8 and frame.values.dtype.kind == "u" for frame in frames) and not any(
         frame.header.get("ModalityLUTSequence") for frame in frames

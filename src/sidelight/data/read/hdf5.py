@@ -52,7 +52,7 @@ def read_hdf5(
         return clip_of(found.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
 
 
-def hdf5_names(path: Path, name: str) -> list[str]:
+def hdf5_members(path: Path, name: str) -> list[str]:
     """The names of all data sets of a file, with ``/`` between groups; :raises ReadError: where it cannot be opened."""
     with _opened(path, name) as file:
         return _names(file)

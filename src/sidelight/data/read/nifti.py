@@ -6,7 +6,7 @@ before sagittal. An axis of length 1 is the one sliced. Slices run towards the h
 are shown as a radiologist sees them: head or front up, the patient's right on the left; of a sagittal slice the front
 is on the left. An oblique volume is shown in the nearest plane, not resampled.
 
-A path may say more (see ``data/container.py``), and ``files`` may list what it says:
+A path may say more (see ``data/read/container.py``), and ``files`` may list what it says:
 
 - ``scan.nii.gz::coronal``: the slices of another plane;
 - ``cine.nii.gz::t3``: of a 4D file, the volume at the time point 3; ``::t{time}`` makes each time point an item;
@@ -38,7 +38,7 @@ from sidelight.data.read.clip import (
     deep_frames,
     full_range,
     robust_range,
-    spaced,
+    spaced_indices,
     unreadable,
     untimed_stack,
 )
@@ -46,11 +46,18 @@ from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import MissingExtra
 
 PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
+VOLUME_SUFFIXES = ("nii", "nii.gz", "img", "img.gz", "mgh", "mgz", "mnc", "mnc.gz", "brik", "brik.gz", "rec")
+HEADER_SUFFIXES = ("hdr", "hdr.gz", "head", "par")
 MOST_BYTES = 8 << 30
 SAMPLE = 16
 FAILED = "cannot be decoded as a volume"
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 Cell = tuple[int, int]
+
+
+def is_volume(name: str) -> bool:
+    """Whether a file is called like a volume, in lower case: nibabel, too, goes by the suffix."""
+    return name.endswith(tuple(f".{suffix}" for suffix in VOLUME_SUFFIXES + HEADER_SUFFIXES))
 
 
 def read_volume(
@@ -83,7 +90,7 @@ def read_volume(
                 name, f"has {volume.times} volumes of {volume.slices} slices, counted from 0", "Name another"
             )
         length = volume.times if kind == "s" else volume.slices
-        indices = spaced(length, max_frames)
+        indices = spaced_indices(length, max_frames)
         cells = [(int(index), number) if kind == "s" else (number, int(index)) for index in indices]
         stack = untimed_stack(_frames(volume, cells, name), indices, length, channels)
         if kind == "s" and volume.seconds:
@@ -219,8 +226,8 @@ def _frames(volume: _Volume, cells: list[Cell], name: str) -> Array:
     if next(iter(kept.values())).dtype == np.uint8:
         return np.stack([kept[cell] for cell in cells])
     every = range(volume.times), range(volume.slices)
-    times = spaced(volume.times, math.isqrt(SAMPLE)).tolist()
-    slices = spaced(volume.slices, SAMPLE // len(times)).tolist()
+    times = spaced_indices(volume.times, math.isqrt(SAMPLE)).tolist()
+    slices = spaced_indices(volume.slices, SAMPLE // len(times)).tolist()
     ends = robust_range(part for _, part in volume.read((time, number) for time in times for number in slices))
     ends = ends or full_range(
         part for _, part in volume.read((time, number) for time in every[0] for number in every[1])

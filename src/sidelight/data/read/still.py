@@ -12,14 +12,47 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, grey, spaced_indices, unreadable, untimed
 from sidelight.errors import ReadError
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    "apng",
+    "bmp",
+    "jfif",
+    "jpe",
+    "jpeg",
+    "jpg",
+    "pbm",
+    "pgm",
+    "png",
+    "pnm",
+    "ppm",
+    "tif",
+    "tiff",
+    "webp",
+)
+IMAGE_SUFFIXES += ("j2c", "j2k", "jp2", "jpc", "jpf", "jpx")
+HEADS: tuple[bytes, ...] = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"GIF8",
+    b"\0\0\0\x0cjP  ",
+    b"\xffO\xffQ",
+)
+HEADS += (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 ANIMATED = frozenset({"GIF", "PNG", "WEBP", "TIFF"})
 MOST_PIXELS = 170_000_000  # Pillow itself refuses 179 million; its global limit is left alone
 MOST_BYTES = 2 << 30
 MOST_FRAMES = 100_000
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is an image that Pillow reads."""
+    return head.startswith(HEADS) or head[8:12] == b"WEBP"
 
 
 def read_image(
@@ -39,7 +72,7 @@ def read_image(
     :param max_frames: of an animation or a TIFF of many pages at most so many frames are kept, evenly spread.
     :param channels: 1 decodes to grey.
     :param target: side wanted: a larger JPEG is decoded at 1/2, 1/4 or 1/8, never below twice ``target``.
-    :raises ReadError: where the file is too large, truncated or not one of ``FORMATS``.
+    :raises ReadError: where the file is too large, truncated or not one of ``PILLOW_FORMATS``.
     """
     if path.stat().st_size > most_bytes:
         raise unreadable(name, f"{path.stat().st_size:,} bytes, more than the limit of {most_bytes:,}")
@@ -68,7 +101,7 @@ def decode_image(
 ) -> Clip:
     """Decode an open image file, or the bytes of one in ``io.BytesIO``; as :func:`read_image`."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=PILLOW_FORMATS) as image:
             if image.width * image.height > most_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
@@ -101,7 +134,7 @@ def _animation(image: Image.Image, name: str, pages: int, max_frames: int, chann
         raise unreadable(name, "no frame of it can be decoded")
     if len(sizes) > 1:
         raise unreadable(name, f"its pages differ in size: {sorted(sizes)}", "Save the pages as separate files")
-    indices = spaced(len(starts), max_frames)
+    indices = spaced_indices(len(starts), max_frames)
     frames = []
     for index in indices:
         image.seek(int(index))

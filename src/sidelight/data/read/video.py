@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sidelight.data.read.clip import Array, Clip, spaced, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
+from sidelight.data.read.heic import is_heic
+from sidelight.data.read.still import is_image
 from sidelight.errors import MissingExtra
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
+VIDEO_SUFFIXES = ("mp4", "m4v", "mov", "avi", "mpeg", "mpg", "mpe", "m2v", "mkv", "webm", "wmv", "asf", "flv")
+HEADS = (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV")
 MOST_FRAMES = 100_000
 MOST_PIXELS = 40_000_000
 HELD_BYTES = 256 << 20  # a clip that decodes to more is decoded a second time instead of held
@@ -21,6 +25,17 @@ SAFE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,mpeg,mpegvideo,mpegts,m4v,matroska,webm,asf,flv,gif",
 }
+
+
+def is_video(head: bytes, name: str) -> bool:
+    """Whether a file that begins with ``head`` and is called ``name``, in lower case, is a video."""
+    if head.startswith(HEADS) or (head[:4] == b"RIFF" and head[8:11] == b"AVI"):
+        return True
+    if head[4:8] == b"ftyp":
+        return not is_heic(head) and b"avif" not in head[8:32]
+    if head[4:8] in (b"moov", b"mdat", b"wide"):
+        return True
+    return name.endswith(tuple(f".{suffix}" for suffix in VIDEO_SUFFIXES)) and not is_image(head)
 
 
 def read_video(
@@ -61,7 +76,7 @@ def read_video(
         raise unreadable(name, "no frame of the video can be decoded")
     if len(sizes) > 1:
         raise unreadable(name, f"its frames differ in size: {sorted(sizes)}", "Re-encode it at one size")
-    indices = spaced(len(stamps), max_frames)
+    indices = spaced_indices(len(stamps), max_frames)
     wanted = set(indices.tolist())
     source = frames if len(frames) == len(stamps) else _decode(path, name, most_pixels)
     kept = [_pixels(frame, channels, target) for number, frame in enumerate(source) if number in wanted]

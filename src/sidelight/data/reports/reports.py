@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidelight.config import build, digest
+from sidelight.config import digest
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
@@ -23,6 +23,7 @@ from sidelight.data.cohort.spec import ReportSpec
 from sidelight.data.reports.sections import read_sections
 from sidelight.data.reports.sentences import split_sentences
 from sidelight.errors import DataError
+from sidelight.files import write_table
 
 VERSION = 1
 MARK = ".zip::"
@@ -54,12 +55,6 @@ class Reports:
         return len(self.studies)
 
 
-def report_spec(cohort: Cohort) -> ReportSpec | None:
-    """What the cohort says about its reports, if anything."""
-    values = cohort.spec.get("report")
-    return None if values is None else build(ReportSpec, values)
-
-
 def read_report(text: str, spec: ReportSpec) -> tuple[str, ...]:
     """The sentences of a report: those of its findings, then those of its impression; () for one that is left out."""
     for word in spec.hide:
@@ -77,7 +72,7 @@ def read_reports(cohort: Cohort, folder: Path | None = None) -> Reports:
     :raises DataError: where the cohort names no reports, or no text that it names is there.
     :raises ConfigError: for a language without headers.
     """
-    spec = report_spec(cohort)
+    spec = cohort.spec.report
     if spec is None:
         raise DataError(f"{cohort.name} names no reports", do='Say which column holds them: report = "COLUMN"')
     units = unit_keys(cohort.items, cohort.levels, cohort.levels[-1] if cohort.levels else "item")
@@ -206,12 +201,8 @@ def _cached(keys: list[str], texts: _Texts, spec: ReportSpec, folder: Path | Non
     if set(wanted) - set(known):
         known = {key: read_report(texts.of[key], spec) for key in wanted}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = path.with_suffix(".tmp")
-            pd.DataFrame({"key": wanted, "sentences": [list(known[key]) for key in wanted]}).to_parquet(
-                partial, index=False
-            )
-            partial.replace(path)
+            table = pd.DataFrame({"key": wanted, "sentences": [list(known[key]) for key in wanted]})
+            write_table(path, table, private=True)
     return [known[key] for key in keys]
 
 

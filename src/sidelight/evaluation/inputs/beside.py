@@ -13,7 +13,7 @@ from pydantic import Field
 from sidelight.config import Settings
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.features import embed_items
@@ -176,7 +176,7 @@ def _written(
     found: Borrowed, towers: Mapping[str, TableEncoder], cohort: Cohort, pixels: Pixels, reference: Reference
 ) -> dict[str, pd.DataFrame]:
     """The table of lenders, and the score where the cohort has columns of the same names."""
-    secrets, there = (key(cohort), key(reference.cohort)), items_of(reference.cohort, reference.pixels)
+    secrets, there = (cohort.key, reference.cohort.key), items_of(reference.cohort, reference.pixels)
     cells = pd.concat([tower.vocabulary.shown(there) for tower in towers.values()], axis=1).reset_index(drop=True)
     hashes = [
         [item_hash(str(item), secret) for item in one.index["item"]]

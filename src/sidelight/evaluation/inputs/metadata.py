@@ -73,7 +73,7 @@ def metadata_reader(folder: Path | None, cohort: Cohort, positions: np.ndarray, 
     towers = tables_of(folder) if kind in ("image+metadata", "image+borrowed") else {}
     if towers or kind == "image+borrowed":
         return MetadataReader(towers)
-    levels = cohort.spec.get("metadata", {}).get("columns", {})
+    levels = cohort.spec.metadata.columns
     found = tuple(fit(cohort, level, positions, LEAST_PATIENTS) for level in levels if described(cohort, level))
     if not found:
         raise DataError(f"{cohort.name} has no metadata", do="Name columns in [metadata] of its cohort file")

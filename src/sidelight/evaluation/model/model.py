@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
@@ -34,7 +34,7 @@ from sidelight.evaluation.model.outside import (
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
-from sidelight.files import replacing, write_json
+from sidelight.files import write_arrays, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.models.image import load_encoder
 from sidelight.models.pair import PhotoPair
@@ -164,8 +164,7 @@ class Model:
         for role, network in self.head.towers().items():
             save_tower(network, folder / "towers", role)
         tensors = {"reference": self.reference, "centre": self.centre, **self.head.tensors()}
-        with replacing(folder / "head.safetensors") as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        write_arrays(folder / "head.safetensors", tensors)
         write_json(folder / "model.json", asdict(self.facts))
         return folder
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.identity import item_hash, key
+from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.reports.reports import read_reports
 from sidelight.errors import ConfigError, RunError, SplitError
@@ -74,7 +74,7 @@ def held_out(run: Run, cohort: Cohort, pixels: Pixels) -> np.ndarray:
             f"The run {run.folder} does not say which patients it kept back",
             do="Give its pretrain command once more: a finished run is not trained again, only described",
         )
-    secret = key(cohort)
+    secret = cohort.key
     names = pd.Series([item_hash(str(item), secret) for item in pixels.index["item"]])
     known = run.config["data"]
     same = known["hash"] == pixels.hash or (known["name"] == cohort.alias and cohort.phantom is None)

@@ -17,7 +17,8 @@ from sidelight.data.audit.ids import id_columns, is_source
 from sidelight.data.cells import listed
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task, units
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task
+from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding, Severity
 from sidelight.evaluation.shortcuts.shallow import Array, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
@@ -100,7 +101,7 @@ def _columns(cohort: Cohort) -> list[str]:
     if cohort.phantom is not None:  # its columns are the truth
         return []
     labels = {name for task in cohort.tasks.values() for name in task.label}
-    derived = {name: rule["from"] for name, rule in cohort.spec.get("derive", {}).items()}
+    derived = {name: rule.source for name, rule in cohort.spec.derive.items()}
     roots = labels | {derived[name] for name in labels if name in derived}
     taken = {"item", "files", "group", *cohort.levels, *roots, *id_columns(cohort)}
     levels = [cohort.items[level] for level in cohort.levels]
@@ -124,10 +125,9 @@ def _same(table: pd.DataFrame) -> list[list[str]]:
 
 def _says_the_path(cohort: Cohort, task: Task) -> bool:
     """Whether the label comes from the path, which then predicts it of course."""
-    files = cohort.spec.get("files", ())
-    derived = cohort.spec.get("derive", {})
-    names = [derived.get(name, {}).get("from", name) for name in task.label]
-    return any(f"{{{name}{end}" in pattern for name in names for pattern in files for end in "}:")
+    derived = {name: rule.source for name, rule in cohort.spec.derive.items()}
+    names = [derived.get(name, name) for name in task.label]
+    return any(f"{{{name}{end}" in pattern for name in names for pattern in cohort.spec.files for end in "}:")
 
 
 def _of_units(table: pd.DataFrame, question: Question) -> pd.DataFrame:
@@ -161,7 +161,7 @@ def _column(
             return [_recoding(part, names)]
     kind = "source" if source else "shortcut"
     subject = f"Column {names[0]!r} alone" + (f" (and its copy {listed(names[1:])})" if len(names) > 1 else "")
-    declared = [name for columns in cohort.spec.get("metadata", {}).get("columns", {}).values() for name in columns]
+    declared = [name for columns in cohort.spec.metadata.columns.values() for name in columns]
     note = "; it is declared as metadata, from which methods learn" if set(names) & set(declared) else ""
     numbers_of = {"column": names[0], "copies": names[1:], "filled": int(keep.sum())}
     found = _strength(scores, part, 1 if source else columns)

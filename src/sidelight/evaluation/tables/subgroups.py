@@ -14,8 +14,8 @@ import pandas as pd
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, has_column
-from sidelight.data.cohort.task import units
-from sidelight.data.identity import item_hash, key
+from sidelight.data.cohort.units import units
+from sidelight.data.identity import item_hash
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
 from sidelight.metrics import METRICS
 from sidelight.metrics.intervals import clustered_interval
@@ -128,7 +128,7 @@ def subgroup_columns(cohort: Cohort, task: str, wanted: list[str] | None, like: 
         for name, column in chosen.items()
         if column not in cohort.tasks[task].label
     }
-    table, secret = units(cohort, cohort.tasks[task]), key(cohort)
+    table, secret = units(cohort, cohort.tasks[task]), cohort.key
     return pd.DataFrame(values, index=[item_hash(name, secret) for name in table["unit"]])
 
 

@@ -6,7 +6,7 @@ import pytest
 from derm7pt_writing import LABELS, release, write_meta, write_phantom
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.presets.derm7pt import CASES, TEST_COUNTS
-from sidelight.data.cohort.task import units
+from sidelight.data.cohort.units import units
 from sidelight.errors import DataError, ReadError
 
 CLASSES = [5, 3, 2, 3, 3, 3, 3, 2]

@@ -95,11 +95,11 @@ def _coded(meta: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, list[
     for name, task in tasks.items():
         assert isinstance(task.classes, dict)
         known = {normalise(value): found for value, found in task.classes.items()}
-        strange = sorted({normalise(cell) for cell in meta[name]} - set(known))
-        if strange:
+        unknown = sorted({normalise(cell) for cell in meta[name]} - set(known))
+        if unknown:
             raise DataError(
-                f"Column {name!r} of meta.csv holds {strange[0]!r}",
-                do=f"{nearest(strange[0], known)} No value is guessed",
+                f"Column {name!r} of meta.csv holds {unknown[0]!r}",
+                do=f"{nearest(unknown[0], known)} No value is guessed",
             )
         coded[name] = [known[normalise(cell)] for cell in meta[name]]
     return coded

@@ -1,16 +1,15 @@
 """Slices of series: which ones a head sees, and what a frozen encoder makes of each, once."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from sidelight.config import digest
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import last_maps
+from sidelight.files import write_arrays
 from sidelight.models.image import Encoder, weights_hash
 
 MOST_BYTES = 8 << 30
@@ -71,9 +70,7 @@ def slice_features(
         parts.append(part.numpy())
     flat = np.concatenate(parts)
     if stored is not None:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"slices": flat}, _partial(stored))
-        _partial(stored).replace(stored)
+        write_arrays(stored, {"slices": flat})
         return _split(pixels, flat)
     ends = np.cumsum([pixels.frames_of(row) for row in rows])
     return dict(zip(rows, np.split(flat, ends[:-1]), strict=True))
@@ -82,7 +79,3 @@ def slice_features(
 def _split(pixels: Pixels, flat: NDArray[np.float32]) -> dict[int, NDArray[np.float32]]:
     ends = np.cumsum([pixels.frames_of(row) for row in range(len(pixels))])
     return dict(enumerate(np.split(flat, ends[:-1])))
-
-
-def _partial(path: Path) -> Path:
-    return path.with_suffix(".tmp")
