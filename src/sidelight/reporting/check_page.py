@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sidelight.data.cells import counted
-from sidelight.files import write_text
-from sidelight.reporting.html import page, section
+from sidelight.reporting.document import Document, Section, write
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
 
@@ -39,9 +38,9 @@ def check_line(values: Mapping[str, Any]) -> str:
     numbers = dict.fromkeys(("error", "warning", "note"), 0)
     for finding in values["findings"]:
         numbers[finding["severity"]] += 1
-    said = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
+    words = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
     held = f"{counted(counts['items'], 'item')} in {counted(counts['groups'], 'group')}"
-    return f"{held}: {said or 'nothing found'}"
+    return f"{held}: {words or 'nothing found'}"
 
 
 def render_check(values: Mapping[str, Any], out: Path) -> Path:
@@ -50,8 +49,8 @@ def render_check(values: Mapping[str, Any], out: Path) -> Path:
         "Findings": "Errors stop other commands or make their numbers wrong; warnings want a look. Items by hash.",
         "Methods": "With default settings on the machine that ran the check; hours of training steps alone.",
     }
-    parts = [section(title, table.html(), intro=intros.get(title, "")) for title, table in check_tables(values).items()]
-    return write_text(out, page(f"Check of {values['name']}", "\n".join(parts), lead=check_line(values)))
+    sections = [Section(title, [table], intro=intros.get(title, "")) for title, table in check_tables(values).items()]
+    return write(Document(f"Check of {values['name']}", sections, lead=check_line(values)), out)
 
 
 def _findings(rows: Rows) -> Table:

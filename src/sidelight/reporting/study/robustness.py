@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sidelight.reporting import html
+from sidelight.reporting.document import Figure as Drawing
+from sidelight.reporting.document import Part, under
 from sidelight.reporting.figures import CHANCE, Curve, looks, png, svg
-from sidelight.reporting.numbers import estimate
 from sidelight.reporting.study.content import Content
-from sidelight.reporting.tables import Table
+from sidelight.reporting.tables import Table, spread
 
 INTRO = (
     "Heads learnt undisturbed units; the unseen ones were scored as they are (severity 0) and with images made worse: light, "
@@ -61,28 +62,22 @@ def conditions(content: Content, task: str) -> list[Condition]:
     return found
 
 
-def sections(content: Content) -> list[str]:
-    """Per task its figures and its table, as HTML."""
-    parts = []
+def sections(content: Content) -> list[Part]:
+    """Per task its figures, which a Markdown page shows as one, and its table."""
+    parts: list[Part] = []
     for task, title in content.worse.items():
+        panels = conditions(content, task)
         drawn = []
-        for one in conditions(content, task):
-            label = f"{title}: AUROC against the severity of {one.name}"
-            figure = svg(one.draw, size=(4.4, 3.0), label=label)
+        for one in panels:
+            figure = svg(one.draw, size=(4.4, 3.0), label=f"{title}: AUROC against the severity of {one.name}")
             drawn.append(f"<figure><figcaption>{html.escape(one.name)}</figcaption>{figure}</figure>")
-        grid = f'<div class="grid">{"".join(drawn)}</div>'
-        parts.append(f"<h3>{html.escape(title)}</h3>{grid}{table(content, task).html()}")
-    return parts
-
-
-def markdown(content: Content, out: Path) -> list[str]:
-    """Per task one figure beside ``out`` and its table."""
-    parts = []
-    for task, title in content.worse.items():
-        name = f"{html.slug(out.stem)}-{html.slug(task)}-conditions.png"
-        figure = conditions_png(conditions(content, task), out.parent / "figures" / name)
-        parts += [f"### {title}", f"![AUROC against the severity of each condition](figures/{figure.name})"]
-        parts.append(table(content, task).markdown())
+        grid = Drawing(
+            f'<div class="grid">{"".join(drawn)}</div>',
+            f"{html.slug(task)}-conditions",
+            "AUROC against the severity of each condition",
+            partial(conditions_png, panels),
+        )
+        parts += under(title, grid, table(content, task))
     return parts
 
 
@@ -108,14 +103,6 @@ def table(content: Content, task: str) -> Table:
     """One row per encoder and condition, one column per severity."""
     rows = content.disturbed[content.disturbed["task"] == task]
     levels = sorted(rows["severity"].unique())
-    lines = []
-    for (encoder, condition), own in rows.groupby(["encoder", "condition"], sort=False):
-        found = own.drop_duplicates("severity").set_index("severity")
-        cells = [_cell(found.loc[level]) if level in found.index else "–" for level in levels]
-        lines.append((str(encoder), str(condition), *cells))
+    lines = spread(rows, ("encoder", "condition"), "severity", levels)
     header = ("encoder", "condition", *(f"{level:g}" for level in levels))
-    return Table(header, tuple(lines), numeric=frozenset(range(2, len(header))), caption="AUROC by severity")
-
-
-def _cell(row: "pd.Series[float]") -> str:
-    return estimate(row["value"], row["low"], row["high"])
+    return Table(header, lines, numeric=frozenset(range(2, len(header))), caption="AUROC by severity")

@@ -1,35 +1,30 @@
-"""src/sidelight/reporting/study/tables.py."""
+"""Tables of a study: the answer, scores, differences, confusion, settings, hashes."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from sidelight.reporting.html import escape
 from sidelight.reporting.numbers import bounds, decimal, duration, estimate, metric_name, p_value, plural
-from sidelight.reporting.study.answer import verdict
+from sidelight.reporting.study.answer import factor_interval, verdict
 from sidelight.reporting.study.content import Content, Headline
-from sidelight.reporting.tables import Table, flatten
+from sidelight.reporting.tables import Table, estimated, flatten, spread
 
 
 def scores(headline: Headline) -> Table:
     """The figure as a table: one row per encoder, one column per label count, ``value [low, high]``."""
-    counts = sorted(headline.rows["labels"].unique())
-    everything = set(headline.rows.loc[headline.rows["all_labels"].astype(bool), "labels"])
-    encoders = list(dict.fromkeys(headline.rows["encoder"]))
-    rows = []
-    for encoder in encoders:
-        found = [headline.at(encoder, count) for count in counts]
-        protocol = headline.rows.loc[headline.rows["encoder"] == encoder, "protocol"].iloc[0]
-        cells = ["–" if row is None else estimate(row["value"], row["low"], row["high"]) for row in found]
-        rows.append((encoder, protocol, *cells))
+    rows = headline.rows
+    counts = sorted(rows["labels"].unique())
+    everything = set(rows.loc[rows["all_labels"].astype(bool), "labels"])
     names = tuple(f"{count:,}" + (" (all)" if count in everything else "") for count in counts)
     return Table(
         ("encoder", "protocol", *names),
-        tuple(rows),
+        spread(rows, ("encoder", "protocol"), "labels", counts),
         numeric=frozenset(range(2, 2 + len(counts))),
         caption=f"{metric_name(headline.metric)} with 95 % interval, by number of labelled {plural(headline.unit)}",
-        lead=frozenset({encoders.index(headline.encoder)}),
+        lead=frozenset({list(dict.fromkeys(rows["encoder"])).index(headline.encoder)}),
     )
 
 
@@ -74,14 +69,56 @@ _RESULT_COLUMNS = (
 )
 
 
+def answers(content: Content, heads: Sequence[Headline]) -> Table:
+    """The answer, task by task: the headline encoder beside the best rival, at the headline's labels and at the most."""
+    rows = []
+    for head in heads:
+        for labels in dict.fromkeys((head.labels, head.most)):
+            own, rival = head.at(head.encoder, labels), next(iter(head.rivals(labels)), "")
+            if own is None:
+                continue
+            best, row = head.at(rival, labels), content.difference(head, rival, labels)
+            factor = content.factor(head) if labels == head.labels else None
+            rows.append(
+                (
+                    head.title,
+                    f"{labels:,} {plural(head.unit, labels)}" + (" (all)" if own["all_labels"] else ""),
+                    metric_name(head.metric),
+                    f"{head.encoder} {estimated(own)}",
+                    "–" if best is None else f"{rival} {estimated(best)}",
+                    "–" if row is None else estimate(row["difference"], row["low"], row["high"], sign=True),
+                    "not compared" if row is None else _READINGS.get(verdict(row), "no difference shown"),
+                    "–" if factor is None else f"{factor_interval(head, factor)} for {factor['rival']}",
+                    f"{int(own['groups']):,}",
+                    decimal(own.get("positives", math.nan), 0),
+                )
+            )
+    names = ("task", "labels", "metric", "ours", "best rival", "difference", "verdict", "labels for the same score")
+    return Table((*names, "patients or groups", "events"), tuple(rows), numeric=frozenset({8, 9}))
+
+
+def by_task(heads: Sequence[Headline], cell: Callable[[Headline, str], str], caption: str) -> Table:
+    """One row per encoder, one column per task; a row of dashes is left out."""
+    encoders = dict.fromkeys(name for head in heads for name in head.rows["encoder"])
+    rows = ((name, *(cell(head, name) for head in heads)) for name in encoders)
+    header = ("encoder", *(head.title for head in heads))
+    kept = tuple(row for row in rows if set(row[1:]) != {"–"})
+    return Table(header, kept, numeric=frozenset(range(1, len(header))), caption=caption)
+
+
+def at_most(head: Headline, encoder: str) -> str:
+    """The score of an encoder at the largest label count."""
+    row = head.at(encoder, head.most)
+    return "–" if row is None else estimated(row)
+
+
 def against(content: Content, headline: Headline) -> Table:
     """The headline encoder minus each rival, one column per label count; bold where a difference is shown."""
     counts = sorted(headline.rows.loc[headline.rows["encoder"] == headline.encoder, "labels"].unique())
     rows = []
     for rival in dict.fromkeys(headline.rows["encoder"]):
-        found = [content.difference(headline, rival, int(labels)) for labels in counts]
-        if any(row is not None for row in found):
-            rows.append((rival, *map(_difference, found)))
+        cells = [difference(content, headline, rival, int(labels)) for labels in counts]
+        rows += [(rival, *cells)] if set(cells) != {"–"} else []
     return Table(
         (f"{headline.encoder} minus", *(f"{labels:,}" for labels in counts)),
         tuple(rows),
@@ -91,7 +128,9 @@ def against(content: Content, headline: Headline) -> Table:
     )
 
 
-def _difference(row: "pd.Series[Any] | None") -> str:
+def difference(content: Content, headline: Headline, rival: str, labels: int) -> str:
+    """The headline encoder minus ``rival``, bold where a difference is shown; a dash where they were not compared."""
+    row = content.difference(headline, rival, labels)
     if row is None:
         return "–"
     text = estimate(row["difference"], row["low"], row["high"], sign=True)
@@ -150,16 +189,16 @@ def published(entry: Mapping[str, Any]) -> Table:
     return Table(columns, cells, numeric=numeric, caption=f"{entry.get('table', 'Published')}{note}")
 
 
-def confusion_table(entry: Mapping[str, Any]) -> Table:
-    """A confusion matrix: rows are the truth, columns the prediction."""
-    classes = [str(name) for name in entry["classes"]]
-    rows = tuple((name, *(f"{int(n):,}" for n in line)) for name, line in zip(classes, entry["matrix"], strict=True))
-    return Table(
-        ("truth \\ predicted", *classes),
-        rows,
-        numeric=frozenset(range(1, len(classes) + 1)),
-        caption=confusion_caption(entry),
-    )
+def confusion_rows(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """All matrices as one long table: a row per true and predicted class, with how many units fell there."""
+    names = ("task", "target", "encoder", "protocol", "labels")
+    rows = [
+        {**{name: entry.get(name, "") for name in names}, "truth": truth, "predicted": predicted, "units": int(count)}
+        for entry in entries
+        for truth, line in zip(entry["classes"], entry["matrix"], strict=True)
+        for predicted, count in zip(entry["classes"], line, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def confusion_caption(entry: Mapping[str, Any]) -> str:
