@@ -50,8 +50,8 @@ def test_markdown_has_its_figures_and_tables_beside_it(tmp_path: Path):
     assert "![a curve](figures/my-page-curve.png)" in text
     assert (tmp_path / "figures" / "my-page-curve.png").read_bytes() == b"png"
     assert "in short" in text and "All rows" not in text and "Nothing" not in text
-    assert "- [all rows](my-page/all-rows.csv): 1 row" in text
-    assert (tmp_path / "my-page" / "all-rows.csv").read_text(encoding="utf-8") == "a,n\nx,0.333333\n"
+    assert "- [all rows](My%20page/all-rows.csv): 1 row" in text
+    assert (tmp_path / "My page" / "all-rows.csv").read_text(encoding="utf-8") == "a,n\nx,0.333333\n"
     assert text.endswith("by `sidelight report FOLDER --out 'My page.md'`; do not edit it by hand.\n")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -139,10 +140,10 @@ def _markdown_page(document: Document, out: Path) -> str:
             one.save(out.parent / _picture(one, out))
     links = []
     for name, frame in document.files.items():
-        path = out.parent / html.slug(out.stem) / f"{name}.csv"
+        path = out.with_suffix("") / f"{name}.csv"
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
-        links.append(f"- [{name.replace('-', ' ')}]({path.parent.name}/{path.name}): {counted(len(frame), 'row')}")
+        links.append(f"- [{name.replace('-', ' ')}]({quote(out.stem)}/{path.name}): {counted(len(frame), 'row')}")
     head = [f"# {plain(document.title)}", plain(document.lead), plain(" · ".join(document.facts))]
     foot = ["## Tables", "\n".join(links)] if links else []
     again = f"`sidelight report FOLDER --out {shlex.quote(out.name)}`"
