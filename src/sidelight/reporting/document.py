@@ -36,9 +36,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Figure:
-    """Drawings or pictures: ``html`` as it stands; on a Markdown page the PNG that ``save`` writes, or else nothing."""
+    """Drawings or pictures: ``html``, or what draws it; on a Markdown page the PNG that ``save`` writes, or else nothing."""
 
-    html: str
+    html: str | Callable[[], str]
     name: str = ""
     text: str = ""
     save: Callable[[Path], object] | None = None
@@ -81,8 +81,21 @@ class Document:
 
 
 def under(title: str, *parts: Part) -> list[Part]:
-    """``parts`` under a small heading; nothing where none of them shows anything in HTML."""
-    return [Text(title, "heading"), *parts] if any(map(_html, parts)) else []
+    """``parts`` under a small heading; nothing where none of them shows anything."""
+    return [Text(title, "heading"), *parts] if any(map(_shows, parts)) else []
+
+
+def _shows(part: Part) -> bool:
+    match part:
+        case Table():
+            return bool(part.rows)
+        case Figure():
+            return bool(part.html or part.save)
+        case Listing():
+            return bool(part.lines)
+        case Detail():
+            return any(map(_shows, part.parts))
+    return True
 
 
 def strip(images: Sequence[np.ndarray], captions: Sequence[str], *, height: int) -> Figure:
@@ -119,16 +132,17 @@ def _html(part: Part) -> str:
         case Table():
             return part.html()
         case Figure():
-            return part.html
+            return part.html if isinstance(part.html, str) else part.html()
         case Listing():
             return html.listing(list(part.lines))
         case Detail():
             inside = "".join(map(_html, part.parts))
             return html.details(part.summary, inside) if inside else ""
-        case Text(text, "plain"):
-            return f"<p>{html.inline(text)}</p>"
-        case Text(text, "heading"):
-            return f"<h3>{html.escape(text)}</h3>"
+    match part.kind:
+        case "heading":
+            return f"<h3>{html.escape(part.text)}</h3>"
+        case "plain":
+            return f"<p>{html.inline(part.text)}</p>"
     return html.note(part.text) if part.kind == "note" else html.empty(part.text)
 
 
@@ -150,7 +164,7 @@ def _markdown_page(document: Document, out: Path) -> str:
     made = f"The numbers are made by `{document.command}`, this page and its tables" if document.command else "Made"
     foot.append(f"{made} by {again}; do not edit it by hand.")
     text = ""
-    for most in (50, 25, 12, 6, 3):
+    for most in (50, 25, 12, 6, 3, 1):
         body = [text for section in sections for text in _markdown_section(section, out, most)]
         text = "\n\n".join(text for text in [*head, *body, *foot] if text) + "\n"
         if text.count("\n") <= LINES:
@@ -159,7 +173,7 @@ def _markdown_page(document: Document, out: Path) -> str:
 
 
 def _markdown_section(section: Section, out: Path, most: int) -> list[str]:
-    parts = [text for part in section.parts if (text := _markdown(part, out, most))]
+    parts = [text for part in section.parts[: 2 * most] if (text := _markdown(part, out, most))]
     return [f"## {plain(section.title)}", plain(section.intro), *parts] if parts else []
 
 
@@ -167,19 +181,17 @@ def _markdown(part: Part, out: Path, most: int) -> str:
     match part:
         case Table():
             left = len(part.rows) - most
-            more = f"\n\n{left:,} more rows stand in the tables beside this page." if left > 0 else ""
-            return replace(part, rows=part.rows[:most]).markdown() + more
+            rest = f"\n\n{left:,} more rows stand in the tables beside this page." if left > 0 else ""
+            return replace(part, rows=part.rows[:most]).markdown() + rest
         case Figure():
             return f"![{plain(part.text)}]({_picture(part, out)})" if part.save else ""
         case Listing():
             left = len(part.lines) - most
-            more = [f"{left:,} more stand in the HTML report."] if left > 0 else []
-            return "\n".join(f"- {plain(line)}" for line in [*part.lines[:most], *more])
+            lines = [*part.lines[:most], *([f"{left:,} more stand in the HTML report."] if left > 0 else [])]
+            return "\n".join(f"- {plain(line)}" for line in lines)
         case Detail():
             return ""
-        case Text(text, "heading"):
-            return f"### {plain(text)}"
-    return plain(part.text)
+    return ("### " if part.kind == "heading" else "") + plain(part.text)
 
 
 def _picture(figure: Figure, out: Path) -> str:

@@ -3,10 +3,8 @@
 A new section is one function that returns parts, and one line in :func:`document`.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -33,7 +31,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
 def document(content: Content) -> Document:
     """The report: long tables stand in the HTML alone, and whole in the files beside a Markdown page."""
     heads = [head for task in content.tasks if (head := content.headline(task)) is not None]
-    runs = _Runs.of(content)
+    curves, examples, weighed = _runs(content)
     sections = [
         Section("Answer", _brief_answer(content, heads), only="markdown"),
         Section("What we found", [Listing(_texts(content, "findings"))]),
@@ -48,10 +46,12 @@ def document(content: Content) -> Document:
         Section("Calibration and decisions", trust.calibration(content), intro=trust.INTRO, only="html"),
         Section("Calibration and decisions", [trust.calibration_of_lead(content)], trust.LEAD, only="markdown"),
         Section("Subgroups", trust.subgroups(content), intro=trust.SUBGROUPS, only="html"),
-        Section("Published numbers", [*map(study_tables.published, _entries(content))], intro=_PUBLISHED),
-        Section("Training", runs.training, only="html"),
-        Section("Example pairs", runs.pairs, intro="From the lightest to the heaviest pair of each run.", only="html"),
-        Section("Pair weights", runs.weights, intro="How much each pair counts in the loss.", only="html"),
+        Section(
+            "Published numbers", [*map(study_tables.published, content.study.get("published") or [])], intro=_PUBLISHED
+        ),
+        Section("Training", curves, only="html"),
+        Section("Example pairs", examples, intro="From the lightest to the heaviest pair of each run.", only="html"),
+        Section("Pair weights", weighed, intro="How much each pair counts in the loss.", only="html"),
         Section("All numbers", _everything(content), intro=_EVERYTHING, only="html"),
         Section("Settings, hashes and commands", _provenance(content), "What makes each number again.", only="html"),
         Section(
@@ -124,17 +124,18 @@ def _subtitle(headline: Headline, interval: str, rival: str, low: float, high: f
 def _opening(content: Content, heads: list[Headline]) -> Section:
     """The first screen of the HTML: the answer in words, then the figure."""
     if not heads:
-        return Section("Answer", [Text(_no_answer(content), "empty" if content.honest.empty else "note")], only="html")
+        return Section("Answer", [Text(_no_answer(content), "empty" if content.results.empty else "note")], only="html")
+    warnings = [Text(text, "note") for text in _texts(content, "warnings")[:3]]
+    parts = [Figure(partial(_tasks, content, heads)), *warnings]
+    return Section("How many labels does the score cost?", parts, only="html")
+
+
+def _tasks(content: Content, heads: list[Headline]) -> str:
     palette = looks(content.encoders, content.lead, content.is_baseline)
     single = " single" if len(heads) == 1 else ""
     grid = f'<div class="grid tasks{single}">{"".join(_task(content, head, palette) for head in heads)}</div>'
     caption = f"<figcaption>{html.inline(_how_to_read(content, heads))}</figcaption>"
-    warnings = [Text(text, "note") for text in _texts(content, "warnings")[:3]]
-    return Section(
-        "How many labels does the score cost?",
-        [Figure(f"{_legend(content, palette)}\n{grid}\n{caption}"), *warnings],
-        only="html",
-    )
+    return f"{_legend(content, palette)}\n{grid}\n{caption}"
 
 
 def _no_answer(content: Content) -> str:
@@ -210,14 +211,11 @@ def _at_all_labels(content: Content, heads: list[Headline]) -> list[Part]:
 
 def _labels(content: Content) -> list[Part]:
     """Of each multi-label task a table of its labels, of each task of several classes one of these."""
-    parts = [
-        part
-        for task in content.tasks
-        for part in under(content.task_title(task), labels.label_table(content.labels(task)))
-    ]
+    parts: list[Part] = []
     for task in content.tasks:
-        each = labels.class_table(content.honest[content.honest["task"] == task])
-        parts += under(f"{content.task_title(task)}: each class against the rest", each)
+        title, own = content.task_title(task), content.honest[content.honest["task"] == task]
+        parts += under(title, labels.label_table(content.labels(task)))
+        parts += under(f"{title}: each class against the rest", labels.class_table(own))
     return parts
 
 
@@ -248,36 +246,21 @@ def _confusion(content: Content) -> list[Part]:
     return parts
 
 
-def _entries(content: Content) -> list[dict[str, Any]]:
-    return list(content.study.get("published") or [])
-
-
-@dataclass(frozen=True)
-class _Runs:
+def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part]]:
     """Training curves, pairs and weights of every run that is there."""
-
-    training: list[Part]
-    pairs: list[Part]
-    weights: list[Part]
-
-    @classmethod
-    def of(cls, content: Content) -> "_Runs":
-        found = cls([], [], [])
-        for label, path in content.runs.items():
-            try:
-                run = load_run(path)
-            except RunError:
-                found.training.append(Text(f"{label}: its run folder cannot be read", "note"))
-                continue
-            curves = training(run)
-            found.training.extend([Detail(label, [curves])] if len(content.runs) > 2 else under(label, curves))
-            if (run.folder / "examples.safetensors").is_file():
-                found.pairs.extend(under(label, pairs(run, most=6)))
-            if any((run.folder / name).is_file() for name in ("weights.safetensors", "strip.safetensors")):
-                found.weights.extend(under(label, *weights(run)))
-        if not found.training:
-            found.training.append(Text("No pre-training run belongs to this study.", "empty"))
-        return found
+    curves, examples, weighed = list[Part](), list[Part](), list[Part]()
+    for label, path in content.runs.items():
+        try:
+            run = load_run(path)
+        except RunError:
+            curves.append(Text(f"{label}: its run folder cannot be read", "note"))
+            continue
+        curves += [Detail(label, [training(run)])] if len(content.runs) > 2 else under(label, training(run))
+        if (run.folder / "examples.safetensors").is_file():
+            examples += under(label, pairs(run, most=6))
+        if any((run.folder / name).is_file() for name in ("weights.safetensors", "strip.safetensors")):
+            weighed += under(label, *weights(run))
+    return curves or [Text("No pre-training run belongs to this study.", "empty")], examples, weighed
 
 
 def _checklists(content: Content) -> list[Part]:

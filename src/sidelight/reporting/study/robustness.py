@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sidelight.reporting import html
-from sidelight.reporting.document import Figure as Drawing
-from sidelight.reporting.document import Part, under
-from sidelight.reporting.figures import CHANCE, Curve, looks, png, svg
+from sidelight.reporting.document import Figure, Part, under
+from sidelight.reporting.figures import CHANCE, Curve, draw_curves, grid_png, looks, svg
 from sidelight.reporting.study.content import Content
 from sidelight.reporting.tables import Table, spread
 
@@ -31,13 +28,7 @@ class Condition:
 
     def draw(self, axes: Axes) -> None:
         """Bands and lines; the line of chance where it is near."""
-        for curve in self.curves:
-            look = curve.look
-            axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, linewidth=0, alpha=0.13)
-            axes.plot(
-                curve.x, curve.y, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5,
-                linewidth=2.4 if look.lead else 1.6, label=curve.name, gid="curve",
-            )  # fmt: skip
+        draw_curves(axes, self.curves)
         if self.limits[0] <= 0.5:
             axes.axhline(0.5, **CHANCE)
         axes.set_ylim(*self.limits)
@@ -71,32 +62,14 @@ def sections(content: Content) -> list[Part]:
         for one in panels:
             figure = svg(one.draw, size=(4.4, 3.0), label=f"{title}: AUROC against the severity of {one.name}")
             drawn.append(f"<figure><figcaption>{html.escape(one.name)}</figcaption>{figure}</figure>")
-        grid = Drawing(
+        grid = Figure(
             f'<div class="grid">{"".join(drawn)}</div>',
             f"{html.slug(task)}-conditions",
             "AUROC against the severity of each condition",
-            partial(conditions_png, panels),
+            partial(grid_png, [(one.name, one.draw) for one in panels], size=(4.6, 3.1)),
         )
         parts += under(title, grid, table(content, task))
     return parts
-
-
-def conditions_png(panels: Sequence[Condition], path: Path) -> Path:
-    """All conditions in one PNG, two in a row, with one legend."""
-    rows = -(-len(panels) // 2)
-
-    def draw(figure: Figure) -> None:
-        grid = figure.subplots(rows, 2, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
-            panel.draw(axes)
-            axes.set_title(panel.name, loc="left", fontweight="bold", fontsize=10)
-        for axes in grid[len(panels) :]:
-            axes.set_axis_off()
-        handles = {line.get_label(): line for axes in grid for line in axes.get_lines() if line.get_gid() == "curve"}
-        names = [str(name) for name in handles]
-        figure.legend(handles.values(), names, loc="outside lower center", ncols=3, frameon=False)
-
-    return png(draw, size=(9.6, 3.1 * rows + 0.6), path=path)
 
 
 def table(content: Content, task: str) -> Table:

@@ -28,73 +28,70 @@ def scores(headline: Headline) -> Table:
     )
 
 
-def results(rows: pd.DataFrame, caption: str = "") -> Table:
+def results(rows: pd.DataFrame) -> Table:
     """Every number with all that stands behind it; the metric has a column only where there are several."""
-    columns: dict[str, list[str]] = {name: [] for name in _RESULT_COLUMNS}
-    for row in rows.to_dict("records"):
-        remarks = ["few groups"] if row["few_groups"] else []
-        remarks += ["transductive"] if row["transductive"] else []
-        remarks += ["split leaks"] if row.get("leaks") else []
-        remarks += ["test-selected"] if row["selected_on"] == "test" else []
-        cells = (
-            row["encoder"],
-            row["protocol"],
-            metric_name(row["metric"]),
-            f"{int(row['labels']):,}" + (" (all)" if row["all_labels"] else ""),
-            decimal(row["value"], 3),
-            bounds(row["low"], row["high"], 3).replace("no interval", "–"),
-            "–" if row["interval"] == "none" else str(row["interval"]),
-            f"{int(row['seeds'])}",
-            decimal(row["seed_sd"], 3),
-            f"{int(row['groups'])}",
-            f"{int(row['units']):,}",
-            str(row["selected_on"]),
-            duration(row["seconds"]),
-            ", ".join(remarks),
-        )
-        for name, cell in zip(_RESULT_COLUMNS, cells, strict=True):
-            columns[name].append(cell)
-    if len(set(columns["metric"])) < 2:
-        del columns["metric"]
-    numeric = frozenset(i for i, name in enumerate(columns) if name not in _RESULT_TEXTS)
-    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), numeric=numeric, caption=caption)
+    lines = [
+        {
+            "encoder": row["encoder"],
+            "protocol": row["protocol"],
+            "metric": metric_name(row["metric"]),
+            "labels": f"{int(row['labels']):,}" + (" (all)" if row["all_labels"] else ""),
+            "value": decimal(row["value"], 3),
+            "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
+            "by": "–" if row["interval"] == "none" else str(row["interval"]),
+            "seeds": f"{int(row['seeds'])}",
+            "seed sd": decimal(row["seed_sd"], 3),
+            "groups": f"{int(row['groups'])}",
+            "units": f"{int(row['units']):,}",
+            "selected on": str(row["selected_on"]),
+            "time": duration(row["seconds"]),
+            "remarks": ", ".join(name for name, holds in _REMARKS.items() if holds(row)),
+        }
+        for row in rows.to_dict("records")
+    ]
+    single = len({line["metric"] for line in lines}) < 2
+    return _table(lines, ("encoder", "protocol", "metric", "by", "selected on", "remarks"), without="metric" * single)
 
 
-_RESULT_TEXTS = ("encoder", "protocol", "metric", "by", "selected on", "remarks")
+_REMARKS: dict[str, Callable[[Any], bool]] = {
+    "few groups": lambda row: bool(row["few_groups"]),
+    "transductive": lambda row: bool(row["transductive"]),
+    "split leaks": lambda row: bool(row.get("leaks")),
+    "test-selected": lambda row: bool(row["selected_on"] == "test"),
+}
 
 
-_RESULT_COLUMNS = (
-    *("encoder", "protocol", "metric", "labels", "value", "95 % interval", "by"),
-    *("seeds", "seed sd", "groups", "units", "selected on", "time", "remarks"),
-)
+def _table(lines: Sequence[dict[str, str]], words: tuple[str, ...], without: str = "") -> Table:
+    """Lines of cells by column as a table; all columns but ``words`` are right-aligned."""
+    names = [name for name in (lines[0] if lines else ()) if name != without]
+    numeric = frozenset(place for place, name in enumerate(names) if name not in words)
+    return Table(tuple(names), tuple(tuple(line[name] for name in names) for line in lines), numeric=numeric)
 
 
 def answers(content: Content, heads: Sequence[Headline]) -> Table:
     """The answer, task by task: the headline encoder beside the best rival, at the headline's labels and at the most."""
-    rows = []
-    for head in heads:
-        for labels in dict.fromkeys((head.labels, head.most)):
-            own, rival = head.at(head.encoder, labels), next(iter(head.rivals(labels)), "")
-            if own is None:
-                continue
-            best, row = head.at(rival, labels), content.difference(head, rival, labels)
-            factor = content.factor(head) if labels == head.labels else None
-            rows.append(
-                (
-                    head.title,
-                    f"{labels:,} {plural(head.unit, labels)}" + (" (all)" if own["all_labels"] else ""),
-                    metric_name(head.metric),
-                    f"{head.encoder} {estimated(own)}",
-                    "–" if best is None else f"{rival} {estimated(best)}",
-                    "–" if row is None else estimate(row["difference"], row["low"], row["high"], sign=True),
-                    "not compared" if row is None else _READINGS.get(verdict(row), "no difference shown"),
-                    "–" if factor is None else f"{factor_interval(head, factor)} for {factor['rival']}",
-                    f"{int(own['groups']):,}",
-                    decimal(own.get("positives", math.nan), 0),
-                )
-            )
-    names = ("task", "labels", "metric", "ours", "best rival", "difference", "verdict", "labels for the same score")
-    return Table((*names, "patients or groups", "events"), tuple(rows), numeric=frozenset({8, 9}))
+    lines = []
+    for head, labels in [(one, labels) for one in heads for labels in dict.fromkeys((one.labels, one.most))]:
+        own, rival = head.at(head.encoder, labels), next(iter(head.rivals(labels)), "")
+        best, row = head.at(rival, labels), content.difference(head, rival, labels)
+        factor = content.factor(head) if labels == head.labels else None
+        assert own is not None
+        line = {
+            "task": head.title,
+            "labels": f"{labels:,} {plural(head.unit, labels)}" + (" (all)" if own["all_labels"] else ""),
+            "metric": metric_name(head.metric),
+            "ours": f"{head.encoder} {estimated(own)}",
+            "best rival": "–" if best is None else f"{rival} {estimated(best)}",
+            "difference": "–" if row is None else estimate(row["difference"], row["low"], row["high"], sign=True),
+            "verdict": "not compared" if row is None else _READINGS.get(verdict(row), "no difference shown"),
+            "labels for the same score": f"{factor_interval(head, factor)} for {factor['rival']}"
+            if factor is not None
+            else "–",
+            "patients or groups": f"{int(own['groups']):,}",
+            "events": decimal(own.get("positives", math.nan), 0),
+        }
+        lines.append(line)
+    return _table(lines, tuple(line)[:-2] if lines else ())
 
 
 def by_task(heads: Sequence[Headline], cell: Callable[[Headline, str], str], caption: str) -> Table:
@@ -137,38 +134,25 @@ def difference(content: Content, headline: Headline, rival: str, labels: int) ->
     return f"**{text}**" if verdict(row) in ("better", "worse") else text
 
 
-def differences(rows: pd.DataFrame, caption: str = "") -> Table:
+def differences(rows: pd.DataFrame) -> Table:
     """Paired differences, encoder minus rival."""
-    found = tuple(
-        (
-            row["encoder"],
-            row["rival"],
-            row["protocol"],
-            f"{int(row['labels']):,}",
-            metric_name(row["metric"]),
-            decimal(row["difference"], 3, sign=True),
-            bounds(row["low"], row["high"], 3).replace("no interval", "–"),
-            p_value(row["p"]),
-            p_value(row["p_holm"]),
-            f"{int(row['groups'])}",
-            _READINGS.get(verdict(row), "no difference shown"),
-        )
+    lines = [
+        {
+            "encoder": row["encoder"],
+            "minus rival": row["rival"],
+            "protocol": row["protocol"],
+            "labels": f"{int(row['labels']):,}",
+            "metric": metric_name(row["metric"]),
+            "difference": decimal(row["difference"], 3, sign=True),
+            "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
+            "p": p_value(row["p"]),
+            "Holm p": p_value(row["p_holm"]),
+            "groups": f"{int(row['groups'])}",
+            "reading": _READINGS.get(verdict(row), "no difference shown"),
+        }
         for row in rows.to_dict("records")
-    )
-    header = (
-        "encoder",
-        "minus rival",
-        "protocol",
-        "labels",
-        "metric",
-        "difference",
-        "95 % interval",
-        "p",
-        "Holm p",
-        "groups",
-        "reading",
-    )
-    return Table(header, found, numeric=frozenset({3, 5, 6, 7, 8, 9}), caption=caption)
+    ]
+    return _table(lines, ("encoder", "minus rival", "protocol", "metric", "reading"))
 
 
 _READINGS = {"better": "better", "worse": "worse", "unknown": "too few groups"}
