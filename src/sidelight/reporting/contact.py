@@ -51,7 +51,7 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
             "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk"
             + (", identifiers that meet those of DICOM headers as keyed hashes." if _hashes(cohort) else ".")
         ),
-        html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices)), name="tables"),
+        html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices))),
         html.section(
             "Items",
             *(_item(cohort, position, tables) for position in chosen),

@@ -33,28 +33,14 @@ _VARIABLES |= {colour: f"c{i}" for i, colour in enumerate(COLOURS)} | {
 _DASHES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
 CHANCE: Any = {"color": SOFT, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 _MARKERS = "oDs^vP"
+_FONT: Any = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK}
+_AXES: Any = {"edgecolor": SOFT, "labelcolor": SOFT, "linewidth": 0.8, "grid": True, "axisbelow": True}
 _STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.7,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
+    **_FONT,
+    **{f"axes.{name}": value for name, value in _AXES.items()},
+    **{"axes.spines.top": False, "axes.spines.right": False, "grid.color": RULE, "grid.linewidth": 0.7},
+    **{"xtick.color": SOFT, "ytick.color": SOFT, "xtick.major.size": 3, "ytick.major.size": 0},
+    **{"lines.linewidth": 1.8, "lines.solid_capstyle": "round", "svg.fonttype": "none", "text.parse_math": False},
 }
 
 
@@ -148,8 +134,8 @@ def grid_png(panels: Sequence[tuple[str, Callable[[Axes], None]]], path: Path, *
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         handles = {line.get_label(): line for axes in grid for line in axes.get_lines() if line.get_gid() == "curve"}
-        names, place = [str(name) for name in handles], "outside lower center"
-        figure.legend(handles.values(), names, loc=place, ncols=2 * columns, frameon=False, handlelength=3)
+        names, look = [str(name) for name in handles], {"ncols": 2 * columns, "frameon": False, "handlelength": 3}
+        figure.legend(handles.values(), names, loc="outside lower center", **look)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,43 +86,31 @@ _WEIGHTS = "How much each pair counts in the loss, as the run judged it at its e
 
 def facts(run: RunContent) -> list[str]:
     """The line under the title."""
-    data = run.config.get("data") or {}
-    settings = run.config.get("settings") or {}
-    found = [f"data {data['name']}"] if data.get("name") else []
-    found += [f"encoder {settings['encoder']}"] if settings.get("encoder") else []
-    found += [f"{settings['image_size']} px"] if settings.get("image_size") else []
-    found += [f"profile {settings['profile']}"] if settings.get("profile") else []
+    values = {"name": (run.config.get("data") or {}).get("name"), **(run.config.get("settings") or {})}
+    words = {"name": "data {}", "encoder": "encoder {}", "image_size": "{} px", "profile": "profile {}"}
+    found = [text.format(values[name]) for name, text in words.items() if values.get(name)]
     return [*found, "finished" if run.finished else "not finished"]
 
 
 def summary(run: RunContent) -> list[str]:
     """What happened, in sentences; only what the metrics hold."""
     lines = [] if run.finished else ["**This run is not finished**: the same pretrain command goes on with it."]
-    loss = series(run.steps, "step", "loss")
-    if loss is not None:
+    if loss := series(run.steps, "step", "loss"):
         lines.append(f"{int(loss.x[-1]):,} steps; loss from {significant(loss.y[0])} to **{significant(loss.y[-1])}**.")
-    valid = series(run.epochs, "epoch", "valid_loss")
-    if valid is not None:
+    if valid := series(run.epochs, "epoch", "valid_loss"):
         best = int(np.argmin(valid.y))
-        lines.append(
-            f"Lowest validation loss {significant(valid.y[best])} in epoch {int(valid.x[best])}; "
-            f"last {significant(valid.y[-1])}."
-        )
-    rank = series(run.epochs, "epoch", "effective_rank")
-    if rank is not None:
+        lowest, last = significant(valid.y[best]), significant(valid.y[-1])
+        lines.append(f"Lowest validation loss {lowest} in epoch {int(valid.x[best])}; last {last}.")
+    if rank := series(run.epochs, "epoch", "effective_rank"):
         lines.append(f"Effective rank of the embeddings from {decimal(rank.y[0], 1)} to **{decimal(rank.y[-1], 1)}**.")
-    knn = series(run.epochs, "epoch", "knn")
-    if knn is not None:
-        lines.append(
-            f"kNN monitor from {decimal(knn.y[0])} to {decimal(knn.y[-1])} (a reading while training, not a result)."
-        )
+    if knn := series(run.epochs, "epoch", "knn"):
+        ends = f"{decimal(knn.y[0])} to {decimal(knn.y[-1])}"
+        lines.append(f"kNN monitor from {ends} (a reading while training, not a result).")
     if "images_per_second" in run.steps:
-        wait = (
-            f", {share(float(run.steps['data_wait'].median()))} of the time waiting for data"
-            if "data_wait" in run.steps
-            else ""
-        )
-        lines.append(f"{significant(float(run.steps['images_per_second'].median()))} images/s (median){wait}.")
+        speed, wait = significant(float(run.steps["images_per_second"].median())), ""
+        if "data_wait" in run.steps:
+            wait = f", {share(float(run.steps['data_wait'].median()))} of the time waiting for data"
+        lines.append(f"{speed} images/s (median){wait}.")
     if run.quarantine:
         lines.append(f"{sum(run.quarantine.values())} items could not be read and were left out.")
     return lines or ["No step has been recorded yet."]
@@ -133,29 +120,28 @@ def training(run: RunContent) -> Part:
     """The curves of a run as a grid; a sentence where there are none."""
     step_loss, valid = series(run.steps, "epoch", "loss", mean=True), series(run.epochs, "epoch", "valid_loss")
     losses = [Line(name, line.x, line.y) for name, line in (("training", step_loss), ("validation", valid)) if line]
-    panels: list[tuple[str, Sequence[Line | None], str, bool]] = [
-        ("Loss", losses, "epoch", False),
-        ("Learning rate", [series(run.steps, "step", "lr")], "step", False),
-        ("Effective rank", [series(run.epochs, "epoch", "effective_rank")], "epoch", False),
-        ("kNN monitor", [series(run.epochs, "epoch", "knn")], "epoch", False),
-        ("Images per second", [series(run.steps, "step", "images_per_second")], "step", False),
-        ("Share of time waiting for data, %", [series(run.steps, "step", "data_wait")], "step", True),
-    ]
+    panels = {"Loss": ("epoch", losses)}
+    for title, axis, name in _CURVES:
+        line = series(run.epochs if axis == "epoch" else run.steps, axis, name)
+        panels[title] = (axis, [line] if line else [])
     figures = []
-    for title, curves, x_name, percent in panels:
-        lines = [line for line in curves if line is not None]
+    for title, (axis, lines) in panels.items():
         if lines:
-            drawing = lines_svg(
-                lines,
-                label=f"{run.folder.name} {run.method}: {title}",
-                x_name=x_name,
-                percent=percent,
-                zero=x_name == "step",
-            )
+            label = f"{run.folder.name} {run.method}: {title}"
+            drawing = lines_svg(lines, label=label, x_name=axis, percent=title.endswith("%"), zero=axis == "step")
             figures.append(f"<figure><h3>{html.escape(title)}</h3>{drawing}</figure>")
     if not figures:
         return Text("No training metrics were recorded.", "empty")
     return Figure(f'<div class="grid small">{"".join(figures)}</div>')
+
+
+_CURVES = (
+    ("Learning rate", "step", "lr"),
+    ("Effective rank", "epoch", "effective_rank"),
+    ("kNN monitor", "epoch", "knn"),
+    ("Images per second", "step", "images_per_second"),
+    ("Share of time waiting for data, %", "step", "data_wait"),
+)
 
 
 def pairs(run: RunContent, *, most: int = 12) -> Part:
@@ -188,11 +174,10 @@ def weights(run: RunContent) -> list[Part]:
                 drawing = histogram_svg(stored, label=f"{run.folder.name}: pair weights")
                 figures.append(f"<figure><h3>Weights of {len(stored):,} pairs</h3>{drawing}</figure>")
         if (run.folder / examples.EXAMPLES).is_file():
-            shown = examples.load_examples(run.folder / examples.EXAMPLES)
-            if len(shown.weight) > 2 and np.ptp(shown.weight) > 0:
-                drawing = scatter_svg(
-                    shown.similarity, shown.weight, label=f"{run.folder.name}: weight against similarity"
-                )
+            found = examples.load_examples(run.folder / examples.EXAMPLES)
+            if len(found.weight) > 2 and np.ptp(found.weight) > 0:
+                label = f"{run.folder.name}: weight against similarity"
+                drawing = scatter_svg(found.similarity, found.weight, label=label)
                 figures.append(f"<figure><h3>Similarity against weight</h3>{drawing}</figure>")
         if (run.folder / examples.STRIP).is_file():
             strip = _strip(examples.load_strip(run.folder / examples.STRIP))

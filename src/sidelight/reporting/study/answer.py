@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.reporting.numbers import bounds, decimal, estimate, metric_name, p_value, plural, times
+from sidelight.reporting.numbers import bounds, decimal, metric_name, p_value, plural, times
 from sidelight.reporting.study.content import Content, Headline, curve_name
+from sidelight.reporting.tables import estimated
 
 
 def verdict(row: "Mapping[Any, Any] | pd.Series[Any] | None") -> str:
@@ -54,24 +55,20 @@ def _at(content: Content, headline: Headline, labels: int, *, brief: bool = Fals
         return []
     metric, unit = metric_name(headline.metric), plural(headline.unit, labels)
     count = f"all {labels:,} labelled {unit}" if bool(own["all_labels"]) else f"{labels:,} labelled {unit}"
-    score = f"With **{count}**, {curve_name(headline, headline.encoder)} reaches {metric} **{_score(own)}**"
+    score = f"With **{count}**, {curve_name(headline, headline.encoder)} reaches {metric} **{estimated(own)}**"
     rivals = headline.rivals(labels)
     if not rivals:
         return [f"{score}; nothing stands beside it."]
     best = headline.at(rivals[0], labels)
     assert best is not None
-    lines = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {_score(best)}."]
+    lines = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {estimated(best)}."]
     lines[0] += f" {_difference(content, headline, rivals[0], labels)}"
     floor = next((name for name in rivals[1:] if "random" in name.lower()), None)
     if floor and not brief:
         row = headline.at(floor, labels)
         assert row is not None
-        lines.append(f"Against {floor}, {_score(row)}: {_difference(content, headline, floor, labels, start=False)}")
+        lines.append(f"Against {floor}, {estimated(row)}: {_difference(content, headline, floor, labels, start=False)}")
     return lines
-
-
-def _score(row: "pd.Series[Any]") -> str:
-    return estimate(row["value"], row["low"], row["high"])
 
 
 def _difference(content: Content, headline: Headline, rival: str, labels: int, *, start: bool = True) -> str:

@@ -5,6 +5,7 @@ A new section is one function that returns parts, and one line in :func:`documen
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +31,11 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
 
 def document(content: Content) -> Document:
     """The report: long tables stand in the HTML alone, and whole in the files beside a Markdown page."""
-    heads = [head for task in content.tasks if (head := content.headline(task)) is not None]
+    heads = list(content.headlines.values())
     curves, examples, weighed = _runs(content)
+    published = [study_tables.published(entry) for entry in content.study.get("published") or []]
+    warnings = [Text(text, "note") for text in _texts(content, "warnings")]
+    commands, open_ = set(content.results["command"]), limits(content)
     sections = [
         Section("Answer", _brief_answer(content, heads), only="markdown"),
         Section("What we found", [Listing(_texts(content, "findings"))]),
@@ -41,33 +45,28 @@ def document(content: Content) -> Document:
         Section("One class against the rest", _checklists(content), intro=checklist.INTRO, only="html"),
         Section("Retrieval", _retrieval(content), intro=retrieval.INTRO),
         Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
-        Section("Paired differences", _differences(content), intro=_DIFFERENCES, only="html"),
+        Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
         Section("Confusion matrices", _confusion(content), intro=_CONFUSION, only="html"),
         Section("Calibration and decisions", trust.calibration(content), intro=trust.INTRO, only="html"),
         Section("Calibration and decisions", [trust.calibration_of_lead(content)], trust.LEAD, only="markdown"),
         Section("Subgroups", trust.subgroups(content), intro=trust.SUBGROUPS, only="html"),
-        Section(
-            "Published numbers", [*map(study_tables.published, content.study.get("published") or [])], intro=_PUBLISHED
-        ),
+        Section("Published numbers", published, intro=_PUBLISHED),
         Section("Training", curves, only="html"),
         Section("Example pairs", examples, intro="From the lightest to the heaviest pair of each run.", only="html"),
         Section("Pair weights", weighed, intro="How much each pair counts in the loss.", only="html"),
-        Section("All numbers", _everything(content), intro=_EVERYTHING, only="html"),
+        Section("All numbers", _everything(content, heads), intro=_EVERYTHING, only="html"),
         Section("Settings, hashes and commands", _provenance(content), "What makes each number again.", only="html"),
-        Section(
-            "Warnings and notes",
-            [*(Text(text, "note") for text in _texts(content, "warnings")), Listing(_texts(content, "notes"))],
-        ),
-        Section("What we could not show", [Listing(limits(content) or ["Nothing was left open."])]),
+        Section("Warnings and notes", [*warnings, Listing(_texts(content, "notes"))]),
+        Section("What we could not show", [Listing(open_) if open_ else Text("Nothing was left open.", "empty")]),
     ]
     return Document(
         content.title,
         sections,
         lead=content.question,
         facts=facts(content),
-        opening=_opening(content, heads),
+        opening=_opening(content, heads, warnings[:3]),
         files=_files(content),
-        command=commands.pop() if len(commands := set(content.results["command"])) == 1 else "",
+        command=commands.pop() if len(commands) == 1 else "",
     )
 
 
@@ -99,9 +98,7 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
         own_row = headline.at(lead, headline.labels)
         if own_row is not None and factor["factor"] > 1:
             saved = (float(own_row["value"]), float(headline.labels), float(factor["factor"]))
-        subtitle = _subtitle(
-            headline, factor_interval(headline, factor), factor["rival"], factor["low"], factor["high"]
-        )
+        subtitle = _subtitle(headline, factor)
     return Panel(
         title=headline.title,
         subtitle=subtitle or f"{lead}, {headline.protocol} protocol",
@@ -114,20 +111,19 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
     )
 
 
-def _subtitle(headline: Headline, interval: str, rival: str, low: float, high: float) -> str:
-    at = f"at {headline.labels} {plural(headline.unit, headline.labels)}"
-    if saves(low):
-        return f"{at}: {interval} fewer labels than {rival}"
-    return f"{at}: {interval} labels for {rival}" + ("" if high < 1 else ", no saving shown")
+def _subtitle(headline: Headline, factor: "pd.Series[Any]") -> str:
+    at = f"at {headline.labels} {plural(headline.unit, headline.labels)}: {factor_interval(headline, factor)}"
+    if saves(factor["low"]):
+        return f"{at} fewer labels than {factor['rival']}"
+    return f"{at} labels for {factor['rival']}" + ("" if factor["high"] < 1 else ", no saving shown")
 
 
-def _opening(content: Content, heads: list[Headline]) -> Section:
+def _opening(content: Content, heads: list[Headline], warnings: list[Text]) -> Section:
     """The first screen of the HTML: the answer in words, then the figure."""
     if not heads:
         return Section("Answer", [Text(_no_answer(content), "empty" if content.results.empty else "note")], only="html")
-    warnings = [Text(text, "note") for text in _texts(content, "warnings")[:3]]
-    parts = [Figure(partial(_tasks, content, heads)), *warnings]
-    return Section("How many labels does the score cost?", parts, only="html")
+    figure = Figure(partial(_tasks, content, heads))
+    return Section("How many labels does the score cost?", [figure, *warnings], only="html")
 
 
 def _tasks(content: Content, heads: list[Headline]) -> str:
@@ -202,10 +198,11 @@ def _at_all_labels(content: Content, heads: list[Headline]) -> list[Part]:
         return study_tables.difference(content, head, rival, head.most)
 
     by, lead = study_tables.by_task, f"{content.lead} minus each encoder"
+    earlier = [head for head in heads if head.labels < head.most]
     return [
         by(heads, study_tables.at_most, "Scores with all labels, with 95 % intervals"),
         by(heads, most, f"{lead}, with all labels; bold: a difference is shown"),
-        by(heads, few, f"{lead}, with the label counts of the first lines of the answer"),
+        by(earlier, few, f"{lead}, with the fewest labels of each task in the answer"),
     ]
 
 
@@ -225,14 +222,13 @@ def _retrieval(content: Content) -> list[Part]:
     return [part for title, rows in found for part in under(title, retrieval.retrieval_table(rows))]
 
 
-def _differences(content: Content) -> list[Part]:
+def _differences(content: Content, heads: list[Headline]) -> list[Part]:
     """Of each task the headline encoder against each rival; every comparison with its p-values folded away."""
     parts: list[Part] = []
-    for task in content.tasks:
-        rows, head = content.differences[content.differences["task"] == task], content.headline(task)
-        if not rows.empty and head is not None:
-            every = Detail(f"All {len(rows)} comparisons, with p-values", [study_tables.differences(rows)])
-            parts += under(head.title, study_tables.against(content, head), every)
+    for head in heads:
+        rows = content.differences[content.differences["task"] == head.task]
+        every = Detail(f"All {len(rows)} comparisons, with p-values", [study_tables.differences(rows)])
+        parts += under(head.title, study_tables.against(content, head), every)
     return parts or [Text("No pair of encoders was compared.", "empty")]
 
 
@@ -272,14 +268,13 @@ def _checklists(content: Content) -> list[Part]:
     ]
 
 
-def _everything(content: Content) -> list[Part]:
+def _everything(content: Content, heads: list[Headline]) -> list[Part]:
     parts: list[Part] = []
-    for task in content.tasks:
-        rows, head = content.honest[content.honest["task"] == task], content.headline(task)
-        if head is not None:
-            main = rows["metric"] == head.metric
-            others = Detail(f"{int((~main).sum())} rows of other metrics", [study_tables.results(rows[~main])])
-            parts += under(f"{head.title}, {metric_name(head.metric)}", study_tables.results(rows[main]), others)
+    for head in heads:
+        rows = content.honest[content.honest["task"] == head.task]
+        main = rows["metric"] == head.metric
+        others = Detail(f"{int((~main).sum())} rows of other metrics", [study_tables.results(rows[~main])])
+        parts += under(f"{head.title}, {metric_name(head.metric)}", study_tables.results(rows[main]), others)
     chosen = content.results[content.results["selected_on"] == "test"]
     optimistic = "Too optimistic by construction: kept for the papers' sake, in no headline and no comparison."
     if not chosen.empty:

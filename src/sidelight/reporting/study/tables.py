@@ -185,15 +185,11 @@ def confusion_rows(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def confusion_caption(entry: Mapping[str, Any]) -> str:
-    """``"SimCLR, linear, 16 labels"``, after the label's name where it is one of several."""
-    of = f"{entry['target']}: " if entry.get("target") else ""
-    return f"{of}{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
-
-
 def confusion_html(entry: Mapping[str, Any]) -> str:
     """A confusion matrix as a heat table: the darker, the larger the share of the true class."""
     classes = [escape(name) for name in entry["classes"]]
+    caption = f"{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
+    caption = f"{entry['target']}: {caption}" if entry.get("target") else caption
     body = []
     for name, line in zip(classes, entry["matrix"], strict=True):
         total = sum(line)
@@ -205,7 +201,7 @@ def confusion_html(entry: Mapping[str, Any]) -> str:
         body.append(f"<tr><th>{name}</th>{''.join(cells)}</tr>")
     head = "".join(f"<th>{name}</th>" for name in classes)
     return (
-        f'<div class="table"><table class="heat"><caption>{escape(confusion_caption(entry))}</caption>'
+        f'<div class="table"><table class="heat"><caption>{escape(caption)}</caption>'
         f"<thead><tr><th>truth ↓ predicted →</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -223,11 +219,8 @@ def hashes(content: Content) -> Table:
     """Which data, split and weights each number came from, and the command that makes it again."""
     columns = ["encoder", "task", "data_hash", "split_hash", "encoder_hash", "command"]
     rows = pd.concat([content.results, content.retrieval])[columns].astype(str).drop_duplicates()
-    cells = [
-        (a, b, *(_short(text) for text in (c, d, e)), f"`{f}`" if f else "–")
-        for a, b, c, d, e, f in rows.itertuples(index=False)
-    ]
-    return Table(("encoder", "task", "data hash", "split hash", "encoder hash", "command"), tuple(cells))
+    cells = ((*row[:2], *map(_short, row[2:5]), f"`{row[5]}`" if row[5] else "–") for row in rows.to_numpy())
+    return Table(tuple(name.replace("_", " ") for name in columns), tuple(cells))
 
 
 def _short(text: str) -> str:
