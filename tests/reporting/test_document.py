@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sidelight.reporting.document import Detail, Document, Figure, Listing, Section, Text, strip, under, write
+from sidelight.reporting.document import Detail, Document, Figure, Listing, Section, Text, picture_row, under, write
 from sidelight.reporting.tables import Table
 
 TABLE = Table(("a", "n"), (("<x>", "1"), ("y", "2")), numeric=frozenset({1}))
@@ -68,7 +68,7 @@ def test_long_tables_and_lists_are_cut_with_a_word(tmp_path: Path):
 
 def test_a_private_page_is_its_owners_and_pictures_stay_out_of_markdown(tmp_path: Path):
     images = [np.zeros((4, 4, 3), np.uint8)] * 2
-    document = Document("Pictures", [Section("Row", [strip(images, ["a", "<b>"], height=20)])])
+    document = Document("Pictures", [Section("Row", [picture_row(images, ["a", "<b>"], height=20)])])
     page = write(document, tmp_path / "page.html", private=True)
     assert page.stat().st_mode & 0o777 == 0o600
     text = page.read_text(encoding="utf-8")

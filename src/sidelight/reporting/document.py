@@ -98,7 +98,7 @@ def _shows(part: Part) -> bool:
     return True
 
 
-def strip(images: Sequence[np.ndarray], captions: Sequence[str], *, height: int) -> Figure:
+def picture_row(images: Sequence[np.ndarray], captions: Sequence[str], *, height: int) -> Figure:
     """Images, each uint8 [H,W,3], side by side and ``height`` pixels high, with a caption under each."""
     figures = "".join(
         f'<figure class="small"><img src="{html.picture(np.moveaxis(image, -1, 0), side=2 * height)}" '

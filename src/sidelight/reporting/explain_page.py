@@ -8,7 +8,7 @@ import pandas as pd
 
 from sidelight.explaining.content import Part
 from sidelight.files import replacing
-from sidelight.reporting.document import Document, Listing, Section, Text, strip, write
+from sidelight.reporting.document import Document, Listing, Section, Text, picture_row, write
 from sidelight.reporting.document import Part as Piece
 from sidelight.reporting.html import slug
 from sidelight.reporting.tables import Table
@@ -27,7 +27,7 @@ def render_explanation(parts: Sequence[Part], folder: Path, *, title: str, data:
             with replacing(folder / f"{slug(part.title)}.csv") as temporary:
                 part.table.to_csv(temporary, index=False)
         for one in part.pictures:
-            found += [Text(one.sentence), strip(one.images, one.captions, height=SIDE)]
+            found += [Text(one.sentence), picture_row(one.images, one.captions, height=SIDE)]
         sections.append(Section(part.title, found, intro=part.intro))
     lead = f"{USE} This page shows images of {data}: treat it as patient data."
     return write(Document(title, sections, lead=lead), folder / "index.html", private=True)

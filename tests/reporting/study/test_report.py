@@ -182,6 +182,12 @@ def test_a_page_stays_short_however_large_the_study(
     assert_complete(page, tmp_path)
 
 
+def test_the_result_pages_of_the_documentation_are_short():
+    pages = sorted((Path(__file__).parents[3] / "docs" / "results").glob("*.md"))
+    assert pages
+    assert {page.name for page in pages if len(page.read_text(encoding="utf-8").splitlines()) > LINES} == set()
+
+
 def test_the_same_tables_give_the_same_bytes(study_folder: Path, tmp_path: Path):
     for name in "ab":
         render_study(study_folder, tmp_path / name / "page.md")

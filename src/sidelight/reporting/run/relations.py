@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from sidelight.explaining.content import overlay
-from sidelight.reporting.document import Detail, Figure, Part, Text, strip, under
+from sidelight.reporting.document import Detail, Figure, Part, Text, picture_row, under
 from sidelight.reporting.tables import Table
 
 RELATIONS = (
@@ -71,4 +71,4 @@ def looks(folder: Path) -> list[Part]:
 
 def _row(photograph: np.ndarray, maps: np.ndarray, names: list[str]) -> Figure:
     plain = np.ascontiguousarray(np.moveaxis(photograph, 0, -1))
-    return strip([plain, *(overlay(plain, one) for one in maps)], ["", *names], height=SIDE)
+    return picture_row([plain, *(overlay(plain, one) for one in maps)], ["", *names], height=SIDE)
