@@ -26,7 +26,12 @@ FLOORS = {
     "cli": 10,
     **dict.fromkeys(("__init__", "__main__"), 11),
 }
-WRITERS = {"os.replace", "os.fsync", "os.rename"}
+WRITERS = {"os.replace", "os.fsync", "os.rename", "os.link", "tempfile.mkstemp", "tempfile.NamedTemporaryFile", "save_file"}
+WRITING_CALLS = {"write_text", "write_bytes", "to_parquet", "tofile", "symlink_to"}
+ALLOWED = {
+    ("data.pixels.shards", "self._path.open"),  # a draft of files.py, which puts it into place
+    ("train.timing", "Path('/proc/self/clear_refs').write_text"),  # no file, but a question to the kernel
+}
 CROSSING = ("acceptance", "learning")
 """Folders of tests of what crosses floors."""
 
@@ -102,14 +107,30 @@ def test_nobody_outside_compares_the_name_of_a_protocol():
     assert not compared
 
 
+def writes(node: ast.AST) -> bool:
+    """Whether a call puts a file somewhere by itself: not through a function of ``files``."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    if called in WRITERS or called.rpartition(".")[2] in WRITING_CALLS and "." in called:
+        return True
+    if called.rpartition(".")[2] in ("open", "fdopen"):
+        given = [*node.args, *(word.value for word in node.keywords if word.arg == "mode")]
+        modes = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        return any(re.fullmatch(r"[rwaxbt+]{1,3}", mode) and set(mode) & set("wax+") for mode in modes)
+    return False
+
+
 def test_one_file_writes():
-    """Nobody else renames a file into place or waits for the disk; a suffix .tmp is known to files.py alone."""
-    others = []
-    for name, tree in modules().items():
-        for node in ast.walk(tree):
-            if name != "files" and isinstance(node, ast.Attribute) and ast.unparse(node) in WRITERS:
-                others.append((name, node.lineno, ast.unparse(node)))
-    assert not others
+    """Nobody else opens a file to write, renames one into place, or waits for the disk."""
+    found = [
+        (name, node.lineno, ast.unparse(node.func))
+        for name, tree in modules().items()
+        if name != "files"
+        for node in ast.walk(tree)
+        if writes(node)
+    ]
+    assert [one for one in found if (one[0], one[2]) not in ALLOWED] == []
 
 
 def test_no_pickle_and_no_foreign_code():

@@ -7,9 +7,8 @@ from sidelight.files import check_place
 
 
 def report(folder: str | Path, out: str | Path) -> Path:
-    """One HTML file from a run or a study folder; a name that ends in ``.md`` makes a Markdown page with figures beside it."""
+    """One HTML file from a run or a study folder; ``.md`` makes a Markdown page with figures and tables beside it."""
     from sidelight.reporting.run.report import render_run
-    from sidelight.reporting.study.page import render_page
     from sidelight.reporting.study.report import render_study
 
     folder, out = Path(folder), Path(out)
@@ -20,4 +19,4 @@ def report(folder: str | Path, out: str | Path) -> Path:
         raise RunError(
             f"{folder} holds neither a run nor results", expected="a folder that pretrain, evaluate or study wrote"
         )
-    return render_page(folder, out) if out.suffix == ".md" else render_study(folder, out)
+    return render_study(folder, out)

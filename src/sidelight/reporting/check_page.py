@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sidelight.data.cells import counted
-from sidelight.files import write_text
-from sidelight.reporting.html import page, section
+from sidelight.reporting.document import Document, Section, write
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
 
@@ -22,10 +21,10 @@ def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
     counts = values["counts"]
     tables = {
         "Findings": _findings(values["findings"]),
-        "Levels": _levels(counts["levels"]),
-        "Views": _views(counts["views"]),
-        "Tables": _joins(counts["tables"]),
-        "Tasks": _tasks(counts["tasks"]),
+        "Levels": _counts(counts["levels"], {"level": "level"}, _LEVELS),
+        "Views": _counts(counts["views"], {"view": "view"}, _VIEWS),
+        "Tables": _counts(counts["tables"], {"table": "table"}, _JOINS),
+        "Tasks": _counts(counts["tasks"], _TASK, {"units": "units", "groups": "groups"}),
         "Files": _files(counts["files"]),
         "Methods": _methods([row for row in values["costs"] if not row["missing"]]),
         "Methods that this cohort cannot feed": _impossible([row for row in values["costs"] if row["missing"]]),
@@ -39,9 +38,9 @@ def check_line(values: Mapping[str, Any]) -> str:
     numbers = dict.fromkeys(("error", "warning", "note"), 0)
     for finding in values["findings"]:
         numbers[finding["severity"]] += 1
-    said = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
+    words = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in numbers.items() if count)
     held = f"{counted(counts['items'], 'item')} in {counted(counts['groups'], 'group')}"
-    return f"{held}: {said or 'nothing found'}"
+    return f"{held}: {words or 'nothing found'}"
 
 
 def render_check(values: Mapping[str, Any], out: Path) -> Path:
@@ -50,38 +49,29 @@ def render_check(values: Mapping[str, Any], out: Path) -> Path:
         "Findings": "Errors stop other commands or make their numbers wrong; warnings want a look. Items by hash.",
         "Methods": "With default settings on the machine that ran the check; hours of training steps alone.",
     }
-    parts = [section(title, table.html(), intro=intros.get(title, "")) for title, table in check_tables(values).items()]
-    return write_text(out, page(f"Check of {values['name']}", "\n".join(parts), lead=check_line(values)))
+    sections = [Section(title, [table], intro=intros.get(title, "")) for title, table in check_tables(values).items()]
+    return write(Document(f"Check of {values['name']}", sections, lead=check_line(values)), out)
 
 
 def _findings(rows: Rows) -> Table:
     cells = []
     for row in rows:
-        shown = ", ".join(row["items"][:EXAMPLES]) + (", ..." if len(row["items"]) > EXAMPLES else "")
-        cells.append((row["severity"], row["kind"], row["sentence"], shown))
+        examples = ", ".join(row["items"][:EXAMPLES]) + (", ..." if len(row["items"]) > EXAMPLES else "")
+        cells.append((row["severity"], row["kind"], row["sentence"], examples))
     return Table(("", "kind", "finding", "for example"), tuple(cells))
 
 
-def _levels(rows: Rows) -> Table:
-    header = ("level", "units", "items: fewest", "median", "most", "repeats")
-    cells = [(r["level"], *_numbers(r, "units", "fewest", "median", "most", "repeats")) for r in rows]
-    return Table(header, tuple(cells), numeric=frozenset(range(1, 6)))
+def _counts(rows: Rows, words: Mapping[str, str], numbers: Mapping[str, str]) -> Table:
+    """Some fields of each row, words before numbers; the mappings say what their columns are called."""
+    cells = tuple((*(row[name] or "(none)" for name in words), *_numbers(row, *numbers)) for row in rows)
+    header = (*words.values(), *numbers.values())
+    return Table(header, cells, numeric=frozenset(range(len(words), len(header))))
 
 
-def _views(rows: Rows) -> Table:
-    cells = [(r["view"] or "(none)", *_numbers(r, "items", "units", "with_all_views")) for r in rows]
-    return Table(("view", "items", "units", "units with every view"), tuple(cells), numeric=frozenset(range(1, 4)))
-
-
-def _joins(rows: Rows) -> Table:
-    header = ("table", "items", "with a row", "keys", "keys of no item")
-    cells = [(r["table"], *_numbers(r, "items", "with_row", "rows", "rows_without_item")) for r in rows]
-    return Table(header, tuple(cells), numeric=frozenset(range(1, 5)))
-
-
-def _tasks(rows: Rows) -> Table:
-    cells = [(r["task"], r["class"], r["unit"], *_numbers(r, "units", "groups")) for r in rows]
-    return Table(("task", "class", "unit", "units", "groups"), tuple(cells), numeric=frozenset((3, 4)))
+_LEVELS = {"units": "units", "fewest": "items: fewest", "median": "median", "most": "most", "repeats": "repeats"}
+_VIEWS = {"items": "items", "units": "units", "with_all_views": "units with every view"}
+_JOINS = {"items": "items", "with_row": "with a row", "rows": "keys", "rows_without_item": "keys of no item"}
+_TASK = {"task": "task", "class": "class", "unit": "unit"}
 
 
 def _files(facts: Mapping[str, Any]) -> Table:

@@ -20,6 +20,7 @@ from sidelight.data.dicom import tags
 from sidelight.errors import SidelightError
 from sidelight.files import write_text
 from sidelight.reporting import html
+from sidelight.reporting.tables import Table
 
 SHOWN = 12
 HEIGHT = 150
@@ -50,7 +51,7 @@ def render_contact(cohort: Cohort, out: Path, *, count: int = SHOWN, seed: int =
             "**Contains patient data; do not send.** Pictures, paths and rows stand here as they are on the disk"
             + (", identifiers that meet those of DICOM headers as keyed hashes." if _hashes(cohort) else ".")
         ),
-        html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices)), name="tables"),
+        html.section("Tables", _joined(tables, len(cohort.items)), html.listing(list(cohort.notices))),
         html.section(
             "Items",
             *(_item(cohort, position, tables) for position in chosen),
@@ -90,19 +91,13 @@ def _rows(cohort: Cohort, table: TableSpec) -> Rows | None:
 
 
 def _joined(tables: list[Rows], items: int) -> str:
-    if not tables:
-        return html.empty("No table is joined.")
-    head = "<thead><tr><th>table</th><th>joined by</th>" + "".join(
-        f'<th class="number">{name}</th>' for name in ("items with a row", "items without", "rows used", "rows unused")
-    )
+    header = ("table", "joined by", "items with a row", "items without", "rows used", "rows unused")
     lines = []
     for one in tables:
         met, used = int((one.row >= 0).sum()), len(set(one.row[one.row >= 0].tolist()))
-        numbers = [met, items - met, used, len(one.table) - used]
-        cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
-        name, keys = html.escape(one.file), html.escape(", ".join(one.keys))
-        lines.append(f'<tr><td class="name">{name}</td><td>{keys}</td>{cells}</tr>')
-    return f'<div class="table"><table>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        numbers = (met, items - met, used, len(one.table) - used)
+        lines.append((one.file, ", ".join(one.keys), *map(str, numbers)))
+    return Table(header, tuple(lines), numeric=frozenset(range(2, 6))).html() or html.empty("No table is joined.")
 
 
 def _item(cohort: Cohort, position: int, tables: list[Rows]) -> str:
@@ -126,12 +121,12 @@ def _own(cohort: Cohort, position: int, tables: list[Rows]) -> str:
     skip = {"item", "files", "group", "view", *cohort.levels, *joined}
     row = cohort.items.iloc[position]
     stem = Path(row["item"]).stem
-    said = {str(name): str(row[name]) for name in cohort.items.columns if name not in skip and row[name]}
-    said = {name: value for name, value in said.items() if value != stem and not tags.is_hashed(name)}
+    values = {str(name): str(row[name]) for name in cohort.items.columns if name not in skip and row[name]}
+    values = {name: value for name, value in values.items() if value != stem and not tags.is_hashed(name)}
     source = "header" if "dicom:PatientID" in row else "path"
     return (
-        f"<p>From the {source}: {html.escape(', '.join(f'{key} = {value}' for key, value in said.items()))}</p>"
-        if said
+        f"<p>From the {source}: {html.escape(', '.join(f'{key} = {value}' for key, value in values.items()))}</p>"
+        if values
         else ""
     )
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from html import escape
 from io import BytesIO, StringIO
@@ -20,7 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from sidelight.files import write_bytes
 from sidelight.reporting.numbers import significant
 
 INK, SOFT, RULE, CARD = "#1b2733", "#5b6876", "#dfe4ea", "#ffffff"
@@ -33,28 +33,14 @@ _VARIABLES |= {colour: f"c{i}" for i, colour in enumerate(COLOURS)} | {
 _DASHES: tuple[Any, ...] = ((0, (5, 2.5)), (0, (1.5, 2)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
 CHANCE: Any = {"color": SOFT, "linewidth": 0.9, "linestyle": (0, (1, 2))}
 _MARKERS = "oDs^vP"
+_FONT: Any = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK}
+_AXES: Any = {"edgecolor": SOFT, "labelcolor": SOFT, "linewidth": 0.8, "grid": True, "axisbelow": True}
 _STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.7,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
+    **_FONT,
+    **{f"axes.{name}": value for name, value in _AXES.items()},
+    **{"axes.spines.top": False, "axes.spines.right": False, "grid.color": RULE, "grid.linewidth": 0.7},
+    **{"xtick.color": SOFT, "ytick.color": SOFT, "xtick.major.size": 3, "ytick.major.size": 0},
+    **{"lines.linewidth": 1.8, "lines.solid_capstyle": "round", "svg.fonttype": "none", "text.parse_math": False},
 }
 
 
@@ -126,48 +112,48 @@ def efficiency_svg(panel: Panel) -> str:
 
 def efficiency_png(panels: Sequence[Panel], path: Path) -> Path:
     """All panels in one PNG on white, with a legend."""
+
+    def draw(axes: Axes, panel: Panel) -> None:
+        draw_efficiency(axes, panel)
+        axes.text(0, 1.03, panel.subtitle, transform=axes.transAxes, color=SOFT, fontsize=9)
+
+    return grid_png([(f"{panel.title}\n", partial(draw, panel=panel)) for panel in panels], path, size=(5.4, 3.9))
+
+
+def grid_png(panels: Sequence[tuple[str, Callable[[Axes], None]]], path: Path, *, size: tuple[float, float]) -> Path:
+    """Titled panels in one PNG on white, two in a row and each of ``size`` inches, with one legend of all curves."""
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.4 * columns + 0.4, 3.9 * rows + 0.7), facecolor=CARD, layout="constrained")
+        whole = (size[0] * columns + 0.4, size[1] * rows + 0.7)
+        figure = Figure(figsize=whole, facecolor=CARD, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
-            draw_efficiency(axes, panel)
-            axes.set_title(f"{panel.title}\n", loc="left", fontweight="bold", fontsize=10.5)
-            axes.text(0, 1.03, panel.subtitle, transform=axes.transAxes, color=SOFT, fontsize=9)
+        for axes, (title, draw) in zip(grid, panels, strict=False):
+            draw(axes)
+            axes.set_title(title, loc="left", fontweight="bold", fontsize=10.5)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         handles = {line.get_label(): line for axes in grid for line in axes.get_lines() if line.get_gid() == "curve"}
-        figure.legend(
-            handles.values(),
-            [str(name) for name in handles],
-            loc="outside lower center",
-            ncols=2 * columns,
-            frameon=False,
-            handlelength=3,
-        )
-        return _save_png(figure, path)
+        names, look = [str(name) for name in handles], {"ncols": 2 * columns, "frameon": False, "handlelength": 3}
+        figure.legend(handles.values(), names, loc="outside lower center", **look)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return write_bytes(path, buffer.getvalue())
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Lines with their bands, baselines first and the headline encoder last."""
+    for curve in sorted(curves, key=lambda curve: (not curve.look.baseline, curve.look.lead)):
+        colour, lead = curve.look.colour, curve.look.lead
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, linewidth=0, alpha=0.18 if lead else 0.09)
+        looks: Any = {"color": colour, "linestyle": curve.look.dash, "marker": curve.look.marker, "markersize": 5.5}
+        width = 2.6 if lead else 1.6
+        axes.plot(curve.x, curve.y, label=curve.name, gid="curve", linewidth=width, markeredgewidth=1.2, **looks)
 
 
 def draw_efficiency(axes: Axes, panel: Panel) -> None:
     """Curves with bands over a logarithmic count axis, the chance line, and the saved labels as an arrow."""
-    for curve in sorted(panel.curves, key=lambda curve: (not curve.look.baseline, curve.look.lead)):
-        look = curve.look
-        axes.fill_between(
-            curve.x, curve.low, curve.high, color=look.colour, linewidth=0, alpha=0.18 if look.lead else 0.09
-        )
-        axes.plot(
-            curve.x,
-            curve.y,
-            color=look.colour,
-            linestyle=look.dash,
-            marker=look.marker,
-            markersize=5.5,
-            label=curve.name,
-            linewidth=2.6 if look.lead else 1.6,
-            markeredgewidth=1.2,
-            gid="curve",
-        )
+    draw_curves(axes, panel.curves)
     counts = sorted({float(x) for curve in panel.curves for x in curve.x})
     _count_axis(axes, counts, panel.all_labels)
     _score_axis(axes, panel)
@@ -175,16 +161,8 @@ def draw_efficiency(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel(panel.y_name)
     if panel.chance is not None:
         axes.axhline(panel.chance, **CHANCE)
-        axes.annotate(
-            "chance",
-            (1, panel.chance),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2.5),
-            textcoords="offset points",
-            ha="right",
-            color=SOFT,
-            fontsize=8,
-        )
+        axes.annotate("chance", (1, panel.chance), xycoords=("axes fraction", "data"), xytext=(0, 2.5),
+                      textcoords="offset points", ha="right", color=SOFT, fontsize=8)  # fmt: skip
     if panel.saved is not None and counts:
         _saved(axes, panel.saved, counts[-1], panel.curves)
 
@@ -195,19 +173,9 @@ def _saved(axes: Axes, saved: tuple[float, float, float], most: float, curves: S
     open_, end = math.isinf(factor), min(labels * factor, most) if not math.isinf(factor) else most
     if end <= labels:
         return
-    axes.annotate(
-        "",
-        (end, score),
-        xytext=(labels, score),
-        zorder=5,
-        arrowprops={
-            "arrowstyle": "->" if open_ else "|-|,widthA=.35,widthB=.35",
-            "color": INK,
-            "lw": 1.2,
-            "shrinkA": 4,
-            "shrinkB": 0,
-        },
-    )
+    style = "->" if open_ else "|-|,widthA=.35,widthB=.35"
+    arrow = {"arrowstyle": style, "color": INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 0}
+    axes.annotate("", (end, score), xytext=(labels, score), zorder=5, arrowprops=arrow)
 
 
 def _count_axis(axes: Axes, counts: list[float], all_labels: float | None) -> None:
@@ -242,23 +210,6 @@ def _score_axis(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
-def training_png(panels: Sequence[tuple[str, Sequence[tuple[Line, Look]]]], path: Path) -> Path:
-    """Training curves of several runs in one PNG: one panel per quantity, each run in its encoder's look."""
-
-    def draw(figure: Figure) -> None:
-        grid = figure.subplots(1, len(panels), squeeze=False).ravel()
-        handles = {}
-        for axes, (title, lines) in zip(grid, panels, strict=True):
-            for line, look in lines:
-                (handles[line.name],) = axes.plot(line.x, line.y, color=look.colour, linestyle=look.dash, linewidth=1.6)
-            axes.set_title(title, loc="left", fontweight="bold", fontsize=10)
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
-
-    return png(draw, size=(3.7 * len(panels), 3.2), path=path)
-
-
 def lines_svg(
     lines: Sequence[Line], *, label: str, x_name: str = "epoch", percent: bool = False, zero: bool = False
 ) -> str:
@@ -268,16 +219,8 @@ def lines_svg(
         for index, line in enumerate(lines):
             x, y = np.asarray(line.x, float), np.asarray(line.y, float)
             marker = "o" if len(x) <= 12 else None
-            axes.plot(
-                x,
-                100 * y if percent else y,
-                color=COLOURS[index],
-                label=line.name,
-                linewidth=1.5,
-                marker=marker,
-                markersize=3.5,
-                linestyle=("-", (0, (5, 2)))[index % 2],
-            )
+            looks: Any = {"color": COLOURS[index], "linestyle": ("-", (0, (5, 2)))[index % 2], "marker": marker}
+            axes.plot(x, 100 * y if percent else y, label=line.name, linewidth=1.5, markersize=3.5, **looks)
         if zero:
             axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -285,14 +228,8 @@ def lines_svg(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(x_name)
         if len(lines) > 1:
-            axes.legend(
-                frameon=False,
-                loc="lower right",
-                bbox_to_anchor=(1, 0.98),
-                ncols=len(lines),
-                borderpad=0,
-                handlelength=1.6,
-            )
+            place: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": len(lines)}
+            axes.legend(frameon=False, borderpad=0, handlelength=1.6, **place)
 
     return svg(draw, size=(3.9, 2.5), label=label)
 
@@ -381,17 +318,3 @@ def svg(draw: Callable[[Axes], None], *, size: tuple[float, float], label: str) 
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(label, quote=True)}"', 1).strip()
-
-
-def png(draw: Callable[[Figure], None], *, size: tuple[float, float], path: Path) -> Path:
-    """Draw a figure on white and write it; ``size`` in inches."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, facecolor=CARD, layout="constrained")
-        draw(figure)
-        return _save_png(figure, path)
-
-
-def _save_png(figure: Figure, path: Path) -> Path:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-    return write_bytes(Path(path), buffer.getvalue())

@@ -37,13 +37,13 @@ def page(title: str, body: str, *, lead: str = "", facts: list[str] | None = Non
     )
 
 
-def section(title: str, *parts: str, intro: str = "", name: str = "") -> str:
+def section(title: str, *parts: str, intro: str = "") -> str:
     """One card of the page; "" when it has no parts."""
     inside = "\n".join(part for part in parts if part)
     if not inside:
         return ""
     text = f"<p>{inline(intro)}</p>\n" if intro else ""
-    return f'<section id="{escape(name or slug(title))}"><h2>{escape(title)}</h2>\n{text}{inside}\n</section>'
+    return f'<section id="{slug(title)}"><h2>{escape(title)}</h2>\n{text}{inside}\n</section>'
 
 
 def contents(sections: list[str]) -> str:

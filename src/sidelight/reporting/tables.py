@@ -1,11 +1,14 @@
 """Tables: built once from a study's frames, set as HTML or as Markdown."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from sidelight.reporting.html import escape, inline
+from sidelight.reporting.numbers import decimal, estimate
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,38 @@ class Table:
         ]
         lines = [_line(self.header), "|" + "|".join(rule) + "|", *map(_line, rows)]
         return (f"{plain(self.caption)}\n\n" if self.caption else "") + "\n".join(lines)
+
+
+def estimated(row: Any) -> str:
+    """``0.81 [0.70, 0.92]`` from the ``value``, ``low`` and ``high`` of a row."""
+    return estimate(row["value"], row["low"], row["high"])
+
+
+def briefly(row: Any) -> str:
+    """The same; the value alone where it has no interval."""
+    return decimal(row["value"]) if pd.isna(row["low"]) else estimated(row)
+
+
+def spread(
+    rows: pd.DataFrame,
+    by: Sequence[str],
+    across: str,
+    values: Sequence[Any],
+    *,
+    cell: Callable[[Any], str] = estimated,
+    support: Callable[[pd.DataFrame], tuple[str, ...]] = lambda _: (),
+) -> tuple[tuple[str, ...], ...]:
+    """One line per value of the columns ``by``, in the order of the rows: these, then a cell for each of ``values``.
+
+    :param across: the column that holds ``values``; of several rows the first counts, without one stands a dash.
+    :param support: cells between the two, from all rows of the line.
+    """
+    lines = []
+    for key, own in rows.groupby(list(by), sort=False):
+        found = own.drop_duplicates(across).set_index(across, drop=False)
+        cells = (cell(found.loc[value]) if value in found.index else "–" for value in values)
+        lines.append((*map(str, key), *support(own), *cells))
+    return tuple(lines)
 
 
 def plain(text: str) -> str:

@@ -27,6 +27,13 @@ def test_a_run_report_holds_everything(run_folder: Path, tmp_path: Path):
     assert "<td>resnet18</td>" in text
 
 
+def test_a_run_has_a_markdown_page_without_pictures(run_folder: Path, tmp_path: Path):
+    text = render_run(run_folder, tmp_path / "run.md").read_text(encoding="utf-8")
+    assert "100 steps; loss from" in text and "| encoder | resnet18 |" in text
+    assert "![" not in text and "<" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["run.md"]
+
+
 def test_half_a_last_line_and_repeated_steps_are_settled(run_folder: Path, tmp_path: Path):
     run = load_run(run_folder)
     assert (len(run.steps), len(run.epochs)) == (100, 20), "the broken last line is skipped"

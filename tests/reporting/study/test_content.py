@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.reporting.study.answer import answer, not_shown, saves, verdict
+from sidelight.reporting.study.answer import answer, limits, saves, verdict
 from sidelight.reporting.study.content import Content, load
 
 
@@ -89,12 +89,13 @@ def test_test_selected_rows_make_no_headline(study_folder: Path):
     chosen = content.results.assign(selected_on="test")
     content = Content(content.folder, chosen, content.differences, content.efficiency, [], content.study)
     assert content.headline("bacterial") is None
-    assert any("selected on the test split" in line for line in not_shown(content))
+    assert any("selected on the test split" in line for line in limits(content))
 
 
 def test_what_could_not_be_shown_is_read_off_the_numbers(study_folder: Path):
-    said = " ".join(not_shown(load(study_folder)))
-    assert "is not shown to differ from SimCLR with 8 or 16 or 32 or 94 labelled clips" in said
+    said = " ".join(limits(load(study_folder)))
+    assert "Meta-USCL is not shown to differ from" in said
+    assert "from SimCLR with 8 or 16 or 32 or 94 labelled clips" in said
     assert "Few groups (18)" in said
     assert "given weights: no number (no weights given)." in said
     assert "Transductive" in said

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
+from sidelight.reporting.document import LINES
 from sidelight.reporting.study.report import render_study
 
 VOID = {"meta", "img", "br", "use", "path", "circle"}
@@ -133,6 +134,76 @@ def test_test_selected_numbers_stand_apart(tmp_path: Path, study_folder: Path):
 def test_a_folder_without_results_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match="Run sidelight study first"):
         render_study(tmp_path, tmp_path / "r.html")
+
+
+def test_a_page_is_short_and_its_files_hold_the_rest(study_folder: Path, tmp_path: Path):
+    page = render_study(study_folder, tmp_path / "docs" / "ultrasound.md")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Lung ultrasound: what do unlabelled clips save?\n")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links[0] == "figures/ultrasound-efficiency.png"
+    assert (page.parent / links[0]).stat().st_size > 10_000
+    names = ("results", "differences", "label-factors", "confusion", "hashes-and-commands")
+    assert links[1:] == [f"ultrasound/{name}.csv" for name in names]
+    titles = ["Answer", "Scores and differences with all labels", "Published numbers", "Warnings and notes"]
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [*titles, "What we could not show", "Tables"]
+    assert "| Meta-USCL | 0.94 [0.87, 0.99] | 0.89 [0.82, 0.94] |" in text
+    assert "**+0.21 [0.14, 0.29]**" in text
+    assert "selected on the test fold, their split" in text
+    assert_complete(page, study_folder)
+
+
+def assert_complete(page: Path, study: Path) -> None:
+    """Every row and every number of the study's tables stands in the files beside the page."""
+    for name in ("results", "differences"):
+        table, file = pd.read_parquet(study / f"{name}.parquet"), pd.read_csv(page.with_suffix("") / f"{name}.csv")
+        columns = [column for column in file if column in table]
+        pd.testing.assert_frame_equal(file[columns], table[columns], rtol=1e-5, check_dtype=False)
+        assert {"value", "low", "high"} <= set(columns) or {"difference", "low", "high", "p_holm"} <= set(columns)
+
+
+@pytest.mark.parametrize(("encoders", "tasks"), [(1, 1), (3, 16), (12, 3)])
+def test_a_page_stays_short_however_large_the_study(
+    study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoders: int, tasks: int
+):
+    monkeypatch.setattr("sidelight.reporting.study.report.efficiency_png", lambda panels, path: path)
+    for name in ("results", "differences", "efficiency"):
+        table = pd.read_parquet(study_folder / f"{name}.parquet")
+        wide = [table]
+        for number in range(1, encoders):
+            names = {one: f"{one} {number}" for one in ("SimCLR", "from scratch", "random initialisation")}
+            copy = table[table["encoder"].isin(names) | (table["rival"].isin(names) if "rival" in table else False)]
+            wide.append(copy.replace(names))
+        every = pd.concat(wide)
+        long = [every, *(every.assign(task=every["task"] + f" {number}") for number in range(1, tasks))]
+        pd.concat(long, ignore_index=True).to_parquet(tmp_path / f"{name}.parquet")
+    page = render_study(tmp_path, tmp_path / "page.md")
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= LINES == 300
+    assert_complete(page, tmp_path)
+
+
+def test_the_result_pages_of_the_documentation_are_short():
+    pages = sorted((Path(__file__).parents[3] / "docs" / "results").glob("*.md"))
+    assert pages
+    assert {page.name for page in pages if len(page.read_text(encoding="utf-8").splitlines()) > LINES} == set()
+
+
+def test_the_same_tables_give_the_same_bytes(study_folder: Path, tmp_path: Path):
+    for name in "ab":
+        render_study(study_folder, tmp_path / name / "page.md")
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert len(files) == 7
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_page_without_a_headline_says_so(study_folder: Path, tmp_path: Path):
+    table = pd.read_parquet(study_folder / "results.parquet").assign(selected_on="test")
+    table.to_parquet(tmp_path / "results.parquet")
+    text = render_study(tmp_path, tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Every number was selected on the test split; no headline is made of those." in text
+    assert not (tmp_path / "figures").exists()
+    assert set(pd.read_csv(tmp_path / "page" / "results.csv")["selected_on"]) == {"test"}
 
 
 def test_reports_are_made_without_torch():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,25 @@ def test_confusion_shares_are_of_the_true_class():
     assert "8<small>80 %</small>" in text
     assert "0<small>0 %</small>" in text, "a class without units does not divide by zero"
     assert "A&lt;b&gt;" in text
-    assert study_tables.confusion_table(ENTRY).rows == (("no", "8", "2"), ("yes", "0", "0"))
+    long = study_tables.confusion_rows([ENTRY])
+    cells = [("no", "no", 8), ("no", "yes", 2), ("yes", "no", 0), ("yes", "yes", 0)]
+    assert list(long[["truth", "predicted", "units"]].itertuples(index=False, name=None)) == cells
+    assert set(long["encoder"]) == {"A<b>"} and set(long["labels"]) == {8}
+
+
+def test_the_answer_has_a_line_for_few_and_for_all_labels(study_folder: Path):
+    content = load(study_folder)
+    heads = [head for task in content.tasks if (head := content.headline(task))]
+    table = study_tables.answers(content, heads)
+    few, most = (dict(zip(table.header, row, strict=True)) for row in table.rows[:2])
+    assert (few["labels"], most["labels"]) == ("8 clips", "94 clips (all)")
+    assert few["ours"] == "Meta-USCL 0.76 [0.62, 0.87]"
+    assert few["best rival"] == "Meta-USCL, uniform 0.70 [0.56, 0.81]"
+    assert (few["difference"], few["verdict"]) == ("+0.06 [−0.01, 0.14]", "no difference shown")
+    assert few["labels for the same score"] == "2.4 × [1.3, >11.7] for Meta-USCL, uniform"
+    assert (few["patients or groups"], few["events"]) == ("18", "–")
+    counted = replace(heads[0], rows=heads[0].rows.assign(positives=51.0))
+    assert study_tables.answers(content, [counted]).rows[0][-1] == "51"
 
 
 def test_published_tables_carry_their_rule():

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from sidelight.explaining.content import overlay
-from sidelight.reporting import html
+from sidelight.reporting.document import Detail, Figure, Part, Text, picture_row, under
 from sidelight.reporting.tables import Table
 
 RELATIONS = (
@@ -22,26 +22,26 @@ LOOKS = (
 SIDE = 96
 
 
-def attention(folder: Path) -> list[str]:
-    """The average attention of a run's labels and that of some lesions, as HTML; nothing where the run has none."""
+def attention(folder: Path) -> list[Part]:
+    """The average attention of a run's labels and that of some lesions; nothing where the run has none."""
     path = folder / "relations.safetensors"
     if not path.is_file():
         return []
     try:
         stored, (names, lesions) = load_file(path), _names(path)
-        parts = ["<h3>On average</h3>" + _matrix(names, stored["attention"]).html()]
+        parts = under("On average", _matrix(names, stored["attention"]))
         for lesion, own in zip(lesions, stored["cases"], strict=True):
-            parts.append(html.details(f"Lesion {lesion[:16]}", _matrix(names, own).html()))
+            parts.append(Detail(f"Lesion {lesion[:16]}", [_matrix(names, own)]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        return [html.note(f"{path.name} cannot be read: {type(error).__name__}")]
+        return [Text(f"{path.name} cannot be read: {type(error).__name__}", "note")]
     return parts
 
 
 def _names(path: Path) -> tuple[list[str], list[str]]:
     """The labels and the lesions that the header of ``relations.safetensors`` names."""
     with safe_open(path, "np") as file:
-        said = file.metadata() or {}
-    labels, lesions = ([str(one) for one in json.loads(said[name])] for name in ("labels", "lesions"))
+        values = file.metadata() or {}
+    labels, lesions = ([str(one) for one in json.loads(values[name])] for name in ("labels", "lesions"))
     return labels, lesions
 
 
@@ -50,8 +50,8 @@ def _matrix(names: list[str], rows: np.ndarray) -> Table:
     return Table(("reads", *names), lines, numeric=frozenset(range(1, len(names) + 1)))
 
 
-def looks(folder: Path) -> list[str]:
-    """Rows of pictures, one per lesion and photograph, as HTML; nothing where the run keeps no pictures."""
+def looks(folder: Path) -> list[Part]:
+    """Rows of pictures, one per lesion and photograph; nothing where the run keeps no pictures."""
     path = folder / "saliency.safetensors"
     if not path.is_file():
         return []
@@ -60,21 +60,15 @@ def looks(folder: Path) -> list[str]:
         photographs, heat = stored["photographs"], stored["heat"].astype(np.float32)
         names, _ = _names(folder / "relations.safetensors")
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        return [html.note(f"saliency.safetensors cannot be read: {type(error).__name__}")]
-    rows = []
+        return [Text(f"saliency.safetensors cannot be read: {type(error).__name__}", "note")]
+    rows: list[Part] = []
     for lesion, (both, maps) in enumerate(zip(photographs, heat, strict=True), 1):
         for slot, which in enumerate(("first", "second")):
             if both[slot].any():
-                rows.append(f"<p>Lesion {lesion}, {which} photograph</p>{_row(both[slot], maps[slot], names)}")
+                rows += [Text(f"Lesion {lesion}, {which} photograph"), _row(both[slot], maps[slot], names)]
     return rows
 
 
-def _row(photograph: np.ndarray, maps: np.ndarray, names: list[str]) -> str:
+def _row(photograph: np.ndarray, maps: np.ndarray, names: list[str]) -> Figure:
     plain = np.ascontiguousarray(np.moveaxis(photograph, 0, -1))
-    shown = [(plain, ""), *((overlay(plain, one), name) for one, name in zip(maps, names, strict=True))]
-    figures = "".join(
-        f'<figure class="small"><img src="{html.picture(np.moveaxis(image, -1, 0), side=2 * SIDE)}" height="{SIDE}" alt="" '
-        f'loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>'
-        for image, caption in shown
-    )
-    return f'<div class="pictures strip">{figures}</div>'
+    return picture_row([plain, *(overlay(plain, one) for one in maps)], ["", *names], height=SIDE)

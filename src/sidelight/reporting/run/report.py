@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.files import write_text
 from sidelight.reporting import html
+from sidelight.reporting.document import Document, Figure, Listing, Part, Section, Text, write
 from sidelight.reporting.figures import Line, histogram_svg, lines_svg, scatter_svg
 from sidelight.reporting.numbers import decimal, plural, share, significant
 from sidelight.reporting.run import examples
@@ -59,26 +58,25 @@ def load_run(folder: Path) -> RunContent:
 
 
 def render_run(run_folder: str | Path, out: str | Path) -> Path:
-    """Write the report of a run as one HTML file and return its path. :raises RunError: when it is not a run folder."""
+    """Write the report of a run, HTML or Markdown by the name of ``out``; returns its path.
+
+    :raises RunError: when it is not a run folder.
+    """
     run = load_run(Path(run_folder))
     settings = flatten(run.config.get("settings") or {})
     rows = tuple(settings.items())
     hashes = tuple((name, f"`{value}`") for name, value in flatten(run.config).items() if name in _HASHES)
     sections = [
-        html.section("How training went", training(run), intro=_TRAINING),
-        html.section("Example pairs", pairs(run), intro=_PAIRS),
-        html.section("Pair weights", weights(run), intro=_WEIGHTS),
-        html.section("Which labels read which", *attention(run.folder), intro=RELATIONS),
-        html.section("Where each label looks", *looks(run.folder), intro=LOOKS),
-        html.section("What was left out", quarantine(run)),
-        html.section(
-            "Settings and hashes", Table(("hash of", "value"), hashes).html(), Table(("setting", "value"), rows).html()
-        ),
+        Section("How training went", [training(run)], intro=_TRAINING),
+        Section("Example pairs", [pairs(run)], intro=_PAIRS),
+        Section("Pair weights", weights(run), intro=_WEIGHTS),
+        Section("Which labels read which", attention(run.folder), intro=RELATIONS),
+        Section("Where each label looks", looks(run.folder), intro=LOOKS),
+        Section("What was left out", [quarantine(run)]),
+        Section("Settings and hashes", [Table(("hash of", "value"), hashes), Table(("setting", "value"), rows)]),
     ]
-    sections = [part for part in sections if part]
-    lead = html.section("In short", html.listing(summary(run)))
-    body = "\n".join([lead, html.contents(sections), *sections])
-    return write_text(Path(out), html.page(f"Run: {run.method}", body, facts=facts(run)))
+    opening = Section("In short", [Listing(summary(run))])
+    return write(Document(f"Run: {run.method}", sections, facts=facts(run), opening=opening), Path(out))
 
 
 _TRAINING = "Effective rank is the label-free score: near 1 the encoder maps every image to one direction."
@@ -88,86 +86,73 @@ _WEIGHTS = "How much each pair counts in the loss, as the run judged it at its e
 
 def facts(run: RunContent) -> list[str]:
     """The line under the title."""
-    data = run.config.get("data") or {}
-    settings = run.config.get("settings") or {}
-    found = [f"data {data['name']}"] if data.get("name") else []
-    found += [f"encoder {settings['encoder']}"] if settings.get("encoder") else []
-    found += [f"{settings['image_size']} px"] if settings.get("image_size") else []
-    found += [f"profile {settings['profile']}"] if settings.get("profile") else []
+    values = {"name": (run.config.get("data") or {}).get("name"), **(run.config.get("settings") or {})}
+    words = {"name": "data {}", "encoder": "encoder {}", "image_size": "{} px", "profile": "profile {}"}
+    found = [text.format(values[name]) for name, text in words.items() if values.get(name)]
     return [*found, "finished" if run.finished else "not finished"]
 
 
 def summary(run: RunContent) -> list[str]:
     """What happened, in sentences; only what the metrics hold."""
-    said = [] if run.finished else ["**This run is not finished**: the same pretrain command goes on with it."]
-    loss = series(run.steps, "step", "loss")
-    if loss is not None:
-        said.append(f"{int(loss.x[-1]):,} steps; loss from {significant(loss.y[0])} to **{significant(loss.y[-1])}**.")
-    valid = series(run.epochs, "epoch", "valid_loss")
-    if valid is not None:
+    lines = [] if run.finished else ["**This run is not finished**: the same pretrain command goes on with it."]
+    if loss := series(run.steps, "step", "loss"):
+        lines.append(f"{int(loss.x[-1]):,} steps; loss from {significant(loss.y[0])} to **{significant(loss.y[-1])}**.")
+    if valid := series(run.epochs, "epoch", "valid_loss"):
         best = int(np.argmin(valid.y))
-        said.append(
-            f"Lowest validation loss {significant(valid.y[best])} in epoch {int(valid.x[best])}; "
-            f"last {significant(valid.y[-1])}."
-        )
-    rank = series(run.epochs, "epoch", "effective_rank")
-    if rank is not None:
-        said.append(f"Effective rank of the embeddings from {decimal(rank.y[0], 1)} to **{decimal(rank.y[-1], 1)}**.")
-    knn = series(run.epochs, "epoch", "knn")
-    if knn is not None:
-        said.append(
-            f"kNN monitor from {decimal(knn.y[0])} to {decimal(knn.y[-1])} (a reading while training, not a result)."
-        )
+        lowest, last = significant(valid.y[best]), significant(valid.y[-1])
+        lines.append(f"Lowest validation loss {lowest} in epoch {int(valid.x[best])}; last {last}.")
+    if rank := series(run.epochs, "epoch", "effective_rank"):
+        lines.append(f"Effective rank of the embeddings from {decimal(rank.y[0], 1)} to **{decimal(rank.y[-1], 1)}**.")
+    if knn := series(run.epochs, "epoch", "knn"):
+        ends = f"{decimal(knn.y[0])} to {decimal(knn.y[-1])}"
+        lines.append(f"kNN monitor from {ends} (a reading while training, not a result).")
     if "images_per_second" in run.steps:
-        wait = (
-            f", {share(float(run.steps['data_wait'].median()))} of the time waiting for data"
-            if "data_wait" in run.steps
-            else ""
-        )
-        said.append(f"{significant(float(run.steps['images_per_second'].median()))} images/s (median){wait}.")
+        speed, wait = significant(float(run.steps["images_per_second"].median())), ""
+        if "data_wait" in run.steps:
+            wait = f", {share(float(run.steps['data_wait'].median()))} of the time waiting for data"
+        lines.append(f"{speed} images/s (median){wait}.")
     if run.quarantine:
-        said.append(f"{sum(run.quarantine.values())} items could not be read and were left out.")
-    return said or ["No step has been recorded yet."]
+        lines.append(f"{sum(run.quarantine.values())} items could not be read and were left out.")
+    return lines or ["No step has been recorded yet."]
 
 
-def training(run: RunContent) -> str:
+def training(run: RunContent) -> Part:
     """The curves of a run as a grid; a sentence where there are none."""
     step_loss, valid = series(run.steps, "epoch", "loss", mean=True), series(run.epochs, "epoch", "valid_loss")
     losses = [Line(name, line.x, line.y) for name, line in (("training", step_loss), ("validation", valid)) if line]
-    panels: list[tuple[str, Sequence[Line | None], str, bool]] = [
-        ("Loss", losses, "epoch", False),
-        ("Learning rate", [series(run.steps, "step", "lr")], "step", False),
-        ("Effective rank", [series(run.epochs, "epoch", "effective_rank")], "epoch", False),
-        ("kNN monitor", [series(run.epochs, "epoch", "knn")], "epoch", False),
-        ("Images per second", [series(run.steps, "step", "images_per_second")], "step", False),
-        ("Share of time waiting for data, %", [series(run.steps, "step", "data_wait")], "step", True),
-    ]
+    panels = {"Loss": ("epoch", losses)}
+    for title, axis, name in _CURVES:
+        line = series(run.epochs if axis == "epoch" else run.steps, axis, name)
+        panels[title] = (axis, [line] if line else [])
     figures = []
-    for title, curves, x_name, percent in panels:
-        lines = [line for line in curves if line is not None]
+    for title, (axis, lines) in panels.items():
         if lines:
-            drawing = lines_svg(
-                lines,
-                label=f"{run.folder.name} {run.method}: {title}",
-                x_name=x_name,
-                percent=percent,
-                zero=x_name == "step",
-            )
+            label = f"{run.folder.name} {run.method}: {title}"
+            drawing = lines_svg(lines, label=label, x_name=axis, percent=title.endswith("%"), zero=axis == "step")
             figures.append(f"<figure><h3>{html.escape(title)}</h3>{drawing}</figure>")
     if not figures:
-        return html.empty("No training metrics were recorded.")
-    return f'<div class="grid small">{"".join(figures)}</div>'
+        return Text("No training metrics were recorded.", "empty")
+    return Figure(f'<div class="grid small">{"".join(figures)}</div>')
 
 
-def pairs(run: RunContent, *, most: int = 12) -> str:
+_CURVES = (
+    ("Learning rate", "step", "lr"),
+    ("Effective rank", "epoch", "effective_rank"),
+    ("kNN monitor", "epoch", "knn"),
+    ("Images per second", "step", "images_per_second"),
+    ("Share of time waiting for data, %", "step", "data_wait"),
+)
+
+
+def pairs(run: RunContent, *, most: int = 12) -> Part:
     """Example pairs with their numbers; a sentence where the run stores no pictures."""
     path = run.folder / examples.EXAMPLES
     if not path.is_file():
-        return html.empty("This run stores no pictures of pairs.")
+        return Text("This run stores no pictures of pairs.", "empty")
     try:
         found = examples.load_examples(path)
     except RunError as error:
-        return html.note(str(error))
+        return Text(str(error), "note")
     order = np.argsort(found.weight, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
     cards = [
@@ -176,12 +161,12 @@ def pairs(run: RunContent, *, most: int = 12) -> str:
         f"{_gap(float(found.gap[i]))}</figcaption></figure>"
         for i in chosen
     ]
-    return f'<div class="pictures">{"".join(cards)}</div>' if cards else html.empty("No pair was stored.")
+    return Figure(f'<div class="pictures">{"".join(cards)}</div>') if cards else Text("No pair was stored.", "empty")
 
 
-def weights(run: RunContent) -> str:
+def weights(run: RunContent) -> list[Part]:
     """The histogram of pair weights, weight against similarity, and the strip of one clip; whatever the run stores."""
-    figures, strip, notes = [], "", []
+    figures, strip, notes = [], "", list[Part]()
     try:
         if (run.folder / examples.WEIGHTS).is_file():
             stored = examples.load_weights(run.folder / examples.WEIGHTS)
@@ -189,18 +174,18 @@ def weights(run: RunContent) -> str:
                 drawing = histogram_svg(stored, label=f"{run.folder.name}: pair weights")
                 figures.append(f"<figure><h3>Weights of {len(stored):,} pairs</h3>{drawing}</figure>")
         if (run.folder / examples.EXAMPLES).is_file():
-            shown = examples.load_examples(run.folder / examples.EXAMPLES)
-            if len(shown.weight) > 2 and np.ptp(shown.weight) > 0:
-                drawing = scatter_svg(
-                    shown.similarity, shown.weight, label=f"{run.folder.name}: weight against similarity"
-                )
+            found = examples.load_examples(run.folder / examples.EXAMPLES)
+            if len(found.weight) > 2 and np.ptp(found.weight) > 0:
+                label = f"{run.folder.name}: weight against similarity"
+                drawing = scatter_svg(found.similarity, found.weight, label=label)
                 figures.append(f"<figure><h3>Similarity against weight</h3>{drawing}</figure>")
         if (run.folder / examples.STRIP).is_file():
             strip = _strip(examples.load_strip(run.folder / examples.STRIP))
     except RunError as error:
-        notes.append(html.note(str(error)))
+        notes.append(Text(str(error), "note"))
     grid = f'<div class="grid">{"".join(figures)}</div>' if figures else ""
-    return "".join([*notes, grid, strip]) or html.empty("This run stores no pair weights.")
+    drawn = [Figure(grid + strip)] if grid or strip else []
+    return [*notes, *drawn] or [Text("This run stores no pair weights.", "empty")]
 
 
 def _strip(strip: examples.Strip) -> str:
@@ -227,10 +212,10 @@ def _image(image: np.ndarray, alt: str, side: int = 104) -> str:
     )
 
 
-def quarantine(run: RunContent) -> str:
-    """How many items were unreadable, by reason; "" when none."""
+def quarantine(run: RunContent) -> Table:
+    """How many items were unreadable, by reason."""
     rows = tuple((reason, f"{count:,}") for reason, count in run.quarantine.items())
-    return Table(("reason", "items"), rows, numeric=frozenset({1})).html()
+    return Table(("reason", "items"), rows, numeric=frozenset({1}))
 
 
 def _short(value: float) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.reporting.numbers import bounds, decimal, estimate, metric_name, p_value, plural, times
+from sidelight.reporting.numbers import bounds, decimal, metric_name, p_value, plural, times
 from sidelight.reporting.study.content import Content, Headline, curve_name
+from sidelight.reporting.tables import estimated
 
 
 def verdict(row: "Mapping[Any, Any] | pd.Series[Any] | None") -> str:
@@ -39,13 +40,13 @@ def verdict_words(row: "pd.Series[Any] | None") -> str:
 
 def answer(content: Content, headline: Headline) -> list[str]:
     """One to four sentences about a task: at the few labels, the factor, and with all labels."""
-    said = _at(content, headline, headline.labels)
+    lines = _at(content, headline, headline.labels)
     factor = factor_words(content, headline)
     if factor:
-        said.append(factor)
+        lines.append(factor)
     if headline.most > headline.labels:
-        said += _at(content, headline, headline.most, brief=True)
-    return said
+        lines += _at(content, headline, headline.most, brief=True)
+    return lines
 
 
 def _at(content: Content, headline: Headline, labels: int, *, brief: bool = False) -> list[str]:
@@ -54,24 +55,20 @@ def _at(content: Content, headline: Headline, labels: int, *, brief: bool = Fals
         return []
     metric, unit = metric_name(headline.metric), plural(headline.unit, labels)
     count = f"all {labels:,} labelled {unit}" if bool(own["all_labels"]) else f"{labels:,} labelled {unit}"
-    score = f"With **{count}**, {curve_name(headline, headline.encoder)} reaches {metric} **{_score(own)}**"
+    score = f"With **{count}**, {curve_name(headline, headline.encoder)} reaches {metric} **{estimated(own)}**"
     rivals = headline.rivals(labels)
     if not rivals:
         return [f"{score}; nothing stands beside it."]
     best = headline.at(rivals[0], labels)
     assert best is not None
-    said = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {_score(best)}."]
-    said[0] += f" {_difference(content, headline, rivals[0], labels)}"
+    lines = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {estimated(best)}."]
+    lines[0] += f" {_difference(content, headline, rivals[0], labels)}"
     floor = next((name for name in rivals[1:] if "random" in name.lower()), None)
     if floor and not brief:
         row = headline.at(floor, labels)
         assert row is not None
-        said.append(f"Against {floor}, {_score(row)}: {_difference(content, headline, floor, labels, start=False)}")
-    return said
-
-
-def _score(row: "pd.Series[Any]") -> str:
-    return estimate(row["value"], row["low"], row["high"])
+        lines.append(f"Against {floor}, {estimated(row)}: {_difference(content, headline, floor, labels, start=False)}")
+    return lines
 
 
 def _difference(content: Content, headline: Headline, rival: str, labels: int, *, start: bool = True) -> str:
@@ -119,48 +116,44 @@ def factor_words(content: Content, headline: Headline) -> str:
     return f"Labels that {rival} needs for the same score: {interval} as many; {inside}, so **no saving is shown**."
 
 
-def not_shown(content: Content) -> list[str]:
+def limits(content: Content) -> list[str]:
     """What the numbers cannot carry, read off the tables: ends every report under "What we could not show"."""
-    said = [str(line) for line in content.study.get("not_shown") or []]
+    lines = [str(line) for line in content.study.get("not_shown") or []]
     for task in content.tasks:
         headline = content.headline(task)
         if headline is None:
-            said.append(
+            lines.append(
                 f"{content.task_title(task)}: every number was selected on the test split; no headline is made."
             )
             continue
-        said += _undecided(content, headline)
+        lines += _undecided(content, headline)
     results = content.results
     if results["low"].isna().any():
-        said.append("Where fewer than 10 groups were judged there is no interval, and no claim.")
+        lines.append("Where fewer than 10 groups were judged there is no interval, and no claim.")
     few = results[results["few_groups"].astype(bool)]
     if not few.empty:
         low, high = int(few["groups"].min()), int(few["groups"].max())
         groups = f"{low}" if low == high else f"{low} to {high}"
-        said.append(f"Few groups ({groups}) stand behind some intervals: read those as rough.")
+        lines.append(f"Few groups ({groups}) stand behind some intervals: read those as rough.")
     if results["transductive"].astype(bool).any():
-        said.append(
+        lines.append(
             "Transductive rows: their pre-training saw the unlabelled test items, which a clinic's new items are not."
         )
     if "leaks" in results and results["leaks"].astype(bool).any():
-        said.append("Rows on a split that leaks: what was learnt from stands on the test side too; they are too good.")
+        lines.append("Rows on a split that leaks: what was learnt from stands on the test side too; they are too good.")
     absent = [label for label in content.descriptions if label not in set(results["encoder"])]
-    said += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
-    return said
+    lines += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
+    return lines
 
 
 def _undecided(content: Content, headline: Headline) -> list[str]:
-    """The comparisons of the headline encoder that end without a difference, one sentence per rival."""
+    """One sentence on the comparisons of the headline encoder that end without a difference; none where all show one."""
     counts = sorted(headline.rows.loc[headline.rows["encoder"] == headline.encoder, "labels"].unique())
-    said = []
+    rivals = []
     for rival in dict.fromkeys(headline.rows["encoder"]):
         rows = {int(labels): content.difference(headline, rival, int(labels)) for labels in counts}
         open_ = [
             f"{labels:,}" for labels, row in rows.items() if row is not None and verdict(row) not in ("better", "worse")
         ]
-        if open_:
-            said.append(
-                f"{headline.title}: {headline.encoder} is not shown to differ from {rival} "
-                f"with {' or '.join(open_)} labelled {plural(headline.unit)}."
-            )
-    return said
+        rivals += [f"from {rival} with {' or '.join(open_)} labelled {plural(headline.unit)}"] if open_ else []
+    return [f"{headline.title}: {headline.encoder} is not shown to differ {'; '.join(rivals)}."] if rivals else []

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sidelight.metrics.checklist import MEASURES
 from sidelight.reporting.numbers import decimal, estimate
-from sidelight.reporting.tables import Table
+from sidelight.reporting.tables import Table, spread
 
 INTRO = (
     "One class against the rest; sensitivity, specificity and precision at the most probable class, without a threshold. AVG is "
@@ -48,15 +48,12 @@ def _wide(rows: pd.DataFrame, metrics: list[str]) -> Table:
     """One line per encoder, protocol and label count, a column per metric; AUROCs with their intervals."""
     names = [name for name in ("encoder", "protocol") if len(set(rows[name])) > 1]
     names = [*names, "labels"]
-    lines = []
-    for key, own in rows.groupby(names, sort=False):
-        by = {row["metric"]: row for row in own.to_dict("records")}
-        lines.append((*map(str, key), *(_cell(by[one]) if one in by else "–" for one in metrics)))
+    lines = spread(rows, names, "metric", metrics, cell=_cell)
     if len(lines) == 1:
-        said = (one.replace("auroc", "AUROC") for one in metrics)
-        return Table(("", "value"), tuple(zip(said, lines[0][len(names) :], strict=True)), numeric=frozenset({1}))
+        titles = (one.replace("auroc", "AUROC") for one in metrics)
+        return Table(("", "value"), tuple(zip(titles, lines[0][len(names) :], strict=True)), numeric=frozenset({1}))
     header = (*names, *(one.replace("auroc", "AUROC") for one in metrics))
-    return Table(header, tuple(lines), numeric=frozenset(range(len(names) - 1, len(header))))
+    return Table(header, lines, numeric=frozenset(range(len(names) - 1, len(header))))
 
 
 def _cell(row: dict[Any, Any]) -> str:

@@ -9,6 +9,7 @@ Rows that were selected on the test split are refused by headlines, figures and 
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -108,16 +109,12 @@ class Content:
     @cached_property
     def encoders(self) -> list[str]:
         """All encoders that have a number not selected on test, in the order of ``study.json``."""
-        measured = list(dict.fromkeys(self.honest["encoder"]))
-        named = [label for label in self.descriptions if label in measured]
-        return named + [label for label in measured if label not in named]
+        return _ordered(self.honest["encoder"], self.descriptions)
 
     @property
     def tasks(self) -> list[str]:
         """All tasks that have a number, in the order of ``study.json``."""
-        measured, about = list(dict.fromkeys(self.results["task"])), self.study.get("tasks")
-        named = [task for task in about if task in measured] if isinstance(about, dict) else []
-        return named + [task for task in measured if task not in named]
+        return _ordered(self.results["task"], self._about)
 
     @property
     def searched(self) -> dict[str, pd.DataFrame]:
@@ -131,19 +128,20 @@ class Content:
 
     def unit(self, task: str) -> str:
         """What one label is given to: ``"clip"``; ``"unit"`` where the study does not say."""
-        return str(self._about(task).get("unit") or "unit")
+        return str(self._about.get(task, {}).get("unit") or "unit")
 
     def task_title(self, task: str) -> str:
         """What the task is called on the page; of a multi-label task its numbers are means, and the title says so."""
-        title, labels = (
-            str(self._about(task).get("title") or task.replace("_", " ")),
-            len(set(self.labels(task)["target"])),
-        )
+        title = str(self._about.get(task, {}).get("title") or task.replace("_", " "))
+        labels = len(set(self.labels(task)["target"]))
         return f"{title} (mean over {labels} {plural('label', labels)})" if labels else title
 
-    def _about(self, task: str) -> dict[str, Any]:
-        about = (self.study.get("tasks") or {}).get(task) if isinstance(self.study.get("tasks"), dict) else None
-        return about if isinstance(about, dict) else {}
+    @property
+    def _about(self) -> dict[str, dict[str, Any]]:
+        """What ``study.json`` says of each task."""
+        about = self.study.get("tasks")
+        found = about.items() if isinstance(about, dict) else ()
+        return {task: facts if isinstance(facts, dict) else {} for task, facts in found}
 
     def is_baseline(self, encoder: str) -> bool:
         """Whether it is drawn grey: listed under ``baselines``, or by its name (random, scratch, given, ...)."""
@@ -168,13 +166,21 @@ class Content:
         rows = pd.concat([self.results[self.results["task"] == task], self.labels(task)])
         return rows[rows["selected_on"] != "test"]
 
-    @property
+    @cached_property
     def honest(self) -> pd.DataFrame:
         """Results that were not selected on the test split."""
         return self.results[self.results["selected_on"] != "test"]
 
+    @cached_property
+    def headlines(self) -> dict[str, Headline]:
+        """What is said first about each task, in their order; without those of which nothing may be said."""
+        return {task: found for task in self.tasks if (found := self._headline(task)) is not None}
+
     def headline(self, task: str) -> Headline | None:
         """What is said first about ``task``; None where nothing may be said (only test-selected or empty rows)."""
+        return self.headlines.get(task)
+
+    def _headline(self, task: str) -> Headline | None:
         wish = self.study.get("headline") or {}
         rows = self.honest[self.honest["task"] == task].dropna(subset=["value"])
         if rows.empty:
@@ -197,21 +203,26 @@ class Content:
 
     def difference(self, headline: Headline, rival: str, labels: int) -> "pd.Series[Any] | None":
         """The paired difference of the headline encoder minus ``rival``, turned round if the table has it so."""
-        table = self.differences
-        table = table[
-            (table["task"] == headline.task) & (table["metric"] == headline.metric) & (table["labels"] == labels)
-        ]
-        table = table.sort_values("protocol", key=lambda column: column != headline.protocol, kind="stable")
-        forward = first(table[(table["encoder"] == headline.encoder) & (table["rival"] == rival)])
-        if forward is not None:
-            return forward
-        turned = first(table[(table["encoder"] == rival) & (table["rival"] == headline.encoder)])
-        if turned is None:
-            return None
-        turned = turned.copy()
-        turned["encoder"], turned["rival"] = headline.encoder, rival
-        turned["difference"], turned["low"], turned["high"] = -turned["difference"], -turned["high"], -turned["low"]
-        return turned
+        for encoder, other in ((headline.encoder, rival), (rival, headline.encoder)):
+            places = self._compared.get((headline.task, headline.metric, labels, encoder, other), [])
+            row = first(
+                self.differences.iloc[places].sort_values(
+                    "protocol", key=lambda of: of != headline.protocol, kind="stable"
+                )
+            )
+            if row is None:
+                continue
+            if encoder == headline.encoder:
+                return row
+            low, high = -row["high"], -row["low"]
+            turned = {"encoder": other, "rival": encoder, "difference": -row["difference"], "low": low, "high": high}
+            return pd.Series({**row, **turned})
+        return None
+
+    @cached_property
+    def _compared(self) -> dict[Any, Any]:
+        """The places of the rows of ``differences`` by task, metric, labels, encoder and rival."""
+        return dict(self.differences.groupby(["task", "metric", "labels", "encoder", "rival"], sort=False).indices)
 
     def factor(self, headline: Headline) -> "pd.Series[Any] | None":
         """The label factor at the headline's count; of several rivals the smallest, which belongs to the best."""
@@ -286,6 +297,13 @@ def axis_name(headline: Headline) -> str:
 def first(table: pd.DataFrame) -> "pd.Series[Any] | None":
     """The first row, or None."""
     return None if table.empty else table.iloc[0]
+
+
+def _ordered(column: "pd.Series[str]", names: Iterable[str]) -> list[str]:
+    """The values of ``column``: first those of ``names`` in this order, then the rest as they come."""
+    values = list(dict.fromkeys(column))
+    named = [name for name in names if name in values]
+    return named + [value for value in values if value not in named]
 
 
 def _prefer(column: "pd.Series[str]", *wishes: str | None) -> str:

@@ -1,13 +1,11 @@
 """Each label of a multi-label task: its support and its scores, encoder by encoder."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from sidelight.evaluation.results import PER_LABEL
-from sidelight.reporting.numbers import decimal, estimate, metric_name
-from sidelight.reporting.tables import Table
+from sidelight.reporting.numbers import decimal, metric_name
+from sidelight.reporting.tables import Table, spread
 
 INTRO = (
     "At all labels. The numbers of the task itself are means over its labels (macro); “with it” counts the units that have the "
@@ -25,14 +23,14 @@ def label_table(rows: pd.DataFrame) -> Table:
     rows = rows[rows["all_labels"].astype(bool) & (rows["selected_on"] == "validation")]
     shown = [metric for metric in PER_LABEL if (rows["metric"] == metric).any()]
     names = ["target", *(name for name in ("encoder", "protocol") if len(set(rows[name])) > 1)]
-    lines = []
-    for key, own in _together(rows, "target").groupby(names, sort=False):
-        found, first = own.set_index("metric"), own.iloc[0]
-        support = (f"{first['units']:,}", decimal(first["positives"], 0), f"{first['groups']:,}")
-        cells = [_cell(found.loc[metric]) if metric in found.index else "–" for metric in shown]
-        lines.append((*map(str, key), *support, *cells))
+
+    def support(own: pd.DataFrame) -> tuple[str, ...]:
+        units, positives, groups = own.iloc[0][["units", "positives", "groups"]]
+        return (f"{units:,}", decimal(positives, 0), f"{groups:,}")
+
+    lines = spread(_together(rows, "target"), names, "metric", shown, support=support)
     header = ("label", *names[1:], "units", "with it", "groups", *map(metric_name, shown))
-    return Table(header, tuple(lines), numeric=frozenset(range(len(names), len(header))))
+    return Table(header, lines, numeric=frozenset(range(len(names), len(header))))
 
 
 def class_table(rows: pd.DataFrame) -> Table:
@@ -47,13 +45,13 @@ def class_table(rows: pd.DataFrame) -> Table:
     named = rows.assign(of=rows["metric"].str.partition(":")[2], metric=rows["metric"].str.partition(":")[0])
     named = named[named["of"].isin(named.loc[named["metric"] == "auroc", "of"])]
     names = ["of", *(name for name in ("encoder", "protocol") if len(set(named[name])) > 1)]
-    lines = []
-    for key, own in _together(named, "of").groupby(names, sort=False):
-        found = own.set_index("metric")
-        support = (f"{found['units'].iloc[0]:,}", f"{found['positives'].max():,.0f}")
-        lines.append((*map(str, key), *support, *(_cell(found.loc[one]) for one in _AGAINST if one in found.index)))
+
+    def support(own: pd.DataFrame) -> tuple[str, ...]:
+        return (f"{own['units'].iloc[0]:,}", f"{own['positives'].max():,.0f}")
+
+    lines = spread(_together(named, "of"), names, "metric", _AGAINST, support=support)
     header = ("class", *names[1:], "units", "of it", *map(metric_name, _AGAINST))
-    return Table(header, tuple(lines), numeric=frozenset(range(len(names), len(header))))
+    return Table(header, lines, numeric=frozenset(range(len(names), len(header))))
 
 
 _AGAINST = ("auroc", "average_precision", "precision", "recall")
@@ -63,7 +61,3 @@ def _together(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """All rows of one value of ``column`` after those of another, values in the order in which they come."""
     order = {value: place for place, value in enumerate(rows[column].unique())}
     return rows.iloc[np.argsort(rows[column].map(order).to_numpy(), kind="stable")]
-
-
-def _cell(row: Any) -> str:
-    return estimate(row["value"], row["low"], row["high"])

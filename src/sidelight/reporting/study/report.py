@@ -1,57 +1,80 @@
-"""The report of a study: one HTML file that opens with the answer and the label-efficiency figure."""
+"""The report of a study, set once: HTML that opens with the answer and the figure, or a short Markdown page with files.
 
+A new section is one function that returns parts, and one line in :func:`document`.
+"""
+
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from sidelight.errors import RunError
-from sidelight.files import write_text
 from sidelight.reporting import html, tables
-from sidelight.reporting.figures import Curve, Look, Panel, efficiency_svg, looks, swatch
+from sidelight.reporting.document import Detail, Document, Figure, Listing, Part, Section, Text, under, write
+from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, training, weights
 from sidelight.reporting.study import checklist, labels, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
-from sidelight.reporting.study.answer import answer, factor_interval, not_shown, saves
+from sidelight.reporting.study.answer import answer, factor_interval, limits, saves
 from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, load
 
 
 def render_study(folder: str | Path, out: str | Path) -> Path:
-    """Write a study's report as one HTML file; returns its path. :raises RunError: when the folder holds no results."""
-    content = load(Path(folder))
+    """Write a study's report, HTML or Markdown by the name of ``out``; returns its path.
+
+    :raises RunError: when the folder holds no results.
+    """
+    return write(document(load(Path(folder))), Path(out))
+
+
+def document(content: Content) -> Document:
+    """The report: long tables stand in the HTML alone, and whole in the files beside a Markdown page."""
+    heads = list(content.headlines.values())
+    curves, examples, weighed = _runs(content)
+    published = [study_tables.published(entry) for entry in content.study.get("published") or []]
+    warnings = [Text(text, "note") for text in _texts(content, "warnings")]
+    commands, open_ = set(content.results["command"]), limits(content)
     sections = [
-        html.section("Scores by label count", *_scores(content), intro="Each figure above as a table."),
-        html.section("Labels", *_labels(content), intro=labels.INTRO),
-        html.section("One class against the rest", *_checklists(content), intro=checklist.INTRO),
-        html.section("Retrieval", *_retrieval(content), intro=retrieval.INTRO),
-        html.section("Under worse conditions", *robustness.sections(content), intro=robustness.INTRO),
-        html.section("Paired differences", *_differences(content), intro=_DIFFERENCES),
-        html.section("What we found", html.listing(_texts(content, "findings"))),
-        html.section(
-            "Confusion matrices",
-            _confusion(content),
-            intro="Pooled over folds, summed over seeds; shade and per cent by true class.",
-        ),
-        html.section("Calibration and decisions", *trust.calibration(content), intro=trust.INTRO),
-        html.section("Subgroups", *trust.subgroups(content), intro=trust.SUBGROUPS),
-        html.section("Published numbers", *_published(content), intro=_PUBLISHED),
-        *_runs(content),
-        html.section("All numbers", *_everything(content), intro=_EVERYTHING),
-        html.section("Settings, hashes and commands", *_provenance(content), intro="What makes each number again."),
-        html.section(
-            "Warnings and notes", *map(html.note, _texts(content, "warnings")), html.listing(_texts(content, "notes"))
-        ),
-        html.section(
-            "What we could not show", html.listing(not_shown(content)) or html.empty("Nothing was left open.")
-        ),
+        Section("Answer", _brief_answer(content, heads), only="markdown"),
+        Section("What we found", [Listing(_texts(content, "findings"))]),
+        Section("Scores and differences with all labels", _at_all_labels(content, heads), only="markdown"),
+        Section("Scores by label count", _scores(heads), intro="Each figure above as a table.", only="html"),
+        Section("Labels", _labels(content), intro=labels.INTRO, only="html"),
+        Section("One class against the rest", _checklists(content), intro=checklist.INTRO, only="html"),
+        Section("Retrieval", _retrieval(content), intro=retrieval.INTRO),
+        Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
+        Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
+        Section("Confusion matrices", _confusion(content), intro=_CONFUSION, only="html"),
+        Section("Calibration and decisions", trust.calibration(content), intro=trust.INTRO, only="html"),
+        Section("Calibration and decisions", [trust.calibration_of_lead(content)], trust.LEAD, only="markdown"),
+        Section("Subgroups", trust.subgroups(content), intro=trust.SUBGROUPS, only="html"),
+        Section("Published numbers", published, intro=_PUBLISHED),
+        Section("Training", curves, only="html"),
+        Section("Example pairs", examples, intro="From the lightest to the heaviest pair of each run.", only="html"),
+        Section("Pair weights", weighed, intro="How much each pair counts in the loss.", only="html"),
+        Section("All numbers", _everything(content, heads), intro=_EVERYTHING, only="html"),
+        Section("Settings, hashes and commands", _provenance(content), "What makes each number again.", only="html"),
+        Section("Warnings and notes", [*warnings, Listing(_texts(content, "notes"))]),
+        Section("What we could not show", [Listing(open_) if open_ else Text("Nothing was left open.", "empty")]),
     ]
-    sections = [part for part in sections if part]
-    body = "\n".join([_opening(content), html.contents(sections), *sections])
-    return write_text(Path(out), html.page(content.title, body, lead=content.question, facts=facts(content)))
+    return Document(
+        content.title,
+        sections,
+        lead=content.question,
+        facts=facts(content),
+        opening=_opening(content, heads, warnings[:3]),
+        files=_files(content),
+        command=commands.pop() if len(commands) == 1 else "",
+    )
 
 
 _DIFFERENCES = (
     "Both encoders judged on the same units; intervals resample groups (patients or recordings). "
     "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05."
 )
+_CONFUSION = "Pooled over folds, summed over seeds; shade and per cent by true class."
 _PUBLISHED = (
     "From the papers, as data: other splits and other selection rules, so they stand beside ours and are not compared."
 )
@@ -75,9 +98,7 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
         own_row = headline.at(lead, headline.labels)
         if own_row is not None and factor["factor"] > 1:
             saved = (float(own_row["value"]), float(headline.labels), float(factor["factor"]))
-        subtitle = _subtitle(
-            headline, factor_interval(headline, factor), factor["rival"], factor["low"], factor["high"]
-        )
+        subtitle = _subtitle(headline, factor)
     return Panel(
         title=headline.title,
         subtitle=subtitle or f"{lead}, {headline.protocol} protocol",
@@ -90,41 +111,46 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
     )
 
 
-def _subtitle(headline: Headline, interval: str, rival: str, low: float, high: float) -> str:
-    at = f"at {headline.labels} {plural(headline.unit, headline.labels)}"
-    if saves(low):
-        return f"{at}: {interval} fewer labels than {rival}"
-    return f"{at}: {interval} labels for {rival}" + ("" if high < 1 else ", no saving shown")
+def _subtitle(headline: Headline, factor: "pd.Series[Any]") -> str:
+    at = f"at {headline.labels} {plural(headline.unit, headline.labels)}: {factor_interval(headline, factor)}"
+    if saves(factor["low"]):
+        return f"{at} fewer labels than {factor['rival']}"
+    return f"{at} labels for {factor['rival']}" + ("" if factor["high"] < 1 else ", no saving shown")
 
 
-def panels(content: Content) -> list[Panel]:
-    """One panel per task that may have a headline."""
-    palette = looks(content.encoders, content.lead, content.is_baseline)
-    heads = [content.headline(task) for task in content.tasks]
-    return [panel(content, head, palette) for head in heads if head is not None]
-
-
-def _opening(content: Content) -> str:
-    """The first screen: the answer in words, then the figure."""
-    if content.results.empty:
-        none = "No cell of this study is done yet; run it again to go on."
-        only = "No head was trained: what images and their partners find of each other stands under Retrieval."
-        return html.section("Answer", html.empty(none if content.retrieval.empty else only))
-    heads = [head for task in content.tasks if (head := content.headline(task)) is not None]
+def _opening(content: Content, heads: list[Headline], warnings: list[Text]) -> Section:
+    """The first screen of the HTML: the answer in words, then the figure."""
     if not heads:
-        return html.section(
-            "Answer", html.note("Every number was selected on the test split; no headline is made of those.")
-        )
+        return Section("Answer", [Text(_no_answer(content), "empty" if content.results.empty else "note")], only="html")
+    figure = Figure(partial(_tasks, content, heads))
+    return Section("How many labels does the score cost?", [figure, *warnings], only="html")
+
+
+def _tasks(content: Content, heads: list[Headline]) -> str:
     palette = looks(content.encoders, content.lead, content.is_baseline)
     single = " single" if len(heads) == 1 else ""
-    return html.section(
-        "How many labels does the score cost?",
-        _legend(content, palette),
-        f'<div class="grid tasks{single}">{"".join(_task(content, head, palette) for head in heads)}</div>',
-        f"<figcaption>{html.inline(_how_to_read(content, heads))}</figcaption>",
-        *map(html.note, _texts(content, "warnings")[:3]),
-        name="answer",
-    )
+    grid = f'<div class="grid tasks{single}">{"".join(_task(content, head, palette) for head in heads)}</div>'
+    caption = f"<figcaption>{html.inline(_how_to_read(content, heads))}</figcaption>"
+    return f"{_legend(content, palette)}\n{grid}\n{caption}"
+
+
+def _no_answer(content: Content) -> str:
+    if not content.results.empty:
+        return "Every number was selected on the test split; no headline is made of those."
+    if content.retrieval.empty:
+        return "No cell of this study is done yet; run it again to go on."
+    return "No head was trained: what images and their partners find of each other stands under Retrieval."
+
+
+def _brief_answer(content: Content, heads: list[Headline]) -> list[Part]:
+    """The first screen of the Markdown page: the answer as a table, then the figure."""
+    if not heads:
+        return [Text(_no_answer(content))]
+    palette = looks(content.encoders, content.lead, content.is_baseline)
+    panels = [panel(content, head, palette) for head in heads]
+    text = "Label efficiency: score against the number of labels, one curve per encoder with its 95 % band"
+    figure = Figure("", "efficiency", text, partial(efficiency_png, panels))
+    return [study_tables.answers(content, heads), Text(_DIFFERENCES), figure]
 
 
 def _task(content: Content, head: Headline, palette: dict[str, Look]) -> str:
@@ -158,130 +184,137 @@ def _how_to_read(content: Content, heads: list[Headline]) -> str:
     return text + ("Fewer than 20 groups were judged: read the bands as rough." if few else "")
 
 
-def _scores(content: Content) -> list[str]:
-    parts = []
+def _scores(heads: list[Headline]) -> list[Part]:
+    return [part for head in heads for part in under(head.title, study_tables.scores(head))]
+
+
+def _at_all_labels(content: Content, heads: list[Headline]) -> list[Part]:
+    """Encoders by tasks: scores, and what the headline encoder differs by at few and at all labels."""
+
+    def few(head: Headline, rival: str) -> str:
+        return study_tables.difference(content, head, rival, head.labels)
+
+    def most(head: Headline, rival: str) -> str:
+        return study_tables.difference(content, head, rival, head.most)
+
+    by, lead = study_tables.by_task, f"{content.lead} minus each encoder"
+    earlier = [head for head in heads if head.labels < head.most]
+    return [
+        by(heads, study_tables.at_most, "Scores with all labels, with 95 % intervals"),
+        by(heads, most, f"{lead}, with all labels; bold: a difference is shown"),
+        by(earlier, few, f"{lead}, with the fewest labels of each task in the answer"),
+    ]
+
+
+def _labels(content: Content) -> list[Part]:
+    """Of each multi-label task a table of its labels, of each task of several classes one of these."""
+    parts: list[Part] = []
     for task in content.tasks:
-        head = content.headline(task)
-        if head is not None:
-            parts.append(f"<h3>{html.escape(head.title)}</h3>{study_tables.scores(head).html()}")
+        title, own = content.task_title(task), content.honest[content.honest["task"] == task]
+        parts += under(title, labels.label_table(content.labels(task)))
+        parts += under(f"{title}: each class against the rest", labels.class_table(own))
     return parts
 
 
-def _labels(content: Content) -> list[str]:
-    """Of each multi-label task a table of its labels, of each task of several classes one of these."""
-    found = {content.task_title(task): labels.label_table(content.labels(task)).html() for task in content.tasks}
-    for task in content.tasks:
-        each = labels.class_table(content.honest[content.honest["task"] == task]).html()
-        found |= {f"{content.task_title(task)}: each class against the rest": each}
-    return [f"<h3>{html.escape(title)}</h3>{table}" for title, table in found.items() if table]
-
-
-def _retrieval(content: Content) -> list[str]:
+def _retrieval(content: Content) -> list[Part]:
     """Of each task that was searched a table."""
     found = content.searched.items()
-    return [f"<h3>{html.escape(title)}</h3>{retrieval.retrieval_table(rows).html()}" for title, rows in found]
+    return [part for title, rows in found for part in under(title, retrieval.retrieval_table(rows))]
 
 
-def _differences(content: Content) -> list[str]:
+def _differences(content: Content, heads: list[Headline]) -> list[Part]:
     """Of each task the headline encoder against each rival; every comparison with its p-values folded away."""
-    parts = []
-    for task in content.tasks:
-        rows, head = content.differences[content.differences["task"] == task], content.headline(task)
-        if not rows.empty and head is not None:
-            parts.append(f"<h3>{html.escape(head.title)}</h3>{study_tables.against(content, head).html()}")
-            parts.append(
-                html.details(f"All {len(rows)} comparisons, with p-values", study_tables.differences(rows).html())
-            )
-    return parts or [html.empty("No pair of encoders was compared.")]
+    parts: list[Part] = []
+    for head in heads:
+        rows = content.differences[content.differences["task"] == head.task]
+        every = Detail(f"All {len(rows)} comparisons, with p-values", [study_tables.differences(rows)])
+        parts += under(head.title, study_tables.against(content, head), every)
+    return parts or [Text("No pair of encoders was compared.", "empty")]
 
 
-def _confusion(content: Content) -> str:
-    parts = []
+def _confusion(content: Content) -> list[Part]:
+    parts: list[Part] = []
     for task in content.tasks:
         entries = [entry for entry in content.confusion if entry.get("task") == task]
         wide = "grid" if any(len(entry["classes"]) > 2 for entry in entries) else "grid small"
         found = "".join(map(study_tables.confusion_html, entries))
-        parts += [f'<h3>{html.escape(content.task_title(task))}</h3><div class="{wide}">{found}</div>'] if found else []
-    return "".join(parts)
+        parts += under(content.task_title(task), Figure(f'<div class="{wide}">{found}</div>' if found else ""))
+    return parts
 
 
-def _published(content: Content) -> list[str]:
-    return [study_tables.published(entry).html() for entry in content.study.get("published") or []]
-
-
-def _runs(content: Content) -> list[str]:
-    """Training curves, pairs and weights of every run that is there; one section each."""
-    curves, shown, weighed = [], [], []
+def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part]]:
+    """Training curves, pairs and weights of every run that is there."""
+    curves, examples, weighed = list[Part](), list[Part](), list[Part]()
     for label, path in content.runs.items():
         try:
             run = load_run(path)
         except RunError:
-            curves.append(html.note(f"{label}: its run folder cannot be read"))
+            curves.append(Text(f"{label}: its run folder cannot be read", "note"))
             continue
-        title = f"<h3>{html.escape(label)}</h3>"
-        curves.append(html.details(label, training(run)) if len(content.runs) > 2 else title + training(run))
+        curves += [Detail(label, [training(run)])] if len(content.runs) > 2 else under(label, training(run))
         if (run.folder / "examples.safetensors").is_file():
-            shown.append(title + pairs(run, most=6))
+            examples += under(label, pairs(run, most=6))
         if any((run.folder / name).is_file() for name in ("weights.safetensors", "strip.safetensors")):
-            weighed.append(title + weights(run))
-    return [
-        html.section("Training", *curves or [html.empty("No pre-training run belongs to this study.")]),
-        html.section("Example pairs", *shown, intro="From the lightest to the heaviest pair of each run."),
-        html.section("Pair weights", *weighed, intro="How much each pair counts in the loss."),
-    ]
+            weighed += under(label, *weights(run))
+    return curves or [Text("No pre-training run belongs to this study.", "empty")], examples, weighed
 
 
-def _checklists(content: Content) -> list[str]:
+def _checklists(content: Content) -> list[Part]:
     return [
-        f"<h3>{html.escape(content.task_title(task))}: {html.escape(title)}</h3>{table.html()}"
+        part
         for task in content.tasks
         for title, table in checklist.checklist_tables(content.both(task))
+        for part in under(f"{content.task_title(task)}: {title}", table)
     ]
 
 
-def _everything(content: Content) -> list[str]:
-    parts = []
-    for task in content.tasks:
-        rows, head = content.honest[content.honest["task"] == task], content.headline(task)
-        if head is not None:
-            main = rows["metric"] == head.metric
-            title = f"{head.title}, {metric_name(head.metric)}"
-            parts.append(f"<h3>{html.escape(title)}</h3>{study_tables.results(rows[main]).html()}")
-            if not main.all():
-                parts.append(
-                    html.details(
-                        f"{int((~main).sum())} rows of other metrics", study_tables.results(rows[~main]).html()
-                    )
-                )
+def _everything(content: Content, heads: list[Headline]) -> list[Part]:
+    parts: list[Part] = []
+    for head in heads:
+        rows = content.honest[content.honest["task"] == head.task]
+        main = rows["metric"] == head.metric
+        others = Detail(f"{int((~main).sum())} rows of other metrics", [study_tables.results(rows[~main])])
+        parts += under(f"{head.title}, {metric_name(head.metric)}", study_tables.results(rows[main]), others)
     chosen = content.results[content.results["selected_on"] == "test"]
+    optimistic = "Too optimistic by construction: kept for the papers' sake, in no headline and no comparison."
     if not chosen.empty:
-        parts.append("<h3>Published protocol, selected on the test split</h3>")
-        parts.append(
-            html.note("Too optimistic by construction: kept for the papers' sake, in no headline and no comparison.")
-        )
-        parts.append(study_tables.results(chosen).html())
+        note = Text(optimistic, "note")
+        parts += under("Published protocol, selected on the test split", note, study_tables.results(chosen))
     return parts
 
 
-def _provenance(content: Content) -> list[str]:
-    encoders = tables.Table(("encoder", "what it is"), tuple(content.descriptions.items())).html()
+def _provenance(content: Content) -> list[Part]:
+    encoders = tables.Table(("encoder", "what it is"), tuple(content.descriptions.items()))
     configs = {}
     for label, path in content.runs.items():
         try:
             config = load_run(path).config
         except RunError:
             continue
-        configs[label] = {
-            "method": config.get("method", ""),
-            **(config.get("settings") or {}),
-            "split_hash": config.get("split_hash", ""),
-        }
-    settings = study_tables.settings(configs).html() if configs else ""
+        about = {"method": config.get("method", ""), "split_hash": config.get("split_hash", "")}
+        configs[label] = {**about, **(config.get("settings") or {})}
+    settings = [study_tables.settings(configs)] if configs else []
     return [
-        f"<h3>Encoders</h3>{encoders}" if encoders else "",
-        f"<h3>Hashes and commands</h3>{study_tables.hashes(content).html()}" if not content.results.empty else "",
-        html.details("Settings of every run (shaded: differs from the first)", settings) if settings else "",
+        *under("Encoders", encoders),
+        *(under("Hashes and commands", study_tables.hashes(content)) if not content.results.empty else []),
+        Detail("Settings of every run (shaded: differs from the first)", settings),
     ]
+
+
+def _files(content: Content) -> dict[str, pd.DataFrame]:
+    """What a Markdown page leaves out, in full; hashes and commands, which repeat in every row, in a table of their own."""
+    every = [content.results, content.targets, content.retrieval, content.disturbed]
+    rows = pd.concat([frame for frame in every if not frame.empty] or [content.results], ignore_index=True)
+    once = ["command", "data_hash", "split_hash", "encoder_hash"]
+    found = {
+        "results": rows.drop(columns=once),
+        "differences": content.differences,
+        "label-factors": content.efficiency,
+        "subgroups": content.subgroups,
+        "confusion": study_tables.confusion_rows(content.confusion),
+        "hashes-and-commands": rows[["encoder", "task", *once]].drop_duplicates(),
+    }
+    return {name: frame for name, frame in found.items() if not frame.empty}
 
 
 def _texts(content: Content, name: str) -> list[str]:

@@ -1,9 +1,11 @@
 """Retrieval as a table: how often images find what they came with, and back, beside chance."""
 
+from typing import Any
+
 import pandas as pd
 
-from sidelight.reporting.numbers import decimal, estimate
-from sidelight.reporting.tables import Table
+from sidelight.reporting.numbers import decimal
+from sidelight.reporting.tables import Table, briefly, spread
 
 INTRO = (
     "Among patients that the pre-training has not seen: how often an item's own partner is among the first of all partners. "
@@ -21,16 +23,16 @@ def retrieval_table(rows: pd.DataFrame) -> Table:
     parts = rows["metric"].str.partition(", ")
     rows = rows.assign(measure=parts[0], direction=parts[2])
     measures = list(dict.fromkeys(rows["measure"]))
-    lines = []
-    for (encoder, direction), own in rows.groupby(["encoder", "direction"], sort=False):
-        found, first = own.set_index("measure"), own.iloc[0]
-        cells = [_cell(found.loc[measure]) for measure in measures]
-        lines.append((str(encoder), str(direction), f"{first['units']:,}", f"{first['groups']:,}", *cells))
+
+    def support(own: pd.DataFrame) -> tuple[str, ...]:
+        return (f"{own['units'].iloc[0]:,}", f"{own['groups'].iloc[0]:,}")
+
+    lines = spread(rows, ("encoder", "direction"), "measure", measures, cell=_cell, support=support)
     header = ("encoder", "direction", "units", "patients", *measures)
-    return Table(header, tuple(lines), numeric=frozenset(range(2, len(header))))
+    return Table(header, lines, numeric=frozenset(range(2, len(header))))
 
 
-def _cell(row: "pd.Series[float]") -> str:
-    if pd.isna(row["low"]):
-        return decimal(row["value"], 1 if str(row.name) == "median rank" else 2)
-    return estimate(row["value"], row["low"], row["high"])
+def _cell(row: Any) -> str:
+    if row["measure"] == "median rank" and pd.isna(row["low"]):
+        return decimal(row["value"], 1)
+    return briefly(row)

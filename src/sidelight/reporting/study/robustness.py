@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sidelight.reporting import html
-from sidelight.reporting.figures import CHANCE, Curve, looks, png, svg
-from sidelight.reporting.numbers import estimate
+from sidelight.reporting.document import Figure, Part, under
+from sidelight.reporting.figures import CHANCE, Curve, draw_curves, grid_png, looks, svg
 from sidelight.reporting.study.content import Content
-from sidelight.reporting.tables import Table
+from sidelight.reporting.tables import Table, spread
 
 INTRO = (
     "Heads learnt undisturbed units; the unseen ones were scored as they are (severity 0) and with images made worse: light, "
@@ -30,13 +28,7 @@ class Condition:
 
     def draw(self, axes: Axes) -> None:
         """Bands and lines; the line of chance where it is near."""
-        for curve in self.curves:
-            look = curve.look
-            axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, linewidth=0, alpha=0.13)
-            axes.plot(
-                curve.x, curve.y, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=5,
-                linewidth=2.4 if look.lead else 1.6, label=curve.name, gid="curve",
-            )  # fmt: skip
+        draw_curves(axes, self.curves)
         if self.limits[0] <= 0.5:
             axes.axhline(0.5, **CHANCE)
         axes.set_ylim(*self.limits)
@@ -61,61 +53,29 @@ def conditions(content: Content, task: str) -> list[Condition]:
     return found
 
 
-def sections(content: Content) -> list[str]:
-    """Per task its figures and its table, as HTML."""
-    parts = []
+def sections(content: Content) -> list[Part]:
+    """Per task its figures, which a Markdown page shows as one, and its table."""
+    parts: list[Part] = []
     for task, title in content.worse.items():
+        panels = conditions(content, task)
         drawn = []
-        for one in conditions(content, task):
-            label = f"{title}: AUROC against the severity of {one.name}"
-            figure = svg(one.draw, size=(4.4, 3.0), label=label)
+        for one in panels:
+            figure = svg(one.draw, size=(4.4, 3.0), label=f"{title}: AUROC against the severity of {one.name}")
             drawn.append(f"<figure><figcaption>{html.escape(one.name)}</figcaption>{figure}</figure>")
-        grid = f'<div class="grid">{"".join(drawn)}</div>'
-        parts.append(f"<h3>{html.escape(title)}</h3>{grid}{table(content, task).html()}")
+        grid = Figure(
+            f'<div class="grid">{"".join(drawn)}</div>',
+            f"{html.slug(task)}-conditions",
+            "AUROC against the severity of each condition",
+            partial(grid_png, [(one.name, one.draw) for one in panels], size=(4.6, 3.1)),
+        )
+        parts += under(title, grid, table(content, task))
     return parts
-
-
-def markdown(content: Content, out: Path) -> list[str]:
-    """Per task one figure beside ``out`` and its table."""
-    parts = []
-    for task, title in content.worse.items():
-        name = f"{html.slug(out.stem)}-{html.slug(task)}-conditions.png"
-        figure = conditions_png(conditions(content, task), out.parent / "figures" / name)
-        parts += [f"### {title}", f"![AUROC against the severity of each condition](figures/{figure.name})"]
-        parts.append(table(content, task).markdown())
-    return parts
-
-
-def conditions_png(panels: Sequence[Condition], path: Path) -> Path:
-    """All conditions in one PNG, two in a row, with one legend."""
-    rows = -(-len(panels) // 2)
-
-    def draw(figure: Figure) -> None:
-        grid = figure.subplots(rows, 2, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
-            panel.draw(axes)
-            axes.set_title(panel.name, loc="left", fontweight="bold", fontsize=10)
-        for axes in grid[len(panels) :]:
-            axes.set_axis_off()
-        handles = {line.get_label(): line for axes in grid for line in axes.get_lines() if line.get_gid() == "curve"}
-        names = [str(name) for name in handles]
-        figure.legend(handles.values(), names, loc="outside lower center", ncols=3, frameon=False)
-
-    return png(draw, size=(9.6, 3.1 * rows + 0.6), path=path)
 
 
 def table(content: Content, task: str) -> Table:
     """One row per encoder and condition, one column per severity."""
     rows = content.disturbed[content.disturbed["task"] == task]
     levels = sorted(rows["severity"].unique())
-    lines = []
-    for (encoder, condition), own in rows.groupby(["encoder", "condition"], sort=False):
-        found = own.drop_duplicates("severity").set_index("severity")
-        cells = [_cell(found.loc[level]) if level in found.index else "–" for level in levels]
-        lines.append((str(encoder), str(condition), *cells))
+    lines = spread(rows, ("encoder", "condition"), "severity", levels)
     header = ("encoder", "condition", *(f"{level:g}" for level in levels))
-    return Table(header, tuple(lines), numeric=frozenset(range(2, len(header))), caption="AUROC by severity")
-
-
-def _cell(row: "pd.Series[float]") -> str:
-    return estimate(row["value"], row["low"], row["high"])
+    return Table(header, lines, numeric=frozenset(range(2, len(header))), caption="AUROC by severity")

@@ -1,77 +1,112 @@
-"""src/sidelight/reporting/study/tables.py."""
+"""Tables of a study: the answer, scores, differences, confusion, settings, hashes."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from sidelight.reporting.html import escape
 from sidelight.reporting.numbers import bounds, decimal, duration, estimate, metric_name, p_value, plural
-from sidelight.reporting.study.answer import verdict
+from sidelight.reporting.study.answer import factor_interval, verdict
 from sidelight.reporting.study.content import Content, Headline
-from sidelight.reporting.tables import Table, flatten
+from sidelight.reporting.tables import Table, estimated, flatten, spread
 
 
 def scores(headline: Headline) -> Table:
     """The figure as a table: one row per encoder, one column per label count, ``value [low, high]``."""
-    counts = sorted(headline.rows["labels"].unique())
-    everything = set(headline.rows.loc[headline.rows["all_labels"].astype(bool), "labels"])
-    encoders = list(dict.fromkeys(headline.rows["encoder"]))
-    rows = []
-    for encoder in encoders:
-        found = [headline.at(encoder, count) for count in counts]
-        protocol = headline.rows.loc[headline.rows["encoder"] == encoder, "protocol"].iloc[0]
-        cells = ["–" if row is None else estimate(row["value"], row["low"], row["high"]) for row in found]
-        rows.append((encoder, protocol, *cells))
+    rows = headline.rows
+    counts = sorted(rows["labels"].unique())
+    everything = set(rows.loc[rows["all_labels"].astype(bool), "labels"])
     names = tuple(f"{count:,}" + (" (all)" if count in everything else "") for count in counts)
     return Table(
         ("encoder", "protocol", *names),
-        tuple(rows),
+        spread(rows, ("encoder", "protocol"), "labels", counts),
         numeric=frozenset(range(2, 2 + len(counts))),
         caption=f"{metric_name(headline.metric)} with 95 % interval, by number of labelled {plural(headline.unit)}",
-        lead=frozenset({encoders.index(headline.encoder)}),
+        lead=frozenset({list(dict.fromkeys(rows["encoder"])).index(headline.encoder)}),
     )
 
 
-def results(rows: pd.DataFrame, caption: str = "") -> Table:
+def results(rows: pd.DataFrame) -> Table:
     """Every number with all that stands behind it; the metric has a column only where there are several."""
-    columns: dict[str, list[str]] = {name: [] for name in _RESULT_COLUMNS}
-    for row in rows.to_dict("records"):
-        remarks = ["few groups"] if row["few_groups"] else []
-        remarks += ["transductive"] if row["transductive"] else []
-        remarks += ["split leaks"] if row.get("leaks") else []
-        remarks += ["test-selected"] if row["selected_on"] == "test" else []
-        cells = (
-            row["encoder"],
-            row["protocol"],
-            metric_name(row["metric"]),
-            f"{int(row['labels']):,}" + (" (all)" if row["all_labels"] else ""),
-            decimal(row["value"], 3),
-            bounds(row["low"], row["high"], 3).replace("no interval", "–"),
-            "–" if row["interval"] == "none" else str(row["interval"]),
-            f"{int(row['seeds'])}",
-            decimal(row["seed_sd"], 3),
-            f"{int(row['groups'])}",
-            f"{int(row['units']):,}",
-            str(row["selected_on"]),
-            duration(row["seconds"]),
-            ", ".join(remarks),
-        )
-        for name, cell in zip(_RESULT_COLUMNS, cells, strict=True):
-            columns[name].append(cell)
-    if len(set(columns["metric"])) < 2:
-        del columns["metric"]
-    numeric = frozenset(i for i, name in enumerate(columns) if name not in _RESULT_TEXTS)
-    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), numeric=numeric, caption=caption)
+    lines = [
+        {
+            "encoder": row["encoder"],
+            "protocol": row["protocol"],
+            "metric": metric_name(row["metric"]),
+            "labels": f"{int(row['labels']):,}" + (" (all)" if row["all_labels"] else ""),
+            "value": decimal(row["value"], 3),
+            "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
+            "by": "–" if row["interval"] == "none" else str(row["interval"]),
+            "seeds": f"{int(row['seeds'])}",
+            "seed sd": decimal(row["seed_sd"], 3),
+            "groups": f"{int(row['groups'])}",
+            "units": f"{int(row['units']):,}",
+            "selected on": str(row["selected_on"]),
+            "time": duration(row["seconds"]),
+            "remarks": ", ".join(name for name, holds in _REMARKS.items() if holds(row)),
+        }
+        for row in rows.to_dict("records")
+    ]
+    single = len({line["metric"] for line in lines}) < 2
+    return _table(lines, ("encoder", "protocol", "metric", "by", "selected on", "remarks"), without="metric" * single)
 
 
-_RESULT_TEXTS = ("encoder", "protocol", "metric", "by", "selected on", "remarks")
+_REMARKS: dict[str, Callable[[Any], bool]] = {
+    "few groups": lambda row: bool(row["few_groups"]),
+    "transductive": lambda row: bool(row["transductive"]),
+    "split leaks": lambda row: bool(row.get("leaks")),
+    "test-selected": lambda row: bool(row["selected_on"] == "test"),
+}
 
 
-_RESULT_COLUMNS = (
-    *("encoder", "protocol", "metric", "labels", "value", "95 % interval", "by"),
-    *("seeds", "seed sd", "groups", "units", "selected on", "time", "remarks"),
-)
+def _table(lines: Sequence[dict[str, str]], words: tuple[str, ...], without: str = "") -> Table:
+    """Lines of cells by column as a table; all columns but ``words`` are right-aligned."""
+    names = [name for name in (lines[0] if lines else ()) if name != without]
+    numeric = frozenset(place for place, name in enumerate(names) if name not in words)
+    return Table(tuple(names), tuple(tuple(line[name] for name in names) for line in lines), numeric=numeric)
+
+
+def answers(content: Content, heads: Sequence[Headline]) -> Table:
+    """The answer, task by task: the headline encoder beside the best rival, at the headline's labels and at the most."""
+    lines = []
+    for head, labels in [(one, labels) for one in heads for labels in dict.fromkeys((one.labels, one.most))]:
+        own, rival = head.at(head.encoder, labels), next(iter(head.rivals(labels)), "")
+        best, row = head.at(rival, labels), content.difference(head, rival, labels)
+        factor = content.factor(head) if labels == head.labels else None
+        assert own is not None
+        line = {
+            "task": head.title,
+            "labels": f"{labels:,} {plural(head.unit, labels)}" + (" (all)" if own["all_labels"] else ""),
+            "metric": metric_name(head.metric),
+            "ours": f"{head.encoder} {estimated(own)}",
+            "best rival": "–" if best is None else f"{rival} {estimated(best)}",
+            "difference": "–" if row is None else estimate(row["difference"], row["low"], row["high"], sign=True),
+            "verdict": "not compared" if row is None else _READINGS.get(verdict(row), "no difference shown"),
+            "labels for the same score": f"{factor_interval(head, factor)} for {factor['rival']}"
+            if factor is not None
+            else "–",
+            "patients or groups": f"{int(own['groups']):,}",
+            "events": decimal(own.get("positives", math.nan), 0),
+        }
+        lines.append(line)
+    return _table(lines, tuple(line)[:-2] if lines else ())
+
+
+def by_task(heads: Sequence[Headline], cell: Callable[[Headline, str], str], caption: str) -> Table:
+    """One row per encoder, one column per task; a row of dashes is left out."""
+    encoders = dict.fromkeys(name for head in heads for name in head.rows["encoder"])
+    rows = ((name, *(cell(head, name) for head in heads)) for name in encoders)
+    header = ("encoder", *(head.title for head in heads))
+    kept = tuple(row for row in rows if set(row[1:]) != {"–"})
+    return Table(header, kept, numeric=frozenset(range(1, len(header))), caption=caption)
+
+
+def at_most(head: Headline, encoder: str) -> str:
+    """The score of an encoder at the largest label count."""
+    row = head.at(encoder, head.most)
+    return "–" if row is None else estimated(row)
 
 
 def against(content: Content, headline: Headline) -> Table:
@@ -79,9 +114,8 @@ def against(content: Content, headline: Headline) -> Table:
     counts = sorted(headline.rows.loc[headline.rows["encoder"] == headline.encoder, "labels"].unique())
     rows = []
     for rival in dict.fromkeys(headline.rows["encoder"]):
-        found = [content.difference(headline, rival, int(labels)) for labels in counts]
-        if any(row is not None for row in found):
-            rows.append((rival, *map(_difference, found)))
+        cells = [difference(content, headline, rival, int(labels)) for labels in counts]
+        rows += [(rival, *cells)] if set(cells) != {"–"} else []
     return Table(
         (f"{headline.encoder} minus", *(f"{labels:,}" for labels in counts)),
         tuple(rows),
@@ -91,45 +125,34 @@ def against(content: Content, headline: Headline) -> Table:
     )
 
 
-def _difference(row: "pd.Series[Any] | None") -> str:
+def difference(content: Content, headline: Headline, rival: str, labels: int) -> str:
+    """The headline encoder minus ``rival``, bold where a difference is shown; a dash where they were not compared."""
+    row = content.difference(headline, rival, labels)
     if row is None:
         return "–"
     text = estimate(row["difference"], row["low"], row["high"], sign=True)
     return f"**{text}**" if verdict(row) in ("better", "worse") else text
 
 
-def differences(rows: pd.DataFrame, caption: str = "") -> Table:
+def differences(rows: pd.DataFrame) -> Table:
     """Paired differences, encoder minus rival."""
-    found = tuple(
-        (
-            row["encoder"],
-            row["rival"],
-            row["protocol"],
-            f"{int(row['labels']):,}",
-            metric_name(row["metric"]),
-            decimal(row["difference"], 3, sign=True),
-            bounds(row["low"], row["high"], 3).replace("no interval", "–"),
-            p_value(row["p"]),
-            p_value(row["p_holm"]),
-            f"{int(row['groups'])}",
-            _READINGS.get(verdict(row), "no difference shown"),
-        )
+    lines = [
+        {
+            "encoder": row["encoder"],
+            "minus rival": row["rival"],
+            "protocol": row["protocol"],
+            "labels": f"{int(row['labels']):,}",
+            "metric": metric_name(row["metric"]),
+            "difference": decimal(row["difference"], 3, sign=True),
+            "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
+            "p": p_value(row["p"]),
+            "Holm p": p_value(row["p_holm"]),
+            "groups": f"{int(row['groups'])}",
+            "reading": _READINGS.get(verdict(row), "no difference shown"),
+        }
         for row in rows.to_dict("records")
-    )
-    header = (
-        "encoder",
-        "minus rival",
-        "protocol",
-        "labels",
-        "metric",
-        "difference",
-        "95 % interval",
-        "p",
-        "Holm p",
-        "groups",
-        "reading",
-    )
-    return Table(header, found, numeric=frozenset({3, 5, 6, 7, 8, 9}), caption=caption)
+    ]
+    return _table(lines, ("encoder", "minus rival", "protocol", "metric", "reading"))
 
 
 _READINGS = {"better": "better", "worse": "worse", "unknown": "too few groups"}
@@ -150,27 +173,23 @@ def published(entry: Mapping[str, Any]) -> Table:
     return Table(columns, cells, numeric=numeric, caption=f"{entry.get('table', 'Published')}{note}")
 
 
-def confusion_table(entry: Mapping[str, Any]) -> Table:
-    """A confusion matrix: rows are the truth, columns the prediction."""
-    classes = [str(name) for name in entry["classes"]]
-    rows = tuple((name, *(f"{int(n):,}" for n in line)) for name, line in zip(classes, entry["matrix"], strict=True))
-    return Table(
-        ("truth \\ predicted", *classes),
-        rows,
-        numeric=frozenset(range(1, len(classes) + 1)),
-        caption=confusion_caption(entry),
-    )
-
-
-def confusion_caption(entry: Mapping[str, Any]) -> str:
-    """``"SimCLR, linear, 16 labels"``, after the label's name where it is one of several."""
-    of = f"{entry['target']}: " if entry.get("target") else ""
-    return f"{of}{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
+def confusion_rows(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """All matrices as one long table: a row per true and predicted class, with how many units fell there."""
+    names = ("task", "target", "encoder", "protocol", "labels")
+    rows = [
+        {**{name: entry.get(name, "") for name in names}, "truth": truth, "predicted": predicted, "units": int(count)}
+        for entry in entries
+        for truth, line in zip(entry["classes"], entry["matrix"], strict=True)
+        for predicted, count in zip(entry["classes"], line, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def confusion_html(entry: Mapping[str, Any]) -> str:
     """A confusion matrix as a heat table: the darker, the larger the share of the true class."""
     classes = [escape(name) for name in entry["classes"]]
+    caption = f"{entry.get('encoder')}, {entry.get('protocol')}, {entry.get('labels')} labels"
+    caption = f"{entry['target']}: {caption}" if entry.get("target") else caption
     body = []
     for name, line in zip(classes, entry["matrix"], strict=True):
         total = sum(line)
@@ -182,7 +201,7 @@ def confusion_html(entry: Mapping[str, Any]) -> str:
         body.append(f"<tr><th>{name}</th>{''.join(cells)}</tr>")
     head = "".join(f"<th>{name}</th>" for name in classes)
     return (
-        f'<div class="table"><table class="heat"><caption>{escape(confusion_caption(entry))}</caption>'
+        f'<div class="table"><table class="heat"><caption>{escape(caption)}</caption>'
         f"<thead><tr><th>truth ↓ predicted →</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -200,11 +219,8 @@ def hashes(content: Content) -> Table:
     """Which data, split and weights each number came from, and the command that makes it again."""
     columns = ["encoder", "task", "data_hash", "split_hash", "encoder_hash", "command"]
     rows = pd.concat([content.results, content.retrieval])[columns].astype(str).drop_duplicates()
-    cells = [
-        (a, b, *(_short(text) for text in (c, d, e)), f"`{f}`" if f else "–")
-        for a, b, c, d, e, f in rows.itertuples(index=False)
-    ]
-    return Table(("encoder", "task", "data hash", "split hash", "encoder hash", "command"), tuple(cells))
+    cells = ((*row[:2], *map(_short, row[2:5]), f"`{row[5]}`" if row[5] else "–") for row in rows.to_numpy())
+    return Table(tuple(name.replace("_", " ") for name in columns), tuple(cells))
 
 
 def _short(text: str) -> str:
