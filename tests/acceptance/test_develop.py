@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
+from sidelight.data.read import formats
 from sidelight.evaluation.protocols import PROTOCOLS
 from sidelight.methods import METHODS
 from sidelight.metrics import METRICS
@@ -28,6 +29,7 @@ def test_page(page, tmp_path, monkeypatch):
     for name, code in files.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(formats, "FORMATS", formats.FORMATS)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in modules:
         monkeypatch.delitem(sys.modules, name, raising=False)
