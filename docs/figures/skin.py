@@ -2,9 +2,8 @@
 
     python docs/figures/skin.py [--page docs/results/skin.md] [--out docs/figures/skin.png]
 
-Every number is read from skin/results.csv beside the page, or from the page's table of scores where there is no such file, so the
-figure cannot say anything else than the page. The page was made by `sidelight study studies/skin.toml --data FOLDER` and
-`sidelight report`.
+Every number is read from the page's table of scores, so the figure cannot say anything else than the page. The page was made by
+`sidelight study studies/skin.toml --data FOLDER` and `sidelight report`.
 """
 
 import argparse
@@ -15,7 +14,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import pandas as pd
 
 PART = "malignant"
 TASK = "Malignant or not; filled rows"
@@ -30,19 +28,6 @@ ROWS = {
 PANELS = {"32": "32 labelled lesions", "354 (all)": "all 354 labelled lesions"}
 SCORE = re.compile(r"([\d.]+) \[([\d.]+), ([\d.]+)\]")
 Scores = dict[str, dict[str, tuple[float, float, float]]]
-
-
-def scores_in_table(path: Path) -> Scores:
-    """AUROC with its interval by encoder and label count, from the table beside a page."""
-    rows = pd.read_csv(path)
-    of_task = (rows["task"] == PART) & (rows["metric"] == "auroc") & (rows["selected_on"] != "test")
-    if "target" in rows:
-        of_task &= rows["target"].isna()
-    table: Scores = {}
-    for row in rows[of_task & rows["protocol"].isin(["linear", "finetune"])].itertuples():
-        count = f"{row.labels} (all)" if row.all_labels else str(row.labels)
-        table.setdefault(row.encoder, {})[count] = (row.value, row.low, row.high)
-    return table
 
 
 def scores_on_page(page: str) -> Scores:
@@ -94,9 +79,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=here.parent / "results" / "skin.md")
     parser.add_argument("--out", type=Path, default=here / "skin.png")
     options = parser.parse_args()
-    beside = options.page.with_suffix("") / "results.csv"
-    found = scores_in_table(beside) if beside.is_file() else scores_on_page(options.page.read_text(encoding="utf-8"))
-    draw(found, options.out)
+    draw(scores_on_page(options.page.read_text(encoding="utf-8")), options.out)
 
 
 if __name__ == "__main__":
