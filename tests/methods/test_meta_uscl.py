@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sidelight.config import build, merge
 from sidelight.errors import ConfigError, TrainingError
+from sidelight.explaining.pairs import keep
 from sidelight.losses import nt_xent
 from sidelight.methods.meta_uscl import MetaUSCL, MetaUSCLSettings
 from sidelight.models.image import Encoder, create_encoder
@@ -286,7 +287,7 @@ def test_feed_and_pictures(tmp_path: Path, shuffled: bool) -> None:
         assert (pairs.gap == 0).all() == (role == "extra")
     assert len(set(feed.names(feed.train_rows))) == len(feed.train_rows)
     assert "clip" not in "".join(feed.names(feed.train_rows))
-    method.illustrate(feed, tmp_path)
+    keep(method, feed, tmp_path, pictures=True)
     stored = load_file(tmp_path / "examples.safetensors")
     assert stored["left"].shape == stored["right"].shape == (12, 1, 32, 32)
     assert stored["left"].dtype == torch.uint8

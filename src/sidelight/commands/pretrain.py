@@ -17,6 +17,7 @@ from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.scores import collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
+from sidelight.explaining import keep
 from sidelight.files import check_place, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
@@ -86,9 +87,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
-    net.record(feed, run.folder)
-    if cohort.spec.get("public"):
-        net.illustrate(feed, run.folder)
+    keep(run.config["method"], net, feed, run.folder, pictures=bool(cohort.spec.get("public")))
 
 
 def _count(rows: pd.DataFrame) -> dict[str, int]:

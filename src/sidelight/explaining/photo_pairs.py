@@ -20,8 +20,24 @@ from torch.nn import functional
 from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.views.augment import resize
+from sidelight.views.feed import Feed
 
 PAIRS, CASES = 12, 4
+
+
+def keep(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+    """Pairs of photographs as they were seen, where pictures may be kept."""
+    if pictures:
+        save_pairs(method, feed, folder)
+
+
+def keep_labels(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+    """The attention between labels over the training lesions; with pictures also the pairs, and where each label looks."""
+    method.eval()
+    save_relations(method.net, torch.cat(list(method.plain_features())), feed.names(feed.train_rows), folder)
+    if pictures:
+        save_pairs(method, feed, folder)
+        save_saliency(method, feed, folder)
 
 
 def _shown(feed: Any, count: int) -> tuple[str, NDArray[np.int64]]:

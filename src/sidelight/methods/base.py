@@ -225,12 +225,6 @@ class MethodBase(nn.Module):
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`state_tensors` gave."""
 
-    def illustrate(self, feed: Any, folder: Path) -> None:
-        """Store pictures of what the method was shown for the run's report; only called where pictures may be kept."""
-
-    def record(self, feed: Any, folder: Path) -> None:
-        """Store numbers of the finished run for its report, whatever the data: nothing of it may identify."""
-
 
 def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Start | None = None) -> PretrainSettings:
     """The method's settings: its profile's values, then what it takes over from ``start``, then the user's.

@@ -1,7 +1,6 @@
 """What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
-from sidelight.explaining.pairs import save_pictures
 from sidelight.methods.base import Integers, MethodBase, PretrainSettings
 from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
@@ -87,10 +85,6 @@ class ClipMethod(MethodBase):
         }
         train, valid, extra = (roles.get(role, rows[:0]) for role in ("train", "valid", "extra"))
         return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources, secret=secret)
-
-    def illustrate(self, feed: "ClipFeed", folder: Path) -> None:
-        """Store example pairs, pair weights and one clip's strip of weights in the run folder."""
-        save_pictures(self, feed, folder)
 
 
 @dataclass

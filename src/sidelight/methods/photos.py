@@ -1,7 +1,6 @@
 """What the methods that learn from two photographs of one lesion share: their settings, the lesions, and their feed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
-from sidelight.explaining.photo_pairs import save_pairs
 from sidelight.methods.base import Integers, MethodBase, PretrainSettings
 from sidelight.views.augment import Augment, AugmentSettings
 from sidelight.views.photos import Lesions, Photos, PhotoSource, RawPhotos
@@ -103,10 +101,6 @@ class PhotoMethod(MethodBase):
         if cohort.items.groupby(unit_keys(cohort.items, cohort.levels, cohort.levels[-1])).size().max() < 2:
             return f"a {cohort.levels[-1]} with two photographs"
         return ""
-
-    def illustrate(self, feed: "PhotoFeed", folder: Path) -> None:
-        """Pairs of photographs as they were seen."""
-        save_pairs(self, feed, folder)
 
     def lesions(self, pixels: Pixels, rows: Integers) -> Lesions:
         """The lesions among ``rows`` of the pixel index; :raises ConfigError: for views or a level that are not there."""

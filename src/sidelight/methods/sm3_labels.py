@@ -30,7 +30,6 @@ Limits
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +41,6 @@ from torch.nn import functional
 from sidelight.data.cohort.task import LEFT_OUT, units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
-from sidelight.explaining.photo_pairs import save_relations, save_saliency
 from sidelight.losses.labels import label_cross_entropy
 from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
 from sidelight.methods.photos import PhotoAugment, PhotoFeed, PhotoMethod, PhotoSettings, photo_roles
@@ -217,12 +215,12 @@ class SM3Labels(PhotoMethod):
         was = self.training
         self.eval()
         with torch.no_grad():
-            tokens = torch.cat([self.net(part).float() for part in self._plain()])
+            tokens = torch.cat([self.net(part).float() for part in self.plain_features()])
         self.train(was)
         return tokens
 
     @torch.no_grad()
-    def _plain(self) -> Iterator[Tensor]:
+    def plain_features(self) -> Iterator[Tensor]:
         """Features [N, F] of all training lesions, unaugmented, part by part."""
         assert self._feed is not None
         source, rows = self._feed.sources["train"], self._feed.train_rows
@@ -230,16 +228,6 @@ class SM3Labels(PhotoMethod):
         for part in np.array_split(rows, max(len(rows) // 128, 1)):
             raw = plain.raw(0, part, np.zeros(len(part), np.int64))
             yield self.features(plain.finish(raw, self.encoder.mean.device))
-
-    def record(self, feed: PhotoFeed, folder: Path) -> None:
-        """The attention between labels, the mean over all training lesions and that of some."""
-        self.eval()
-        save_relations(self.net, torch.cat(list(self._plain())), feed.names(feed.train_rows), folder)
-
-    def illustrate(self, feed: PhotoFeed, folder: Path) -> None:
-        """Pairs of photographs as they were seen, and where each label looks on both."""
-        super().illustrate(feed, folder)
-        save_saliency(self, feed, folder)
 
     def _places(self, lesion: Tensor) -> Tensor:
         """Where lesions [N], named by their rows, stand in the bank."""

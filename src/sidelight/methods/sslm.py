@@ -32,8 +32,7 @@ Limits
 """
 
 import math
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -272,13 +271,6 @@ class SSLM(ClipMethod):
         found = self.eval().solve(puzzles.patches).argmax(dim=1)
         self.train(mode)
         return float((found == puzzles.label).float().mean())
-
-    def illustrate(self, feed: Any, folder: Path) -> None:
-        """Store example pairs where there are pairs."""
-        if self.settings.objective != "jigsaw":
-            super().illustrate(
-                ClipFeed(**{field.name: getattr(feed, field.name) for field in fields(ClipFeed)}), folder
-            )
 
 
 @dataclass(kw_only=True)
