@@ -119,7 +119,7 @@ def test_the_meta_step_moves_the_weight_net_alone(world):
     net = method(world)
     optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1, momentum=0.9)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    notes = net.before_step(*batches(net, world[1], 0), optimizer)
+    notes = net.before_step(0, 1) | net.before_batch(*batches(net, world[1], 0), optimizer)
     after = net.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     counters = {name for name in changed if name.endswith("num_batches_tracked")}

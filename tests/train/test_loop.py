@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sidelight.errors import RunError, TrainingError
+from sidelight.methods.base import Criterion
 from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint, guards, validation
 from sidelight.train.loop import fit
@@ -134,6 +135,15 @@ def test_best_is_kept_when_asked_for(tmp_path, monkeypatch):
     assert torch.equal(best["model.head.weight"], method.head.weight)
     last, _ = checkpoint.load(run.checkpoint("last"))
     assert not torch.equal(last["model.head.weight"], method.head.weight)
+
+
+def test_a_method_says_what_best_means(tmp_path):
+    class Spread(ToyMethod):
+        CRITERION = Criterion("embedding_std", more_is_better=True)
+
+    run = train(tmp_path, Spread(), keep="best")
+    spread = [line["embedding_std"] for line in lines(run, "epoch")]
+    assert run.summary["best_epoch"] == int(np.argmax(spread))
 
 
 def test_without_validation_rows_best_is_the_highest_rank(tmp_path):

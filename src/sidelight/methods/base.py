@@ -1,10 +1,10 @@
 """What every method is: modules, a loss, and a few places where the loop asks it something."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -117,6 +117,26 @@ class Source:
     start: Start | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ParameterGroup:
+    """Parameters that are trained alike.
+
+    :ivar lr_factor: their learning rate is the schedule's times this.
+    :ivar weight_decay: None is the setting's, from which AdamW spares what has fewer than two axes.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+
+class Criterion(NamedTuple):
+    """By what the best epoch is chosen: a quantity of the log's epoch lines, and whether more of it is better."""
+
+    quantity: Literal["valid_loss", "effective_rank", "embedding_std"] = "valid_loss"
+    more_is_better: bool = False
+
+
 class MethodBase(nn.Module):
     """A method owns its encoder, heads and loss; the loop owns the optimiser, the schedule and the files.
 
@@ -133,6 +153,9 @@ class MethodBase(nn.Module):
     """Methods whose runs this one can start from."""
     INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
     """Settings that are the starting run's unless the user sets them."""
+    CRITERION: ClassVar[Criterion] = Criterion()
+    """What ``keep = "best"`` means. Without patients kept for validation there is no validation loss, and the highest
+    effective rank is best."""
 
     encoder: Encoder
 
@@ -201,18 +224,39 @@ class MethodBase(nn.Module):
         """The scalar by which checkpoints are compared, without pair weights."""
         return self.loss(batch)
 
-    def before_step(
-        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> dict[str, float]:
-        """What happens before the main optimiser's step, such as a meta step; returns numbers for the log."""
-        return {}
-
     def on_epoch(self, epoch: int) -> None:
         """Called before the first step of ``epoch``."""
+
+    def before_step(self, step: int, total: int) -> dict[str, float]:
+        """Called once before the optimiser step ``step`` (from 0) of ``total``; returns numbers for the log."""
+        return {}
+
+    def before_batch(
+        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """Called before the :meth:`loss` of each micro-batch, such as for a meta step; returns numbers for the log.
+
+        :param extra: the batch of extra rows that came with it, or None.
+        """
+        return {}
+
+    def after_backward(self, step: int, total: int) -> None:
+        """Called once per step, when all gradients are there and before they are clipped: may change or drop some."""
+
+    def after_step(self, step: int, total: int) -> dict[str, float]:
+        """Called once after the optimiser has moved the weights, such as for the moving average of a teacher.
+
+        Returns numbers for the log. State that it keeps outside parameters and buffers belongs in :meth:`state_tensors`.
+        """
+        return {}
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """Parameters of the main optimiser."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters of the main optimiser with learning rates of their own; by default one group with the schedule's."""
+        return [ParameterGroup(self.parameters_to_train())]
 
     def towers(self) -> Mapping[str, Tower]:
         """The trained networks to be saved, by role."""

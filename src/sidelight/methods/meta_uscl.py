@@ -200,7 +200,7 @@ class MetaUSCL(ClipMethod):
         left, right = (self.projector(self.encoder(view)) for view in (batch.left, batch.right))
         return self._contrast(left, right, batch, None, identity)
 
-    def before_step(
+    def before_batch(
         self, batch: ClipPairs, extra: ClipPairs | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> dict[str, float]:
         """The meta step (3): changes alpha and W's Adam, nothing else.

@@ -241,18 +241,21 @@ class Slimp(MethodBase):
         repel = self.settings.repel
         return None if repel == "all" else whole(batch.lesion if repel == "other_item" else whole.patient)
 
-    def before_step(
-        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> dict[str, float]:
-        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does; then the weight net's step, if there is one."""
+    def before_step(self, step: int, total: int) -> dict[str, float]:
+        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
         scales = {"lesion": self.lesion_scale, "patient": self.patient_scale}
         for scale in scales.values():
             scale.data.clamp_(0.0, math.log(self.settings.max_scale))
-        notes = {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
-        if self.settings.weights == "meta" and extra is not None:
-            with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-                notes |= self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
-        return notes
+        return {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
+
+    def before_batch(
+        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """The weight net's step, if there is one."""
+        if self.settings.weights != "meta" or extra is None:
+            return {}
+        with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+            return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
 
     def meta_gradient(
         self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity

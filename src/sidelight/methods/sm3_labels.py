@@ -234,7 +234,7 @@ class SM3Labels(PhotoMethod):
         assert self._feed is not None
         return torch.searchsorted(torch.from_numpy(self._feed.train_rows).to(lesion.device), lesion)
 
-    def before_step(self, batch: Any, extra: Any, optimizer: Any, gather: Gather = identity) -> dict[str, float]:
+    def before_step(self, step: int, total: int) -> dict[str, float]:
         """Nothing happens; returns how far the pseudo-labels of this epoch agree with each other and with the truth."""
         if self._notes is None:
             self._notes = self._agreement()
