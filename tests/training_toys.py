@@ -64,6 +64,8 @@ class ToyFeed:
 class ToyMethod(MethodBase):
     """Contrast of a two-layer convolutional net; its loss also depends on state that only ``state_tensors`` keeps."""
 
+    contrasts = True
+
     def __init__(self, *, norm: bool = True, dropout: float = 0.0, seed: int = 0) -> None:
         nn.Module.__init__(self)
         torch.manual_seed(seed)

@@ -219,7 +219,7 @@ def test_a_run_resumes_to_the_same_weights_and_its_towers_read(chest, cache, tmp
         load_joint(tmp_path)
 
 
-def _stop(trainer, epoch, lr, outcome, state, reporter):
+def _stop(trainer, epoch, result, state, reporter):
     if state.step == 4:
         raise KeyboardInterrupt
 

@@ -1,5 +1,8 @@
 """Stage 2 of SM3: clusterings every epoch, frozen encoders, exact resume, and what it refuses."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +15,7 @@ from sidelight.errors import ConfigError
 from sidelight.methods.base import Source, resolve
 from sidelight.methods.sm3_labels import CHECKLIST, SM3Labels
 from sidelight.models.labels import LabelRelations
+from sidelight.train.run import Run
 from stopping import stopped
 
 PHANTOM = "phantom:derm?cases=24&size=40&lone=0.2"
@@ -129,3 +133,19 @@ def test_what_does_not_fit_is_said(root, first):
         made(root, first, labels={"colour": 1})
     with pytest.raises(ConfigError, match=r"second stage of sm3.*--from RUN"):
         sidelight.pretrain("sm3_labels", PHANTOM, root / "alone", quiet=True, cache=str(root / "cache"), **SECOND)
+
+
+def test_a_run_of_an_older_version_opens_resumes_and_is_reported(root, first, run, tmp_path):
+    """Its config holds ``repel``, which a method without negatives no longer has."""
+    old = tmp_path / "old"
+    shutil.copytree(run.folder, old)
+    config = run.config
+    assert "repel" not in config["settings"]
+    config["settings"]["repel"] = "other_item"
+    (old / "config.json").write_text(json.dumps(config))
+    (old / "done.json").unlink()
+    again = second(root, first, old)
+    assert again.summary["weights"] == run.summary["weights"]
+    assert Run.open(old).config == config
+    assert sidelight.report(old, tmp_path / "page.html").is_file()
+    assert "repel" not in (old / "card.md").read_text()

@@ -65,6 +65,15 @@ def test_accumulated_batches_give_the_mean_of_their_gradients(tmp_path, capsys):
     assert "adds up 4 batches; the contrast runs inside each: 5 pairs" in capsys.readouterr().err
 
 
+def test_nothing_is_said_of_a_contrast_where_there_is_none(tmp_path, capsys):
+    class Plain(ToyMethod):
+        contrasts = False
+
+    run = train(tmp_path / "run", Plain(), steps=1, accumulate=4)
+    assert "adds up 4 batches\n" in capsys.readouterr().err
+    assert "contrast_pairs" not in lines(run, "start")[0]
+
+
 def plan_of(feed):
     from sidelight.train.loader import plan
 

@@ -86,7 +86,7 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
     run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), key(cohort))
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
-    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
+    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts, net.TELLING))
     keep(run.config["method"], net, feed, run.folder, pictures=bool(cohort.spec.get("public")))
 
 

@@ -16,6 +16,7 @@ from sidelight.config import build, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import Pixels, PixelSettings
 from sidelight.errors import ConfigError, nearest
+from sidelight.methods.contrast import ContrastSettings
 from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.towers import Tower
@@ -55,7 +56,7 @@ class PretrainSettings(PixelSettings):
     epochs: int = Field(60, ge=1, description="passes over the pairs")
     steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
     batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
-    accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
+    accumulate: int = Field(1, ge=1, description="micro-batches per step; a contrast runs inside each micro-batch")
     seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
@@ -73,9 +74,6 @@ class PretrainSettings(PixelSettings):
         "auto", description="auto is bf16 where the device has instructions for it"
     )
     workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
-    repel: Literal["all", "other_item", "other_patient"] = Field(
-        "other_item", description="which items may be each other's negatives"
-    )
     shuffle_pairs: bool = Field(False, description="negative control: every pair broken, the rest unchanged")
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="share of patients kept for the validation loss")
     keep: Literal["last", "best"] = Field("last", description="which checkpoint becomes the encoder")
@@ -153,6 +151,11 @@ class MethodBase(nn.Module):
     """Methods whose runs this one can start from."""
     INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
     """Settings that are the starting run's unless the user sets them."""
+    TELLING: ClassVar[tuple[str, ...]] = ()
+    """Settings of its own that the run's card prints, beside the common ones (:data:`sidelight.train.card.COMMON`)."""
+    FORMER: ClassVar[dict[str, Any]] = {}
+    """Settings that it once carried though nothing in it read them, with their values: old runs and names of study cells
+    were made with them."""
     CRITERION: ClassVar[Criterion] = Criterion()
     """What ``keep = "best"`` means. Without patients kept for validation there is no validation loss, and the highest
     effective rank is best."""
@@ -195,6 +198,18 @@ class MethodBase(nn.Module):
         Any images will do unless a method says otherwise.
         """
         return ""
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether the pairs of a batch are each other's negatives."""
+        return isinstance(self.settings, ContrastSettings)
+
+    @property
+    def least_groups(self) -> int:
+        """Patients or recording groups that a role needs, so that its pairs have negatives, and partners when broken on
+        purpose."""
+        s = self.settings
+        return 2 if s.shuffle_pairs or (self.contrasts and s.repel == "other_patient") else 1
 
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""

@@ -38,8 +38,7 @@ class ClipSettings(PretrainSettings):
         None, description="normalisation of all channels; none is the architecture's or the weights' own"
     )
     std: float | None = Field(None, gt=0, description="as mean")
-    temperature: float = Field(0.2, gt=0, description="of the contrast: what similarities are divided by")
-    projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
+    projection: int = Field(128, ge=2, description="width of the projection in which the pairs are compared")
     augment: AugmentSettings = AugmentSettings()
 
 
@@ -61,11 +60,6 @@ class ClipMethod(MethodBase):
         """Which of ``rows`` train, which give the validation loss ("valid"), which come beside the batch ("extra")."""
         s = self.settings
         return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups)
-
-    @property
-    def least_groups(self) -> int:
-        """Groups that a role needs so that its pairs have negatives, and partners when they are broken on purpose."""
-        return 2 if self.settings.repel == "other_patient" or self.settings.shuffle_pairs else 1
 
     def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "ClipFeed":
         """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all).
@@ -110,8 +104,3 @@ class ClipFeed:
     def names(self, rows: Integers) -> list[str]:
         """Keyed hashes of the rows' items, 16 hex digits."""
         return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
-
-
-def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
-    """The groups of a contrast: int64 [N] by clip ("other_item") or by patient ("other_patient"), or None ("all")."""
-    return {"all": None, "other_item": batch.item, "other_patient": batch.group}[repel]

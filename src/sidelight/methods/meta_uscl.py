@@ -62,7 +62,8 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
+from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
@@ -79,7 +80,7 @@ from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, PairRecipe
 
 
-class MetaUSCLSettings(ClipSettings):
+class MetaUSCLSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
@@ -160,6 +161,7 @@ class MetaUSCL(ClipMethod):
             },
         },
     }
+    TELLING = ("temperature", "repel", "weights", "pairs")
     NOT_FROM_PAPER = ("max_frames", "working_size", "max_bad_fraction")
 
     def build_heads(self) -> None:
@@ -287,7 +289,7 @@ class MetaUSCL(ClipMethod):
         gather: Gather,
         reduction: str = "mean",
     ) -> Tensor:
-        groups = repel_groups(batch, self.settings.repel)
+        groups = contrast_groups(self.settings.repel, item=batch.item, patient=batch.group)
         return nt_xent(
             gather(left),
             gather(right),

@@ -114,7 +114,7 @@ class PhotoMethod(MethodBase):
         lesions = self.lesions(pixels, rows)
         dealt = deal(
             np.arange(len(lesions.rows)), lesions.groups, {"valid": s.valid_fraction}, seed=s.seed,
-            least=2 if s.repel == "other_patient" or s.shuffle_pairs else 1,
+            least=self.least_groups,
         )  # fmt: skip
         recipe = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
@@ -161,8 +161,3 @@ def photo_roles(settings: Any) -> tuple[str, str]:
         return "image", "image"
     first, second = settings.photographs or ("image", "second")
     return first if first == "dermoscopic" else "image", second
-
-
-def repel_lesions(batch: Photos, repel: str) -> Any:
-    """The groups of a contrast: int64 [N] by lesion ("other_item") or by patient ("other_patient"), or None ("all")."""
-    return {"all": None, "other_item": batch.lesion, "other_patient": batch.group}[repel]

@@ -22,6 +22,7 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
 from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder
@@ -59,12 +60,12 @@ class AffineSettings(Settings):
     scale: tuple[float, float] = Field((0.95, 1.05), description="range of the enlargement")
 
 
-class ReportSettings(PretrainSettings):
+class ReportSettings(PretrainSettings, ContrastSettings):
     """What every method on reports understands beside :class:`PretrainSettings`."""
 
     batch_size: int = Field(32, ge=2)
     weight_decay: float = Field(0.01, ge=0)
-    repel: Literal["all", "other_item", "other_patient"] = "other_patient"
+    repel: Repel = "other_patient"
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
     mean: float | None = Field(None, description="normalisation of all channels; none is that of the training images")
     std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
@@ -139,6 +140,7 @@ class ReportMethod(MethodBase):
     """A method whose batches are images with their reports."""
 
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
+    TELLING: ClassVar[tuple[str, ...]] = ("temperature", "repel")
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
 
     @classmethod
@@ -198,13 +200,13 @@ class ReportMethod(MethodBase):
         images, reports, local = self._encoded(batch)
         if not s.global_weight:
             return local
-        repel = {"all": None, "other_item": batch.study, "other_patient": batch.group}[s.repel]
+        groups = contrast_groups(s.repel, item=batch.study, patient=batch.group)
         found = global_alignment(
             gather(images),
             gather(reports),
             temperature=s.temperature if self.log_temperature is None else self.log_temperature.exp(),
             balance=s.balance,
-            groups=None if repel is None else gather(repel),
+            groups=None if groups is None else gather(groups),
         )
         total: Tensor = local + s.global_weight * found
         return total

@@ -54,6 +54,7 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
 from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
 from sidelight.methods.lesions import LesionFeed, Whole, roles, vocabularies
 from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
@@ -78,7 +79,7 @@ class TableSettings(Settings):
     missing: Literal["mask", "embed"] = Field("mask", description="mask: attention does not see missing cells")
 
 
-class SlimpSettings(PretrainSettings):
+class SlimpSettings(PretrainSettings, ContrastSettings):
     """Settings of :class:`Slimp`; ``batch_size`` counts patients."""
 
     encoder: str = "resnet18"
@@ -144,6 +145,7 @@ class Slimp(MethodBase):
         *("temperature", "learn_temperature", "max_scale", "projection", "turns", "freeze", "train_norms", "optimizer"),
         *(f"augment.{name}" for name in AugmentSettings.model_fields),
     )
+    TELLING = ("temperature", "repel", "weights")
     STARTS_FROM = ("slimp",)
     INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")
 
@@ -238,8 +240,8 @@ class Slimp(MethodBase):
 
     def _repelled(self, batch: Lesions, whole: Whole) -> Tensor | None:
         """Groups of the lesions that do not repel each other; None where all do."""
-        repel = self.settings.repel
-        return None if repel == "all" else whole(batch.lesion if repel == "other_item" else whole.patient)
+        groups = contrast_groups(self.settings.repel, item=batch.lesion, patient=whole.patient)
+        return None if groups is None else whole(groups)
 
     def before_step(self, step: int, total: int) -> dict[str, float]:
         """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
@@ -311,11 +313,12 @@ class Slimp(MethodBase):
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         owned = self.ownership(pixels)
-        least = 2 if s.shuffle_pairs or s.repel == "other_patient" else 1
         groups = pixels.index["group"].to_numpy()
         extra = self._meta_rows(pixels, rows) if s.weights == "meta" else rows[:0]
         rows = rows[~np.isin(groups[rows], groups[extra])]
-        dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=least) | {"extra": extra}
+        dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
+            "extra": extra
+        }
         augment = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
             role: LesionSource(

@@ -98,6 +98,8 @@ class SM3Labels(PhotoMethod):
             "reseed": False,
         },
     }
+    TELLING = ("temperature",)
+    FORMER: ClassVar[dict[str, Any]] = {"repel": "other_item"}
     NOT_FROM_PAPER = ("working_size", "max_bad_fraction")
     STARTS_FROM = ("sm3",)
     INHERITS = (

@@ -45,7 +45,8 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings, repel_groups
+from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
 from sidelight.views.clips import ClipPairs, RawPairs
@@ -74,7 +75,7 @@ class DistortSettings(Settings):
     often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness and contrast change")
 
 
-class SSLMSettings(ClipSettings):
+class SSLMSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`SSLM`."""
 
     objective: Literal["jigsaw", "pairs", "both"] = Field("jigsaw", description="puzzles, pairs of frames, or both")
@@ -162,6 +163,7 @@ class SSLM(ClipMethod):
             },
         },
     }
+    TELLING = ("objective", "permutations")
     NOT_FROM_PAPER = ("valid_fraction", "seed", "max_frames", "working_size")
 
     def build_heads(self) -> None:
@@ -223,9 +225,14 @@ class SSLM(ClipMethod):
         )
 
     @property
+    def contrasts(self) -> bool:
+        """Puzzles have no negatives."""
+        return bool(self.settings.objective != "jigsaw")
+
+    @property
     def least_groups(self) -> int:
         """Puzzles need no partners."""
-        return super().least_groups if self.settings.objective != "jigsaw" else 1
+        return super().least_groups if self.contrasts else 1
 
     def solve(self, patches: Tensor) -> Tensor:
         """Logits [N, n] of permutations of patches [N, 9, C, P, P] in [0, 1]."""
@@ -256,7 +263,7 @@ class SSLM(ClipMethod):
 
     def _contrast(self, pairs: ClipPairs, gather: Gather) -> Tensor:
         left, right = self.projector(self.encoder(torch.cat([pairs.left, pairs.right]))).chunk(2)
-        groups = repel_groups(pairs, self.settings.repel)
+        groups = contrast_groups(self.settings.repel, item=pairs.item, patient=pairs.group)
         return nt_xent(
             gather(left),
             gather(right),

@@ -62,7 +62,7 @@ def fit(
     :raises Interrupted: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     with joined(settings.device) as world:
-        run = begin(Path(folder), header, write=world.leads)
+        run = begin(Path(folder), header, write=world.leads, former=method.FORMER)
         if run.finished:
             Reporter(0, leads=world.leads).notice(f"The run {run.folder} is finished; nothing is left to do")
             return run
@@ -191,9 +191,8 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
         reporter.notice(f"Begun on {state.platform}, resumed on {platform}: the end may differ in the last bits")
     state.platform = platform
     if table.per_step > 1:
-        reporter.notice(
-            f"A step adds up {table.per_step} batches; the contrast runs inside each: {table.contrast} pairs"
-        )
+        contrast = f"; the contrast runs inside each: {table.contrast} pairs" if trainer.method.contrasts else ""
+        reporter.notice(f"A step adds up {table.per_step} batches{contrast}")
     if not trainer.world.leads:
         return
     path = trainer.run.folder / "metrics.jsonl"
@@ -201,7 +200,7 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     values = {
         "steps": trainer.total,
         "steps_per_epoch": table.per_epoch,
-        "contrast_pairs": table.contrast,
+        **({"contrast_pairs": table.contrast} if trainer.method.contrasts else {}),
         "accumulate": table.per_step,
         "precision": str(trainer.dtype).removeprefix("torch."),
         "trained_parameters": sum(parameter.numel() for parameter in trainer.parameters),
