@@ -143,12 +143,12 @@ def feed_of(cohort, tmp_path, **change):
 def test_lesions_of_a_cohort(tmp_path):
     cohort = Cohort.open(PHANTOM)
     feed = feed_of(cohort, tmp_path)
-    assert len(feed.train_rows) + len(feed.valid_rows) == 16 == len(feed.lesions.rows)
+    assert len(feed.train_rows) + len(feed.valid_rows) == 16
     assert set(feed.train_rows).isdisjoint(feed.valid_rows)
-    sizes = [tuple(map(len, slots)) for slots in feed.lesions.slots]
+    sizes = [tuple(map(len, slots)) for source in feed.sources.values() for slots in source.lesions.slots]
     assert sorted(set(sizes)) == [(0, 1), (1, 0), (1, 1)] and sizes.count((1, 1)) == 12
     free = feed_of(cohort, tmp_path, photographs=())
-    assert sorted({len(first) for first, _ in free.lesions.slots}) == [1, 2]
+    assert sorted({len(first) for first, _ in free.sources["train"].lesions.slots}) == [1, 2]
     assert len(feed.names(feed.train_rows)[0]) == 16
 
 

@@ -143,7 +143,7 @@ def test_published_distortions_take_few_values() -> None:
 
 def test_every_series_and_slice_takes_its_turn() -> None:
     lengths, draws = [5, 1, 8, 3], 2
-    source = PuzzleSource(Series(lengths), hamming_permutations(24), seed=0, draws=draws)
+    source = PuzzleSource(Series(lengths), hamming_permutations(24), PAPER, seed=0, draws=draws)
     rows = np.repeat(np.arange(4), draws)
     draw = np.tile(np.arange(draws), 4)
     seen = {row: [] for row in range(4)}
@@ -157,7 +157,7 @@ def test_every_series_and_slice_takes_its_turn() -> None:
 
 
 def test_all_nine_patches_come_from_one_slice_and_labels_are_uniform() -> None:
-    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), seed=0, draws=4)
+    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), PAPER, seed=0, draws=4)
     rows, draws = np.repeat(np.arange(3), 400), np.tile(np.arange(400), 3)
     made = source.raw(0, rows, draws)
     counts = torch.bincount(made.label, minlength=24)
@@ -170,7 +170,7 @@ def test_all_nine_patches_come_from_one_slice_and_labels_are_uniform() -> None:
 
 
 def test_broken_puzzles_have_labels_of_nothing() -> None:
-    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), seed=0, draws=4, broken=True)
+    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), PAPER, seed=0, draws=4, broken=True)
     made = source.raw(0, np.repeat(np.arange(3), 200), np.tile(np.arange(200), 3))
     right = (made.shown == torch.from_numpy(hamming_permutations(24))[made.label]).all(dim=1).float().mean()
     assert right < 0.1

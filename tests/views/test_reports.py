@@ -22,38 +22,36 @@ def pixels(tmp_path_factory):
     return build(cohort, size=32, folder=tmp_path_factory.mktemp("cache"))
 
 
-def source(pixels, train=PLAIN, **values):
+def source(pixels, recipe=PLAIN, **values):
     """Every patient's first study has the sentences 10 n, 10 n + 1, ... of one piece each."""
     index = pixels.index.assign(study=pixels.index["item"].str.rsplit("/", n=1).str[0])
     rows = tuple(part.index.to_numpy() for _, part in index.groupby("study", sort=False))
     pieces = tuple(tuple((10 * n + k,) for k in range(1 + n % 5)) for n in range(len(rows)))
     group = np.array([int(pixels.index["group"].iloc[own[0]][1:]) for own in rows], np.int64)
     tokenizer = Tokenizer.of(word_tokenizer(SPECIAL))
-    return StudySource(
-        pixels, Studies(rows, pieces, group), tokenizer, {"train": train, "valid": PLAIN}, 0, budget=510, **values
-    )
+    return StudySource(pixels, Studies(rows, pieces, group), tokenizer, recipe, 0, budget=510, **values)
 
 
 def said(raw):
     return [ids[owner >= 0].tolist() for ids, owner in zip(raw.tokens.ids, raw.tokens.sentence, strict=True)]
 
 
-def many(made, epochs=200, role="train"):
+def many(made, epochs=200):
     rows = made.studies.first
     zeros = np.zeros(len(rows), np.int64)
-    return [made.raw(epoch, rows, zeros, role) for epoch in range(epochs)]
+    return [made.raw(epoch, rows, zeros) for epoch in range(epochs)]
 
 
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_study(pixels):
     made, rows = source(pixels, StudyRecipe(Augment(32), Affine(10), 0.6)), source(pixels).studies.first
-    whole = made.finish(made.raw(3, rows, np.zeros(len(rows), np.int64), "train"), "cpu")
-    alone = made.finish(made.raw(3, rows[5:6], np.zeros(1, np.int64), "train"), "cpu")
+    whole = made.finish(made.raw(3, rows, np.zeros(len(rows), np.int64)), "cpu")
+    alone = made.finish(made.raw(3, rows[5:6], np.zeros(1, np.int64)), "cpu")
     torch.testing.assert_close(alone.left[0], whole.left[5])
     assert (
-        said(made.raw(3, rows[5:6], np.zeros(1, np.int64), "train"))[0]
-        == said(made.raw(3, rows, np.zeros(len(rows), np.int64), "train"))[5]
+        said(made.raw(3, rows[5:6], np.zeros(1, np.int64)))[0]
+        == said(made.raw(3, rows, np.zeros(len(rows), np.int64)))[5]
     )
-    other = made.finish(made.raw(4, rows[5:6], np.zeros(1, np.int64), "train"), "cpu")
+    other = made.finish(made.raw(4, rows[5:6], np.zeros(1, np.int64)), "cpu")
     assert not torch.equal(other.left, alone.left)
     assert (len(whole), whole.left.shape, whole.part(2, 5).left.shape) == (24, (24, 1, 32, 32), (3, 1, 32, 32))
 
@@ -74,7 +72,7 @@ def test_swaps_keep_the_sentences_and_are_as_many_as_asked(pixels):
     assert all(sorted(order) == [40, 41, 42, 43, 44] for order in orders)
     still = sum(order == [40, 41, 42, 43, 44] for order in orders) / 200
     assert 0.4 < still < 0.6  # none with 0.4; a swap with itself or back is possible too
-    assert all(said(raw)[4] == [40, 41, 42, 43, 44] for raw in many(made, 5, "valid"))
+    assert all(said(raw)[4] == [40, 41, 42, 43, 44] for raw in many(source(pixels), 5))
 
 
 def test_one_sentence_at_random(pixels):
@@ -86,7 +84,7 @@ def test_one_sentence_at_random(pixels):
 
 def test_broken_pairs_never_show_a_patients_own_report(pixels):
     pool = np.arange(0, 24, 2)
-    made = source(pixels, broken=True, pools={"train": pool})
+    made = source(pixels, broken=True, pool=pool)
     for raw in many(made, 20):
         for place, words in enumerate(said(raw)):
             other = words[0] // 10
@@ -95,7 +93,7 @@ def test_broken_pairs_never_show_a_patients_own_report(pixels):
     told = {said(raw)[0][0] for raw in many(made, 60)}
     assert len(told) == 11
     with pytest.raises(DataError, match="one patient"):
-        source(pixels, broken=True, pools={"train": np.array([0, 1])})
+        source(pixels, broken=True, pool=np.array([0, 1]))
 
 
 def test_affine_turns_shifts_and_scales():

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -20,8 +18,8 @@ from sidelight.methods.contrast import ContrastSettings
 from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.towers import Tower
+from sidelight.views.feed import Feed, Integers
 
-Integers = NDArray[np.int64]
 Gather = Callable[[Tensor], Tensor]
 
 
@@ -214,8 +212,8 @@ class MethodBase(nn.Module):
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Any:
-        """What the loop needs of the data (:class:`sidelight.views.feed.Feed`).
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
+        """What the loop needs of the data.
 
         A method that reads more than pixels finds the rest in ``self.source``.
 
@@ -224,7 +222,7 @@ class MethodBase(nn.Module):
         """
         raise NotImplementedError
 
-    def items_of(self, feed: Any, rows: Integers) -> Integers:
+    def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """Rows of the pixel index behind ``rows`` of the feed; the same ones unless a row stands for several items."""
         return rows
 

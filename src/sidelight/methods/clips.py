@@ -1,20 +1,18 @@
 """What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
-from sidelight.methods.base import Integers, MethodBase, PretrainSettings
+from sidelight.methods.base import MethodBase, PretrainSettings
 from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
+from sidelight.views.clips import PairRecipe, PairSource
+from sidelight.views.feed import Feed, Integers
 
 
 class ClipSettings(PretrainSettings):
@@ -61,7 +59,7 @@ class ClipMethod(MethodBase):
         s = self.settings
         return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups)
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "ClipFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all).
 
         :param secret: the cohort's key, under which items are named in logs.
@@ -77,30 +75,4 @@ class ClipMethod(MethodBase):
             for role, chosen in roles.items()
             if len(chosen)
         }
-        train, valid, extra = (roles.get(role, rows[:0]) for role in ("train", "valid", "extra"))
-        return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources, secret=secret)
-
-
-@dataclass
-class ClipFeed:
-    """Which rows of the pixels play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    draws: int
-    pixels: Pixels
-    sources: dict[str, PairSource]
-    secret: bytes = b""
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPairs:
-        """Frames and mixing weights of one pair per row, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: RawPairs, device: torch.device) -> ClipPairs:
-        """The batch on ``device``, mixed and augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the rows' items, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
+        return Feed.of(roles, sources, draws=s.pairs_per_clip, pixels=pixels, secret=secret)

@@ -61,7 +61,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
+from sidelight.methods.base import Gather, PretrainSettings, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.pair_weights import (
@@ -78,6 +78,7 @@ from sidelight.methods.pair_weights import (
 )
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, PairRecipe
+from sidelight.views.feed import Integers
 
 
 class MetaUSCLSettings(ClipSettings, ContrastSettings):

@@ -1,22 +1,20 @@
 """What the methods that learn from two photographs of one lesion share: their settings, the lesions, and their feed."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
-from sidelight.methods.base import Integers, MethodBase, PretrainSettings
+from sidelight.methods.base import MethodBase, PretrainSettings
 from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.photos import Lesions, Photos, PhotoSource, RawPhotos
+from sidelight.views.feed import Feed, Integers
+from sidelight.views.photos import Lesions, PhotoSource
 
 
 class PhotoAugment(AugmentSettings):
@@ -107,7 +105,7 @@ class PhotoMethod(MethodBase):
         assert self.source is not None
         return find_lesions(self.source.cohort, pixels, rows, self.settings.photographs, self.settings.unit)
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "PhotoFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Lesions for the loop, of the rows of ``pixels.index`` that may be used (None: all); validation is whole patients."""
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -122,34 +120,8 @@ class PhotoMethod(MethodBase):
             for role, chosen in dealt.items()
             if len(chosen)
         }
-        train, valid = (lesions.rows[dealt[role]] for role in ("train", "valid"))
-        return PhotoFeed(train, valid, lesions.rows[:0], s.draws, pixels, lesions, sources, secret)
-
-
-@dataclass
-class PhotoFeed:
-    """Which lesions play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    draws: int
-    pixels: Pixels
-    lesions: Lesions
-    sources: dict[str, PhotoSource]
-    secret: bytes = b""
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPhotos:
-        """Photographs of one pair per lesion, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: RawPhotos, device: torch.device) -> Photos:
-        """The batch on ``device``, augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the lesions' first photographs, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
+        named = {role: lesions.rows[chosen] for role, chosen in dealt.items()}
+        return Feed.of(named, sources, draws=s.draws, pixels=pixels, secret=secret)
 
 
 def photo_roles(settings: Any) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,13 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from sidelight.config import Settings
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import find_column
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.reports.reports import read_reports
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity, still
 from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
@@ -29,7 +27,8 @@ from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, sm
 from sidelight.models.towers import Tower
 from sidelight.views.affine import Affine
 from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.reports import RawStudies, Studies, StudyBatch, StudyRecipe, StudySource
+from sidelight.views.feed import Feed, Integers
+from sidelight.views.reports import Studies, StudyBatch, StudyRecipe, StudySource
 
 VALID = ("validate", "validation", "valid", "val", "dev")
 SAMPLED = 512
@@ -258,7 +257,7 @@ class ReportMethod(MethodBase):
         """Image, report and what aligns them."""
         return {"image": self.encoder, "report": self.reports, "alignment": self.alignment}
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "StudyFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Studies for the loop: of the rows of ``pixels.index`` that may be used, those that stand for a study."""
         s = self.settings
         first = self.studies.first
@@ -270,18 +269,21 @@ class ReportMethod(MethodBase):
         shown = StudyRecipe(
             Augment(size=s.image_size, **s.augment.model_dump()), Affine(**s.affine.model_dump()), s.swaps, s.sentences
         )
-        source = StudySource(
-            pixels,
-            self.studies,
-            self.reports.tokenizer,
-            {"train": shown, "valid": plain},
-            s.seed,
-            budget=self.reports.budget,
-            broken=s.shuffle_pairs,
-            pools=pools,
-        )
-        train, valid = roles["train"], roles.get("valid", first[:0])
-        return StudyFeed(train, valid, first[:0], pixels=pixels, source=source, secret=secret)
+        sources = {
+            role: StudySource(
+                pixels,
+                self.studies,
+                self.reports.tokenizer,
+                shown if role == "train" else plain,
+                s.seed,
+                budget=self.reports.budget,
+                broken=s.shuffle_pairs,
+                pool=pools[role],
+            )
+            for role, chosen in roles.items()
+            if len(chosen)
+        }
+        return Feed.of(roles, sources, draws=1, pixels=pixels, secret=secret)
 
     def roles(self, pixels: Pixels, rows: Integers) -> dict[str, Integers]:
         """Studies that train and that give the validation loss: by the column ``split``, else patients dealt by chance."""
@@ -325,28 +327,3 @@ def statistics(pixels: Pixels) -> tuple[float, float]:
         total += [values.mean(), (values**2).mean()]
     mean, square = total / len(rows)
     return float(mean), float(max(square - mean**2, 1e-6) ** 0.5)
-
-
-@dataclass
-class StudyFeed:
-    """Which studies play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    pixels: Pixels
-    source: StudySource
-    secret: bytes = b""
-    draws: int = 1
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawStudies:
-        """Pixels and tokens of one view per study, on the host."""
-        return self.source.raw(epoch, rows, draws, role)
-
-    def finish(self, raw: RawStudies, device: torch.device) -> StudyBatch:
-        """The batch on ``device``, augmented."""
-        return self.source.finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the items that stand for the studies."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]

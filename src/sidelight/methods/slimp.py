@@ -53,16 +53,17 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
-from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity, still
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
-from sidelight.methods.lesions import LesionFeed, Whole, roles, vocabularies
+from sidelight.methods.lesions import Whole, roles, vocabularies
 from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
 from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.table import TableEncoder
 from sidelight.models.towers import Tower
 from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.feed import Feed, Integers
 from sidelight.views.lesions import Lesions, LesionSource, Ownership
 
 STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")
@@ -308,7 +309,7 @@ class Slimp(MethodBase):
             module.eval()
         return self
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "LesionFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Patients with up to ``lesions`` lesions each."""
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -327,7 +328,8 @@ class Slimp(MethodBase):
             for role, chosen in dealt.items()
             if len(chosen)
         }
-        return LesionFeed(sources, s.views_per_patient, pixels, secret)
+        patients = {role: source.patients for role, source in sources.items()}
+        return Feed.of(patients, sources, draws=s.views_per_patient, pixels=pixels, secret=secret)
 
     def _meta_rows(self, pixels: Pixels, rows: Integers) -> Integers:
         """Trusted items of some patients, for meta pairs; these patients take part in nothing else."""
@@ -341,10 +343,10 @@ class Slimp(MethodBase):
             "extra"
         ]
 
-    def items_of(self, feed: "LesionFeed", rows: Integers) -> Integers:
+    def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """All photographs of the patients at ``rows``."""
-        return np.concatenate([source.rows[np.isin(source.owned.patient[source.rows], source.owned.patient[rows])]
-                               for source in feed.sources.values()] or [rows])  # fmt: skip
+        sources = [source for source in feed.sources.values() if isinstance(source, LesionSource)]
+        return np.concatenate([source.items_of(rows) for source in sources] or [rows])
 
     def ownership(self, pixels: Pixels) -> Ownership:
         """Patients, lesions and codes of every row of ``pixels``."""

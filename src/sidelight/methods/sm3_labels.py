@@ -42,12 +42,13 @@ from sidelight.data.cohort.task import LEFT_OUT, units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses.labels import label_cross_entropy
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.photos import PhotoAugment, PhotoFeed, PhotoMethod, PhotoSettings, photo_roles
+from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.photos import PhotoAugment, PhotoMethod, PhotoSettings, photo_roles
 from sidelight.metrics.clustering import nmi, spherical_kmeans
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.models.towers import Tower
+from sidelight.views.feed import Feed, Integers
 from sidelight.views.photos import Photos, PhotoSource
 
 CHECKLIST = {
@@ -134,7 +135,7 @@ class SM3Labels(PhotoMethod):
         self.net = LabelRelations(
             sum(tower.dim for tower in self.both), s.labels, width=s.width, feedforward=s.feedforward, dropout=s.dropout
         )
-        self._feed: PhotoFeed | None = None
+        self._feed: Feed | None = None
         self._bank: Tensor | None = None
         self._assigned: Tensor | None = None
         self._notes: dict[str, float] | None = None
@@ -151,7 +152,7 @@ class SM3Labels(PhotoMethod):
             tower.eval()
         return self
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> PhotoFeed:
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """As of stage 1, with one view; :raises ConfigError: for fewer training lesions than clusters."""
         self._feed = super().feed(pixels, rows, secret)
         most = max(self.settings.labels.values())
@@ -226,6 +227,7 @@ class SM3Labels(PhotoMethod):
         """Features [N, F] of all training lesions, unaugmented, part by part."""
         assert self._feed is not None
         source, rows = self._feed.sources["train"], self._feed.train_rows
+        assert isinstance(source, PhotoSource)
         plain = PhotoSource(source.pixels, source.lesions, source.recipe, source.seed, views=0, broken=source.broken)
         for part in np.array_split(rows, max(len(rows) // 128, 1)):
             raw = plain.raw(0, part, np.zeros(len(part), np.int64))

@@ -32,7 +32,7 @@ Limits
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -44,18 +44,18 @@ from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings
+from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
 from sidelight.views.clips import ClipPairs, RawPairs
+from sidelight.views.feed import Feed, Integers, ViewSource
 from sidelight.views.jigsaw import (
     PuzzleRecipe,
     Puzzles,
     PuzzleSource,
     RawPuzzles,
-    finish,
     hamming_permutations,
     random_permutations,
 )
@@ -122,6 +122,24 @@ class SeriesBatch:
 
     def __len__(self) -> int:
         return len(self.left)
+
+
+@dataclass(frozen=True)
+class SeriesSource:
+    """Puzzles, pairs, or both, of the same series."""
+
+    puzzles: PuzzleSource | None
+    pairs: ViewSource | None
+
+    def raw(self, epoch: int, rows: Integers, draws: Integers) -> RawSeries:
+        """Slices with their permutations, frames with their mixing weights, on the host."""
+        puzzles = None if self.puzzles is None else self.puzzles.raw(epoch, rows, draws)
+        return RawSeries(puzzles, None if self.pairs is None else self.pairs.raw(epoch, rows, draws))
+
+    def finish(self, raw: RawSeries, device: torch.device) -> SeriesBatch:
+        """The batch on ``device``."""
+        puzzles = None if self.puzzles is None or raw.puzzles is None else self.puzzles.finish(raw.puzzles, device)
+        return SeriesBatch(puzzles, None if self.pairs is None else self.pairs.finish(raw.pairs, device))
 
 
 class SSLM(ClipMethod):
@@ -200,29 +218,29 @@ class SSLM(ClipMethod):
             ) from None
         self.encoder.train(mode)
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "SeriesFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Puzzles, pairs or both of each series for the loop.
 
         :raises ConfigError: where an epoch could pass over a series.
         """
-        clips = super().feed(pixels, rows, secret)
-        s = self.settings
+        s, clips = self.settings, super().feed(pixels, rows, secret)
         kept = len(clips.train_rows) * s.pairs_per_clip // s.batch_size * s.batch_size
         if 0 < kept < len(clips.train_rows):
             raise ConfigError(
                 f"{len(clips.train_rows)} series in batches of {s.batch_size}: an epoch would pass over some of them",
                 do="Raise pairs_per_clip, or lower batch_size",
             )
-        puzzles: dict[str, PuzzleSource] = {}
-        if s.objective != "pairs":
-            known = self.permutations.cpu().numpy()
-            for role in clips.sources:
-                puzzles[role] = PuzzleSource(
-                    pixels, known, s.seed, s.pairs_per_clip, augmented=role == "train", broken=s.shuffle_pairs
-                )
-        return SeriesFeed(
-            **vars(clips), puzzles=puzzles, recipe=s.recipe, seed=s.seed, with_pairs=s.objective != "jigsaw"
-        )
+        known = None if s.objective == "pairs" else self.permutations.cpu().numpy()
+        sources = {
+            role: SeriesSource(
+                None if known is None else PuzzleSource(
+                    pixels, known, s.recipe, s.seed, s.pairs_per_clip, augmented=role == "train", broken=s.shuffle_pairs
+                ),
+                pairs if self.contrasts else None,
+            )
+            for role, pairs in clips.sources.items()
+        }  # fmt: skip
+        return replace(clips, sources=sources)
 
     @property
     def contrasts(self) -> bool:
@@ -278,23 +296,3 @@ class SSLM(ClipMethod):
         found = self.eval().solve(puzzles.patches).argmax(dim=1)
         self.train(mode)
         return float((found == puzzles.label).float().mean())
-
-
-@dataclass(kw_only=True)
-class SeriesFeed(ClipFeed):
-    """Which series play which role, and pure functions that make batches of them."""
-
-    puzzles: dict[str, PuzzleSource]
-    recipe: PuzzleRecipe
-    seed: int
-    with_pairs: bool
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Any:
-        """Slices with their permutations, frames with their mixing weights, on the host."""
-        pairs = super().raw(epoch, rows, draws, role) if self.with_pairs else None
-        return RawSeries(self.puzzles[role].raw(epoch, rows, draws) if self.puzzles else None, pairs)
-
-    def finish(self, raw: Any, device: torch.device) -> Any:
-        """The batch on ``device``."""
-        puzzles = None if raw.puzzles is None else finish(raw.puzzles, self.recipe, seed=self.seed, device=device)
-        return SeriesBatch(puzzles, None if raw.pairs is None else super().finish(raw.pairs, device))

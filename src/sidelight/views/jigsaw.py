@@ -149,10 +149,18 @@ class PuzzleSource:
     """
 
     def __init__(
-        self, pixels: Pixels, permutations: Ints, seed: int, draws: int, *, augmented: bool = True, broken: bool = False
+        self,
+        pixels: Pixels,
+        permutations: Ints,
+        recipe: PuzzleRecipe,
+        seed: int,
+        draws: int,
+        *,
+        augmented: bool = True,
+        broken: bool = False,
     ) -> None:
-        self.pixels, self.permutations, self.seed, self.draws = pixels, permutations, seed, draws
-        self.augmented, self.broken = augmented, broken
+        self.pixels, self.permutations, self.recipe = pixels, permutations, recipe
+        self.seed, self.draws, self.augmented, self.broken = seed, draws, augmented, broken
         self.slices = np.array([pixels.frames_of(row) for row in range(len(pixels))], np.int64)
 
     def raw(self, epoch: int, rows: Ints, draws: Ints) -> RawPuzzles:
@@ -171,6 +179,10 @@ class PuzzleSource:
             epoch=epoch,
             augmented=self.augmented,
         )
+
+    def finish(self, raw: RawPuzzles, device: torch.device | str) -> Puzzles:
+        """:func:`finish` with this source's recipe and seed."""
+        return finish(raw, self.recipe, seed=self.seed, device=device)
 
     def slice_of(self, epoch: int, rows: Ints, draws: Ints) -> Ints:
         """The slice of each row: all slices of a series come once, in an order of their own, before one comes again."""

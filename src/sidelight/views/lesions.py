@@ -99,6 +99,11 @@ class LesionSource:
         """One row per patient, its first: what the loop deals and batches."""
         return np.asarray(self.rows[self._first], np.int64)
 
+    def items_of(self, rows: Ints) -> Ints:
+        """All photographs here of the patients that own ``rows``."""
+        owner = self.owned.patient
+        return np.asarray(self.rows[np.isin(owner[self.rows], owner[rows])], np.int64)
+
     def raw(self, epoch: int, patients: Ints, draws: Ints) -> Lesions:
         """The lesions of P patients (each given by any of its rows [P]) at their ``draws`` [P], on the CPU."""
         picked = [self._pick(epoch, int(row), int(draw)) for row, draw in zip(patients, draws, strict=True)]
