@@ -13,7 +13,11 @@ from sidelight.views.affine import Affine, affine
 from sidelight.views.augment import Augment
 from sidelight.views.reports import Studies, StudyRecipe, StudySource
 
-PLAIN = StudyRecipe(Augment.none(32), Affine())
+PLAIN = StudyRecipe(Augment.none(), Affine.none())
+
+
+def moved(**values) -> Affine:
+    return Affine(**{**Affine.none().model_dump(), **values})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def source(pixels, recipe=PLAIN, **values):
     pieces = tuple(tuple((10 * n + k,) for k in range(1 + n % 5)) for n in range(len(rows)))
     group = np.array([int(pixels.index["group"].iloc[own[0]][1:]) for own in rows], np.int64)
     tokenizer = Tokenizer.of(word_tokenizer(SPECIAL))
-    return StudySource(pixels, Studies(rows, pieces, group), tokenizer, recipe, 0, budget=510, **values)
+    return StudySource(pixels, Studies(rows, pieces, group), tokenizer, recipe, 0, size=32, budget=510, **values)
 
 
 def said(raw):
@@ -43,7 +47,10 @@ def many(made, epochs=200):
 
 
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_study(pixels):
-    made, rows = source(pixels, StudyRecipe(Augment(32), Affine(10), 0.6)), source(pixels).studies.first
+    made, rows = (
+        source(pixels, StudyRecipe(Augment(), moved(rotation=10), 0.6)),
+        source(pixels).studies.first,
+    )
     whole = made.finish(made.raw(3, rows, np.zeros(len(rows), np.int64)), "cpu")
     alone = made.finish(made.raw(3, rows[5:6], np.zeros(1, np.int64)), "cpu")
     torch.testing.assert_close(alone.left[0], whole.left[5])
@@ -67,7 +74,7 @@ def test_views_are_drawn_evenly(pixels):
 
 
 def test_swaps_keep_the_sentences_and_are_as_many_as_asked(pixels):
-    made = source(pixels, StudyRecipe(Augment.none(32), Affine(), swaps=0.6))
+    made = source(pixels, StudyRecipe(Augment.none(), Affine.none(), swaps=0.6))
     orders = [said(raw)[4] for raw in many(made)]
     assert all(sorted(order) == [40, 41, 42, 43, 44] for order in orders)
     still = sum(order == [40, 41, 42, 43, 44] for order in orders) / 200
@@ -76,7 +83,7 @@ def test_swaps_keep_the_sentences_and_are_as_many_as_asked(pixels):
 
 
 def test_one_sentence_at_random(pixels):
-    made = source(pixels, StudyRecipe(Augment.none(32), Affine(), sentences="one"))
+    made = source(pixels, StudyRecipe(Augment.none(), Affine.none(), sentences="one"))
     drawn = [said(raw)[4] for raw in many(made)]
     assert {len(one) for one in drawn} == {1}
     assert {one[0] for one in drawn} == {40, 41, 42, 43, 44}
@@ -104,11 +111,11 @@ def test_affine_turns_shifts_and_scales():
     def peak(recipe, numbers):
         return divmod(int(affine(image, recipe, numbers).flatten().argmax()), 9)
 
-    assert affine(image, Affine(), half) is image
-    torch.testing.assert_close(affine(image, Affine(rotation=90), half), image)
+    assert affine(image, Affine.none(), half) is image
+    torch.testing.assert_close(affine(image, moved(rotation=90), half), image)
     ends = half.clone()
     ends[0, 0] = 1.0
-    assert peak(Affine(rotation=90), ends) in ((7, 4), (1, 4))
+    assert peak(moved(rotation=90), ends) in ((7, 4), (1, 4))
     shifted = half.clone()
     shifted[0, 2:] = torch.tensor([0.0, 1.0])
     assert peak(Affine(shift=2 / 9), shifted) == (6, 5)
@@ -116,4 +123,4 @@ def test_affine_turns_shifts_and_scales():
     larger[0, 1] = 0.0
     assert peak(Affine(scale=(1 / 3, 1.0)), larger) == (4, 5)
     with pytest.raises(ConfigError, match="angle up to 180"):
-        Affine(rotation=200)
+        moved(rotation=200)

@@ -10,7 +10,7 @@ from torch import Tensor
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.methods.base import MethodBase, PretrainSettings
-from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.augment import Augment
 from sidelight.views.clips import PairRecipe, PairSource
 from sidelight.views.feed import Feed, Integers
 
@@ -37,7 +37,7 @@ class ClipSettings(PretrainSettings):
     )
     std: float | None = Field(None, gt=0, description="as mean")
     projection: int = Field(128, ge=2, description="width of the projection in which the pairs are compared")
-    augment: AugmentSettings = AugmentSettings()
+    augment: Augment = Augment()
 
 
 class ClipMethod(MethodBase):
@@ -54,6 +54,11 @@ class ClipMethod(MethodBase):
         names = ("max_gap", "gap_unit", "aug_first", "inner_frames", "truncate")
         return PairRecipe(mode=self.settings.pairs, **{name: getattr(self.settings, name) for name in names})
 
+    def augmentation(self, role: str) -> Augment | tuple[Augment, Augment]:
+        """How the views of ``role`` are changed; two recipes are of the left and of the right view."""
+        recipe: Augment = self.settings.augment
+        return recipe
+
     def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
         """Which of ``rows`` train, which give the validation loss ("valid"), which come beside the batch ("extra")."""
         s = self.settings
@@ -67,10 +72,15 @@ class ClipMethod(MethodBase):
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         roles = self.roles(rows, pixels.index["group"].to_numpy()[rows])
-        augment = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
             role: PairSource(
-                pixels, self.recipe(role), augment, s.seed, broken=s.shuffle_pairs and role != "extra", pool=chosen
+                pixels,
+                self.recipe(role),
+                self.augmentation(role),
+                s.seed,
+                size=s.image_size,
+                broken=s.shuffle_pairs and role != "extra",
+                pool=chosen,
             )
             for role, chosen in roles.items()
             if len(chosen)

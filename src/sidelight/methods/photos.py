@@ -12,12 +12,12 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
 from sidelight.methods.base import MethodBase, PretrainSettings
-from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
 from sidelight.views.photos import Lesions, PhotoSource
 
 
-class PhotoAugment(AugmentSettings):
+class PhotoAugment(Augment):
     """How each view of a photograph is changed; stage 1 of the paper, as far as the library's augmentation goes."""
 
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -114,9 +114,16 @@ class PhotoMethod(MethodBase):
             np.arange(len(lesions.rows)), lesions.groups, {"valid": s.valid_fraction}, seed=s.seed,
             least=self.least_groups,
         )  # fmt: skip
-        recipe = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
-            role: PhotoSource(pixels, lesions.take(chosen), recipe, s.seed, views=self.views, broken=s.shuffle_pairs)
+            role: PhotoSource(
+                pixels,
+                lesions.take(chosen),
+                s.augment,
+                s.seed,
+                size=s.image_size,
+                views=self.views,
+                broken=s.shuffle_pairs,
+            )
             for role, chosen in dealt.items()
             if len(chosen)
         }

@@ -26,7 +26,7 @@ from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder
 from sidelight.models.towers import Tower
 from sidelight.views.affine import Affine
-from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
 from sidelight.views.reports import Studies, StudyBatch, StudyRecipe, StudySource
 
@@ -51,14 +51,6 @@ class TextSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="share of activations that training drops")
 
 
-class AffineSettings(Settings):
-    """Fields of :class:`sidelight.views.affine.Affine`."""
-
-    rotation: float = Field(10.0, description="largest turn in degrees")
-    shift: float = Field(0.05, description="largest shift as a share of the side")
-    scale: tuple[float, float] = Field((0.95, 1.05), description="range of the enlargement")
-
-
 class ReportSettings(PretrainSettings, ContrastSettings):
     """What every method on reports understands beside :class:`PretrainSettings`."""
 
@@ -73,8 +65,8 @@ class ReportSettings(PretrainSettings, ContrastSettings):
         description="a column: rows with train are learnt from, with validate, valid or val give the validation loss",
     )
     text: TextSettings = TextSettings()
-    augment: AugmentSettings = AugmentSettings(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
-    affine: AffineSettings = AffineSettings()
+    augment: Augment = Augment(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
+    affine: Affine = Affine()
     sentences: Literal["all", "one"] = Field("all", description="of a report in training: all, or one at random")
     swaps: float = Field(0.6, ge=0, lt=1, description="chance of a further exchange of two sentences in training")
     hidden: int = Field(512, ge=2, description="width inside the projections")
@@ -265,10 +257,8 @@ class ReportMethod(MethodBase):
         roles = self.roles(pixels, allowed)
         number = {int(row): place for place, row in enumerate(first)}
         pools = {role: np.array([number[int(row)] for row in chosen], np.int64) for role, chosen in roles.items()}
-        plain = StudyRecipe(Augment.none(s.image_size), Affine())
-        shown = StudyRecipe(
-            Augment(size=s.image_size, **s.augment.model_dump()), Affine(**s.affine.model_dump()), s.swaps, s.sentences
-        )
+        plain = StudyRecipe(Augment.none(), Affine.none())
+        shown = StudyRecipe(s.augment, s.affine, s.swaps, s.sentences)
         sources = {
             role: StudySource(
                 pixels,
@@ -276,6 +266,7 @@ class ReportMethod(MethodBase):
                 self.reports.tokenizer,
                 shown if role == "train" else plain,
                 s.seed,
+                size=s.image_size,
                 budget=self.reports.budget,
                 broken=s.shuffle_pairs,
                 pool=pools[role],

@@ -62,7 +62,7 @@ from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.table import TableEncoder
 from sidelight.models.towers import Tower
-from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
 from sidelight.views.lesions import Lesions, LesionSource, Ownership
 
@@ -113,7 +113,7 @@ class SlimpSettings(PretrainSettings, ContrastSettings):
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
     table: TableSettings = TableSettings()
     turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")
-    augment: AugmentSettings = AugmentSettings(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
+    augment: Augment = Augment(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
     train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
 
@@ -144,7 +144,7 @@ class Slimp(MethodBase):
     NOT_FROM_PAPER = (
         *("encoder", "image_size", "lr", "weight_decay", "warmup", "epochs", "batch_size", "lesions", "lam", "seed"),
         *("temperature", "learn_temperature", "max_scale", "projection", "turns", "freeze", "train_norms", "optimizer"),
-        *(f"augment.{name}" for name in AugmentSettings.model_fields),
+        *(f"augment.{name}" for name in Augment.model_fields),
     )
     TELLING = ("temperature", "repel", "weights")
     STARTS_FROM = ("slimp",)
@@ -320,10 +320,17 @@ class Slimp(MethodBase):
         dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
             "extra": extra
         }
-        augment = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
             role: LesionSource(
-                pixels, owned, augment, s.seed, rows=chosen, lesions=s.lesions, turns=s.turns, broken=s.shuffle_pairs
+                pixels,
+                owned,
+                s.augment,
+                s.seed,
+                size=s.image_size,
+                rows=chosen,
+                lesions=s.lesions,
+                turns=s.turns,
+                broken=s.shuffle_pairs,
             )
             for role, chosen in dealt.items()
             if len(chosen)

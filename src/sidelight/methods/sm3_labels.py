@@ -228,7 +228,9 @@ class SM3Labels(PhotoMethod):
         assert self._feed is not None
         source, rows = self._feed.sources["train"], self._feed.train_rows
         assert isinstance(source, PhotoSource)
-        plain = PhotoSource(source.pixels, source.lesions, source.recipe, source.seed, views=0, broken=source.broken)
+        plain = PhotoSource(
+            source.pixels, source.lesions, source.recipe, source.seed, size=source.size, views=0, broken=source.broken
+        )
         for part in np.array_split(rows, max(len(rows) // 128, 1)):
             raw = plain.raw(0, part, np.zeros(len(part), np.int64))
             yield self.features(plain.finish(raw, self.encoder.mean.device))

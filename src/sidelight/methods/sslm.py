@@ -40,7 +40,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
@@ -52,6 +51,7 @@ from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
 from sidelight.views.clips import ClipPairs, RawPairs
 from sidelight.views.feed import Feed, Integers, ViewSource
 from sidelight.views.jigsaw import (
+    Distort,
     PuzzleRecipe,
     Puzzles,
     PuzzleSource,
@@ -59,20 +59,6 @@ from sidelight.views.jigsaw import (
     hamming_permutations,
     random_permutations,
 )
-
-
-class DistortSettings(Settings):
-    """How each patch is changed; see :class:`sidelight.views.jigsaw.PuzzleRecipe`."""
-
-    rotation: float = Field(15.0, ge=0, description="degrees")
-    shift: float = Field(0.1, ge=0, le=0.5, description="share of the patch")
-    zoom: float = Field(0.1, ge=0, description="z: enlarged by a factor from 1 to 1 + z")
-    brightness: float = Field(0.3, ge=0, description="b: a factor from 1 - b to 1 + b")
-    contrast: float = Field(0.3, ge=0, description="c: a factor from 1 - c to 1 + c")
-    noise: float = Field(0.03, ge=0, description="standard deviation, on grey values from 0 to 1")
-    steps: bool = Field(False, description="few fixed values, as published, in place of ranges")
-    shared_noise: bool = Field(False, description="one field of noise for a whole batch, as published")
-    often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness and contrast change")
 
 
 class SSLMSettings(ClipSettings, ContrastSettings):
@@ -84,7 +70,7 @@ class SSLMSettings(ClipSettings, ContrastSettings):
     permutation_set: Literal["hamming", "random"] = Field("hamming", description="random is as published")
     patch: int | None = Field(None, ge=8, description="side of a patch in pixels; none is three quarters of its cell")
     jitter: int | None = Field(None, ge=0, description="largest offset of a patch in its cell; none is all there is")
-    distort: DistortSettings = DistortSettings()
+    distort: Distort = Distort()
     stem_decay: float = Field(0.0, ge=0, description="L2 penalty on the nine-branch network's stem")
 
     @property
@@ -93,8 +79,7 @@ class SSLMSettings(ClipSettings, ContrastSettings):
         cell = self.image_size // SIDE
         patch = max(8, cell * 3 // 4) if self.patch is None else self.patch
         jitter = max(0, cell - patch) if self.jitter is None else self.jitter
-        values = {**self.distort.model_dump(), "shift": self.distort.shift * patch}
-        return PuzzleRecipe(size=self.image_size, patch=patch, jitter=jitter, **values)
+        return PuzzleRecipe(self.image_size, patch, jitter, self.distort)
 
 
 @dataclass(frozen=True, eq=False)

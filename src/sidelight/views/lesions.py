@@ -67,6 +67,7 @@ class Lesions:
 class LesionSource:
     """The host's part and the device's.
 
+    :param size: side of the views in pixels.
     :param rows: int64 [M] of the pixel index that may be used.
     :param lesions: most lesions of a patient in a batch, n.
     :param turns: also turn photographs by quarters and mirror them top-down: skin has no up.
@@ -81,12 +82,13 @@ class LesionSource:
         augment: Augment,
         seed: int,
         *,
+        size: int,
         rows: Ints,
         lesions: int,
         turns: bool = True,
         broken: bool = False,
     ) -> None:
-        self.pixels, self.owned, self.augment, self.seed = pixels, owned, augment, seed
+        self.pixels, self.owned, self.augment, self.seed, self.size = pixels, owned, augment, seed, size
         self.lesions, self.turns, self.broken = lesions, turns, broken
         self.rows = rows[np.lexsort((rows, owned.lesion[rows], owned.patient[rows]))]
         patients, self._first = np.unique(owned.patient[self.rows], return_index=True)
@@ -132,7 +134,7 @@ class LesionSource:
         """The batch on ``device``, augmented; a photograph's view does not depend on the others of its batch."""
         item, draw = raw.item.numpy(), raw.draw.numpy()
         numbers = uniform(self.seed, raw.epoch, item, draw, 0, NUMBERS).astype(np.float32)
-        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers))
+        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers), size=self.size)
         if self.turns:
             quarter = integer(uniform(self.seed, raw.epoch, item, draw, _TURN, 1)[:, 0], 8)
             views = turned(views, torch.from_numpy(quarter).to(device))

@@ -94,7 +94,7 @@ class StudyBatch:
 class StudySource:
     """Batches of studies from cached pixels.
 
-    :param recipe: how its studies are shown.
+    :param recipe: how its studies are shown; ``size``: side of the views in pixels.
     :param broken: the negative control: each image gets the report of another patient, drawn anew in every epoch.
     :param pool: studies from which ``broken`` takes reports; None is all.
     :raises DataError: when ``broken`` finds a pool of one patient.
@@ -108,12 +108,13 @@ class StudySource:
         recipe: StudyRecipe,
         seed: int,
         *,
+        size: int,
         budget: int,
         broken: bool = False,
         pool: Ints | None = None,
     ) -> None:
         self.pixels, self.studies, self.tokenizer, self.recipe = pixels, studies, tokenizer, recipe
-        self.seed, self.budget, self.broken = seed, budget, broken
+        self.seed, self.size, self.budget, self.broken = seed, size, budget, broken
         pool = np.arange(len(studies.group)) if pool is None else pool
         self.pool = pool[np.argsort(studies.group[pool], kind="stable")]
         self.number = {int(row): number for number, row in enumerate(studies.first)}
@@ -147,7 +148,7 @@ class StudySource:
             torch.from_numpy(uniform(self.seed, raw.epoch, raw.row, raw.draw, stream, count).astype(np.float32))
             for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
         )
-        views = augment(raw.pixels.to(device, non_blocking=True), raw.recipe.augment, look)
+        views = augment(raw.pixels.to(device, non_blocking=True), raw.recipe.augment, look, size=self.size)
         views = affine(views, raw.recipe.affine, turn)
         study = torch.from_numpy(raw.row).to(device)
         return StudyBatch(views, raw.tokens.to(device), study, raw.group.to(device))

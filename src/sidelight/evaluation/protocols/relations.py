@@ -91,7 +91,7 @@ class PairHead:
         pair, net = self.model.pair, self.model.net
         found = torch.zeros(len(units.items), pair.dim)
         lesions, places = _lesions(units, pair.views)
-        plain = PhotoSource(units.pixels, lesions, Augment(pair.image_size), 0, views=0)
+        plain = PhotoSource(units.pixels, lesions, Augment(), 0, size=pair.image_size, views=0)
         self.model.eval()
         with torch.no_grad():
             for part in _batches(np.arange(len(places)), 128):
@@ -222,12 +222,15 @@ def fit_pair(
         [{"params": own, "lr": lr, "peak": lr} for own, lr in rates], weight_decay=settings.weight_decay
     )
     recipe = Augment(
-        pair.image_size, (settings.crop, 1.0), (3 / 4, 4 / 3), brightness=settings.jitter, contrast=settings.jitter,
+        scale=(settings.crop, 1.0), ratio=(3 / 4, 4 / 3), brightness=settings.jitter, contrast=settings.jitter,
         blur=0.0, noise=0.0,
     )  # fmt: skip
     learnt = units.take(train)
     lesions, places = _lesions(learnt, pair.views, any_two=True)
-    source, truth = PhotoSource(units.pixels, lesions, recipe, seed, views=1), torch.from_numpy(y[train][places])
+    source, truth = (
+        PhotoSource(units.pixels, lesions, recipe, seed, size=pair.image_size, views=1),
+        torch.from_numpy(y[train][places]),
+    )
     balance = None if weights is None else torch.from_numpy(weights).to(device)
 
     def parts() -> Iterator[None]:
