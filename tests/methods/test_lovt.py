@@ -11,7 +11,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError, EncoderError
 from sidelight.losses import global_alignment
 from sidelight.methods import load_method
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.lovt import TERMS
 from sidelight.models.joint import align, load_joint
 from sidelight.models.text import BUDGET
@@ -46,7 +46,7 @@ def build(chest, cache):
         kind = load_method(name)
         settings = resolve(kind, {**TINY, "cache": cache, **values})
         pixels = open_pixels(cohort, 64, settings, quiet=True)
-        source = Source(cohort, pixels, np.arange(len(pixels)), key(cohort))
+        source = MethodData(cohort, pixels, np.arange(len(pixels)), key(cohort))
         method = kind(settings, channels=1, source=source)
         feed = method.feed(pixels)
         rows = feed.train_rows[:8]
@@ -261,7 +261,7 @@ def test_a_report_of_5000_words_and_a_study_without_images(tmp_path, cache):
     settings = resolve(kind, {**TINY, "cache": cache, "max_bad_fraction": 0.2})
     cohort = Cohort.open(tmp_path)
     pixels = open_pixels(cohort, 64, settings, quiet=True)
-    method = kind(settings, channels=1, source=Source(cohort, pixels, np.arange(len(pixels))))
+    method = kind(settings, channels=1, source=MethodData(cohort, pixels, np.arange(len(pixels))))
     assert len(method.studies.rows) == 22
     feed = method.feed(pixels)
     rows = feed.train_rows

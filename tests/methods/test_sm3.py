@@ -9,7 +9,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.sm3 import modality_terms
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3 import SM3, SM3Settings
 from sidelight.models.image import create_encoder, load_encoder
 from sidelight.models.towers import read_tower, save_tower
@@ -136,7 +136,7 @@ def test_a_run_has_a_tower_for_each_photograph(run):
 def feed_of(cohort, tmp_path, **change):
     resolved = resolve(SM3, {**TINY, **change, "cache": str(tmp_path)})
     pixels = open_pixels(cohort, 40, resolved, quiet=True)
-    method = SM3(resolved, channels=3, source=Source(cohort, pixels, torch.arange(len(pixels)).numpy()))
+    method = SM3(resolved, channels=3, source=MethodData(cohort, pixels, torch.arange(len(pixels)).numpy()))
     return method.feed(pixels)
 
 

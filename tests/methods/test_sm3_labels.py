@@ -12,7 +12,7 @@ from sidelight.commands.pretrain import _start
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3_labels import CHECKLIST, SM3Labels
 from sidelight.models.labels import LabelRelations
 from sidelight.train.run import Run
@@ -50,7 +50,7 @@ def made(root, first, **more):
     cohort = Cohort.open(PHANTOM)
     pixels = open_pixels(cohort, 40, resolved, quiet=True)
     method = SM3Labels(
-        resolved, channels=3, source=Source(cohort, pixels, torch.arange(len(pixels)).numpy(), start=start)
+        resolved, channels=3, source=MethodData(cohort, pixels, torch.arange(len(pixels)).numpy(), start=start)
     )
     return method, method.feed(pixels)
 

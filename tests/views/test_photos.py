@@ -8,7 +8,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import build
 from sidelight.errors import DataError
 from sidelight.views.augment import Augment
-from sidelight.views.photos import ABSENT, Lesions, PhotoSource
+from sidelight.views.photos import ABSENT, PhotoLesions, PhotoSource
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def pixels(tmp_path_factory):
 
 def lesions(*slots, named=True, groups=None):
     rows = np.array([min([*first, *second]) for first, second in slots], np.int64)
-    return Lesions(rows, tuple(slots), np.arange(len(slots)) if groups is None else np.array(groups), named)
+    return PhotoLesions(rows, tuple(slots), np.arange(len(slots)) if groups is None else np.array(groups), named)
 
 
 NAMED = lesions(((0, 1, 2), (3,)), ((4,), (5, 6)), ((7,), ()), ((), (8,)))

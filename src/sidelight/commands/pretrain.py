@@ -20,7 +20,7 @@ from sidelight.evaluation.tables.blocks import blocks
 from sidelight.explaining import keep
 from sidelight.files import check_place, write_text
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
+from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, StartingRun, resolve
 from sidelight.metrics.classification import accuracy, auroc
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.train.card import run_card
@@ -57,7 +57,7 @@ def pretrain(
     if missing:
         raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
-    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), key(cohort), begun)
+    source = MethodData(cohort, pixels, _allowed(cohort, pixels, resolved), key(cohort), begun)
     net = kind(resolved, channels=pixels.channels, source=source)
     feed = net.feed(pixels, source.rows, source.secret)
     header = {
@@ -103,7 +103,7 @@ def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
     return f"weights {weights_hash(net.encoder)[:16]}"
 
 
-def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Start:
+def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> StartingRun:
     """The finished run ``given`` as a start of ``method``; :raises ConfigError: where the method takes no such run."""
     run = given if isinstance(given, Run) else Run.open(given)
     config, known = run.config, kind.STARTS_FROM
@@ -112,7 +112,7 @@ def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Star
             f"{method} was to start from {run.folder}, a run of {config['method']}",
             expected=f"a run of {' or '.join(known)}" if known else "no --from: this method has no earlier stage",
         )
-    return Start(run.folder, config["method"], config["settings"], run.tensors())
+    return StartingRun(run.folder, config["method"], config["settings"], run.tensors())
 
 
 def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:

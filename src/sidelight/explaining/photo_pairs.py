@@ -21,7 +21,7 @@ from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.views.augment import resize
 from sidelight.views.feed import Feed
-from sidelight.views.photos import Lesions, PhotoSource
+from sidelight.views.photos import PhotoLesions, PhotoSource
 
 PAIRS, CASES = 12, 4
 
@@ -41,7 +41,7 @@ def keep_labels(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> Non
         save_saliency(method, feed, folder)
 
 
-def _shown(feed: Feed, count: int) -> tuple[str, Lesions, NDArray[np.int64]]:
+def _shown(feed: Feed, count: int) -> tuple[str, PhotoLesions, NDArray[np.int64]]:
     """Whose lesions are shown: held-out ones if there are enough, first those with both photographs; role, lesions, rows."""
     role, rows = ("valid", feed.valid_rows) if len(feed.valid_rows) >= count else ("train", feed.train_rows)
     source = feed.sources[role]

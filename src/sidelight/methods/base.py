@@ -29,7 +29,7 @@ def identity(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def still(module: nn.Module) -> Iterator[None]:
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """What passes through ``module`` in here leaves no trace in its running statistics: it passes again, or has before."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm | Centre)]
     before = [part.momentum for part in norms]
@@ -83,7 +83,7 @@ class PretrainSettings(PixelSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class StartingRun:
     """A finished run that a later stage starts from (``--from RUN``).
 
     :ivar folder: of the run, whose towers can be read by role.
@@ -98,7 +98,7 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class MethodData:
     """What a method may learn from.
 
     :ivar rows: int64 [N], the rows of ``pixels.index`` that may be used; column ``position`` leads to ``cohort.items``.
@@ -110,7 +110,7 @@ class Source:
     pixels: Pixels
     rows: Integers
     secret: bytes = b""
-    start: Start | None = None
+    start: StartingRun | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class MethodBase(nn.Module):
     encoder: Encoder
 
     def __init__(
-        self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None, source: Source | None = None
+        self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None, source: MethodData | None = None
     ) -> None:
         """Fresh modules, a function of ``settings.seed`` and ``source``; torch's global generator is left alone.
 
@@ -283,7 +283,7 @@ class MethodBase(nn.Module):
         """Put back what :meth:`state_tensors` gave."""
 
 
-def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Start | None = None) -> PretrainSettings:
+def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: StartingRun | None = None) -> PretrainSettings:
     """The method's settings: its profile's values, then what it takes over from ``start``, then the user's.
 
     :raises ConfigError: for an unknown setting, a wrong value, or settings that exclude each other.

@@ -9,7 +9,7 @@ from sidelight.views.feed import Integers
 from sidelight.views.lesions import Lesions
 
 
-class Whole:
+class GatheredLesions:
     """Lesions [N] of this process to those of all: padded to n per patient, gathered, and cut down again."""
 
     def __init__(self, batch: Lesions, lesions: int, gather: Gather) -> None:

@@ -14,7 +14,7 @@ from sidelight.errors import ConfigError, nearest
 from sidelight.methods.base import MethodBase, PretrainSettings
 from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
-from sidelight.views.photos import Lesions, PhotoSource
+from sidelight.views.photos import PhotoLesions, PhotoSource
 
 
 class PhotoAugment(Augment):
@@ -55,7 +55,7 @@ class PhotoSettings(PretrainSettings):
 
 def find_lesions(
     cohort: Cohort, pixels: Pixels, rows: Integers, photographs: tuple[str, ...], unit: str | None = None
-) -> Lesions:
+) -> PhotoLesions:
     """The lesions among ``rows`` of the pixel index, with their photographs by view.
 
     :param photographs: the first and the second view, or () for any two photographs.
@@ -83,7 +83,7 @@ def find_lesions(
         found.append((min(own["row"]), (first, second)))
     found.sort()
     names = np.array([row for row, _ in found], np.int64)
-    return Lesions(names, tuple(slots for _, slots in found), owners[names].astype(np.int64), bool(photographs))
+    return PhotoLesions(names, tuple(slots for _, slots in found), owners[names].astype(np.int64), bool(photographs))
 
 
 class PhotoMethod(MethodBase):
@@ -100,7 +100,7 @@ class PhotoMethod(MethodBase):
             return f"a {cohort.levels[-1]} with two photographs"
         return ""
 
-    def lesions(self, pixels: Pixels, rows: Integers) -> Lesions:
+    def lesions(self, pixels: Pixels, rows: Integers) -> PhotoLesions:
         """The lesions among ``rows`` of the pixel index; :raises ConfigError: for views or a level that are not there."""
         assert self.source is not None
         return find_lesions(self.source.cohort, pixels, rows, self.settings.photographs, self.settings.unit)

@@ -19,7 +19,7 @@ from sidelight.data.reports.reports import read_reports
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
@@ -231,7 +231,7 @@ class ReportMethod(MethodBase):
             return self._piece(batch.left, batch.tokens.ids, batch.tokens.sentence, batch.group)
 
         def again() -> Any:
-            return nullcontext(), still(self)
+            return nullcontext(), frozen_statistics(self)
 
         parts = []
         for start in range(0, len(batch), size):

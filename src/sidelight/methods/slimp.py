@@ -53,10 +53,10 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
-from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
-from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
-from sidelight.methods.lesions import Whole, roles, vocabularies
+from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
+from sidelight.methods.lesions import GatheredLesions, roles, vocabularies
 from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
 from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
@@ -213,16 +213,16 @@ class Slimp(MethodBase):
 
     def _loss(self, batch: Lesions, gather: Gather, *, weighted: bool) -> Tensor:
         s, lesions, patients = self.settings, None, None
-        images, told = self._features(batch)
-        whole = Whole(batch, s.lesions, gather)
-        if self.share > 0 and self.lesion_table is not None and told is not None:
-            left, right = whole(self.image_head(images)), whole(self.lesion_table.project(told))
+        images, metadata = self._features(batch)
+        whole = GatheredLesions(batch, s.lesions, gather)
+        if self.share > 0 and self.lesion_table is not None and metadata is not None:
+            left, right = whole(self.image_head(images)), whole(self.lesion_table.project(metadata))
             with torch.no_grad():
                 weights = weigh(self.weight_net, left, right) if weighted else None
             scale, groups = _temperature(self.lesion_scale), self._repelled(batch, whole)
             lesions = clip_loss(left, right, temperature=scale, groups=groups, weights=weights)
         if self.share < 1 and self.patient_table is not None:
-            members = images if told is None else torch.cat([images, told], dim=1)
+            members = images if metadata is None else torch.cat([images, metadata], dim=1)
             pooled = self.phenotype_head(self.pool(members, batch.owner, len(batch.patient)))
             patients = patient_loss(
                 gather(pooled),
@@ -239,7 +239,7 @@ class Slimp(MethodBase):
         """f_I of the photographs and, where there is one, f_T of their lesions' data."""
         return self.encoder(batch.left), None if self.lesion_table is None else self.lesion_table(batch.lesion_codes)
 
-    def _repelled(self, batch: Lesions, whole: Whole) -> Tensor | None:
+    def _repelled(self, batch: Lesions, whole: GatheredLesions) -> Tensor | None:
         """Groups of the lesions that do not repel each other; None where all do."""
         groups = contrast_groups(self.settings.repel, item=batch.lesion, patient=whole.patient)
         return None if groups is None else whole(groups)
@@ -272,12 +272,12 @@ class Slimp(MethodBase):
             two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, share=self.share, temperature=scale)
         )
 
-    def _known(self, batch: Lesions, gather: Gather) -> Known:
+    def _known(self, batch: Lesions, gather: Gather) -> PairFeatures:
         """Features of the lesions of all processes, without a gradient."""
-        whole = Whole(batch, self.settings.lesions, gather)
-        with still(self), torch.no_grad():
-            images, told = self._features(batch)
-        return Known(whole(images), whole(torch.as_tensor(told)), self._repelled(batch, whole))
+        whole = GatheredLesions(batch, self.settings.lesions, gather)
+        with frozen_statistics(self), torch.no_grad():
+            images, metadata = self._features(batch)
+        return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), self._repelled(batch, whole))
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """All but the weight net's, which has its own optimiser."""

@@ -111,9 +111,12 @@ class LesionSource:
         picked = [self._pick(epoch, int(row), int(draw)) for row, draw in zip(patients, draws, strict=True)]
         counts = [len(one) for one in picked]
         rows, draw = np.concatenate(picked), np.repeat(np.asarray(draws, np.int64), counts)
-        told, whose = rows, np.asarray(patients, np.int64)
+        described, whose = rows, np.asarray(patients, np.int64)
         if self.broken:
-            told, whose = self._partners(epoch, rows, draw), self._partners(epoch, whose, np.asarray(draws, np.int64))
+            described, whose = (
+                self._partners(epoch, rows, draw),
+                self._partners(epoch, whose, np.asarray(draws, np.int64)),
+            )
         frames = self.pixels.batch(rows, [self.pixels.frames_of(int(row)) // 2 for row in rows])
         owned = self.owned
         return Lesions(
@@ -125,7 +128,7 @@ class LesionSource:
             draw=torch.from_numpy(draw),
             patient=torch.from_numpy(owned.patient[np.asarray(patients)]),
             same=torch.from_numpy(owned.same[whose]),
-            lesion_codes=_taken(owned.lesion_codes, told),
+            lesion_codes=_taken(owned.lesion_codes, described),
             patient_codes=_taken(owned.patient_codes, whose),
             epoch=epoch,
         )

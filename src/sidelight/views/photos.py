@@ -19,7 +19,7 @@ _PICK, _PARTNER = -1, -2  # streams of random numbers beside those of the views,
 
 
 @dataclass(frozen=True, eq=False)
-class Lesions:
+class PhotoLesions:
     """Which photographs each lesion has. The first readable one names it: its row of ``pixels.index`` is the lesion's.
 
     :ivar rows: int64 [L], rising.
@@ -33,9 +33,11 @@ class Lesions:
     groups: Ints
     named: bool
 
-    def take(self, chosen: Ints) -> "Lesions":
+    def take(self, chosen: Ints) -> "PhotoLesions":
         """Those at these places."""
-        return Lesions(self.rows[chosen], tuple(self.slots[one] for one in chosen), self.groups[chosen], self.named)
+        return PhotoLesions(
+            self.rows[chosen], tuple(self.slots[one] for one in chosen), self.groups[chosen], self.named
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ class PhotoSource:
     def __init__(
         self,
         pixels: Pixels,
-        lesions: Lesions,
+        lesions: PhotoLesions,
         recipe: Augment,
         seed: int,
         *,

@@ -27,7 +27,7 @@ from sidelight.metrics.checklist import headline_auroc
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.views.augment import Augment
-from sidelight.views.photos import Lesions, Photos, PhotoSource
+from sidelight.views.photos import PhotoLesions, Photos, PhotoSource
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -111,7 +111,7 @@ def _probabilities(logits: Sequence[Tensor]) -> Floats:
     return torch.cat([one.softmax(1) for one in logits], 1).double().cpu().numpy()
 
 
-def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tuple[Lesions, Ints]:
+def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tuple[PhotoLesions, Ints]:
     """The units that have a photograph, in the order of their rows, and the place of each among ``units``.
 
     :param any_two: where no views are named, any two photographs may be shown, in place of the first two.
@@ -123,7 +123,7 @@ def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tu
     there = sorted((min(first + second), place) for place, (first, second) in enumerate(pairs) if first or second)
     rows, places = (np.array(column, np.int64) for column in (zip(*there, strict=True) if there else ((), ())))
     chosen = tuple((tuple(pairs[place][0]), tuple(pairs[place][1])) for place in places)
-    return Lesions(rows, chosen, np.arange(len(rows)), named), places
+    return PhotoLesions(rows, chosen, np.arange(len(rows)), named), places
 
 
 def make_net(
