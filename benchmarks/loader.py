@@ -63,7 +63,8 @@ class Cached(Dataset[Tensor]):
         batch = torch.from_numpy(self.pixels.batch(rows, np.zeros(len(rows), np.int64)))
         if self.view is None:
             return batch
-        return augment(batch, self.view, torch.from_numpy(uniform(0, self.epoch, np.array(rows), 0, 0, NUMBERS)))
+        numbers = torch.from_numpy(uniform(0, self.epoch, np.array(rows), 0, 0, NUMBERS))
+        return augment(batch, self.view, numbers, size=batch.shape[-1])
 
 
 def cached(pixels: Pixels, view: Augment | None, batch: int) -> Epoch:
@@ -140,7 +141,7 @@ def main() -> None:
         built, size = time.perf_counter() - began, options.size
         print(f"{options.images} JPEGs; cache built once in {built:.2f} s, {os.cpu_count()} cores")
         print(f"mean difference of its pixels from the peer's: {same_pictures(pixels, folder, size):.2f} of 255")
-        recipe = Augment(size, scale=(0.5, 1.0), ratio=(0.8, 1.25), brightness=0.4, contrast=0.4, blur=0.0, noise=0.0)
+        recipe = Augment(scale=(0.5, 1.0), ratio=(0.8, 1.25), brightness=0.4, contrast=0.4, blur=0.0, noise=0.0)
         for kind, view in (("pixels", None), ("view", recipe)):
             contestants = {
                 "ImageFolder + PIL": image_folder(folder, size, view is not None, False, options.batch),

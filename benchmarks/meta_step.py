@@ -60,7 +60,7 @@ class Bench:
     def step(self) -> dict[str, float]:
         """Seconds of wall and processor time of one step: the call of the meta step and the whole."""
         start = self.clock()
-        self.method.before_step(self.batch, self.extra, self.optimizer)
+        self.method.before_batch(self.batch, self.extra, self.optimizer)
         middle = self.clock()
         self.optimizer.zero_grad(set_to_none=True)
         self.method.loss(self.batch).backward()

@@ -27,7 +27,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.nested import clip_loss
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.slimp import Slimp
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         pixels = open_pixels(cohort, working_size(given.size), EvaluateSettings(cache=cache), quiet=True)
         rows = np.arange(len(pixels), dtype=np.int64)
         settings = resolve(Slimp, {"image_size": given.size, "valid_fraction": 0.0, "batch_size": given.patients})
-        net = Slimp(settings, source=Source(cohort, pixels, rows, cohort.key))
+        net = Slimp(settings, source=MethodData(cohort, pixels, rows, cohort.key))
         feed = net.feed(pixels)
         draws = np.zeros(len(feed.train_rows), np.int64)
         batch = feed.finish(feed.raw(0, feed.train_rows, draws, "train"), torch.device("cpu"))

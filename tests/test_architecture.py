@@ -26,7 +26,15 @@ FLOORS = {
     "cli": 10,
     **dict.fromkeys(("__init__", "__main__"), 11),
 }
-WRITERS = {"os.replace", "os.fsync", "os.rename", "os.link", "tempfile.mkstemp", "tempfile.NamedTemporaryFile", "save_file"}
+WRITERS = {
+    "os.replace",
+    "os.fsync",
+    "os.rename",
+    "os.link",
+    "tempfile.mkstemp",
+    "tempfile.NamedTemporaryFile",
+    "save_file",
+}
 WRITING_CALLS = {"write_text", "write_bytes", "to_parquet", "tofile", "symlink_to"}
 ALLOWED = {
     ("data.pixels.shards", "self._path.open"),  # a draft of files.py, which puts it into place
@@ -112,7 +120,7 @@ def writes(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     called = ast.unparse(node.func)
-    if called in WRITERS or called.rpartition(".")[2] in WRITING_CALLS and "." in called:
+    if called in WRITERS or (called.rpartition(".")[2] in WRITING_CALLS and "." in called):
         return True
     if called.rpartition(".")[2] in ("open", "fdopen"):
         given = [*node.args, *(word.value for word in node.keywords if word.arg == "mode")]

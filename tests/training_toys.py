@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sidelight.losses.contrast import nt_xent
-from sidelight.methods.base import PretrainSettings
+from sidelight.methods.base import MethodBase, PretrainSettings
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 
@@ -61,11 +61,13 @@ class ToyFeed:
         return [f"item{row}" for row in rows]
 
 
-class ToyMethod(nn.Module):
+class ToyMethod(MethodBase):
     """Contrast of a two-layer convolutional net; its loss also depends on state that only ``state_tensors`` keeps."""
 
+    contrasts = True
+
     def __init__(self, *, norm: bool = True, dropout: float = 0.0, seed: int = 0) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         torch.manual_seed(seed)
         self.encoder = nn.Sequential(
             nn.Conv2d(1, 4, 3, stride=2),
@@ -81,9 +83,6 @@ class ToyMethod(nn.Module):
         self.on_loss: Callable[[int], None] = lambda call: None
         self.calls = 0
 
-    def parameters_to_train(self) -> list[nn.Parameter]:
-        return list(self.parameters())
-
     def loss(self, batch: Pairs, *, gather: Callable[[Tensor], Tensor]) -> Tensor:
         self.on_loss(self.calls)
         self.calls += 1
@@ -93,7 +92,7 @@ class ToyMethod(nn.Module):
     def valid_loss(self, batch: Pairs) -> Tensor:
         return nt_xent(self.head(self.encoder(batch.left)), self.head(self.encoder(batch.right)), temperature=0.5)
 
-    def before_step(self, batch: Pairs, extra: Pairs | None, optimizer: Any, gather: Callable) -> dict[str, float]:
+    def before_batch(self, batch: Pairs, extra: Pairs | None, optimizer: Any, gather: Callable) -> dict[str, float]:
         if extra is None:
             return {}
         self.average = 0.9 * self.average + 0.1 * gather(extra.left.mean()[None]).mean()

@@ -13,7 +13,7 @@ import sidelight
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.methods import load_method
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.train.distributed import gather, joined, mean_over_processes
 from training_toys import as_two_processes
 
@@ -37,7 +37,7 @@ def gradient(name, cache, world):
     known = resolve(kind, {**settings, "cache": cache})
     pixels = open_pixels(cohort, 32, known, quiet=True)
     torch.manual_seed(0)
-    method = kind(known, channels=1, source=Source(cohort, pixels, np.arange(len(pixels)), cohort.key)).eval()
+    method = kind(known, channels=1, source=MethodData(cohort, pixels, np.arange(len(pixels)), cohort.key)).eval()
     feed = method.feed(pixels)
     own = slice(8 // world.size * world.rank, 8 // world.size * (world.rank + 1))
     batch = feed.finish(feed.raw(0, feed.train_rows[:8][own], np.zeros(8, np.int64)[own], "train"), torch.device("cpu"))

@@ -15,7 +15,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.slimp import Slimp
 from sidelight.metrics.classification import AUROC
 from sidelight.metrics.intervals import clustered_interval, paired_difference
@@ -55,7 +55,7 @@ class World:
         """Rank of its own metadata for each photograph, and for each patient, of the patients held out from training."""
         settings = resolve(Slimp, {**SETTINGS, "cache": str(self.folder / "cache")})
         rows = np.arange(len(self.pixels))
-        net = Slimp(settings, source=Source(self.cohort, self.pixels, rows, self.cohort.key))
+        net = Slimp(settings, source=MethodData(self.cohort, self.pixels, rows, self.cohort.key))
         net.load_state_dict(self.run(name).tensors())
         net.eval()
         feed = net.feed(self.pixels)

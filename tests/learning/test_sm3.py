@@ -16,7 +16,7 @@ from sidelight.commands.pretrain import _start
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.derm import ATTRIBUTES
 from sidelight.data.pixels.cache import open_pixels
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3 import SM3
 from sidelight.methods.sm3_labels import SM3Labels
 from sidelight.metrics.classification import auroc
@@ -50,7 +50,7 @@ class World:
     def method(self, name):
         settings = resolve(SM3, {**SETTINGS, **RUNS[name], "cache": str(self.folder / "cache")})
         pixels = open_pixels(self.cohort, sidelight.config.working_size(40), settings, quiet=True)
-        method = SM3(settings, channels=3, source=Source(self.cohort, pixels, np.arange(len(pixels)))).eval()
+        method = SM3(settings, channels=3, source=MethodData(self.cohort, pixels, np.arange(len(pixels)))).eval()
         method.load_state_dict(self.run(name).tensors())
         return method, pixels
 
@@ -77,7 +77,7 @@ class World:
         rows = np.arange(len(pixels))
         start = _start("sm3_labels", SM3Labels, self.run(name))
         method = SM3Labels(
-            resolve(SM3Labels, settings, start), channels=3, source=Source(self.cohort, pixels, rows, start=start)
+            resolve(SM3Labels, settings, start), channels=3, source=MethodData(self.cohort, pixels, rows, start=start)
         )
         feed = method.feed(pixels)
         cases = self.cohort.items.iloc[pixels.index["position"].to_numpy()[feed.train_rows]]

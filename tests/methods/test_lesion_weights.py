@@ -12,8 +12,8 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.nested import clip_loss
-from sidelight.methods.base import Source, resolve
-from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
+from sidelight.methods.base import MethodData, resolve
+from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
 from sidelight.methods.pair_weights import CMWNet, WeightLearner, meta_gradient_exact, meta_gradient_jvp
 from sidelight.methods.slimp import Slimp
 from sidelight.models.heads import mlp
@@ -34,7 +34,7 @@ class Scene:
                 parameter.mul_(3)
         groups = torch.tensor([0, 0, 1, 2, 3, 4])
         self.pairs, self.meta = (
-            Known(torch.randn(6, 6).double(), torch.randn(6, 3).double(), own) for own in (groups, None)
+            PairFeatures(torch.randn(6, 6).double(), torch.randn(6, 3).double(), own) for own in (groups, None)
         )
         self.optimizer = torch.optim.SGD(self.heads.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01)
         clip_loss(*self.heads(*self.pairs[:2]), temperature=0.2).backward()
@@ -92,7 +92,7 @@ def world(tmp_path_factory):
 def method(world, **values):
     cohort, pixels = world
     rows = np.arange(len(pixels), dtype=np.int64)
-    return Slimp(resolve(Slimp, {**TINY, **values}), source=Source(cohort, pixels, rows, cohort.key))
+    return Slimp(resolve(Slimp, {**TINY, **values}), source=MethodData(cohort, pixels, rows, cohort.key))
 
 
 def batches(net, pixels, step, size=24):
@@ -118,7 +118,7 @@ def test_the_meta_step_moves_the_weight_net_alone(world):
     net = method(world)
     optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1, momentum=0.9)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    notes = net.before_step(*batches(net, world[1], 0), optimizer)
+    notes = net.before_step(0, 1) | net.before_batch(*batches(net, world[1], 0), optimizer)
     after = net.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     counters = {name for name in changed if name.endswith("num_batches_tracked")}
@@ -146,7 +146,7 @@ def made(count, share, seed):
     given = torch.Generator().manual_seed(seed)
     latents, right = torch.randn(count, 4, generator=given), torch.rand(count, generator=given) >= share
     other = torch.where(right[:, None], latents, torch.randn(count, 4, generator=given))
-    return Known(torch.tanh(latents @ maps[0]), torch.tanh(other @ maps[1]), None), right
+    return PairFeatures(torch.tanh(latents @ maps[0]), torch.tanh(other @ maps[1]), None), right
 
 
 def test_mismatched_pairs_lose_weight():
@@ -158,7 +158,7 @@ def test_mismatched_pairs_lose_weight():
     for step in range(160):
         pairs, meta = made(48, 0.5, step + 1)[0], made(48, 0.0, 10_000 + step)[0]
         learner.step(meta_gradient_jvp(two_levels(heads, net, pairs, meta, optimizer, share=1.0, temperature=scale)))
-        left, right = heads(pairs.images, pairs.told)
+        left, right = heads(pairs.images, pairs.metadata)
         optimizer.zero_grad()
         clip_loss(left, right, temperature=scale, weights=weigh(net, left, right).detach()).backward()
         optimizer.step()

@@ -10,7 +10,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError, EncoderError
 from sidelight.losses import global_alignment
 from sidelight.methods import load_method
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.lovt import TERMS
 from sidelight.models.joint import align, load_joint
 from sidelight.models.text import BUDGET
@@ -45,7 +45,7 @@ def build(chest, cache):
         kind = load_method(name)
         settings = resolve(kind, {**TINY, "cache": cache, **values})
         pixels = open_pixels(cohort, 64, settings, quiet=True)
-        source = Source(cohort, pixels, np.arange(len(pixels)), cohort.key)
+        source = MethodData(cohort, pixels, np.arange(len(pixels)), cohort.key)
         method = kind(settings, channels=1, source=source)
         feed = method.feed(pixels)
         rows = feed.train_rows[:8]
@@ -218,7 +218,7 @@ def test_a_run_resumes_to_the_same_weights_and_its_towers_read(chest, cache, tmp
         load_joint(tmp_path)
 
 
-def _stop(trainer, epoch, lr, outcome, state, reporter):
+def _stop(trainer, epoch, result, state, reporter):
     if state.step == 4:
         raise KeyboardInterrupt
 
@@ -260,7 +260,7 @@ def test_a_report_of_5000_words_and_a_study_without_images(tmp_path, cache):
     settings = resolve(kind, {**TINY, "cache": cache, "max_bad_fraction": 0.2})
     cohort = Cohort.open(tmp_path)
     pixels = open_pixels(cohort, 64, settings, quiet=True)
-    method = kind(settings, channels=1, source=Source(cohort, pixels, np.arange(len(pixels))))
+    method = kind(settings, channels=1, source=MethodData(cohort, pixels, np.arange(len(pixels))))
     assert len(method.studies.rows) == 22
     feed = method.feed(pixels)
     rows = feed.train_rows

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sidelight.config import build, merge
 from sidelight.errors import ConfigError, TrainingError
+from sidelight.explaining.pairs import keep
 from sidelight.losses import nt_xent
 from sidelight.methods.meta_uscl import MetaUSCL, MetaUSCLSettings
 from sidelight.models.image import Encoder, create_encoder
@@ -60,7 +61,7 @@ def snapshot(method: MetaUSCL, optimizer: torch.optim.Optimizer) -> dict[str, Te
 def test_a_meta_step_changes_the_weight_net_only(form: str) -> None:
     method, optimizer = make(meta_step=form)
     before = snapshot(method, optimizer)
-    notes = method.before_step(batch(), batch(1), optimizer)
+    notes = method.before_batch(batch(), batch(1), optimizer)
     after = snapshot(method, optimizer)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -131,7 +132,7 @@ def test_the_main_step_reuses_the_meta_steps_forward_pass(form: str) -> None:
     for reuse in (True, False):
         method, optimizer = make(meta_step=form)
         pairs = batch()
-        method.before_step(pairs, batch(1), optimizer)
+        method.before_batch(pairs, batch(1), optimizer)
         calls = []
         method.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         loss = method.loss(pairs if reuse else batch())
@@ -153,7 +154,7 @@ def test_every_process_takes_the_meta_step_of_the_whole_batch() -> None:
     for count in (4, 2):  # one process; the first of two
         method, optimizer = make()
         shares = (pairs.map(lambda tensor, count=count: tensor[:count]) for pairs in (whole, meta))
-        method.before_step(*shares, optimizer, gather)
+        method.before_batch(*shares, optimizer, gather)
         found.append([parameter.detach() for parameter in method.weight_net.parameters()])
     for alone, shared in zip(*found, strict=True):
         assert torch.equal(alone, shared)
@@ -165,7 +166,7 @@ def test_under_autocast_the_main_step_has_its_own_forward_pass() -> None:
     optimizer = torch.optim.SGD(method.parameters_to_train(), lr=0.1)
     pairs = batch().map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
     for expected in (2, 2):
-        method.before_step(pairs, pairs, optimizer)
+        method.before_batch(pairs, pairs, optimizer)
         calls = []
         hook = method.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -199,20 +200,20 @@ def test_distance_weights_reach_the_loss() -> None:
     expected = nt_xent(*z, temperature=0.2, weights=torch.tensor([5.0, 4, 3, 2]) / 5)
     torch.testing.assert_close(method.loss(pairs), expected)
     torch.testing.assert_close(method.valid_loss(pairs), nt_xent(*z, temperature=0.2))
-    assert method.before_step(pairs, None, torch.optim.AdamW(method.parameters())) == {}
+    assert method.before_batch(pairs, None, torch.optim.AdamW(method.parameters())) == {}
 
 
 def test_the_weight_nets_optimizer_resumes_bit_for_bit() -> None:
     method, optimizer = make(meta_step="head")
     assert method.state_tensors() == {}
-    method.before_step(batch(), batch(1), optimizer)
+    method.before_batch(batch(), batch(1), optimizer)
     resumed, _ = make(meta_step="head")
     resumed.load_state_dict(method.state_dict())
     resumed.load_state_tensors({name: tensor.clone() for name, tensor in method.state_tensors().items()})
     other = optimizer_of(resumed, optimizer)
     for _ in range(2):
-        method.before_step(batch(), batch(1), optimizer)
-        resumed.before_step(batch(), batch(1), other)
+        method.before_batch(batch(), batch(1), optimizer)
+        resumed.before_batch(batch(), batch(1), other)
     for left, right in zip(method.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(left, right)
 
@@ -228,7 +229,7 @@ def test_what_cannot_go_together_is_refused() -> None:
     assert build(MetaUSCLSettings, {"optimizer": "adamw", "weights": "uniform"}).optimizer == "adamw"
     method, optimizer = make()
     with pytest.raises(TrainingError, match="no meta clips"):
-        method.before_step(batch(), None, optimizer)
+        method.before_batch(batch(), None, optimizer)
 
 
 def test_roles_are_disjoint_by_default_and_overlap_as_published() -> None:
@@ -286,7 +287,7 @@ def test_feed_and_pictures(tmp_path: Path, shuffled: bool) -> None:
         assert (pairs.gap == 0).all() == (role == "extra")
     assert len(set(feed.names(feed.train_rows))) == len(feed.train_rows)
     assert "clip" not in "".join(feed.names(feed.train_rows))
-    method.illustrate(feed, tmp_path)
+    keep(method, feed, tmp_path, pictures=True)
     stored = load_file(tmp_path / "examples.safetensors")
     assert stored["left"].shape == stored["right"].shape == (12, 1, 32, 32)
     assert stored["left"].dtype == torch.uint8

@@ -20,7 +20,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses import info_nce
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.slimp import Slimp, roles
 from sidelight.models.heads import load_joint_head
 from sidelight.models.table import load_table
@@ -36,7 +36,7 @@ PHANTOM = "phantom:skin?patients=24&size=32"
 def method(cohort, pixels, **values):
     settings = resolve(Slimp, {**TINY, **values})
     rows = np.arange(len(pixels), dtype=np.int64)
-    return Slimp(settings, source=Source(cohort, pixels, rows, cohort.key)).eval()
+    return Slimp(settings, source=MethodData(cohort, pixels, rows, cohort.key)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_continual_pretraining_trains_tokens_and_leaves_blocks_alone(first, worl
     pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(tmp_path)), quiet=True)
     start = _start("slimp", Slimp, first)
     settings = resolve(Slimp, {**TINY, "least_patients": 1}, start)
-    net = Slimp(settings, source=Source(cohort, pixels, np.arange(len(pixels)), cohort.key, start))
+    net = Slimp(settings, source=MethodData(cohort, pixels, np.arange(len(pixels)), cohort.key, start))
     assert all(p.requires_grad for p in net.parameters_to_train())
     values = {
         "cache": str(tmp_path),

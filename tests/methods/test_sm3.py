@@ -9,7 +9,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.sm3 import modality_terms
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3 import SM3, SM3Settings
 from sidelight.models.image import create_encoder, load_encoder
 from sidelight.models.towers import read_tower, save_tower
@@ -136,19 +136,19 @@ def test_a_run_has_a_tower_for_each_photograph(run):
 def feed_of(cohort, tmp_path, **change):
     resolved = resolve(SM3, {**TINY, **change, "cache": str(tmp_path)})
     pixels = open_pixels(cohort, 40, resolved, quiet=True)
-    method = SM3(resolved, channels=3, source=Source(cohort, pixels, torch.arange(len(pixels)).numpy()))
+    method = SM3(resolved, channels=3, source=MethodData(cohort, pixels, torch.arange(len(pixels)).numpy()))
     return method.feed(pixels)
 
 
 def test_lesions_of_a_cohort(tmp_path):
     cohort = Cohort.open(PHANTOM)
     feed = feed_of(cohort, tmp_path)
-    assert len(feed.train_rows) + len(feed.valid_rows) == 16 == len(feed.lesions.rows)
+    assert len(feed.train_rows) + len(feed.valid_rows) == 16
     assert set(feed.train_rows).isdisjoint(feed.valid_rows)
-    sizes = [tuple(map(len, slots)) for slots in feed.lesions.slots]
+    sizes = [tuple(map(len, slots)) for source in feed.sources.values() for slots in source.lesions.slots]
     assert sorted(set(sizes)) == [(0, 1), (1, 0), (1, 1)] and sizes.count((1, 1)) == 12
     free = feed_of(cohort, tmp_path, photographs=())
-    assert sorted({len(first) for first, _ in free.lesions.slots}) == [1, 2]
+    assert sorted({len(first) for first, _ in free.sources["train"].lesions.slots}) == [1, 2]
     assert len(feed.names(feed.train_rows)[0]) == 16
 
 

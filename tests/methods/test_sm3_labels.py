@@ -1,5 +1,8 @@
 """Stage 2 of SM3: clusterings every epoch, frozen encoders, exact resume, and what it refuses."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,9 +12,10 @@ from sidelight.commands.pretrain import _start
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
-from sidelight.methods.base import Source, resolve
+from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3_labels import CHECKLIST, SM3Labels
 from sidelight.models.labels import LabelRelations
+from sidelight.train.run import Run
 from stopping import stopped
 
 PHANTOM = "phantom:derm?cases=24&size=40&lone=0.2"
@@ -46,7 +50,7 @@ def made(root, first, **more):
     cohort = Cohort.open(PHANTOM)
     pixels = open_pixels(cohort, 40, resolved, quiet=True)
     method = SM3Labels(
-        resolved, channels=3, source=Source(cohort, pixels, torch.arange(len(pixels)).numpy(), start=start)
+        resolved, channels=3, source=MethodData(cohort, pixels, torch.arange(len(pixels)).numpy(), start=start)
     )
     return method, method.feed(pixels)
 
@@ -73,7 +77,7 @@ def test_every_label_is_clustered_every_epoch(root, first):
     assert (method._bank[:8] != before[:8]).any((1, 2)).all() and torch.equal(method._bank[8:], before[8:])
     method.on_epoch(1)
     assert not torch.equal(method._assigned, one)
-    notes = method.before_step(batch, None, None)
+    notes = method.before_step(0, 1)
     assert {"nmi_between", "empty_clusters", *(f"nmi_{name}" for name in CHECKLIST)} == set(notes)
     assert all(0 <= value <= 1.0001 for name, value in notes.items() if name.startswith("nmi"))
     assert notes["empty_clusters"] == 0
@@ -129,3 +133,19 @@ def test_what_does_not_fit_is_said(root, first):
         made(root, first, labels={"colour": 1})
     with pytest.raises(ConfigError, match=r"second stage of sm3.*--from RUN"):
         sidelight.pretrain("sm3_labels", PHANTOM, root / "alone", quiet=True, cache=str(root / "cache"), **SECOND)
+
+
+def test_a_run_of_an_older_version_opens_resumes_and_is_reported(root, first, run, tmp_path):
+    """Its config holds ``repel``, which a method without negatives no longer has."""
+    old = tmp_path / "old"
+    shutil.copytree(run.folder, old)
+    config = run.config
+    assert "repel" not in config["settings"]
+    config["settings"]["repel"] = "other_item"
+    (old / "config.json").write_text(json.dumps(config))
+    (old / "done.json").unlink()
+    again = second(root, first, old)
+    assert again.summary["weights"] == run.summary["weights"]
+    assert Run.open(old).config == config
+    assert sidelight.report(old, tmp_path / "page.html").is_file()
+    assert "repel" not in (old / "card.md").read_text()

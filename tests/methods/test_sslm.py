@@ -133,7 +133,7 @@ def test_an_encoder_that_reads_no_patches_is_refused() -> None:
 def test_the_paper_profile_is_the_published_recipe() -> None:
     settings = resolve(SSLM, {"profile": "paper"})
     recipe = settings.recipe
-    assert (recipe.size, recipe.patch, recipe.jitter, recipe.shift) == (256, 64, 9, 6.0)
+    assert (recipe.size, recipe.patch, recipe.jitter, recipe.distort.shift) == (256, 64, 9, 6 / 64)
     assert (settings.permutations, settings.permutation_set, settings.encoder) == (1000, "random", "nine_branches")
     assert (settings.optimizer, settings.schedule, settings.lr, settings.keep) == ("rmsprop", "decay", 1e-4, "best")
 

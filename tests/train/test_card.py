@@ -39,6 +39,11 @@ def test_a_card_says_what_was_trained_on_what_and_how_it_went():
     assert "Beside" not in card and "epochs 60" not in card and "negative control" not in card
 
 
+def test_a_method_says_which_of_its_settings_tell():
+    config = {**CONFIG, "settings": {**CONFIG["settings"], "ema": 0.99, "temperature": 0.2}}
+    assert "lr 0.001, ema 0.99;" in run_card(config, SUMMARY, EPOCHS, COUNTS, ["ema", "unknown"])
+
+
 def test_a_negative_control_and_a_run_without_readings_say_so():
     settings = {**CONFIG["settings"], "shuffle_pairs": True}
     card = run_card({**CONFIG, "settings": settings}, SUMMARY, pd.DataFrame([{"kind": "start"}]), COUNTS)

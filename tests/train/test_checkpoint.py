@@ -13,7 +13,7 @@ from training_toys import Pairs, ToyFeed, ToyMethod, settings
 
 def trained(kind: str, steps: int = 3) -> tuple[ToyMethod, torch.optim.Optimizer]:
     method = ToyMethod().to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(method.parameters(), settings(optimizer=kind))
+    optimizer = build_optimizer(method.parameter_groups(), settings(optimizer=kind))
     for _ in range(steps):
         step(method, optimizer)
     return method, optimizer
@@ -22,7 +22,7 @@ def trained(kind: str, steps: int = 3) -> tuple[ToyMethod, torch.optim.Optimizer
 def step(method: ToyMethod, optimizer: torch.optim.Optimizer) -> None:
     feed = ToyFeed()
     batch: Pairs = feed.raw(0, feed.train_rows[:5], feed.train_rows[:5] * 0, "train")
-    method.before_step(batch, batch, optimizer, lambda tensor: tensor)
+    method.before_batch(batch, batch, optimizer, lambda tensor: tensor)
     optimizer.zero_grad()
     method.loss(batch, gather=lambda tensor: tensor).backward()
     optimizer.step()

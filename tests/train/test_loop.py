@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sidelight.errors import RunError, TrainingError
+from sidelight.methods.base import Criterion
 from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint, guards, validation
 from sidelight.train.loop import fit
@@ -62,6 +63,15 @@ def test_accumulated_batches_give_the_mean_of_their_gradients(tmp_path, capsys):
         assert torch.allclose(moved, still - 0.01 * still.grad, atol=1e-7)
     assert lines(run, "step")[0]["loss"] == pytest.approx(mean.item(), rel=1e-5)
     assert "adds up 4 batches; the contrast runs inside each: 5 pairs" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_a_contrast_where_there_is_none(tmp_path, capsys):
+    class Plain(ToyMethod):
+        contrasts = False
+
+    run = train(tmp_path / "run", Plain(), steps=1, accumulate=4)
+    assert "adds up 4 batches\n" in capsys.readouterr().err
+    assert "contrast_pairs" not in lines(run, "start")[0]
 
 
 def plan_of(feed):
@@ -134,6 +144,15 @@ def test_best_is_kept_when_asked_for(tmp_path, monkeypatch):
     assert torch.equal(best["model.head.weight"], method.head.weight)
     last, _ = checkpoint.load(run.checkpoint("last"))
     assert not torch.equal(last["model.head.weight"], method.head.weight)
+
+
+def test_a_method_says_what_best_means(tmp_path):
+    class Spread(ToyMethod):
+        CRITERION = Criterion("embedding_std", more_is_better=True)
+
+    run = train(tmp_path, Spread(), keep="best")
+    spread = [line["embedding_std"] for line in lines(run, "epoch")]
+    assert run.summary["best_epoch"] == int(np.argmax(spread))
 
 
 def test_without_validation_rows_best_is_the_highest_rank(tmp_path):

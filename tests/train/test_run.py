@@ -39,6 +39,15 @@ def test_the_number_of_workers_may_change(tmp_path):
     assert Run(tmp_path).config == HEADER
 
 
+def test_a_setting_that_nothing_reads_any_more_may_stand_in_an_old_run(tmp_path):
+    old = {**HEADER, "settings": {**HEADER["settings"], "repel": "all"}}
+    begin(tmp_path, old, write=True)
+    begin(tmp_path, HEADER, write=True, former={"repel": "all"})
+    with pytest.raises(RunError, match=r"settings\.repel: 'all' -> None"):
+        begin(tmp_path, HEADER, write=True, former={"repel": "other_item"})
+    assert Run(tmp_path).config == old
+
+
 def test_only_the_process_that_leads_writes(tmp_path):
     begin(tmp_path / "run", HEADER, write=False)
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from sidelight.methods.base import ParameterGroup
 from sidelight.train.schedule import build_optimizer, cosine, learning_rate, ramp_cosine, set_learning_rate
 from training_toys import settings
 
@@ -63,7 +64,9 @@ def test_lovts_wave_falls_in_one_epoch_and_rises_in_the_next():
 
 def test_adamw_decays_matrices_and_nothing_else():
     net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
-    optimizer = build_optimizer([*net.parameters(), nn.Parameter(torch.tensor(0.1))], settings(weight_decay=0.05))
+    optimizer = build_optimizer(
+        [ParameterGroup([*net.parameters(), nn.Parameter(torch.tensor(0.1))])], settings(weight_decay=0.05)
+    )
     decayed, spared = optimizer.param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.05, 0)
     assert [p.ndim for p in decayed["params"]] == [2]
@@ -72,7 +75,9 @@ def test_adamw_decays_matrices_and_nothing_else():
 
 def test_sgd_takes_the_look_ahead_step_of_meta_learning():
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    optimizer = build_optimizer([weight], settings(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01))
+    optimizer = build_optimizer(
+        [ParameterGroup([weight])], settings(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
+    )
     expected, velocity = weight.detach().clone(), torch.zeros(2)
     for gradient in (torch.tensor([0.5, 1.0]), torch.tensor([-1.0, 0.2])):
         weight.grad = gradient.clone()
@@ -85,7 +90,30 @@ def test_sgd_takes_the_look_ahead_step_of_meta_learning():
 def test_frozen_parameters_are_left_out_and_the_rate_reaches_all_groups():
     net = nn.Linear(3, 4)
     net.weight.requires_grad_(False)
-    optimizer = build_optimizer(net.parameters(), settings())
+    optimizer = build_optimizer([ParameterGroup(list(net.parameters()))], settings())
     set_learning_rate(optimizer, 0.123)
     assert [group["lr"] for group in optimizer.param_groups] == [0.123]
     assert optimizer.param_groups[0]["params"] == [net.bias]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "rmsprop"])
+def test_groups_keep_their_factor_and_their_decay(kind):
+    head, deep, frozen = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(1))
+    groups = [ParameterGroup([head]), ParameterGroup([deep, frozen.requires_grad_(False)], 0.1, weight_decay=0.3)]
+    optimizer = build_optimizer(groups, settings(optimizer=kind, weight_decay=0.05))
+    for rate in (1.0, 0.5):  # the factor scales every rate anew, not the last one
+        set_learning_rate(optimizer, rate)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, 0.1 * rate])
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.3]
+    assert [group["params"] for group in optimizer.param_groups] == [[head], [deep]]
+
+
+def test_a_step_moves_each_group_by_its_own_rate():
+    head, deep = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([1.0]))
+    asked = settings(optimizer="sgd", momentum=0.0, weight_decay=0.0)
+    optimizer = build_optimizer([ParameterGroup([head]), ParameterGroup([deep], 0.25)], asked)
+    set_learning_rate(optimizer, 0.2)
+    head.grad, deep.grad = torch.tensor([1.0]), torch.tensor([1.0])
+    optimizer.step()
+    assert head.item() == pytest.approx(0.8)
+    assert deep.item() == pytest.approx(0.95)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sidelight.losses.contrast import nt_xent
+from sidelight.methods.base import Criterion
 from sidelight.metrics.representation import effective_rank, embedding_std
 from sidelight.train.validation import Reading, read
 from training_toys import ToyFeed, ToyMethod
@@ -35,9 +36,17 @@ def test_without_validation_rows_the_rank_of_training_rows_is_the_score():
     reading = read(ToyMethod(), ToyFeed(valid_rows=np.arange(0)), batch_size=6, **CPU)
     assert reading.valid_loss is None
     assert reading.count == 20
-    assert reading.score == reading.effective_rank
+    assert reading.score(Criterion()) == reading.effective_rank
+    assert reading.score(Criterion("embedding_std", more_is_better=True)) == reading.std
 
 
 def test_a_lower_validation_loss_is_a_higher_score():
     low, high = (Reading(loss, 1.0, 0.1, 10, 8) for loss in (0.5, 0.7))
-    assert low.score > high.score
+    assert low.score(Criterion()) > high.score(Criterion())
+
+
+def test_a_method_may_name_another_quantity():
+    thin, spread = Reading(0.5, 1.5, 0.1, 10, 8), Reading(0.7, 6.0, 0.2, 10, 8)
+    for name in ("effective_rank", "embedding_std"):
+        assert spread.score(Criterion(name, more_is_better=True)) > thin.score(Criterion(name, more_is_better=True))
+        assert spread.score(Criterion(name)) < thin.score(Criterion(name))

@@ -1,7 +1,6 @@
 """Batched augmentation against torch's and torchvision's references."""
 
 import colorsys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -21,7 +20,11 @@ from sidelight.views.augment import (
     resize,
 )
 
-NOTHING = Augment.none(16)
+NOTHING = Augment.none()
+
+
+def replace(recipe: Augment, **values: object) -> Augment:
+    return Augment(**{**recipe.model_dump(), **values})
 
 
 def pictures(count: int = 6, channels: int = 1, size: int = 24, seed: int = 0) -> torch.Tensor:
@@ -36,7 +39,7 @@ def numbers(count: int = 6, seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_identity_recipe_returns_the_input(channels: int) -> None:
     images = pictures(channels=channels, size=16)
-    assert torch.equal(augment(images, NOTHING, numbers()), images)
+    assert torch.equal(augment(images, NOTHING, numbers(), size=16), images)
     assert torch.equal(resize(images, 16), images)
 
 
@@ -45,7 +48,7 @@ def test_resize_is_antialiased_interpolation(size: int) -> None:
     images = pictures(channels=3)
     expected = interpolate(images, (size, size), mode="bilinear", antialias=size < 24, align_corners=False)
     torch.testing.assert_close(resize(images, size), expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(augment(images, replace(NOTHING, size=size), numbers()), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment(images, NOTHING, numbers(), size=size), expected, atol=1e-5, rtol=0)
 
 
 def test_integer_types_mean_the_same_picture() -> None:
@@ -65,7 +68,7 @@ def test_crop_and_flip_are_those_of_the_box() -> None:
 
 
 def test_boxes_have_the_asked_area_ratio_and_lie_inside() -> None:
-    recipe, u = Augment.paper(16), numbers(4000)
+    recipe, u = Augment.paper(), numbers(4000)
     box = _crop_box(u[:, :20].unflatten(1, (10, 2)), u[:, 20], u[:, 21], 32, 32, recipe)
     top, left, height, width = box.T
     area, ratio = height * width / 32**2, width / height
@@ -82,7 +85,7 @@ def test_boxes_follow_torchvision() -> None:
     from torchvision.transforms import RandomResizedCrop
 
     torch.manual_seed(0)
-    empty, recipe, u = torch.empty(1, 1000, 1000), Augment.paper(16), numbers(2000)
+    empty, recipe, u = torch.empty(1, 1000, 1000), Augment.paper(), numbers(2000)
     theirs = torch.tensor([RandomResizedCrop.get_params(empty, [0.7, 1.0], [0.8, 1.25]) for _ in range(2000)]).float()
     ours = _crop_box(u[:, :20].unflatten(1, (10, 2)), u[:, 20], u[:, 21], 1000, 1000, recipe)
     quantiles = torch.tensor([0.1, 0.5, 0.9])
@@ -130,15 +133,16 @@ def test_hue_turn_against_the_standard_library() -> None:
 
 def test_one_channel_skips_colour_and_equals_three_equal_channels() -> None:
     grey, u = pictures(), numbers()
-    recipe = replace(Augment.paper(20), noise=0.05)
-    one, three = augment(grey, recipe, u), augment(grey.expand(-1, 3, -1, -1).contiguous(), recipe, u)
+    recipe = replace(Augment.paper(), noise=0.05)
+    three_channels = grey.expand(-1, 3, -1, -1).contiguous()
+    one, three = augment(grey, recipe, u, size=20), augment(three_channels, recipe, u, size=20)
     assert one.shape == (6, 1, 20, 20)
     torch.testing.assert_close(one.expand(-1, 3, -1, -1), three, atol=1e-3, rtol=0)
 
 
 def test_noise_has_the_asked_deviation_and_differs() -> None:
     grey, u = torch.full((2, 1, 64, 64), 0.5), numbers(2)
-    difference = augment(grey, replace(Augment.none(64), noise=0.1), u) - 0.5
+    difference = augment(grey, replace(Augment.none(), noise=0.1), u, size=64) - 0.5
     for place in range(2):
         assert difference[place].std() == pytest.approx(0.1 * float(u[place, -1]), rel=0.05)
     assert abs(float(torch.corrcoef(difference.flatten(1))[0, 1])) < 0.1
@@ -146,10 +150,10 @@ def test_noise_has_the_asked_deviation_and_differs() -> None:
 
 def test_an_item_does_not_depend_on_its_batch() -> None:
     images, u = pictures(8, 3), numbers(8)
-    recipe = replace(Augment.paper(20), blur=1.0, noise=0.1, grayscale=0.5)
-    together = augment(images, recipe, u)
-    torch.testing.assert_close(augment(images[3:5], recipe, u[3:5]), together[3:5], atol=1e-6, rtol=0)
-    assert torch.equal(augment(images, recipe, u), together)
+    recipe = replace(Augment.paper(), blur=1.0, noise=0.1, grayscale=0.5)
+    together = augment(images, recipe, u, size=20)
+    torch.testing.assert_close(augment(images[3:5], recipe, u[3:5], size=20), together[3:5], atol=1e-6, rtol=0)
+    assert torch.equal(augment(images, recipe, u, size=20), together)
     assert together.min() >= 0
     assert together.max() <= 1
 
@@ -157,8 +161,8 @@ def test_an_item_does_not_depend_on_its_batch() -> None:
 def test_inputs_are_left_alone() -> None:
     images = pictures(size=16)
     before = images.clone()
-    augment(images, Augment(16), numbers())
-    augment(images, replace(NOTHING, brightness=0.5), numbers())
+    augment(images, Augment(), numbers(), size=16)
+    augment(images, replace(NOTHING, brightness=0.5), numbers(), size=16)
     assert torch.equal(images, before)
 
 
@@ -167,26 +171,26 @@ def test_inputs_are_left_alone() -> None:
 )
 def test_recipes_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Augment(16, **wrong)  # type: ignore[arg-type]
+        Augment(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_gives_the_same_views() -> None:
     images, u = pictures(8, 3), numbers(8)
-    recipe = replace(Augment.paper(20), blur=1.0, noise=0.1)
+    recipe = replace(Augment.paper(), blur=1.0, noise=0.1)
     torch.testing.assert_close(
-        augment(images.cuda(), recipe, u.cuda()).cpu(), augment(images, recipe, u), atol=2e-3, rtol=0
+        augment(images.cuda(), recipe, u.cuda(), size=20).cpu(), augment(images, recipe, u, size=20), atol=2e-3, rtol=0
     )
 
 
 def test_only_some_views_are_jittered_and_blurred() -> None:
     images = pictures(400, 3, 16)
-    recipe = replace(NOTHING, size=16, brightness=0.8, blur=2.0, jittered=0.8, blurred=0.5)
+    recipe = replace(NOTHING, brightness=0.8, blur=2.0, jittered=0.8, blurred=0.5)
     u = torch.rand(400, recipe.numbers, generator=torch.Generator().manual_seed(0))
-    views, plain = augment(images, recipe, u), resize(images, 16)
+    views, plain = augment(images, recipe, u, size=16), resize(images, 16)
     same = (views - plain).abs().amax((1, 2, 3)) < 1e-5
     assert 0.1 - 0.05 <= same.float().mean() <= 0.1 + 0.05
-    dark = augment(images, replace(recipe, blurred=0.0), u)
+    dark = augment(images, replace(recipe, blurred=0.0), u, size=16)
     assert ((dark - plain).abs().amax((1, 2, 3)) > 1e-5).float().mean() == pytest.approx(0.8, abs=0.06)
     assert recipe.numbers == NUMBERS + 2 and replace(recipe, jittered=1.0, blurred=1.0).numbers == NUMBERS

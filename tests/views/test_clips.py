@@ -12,7 +12,7 @@ from sidelight.errors import ConfigError, DataError
 from sidelight.views.augment import Augment, resize
 from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, finish
 
-PLAIN = Augment.none(8)
+PLAIN = Augment.none()
 LENGTHS = (30, 1, 2, 3, 12)
 
 
@@ -51,7 +51,7 @@ class Store:
 
 
 def source(store: Store | None = None, seed: int = 3, broken: bool = False, pool=None, **recipe) -> PairSource:
-    return PairSource(store or Store(), PairRecipe(**recipe), PLAIN, seed, broken=broken, pool=pool)
+    return PairSource(store or Store(), PairRecipe(**recipe), PLAIN, seed, size=8, broken=broken, pool=pool)
 
 
 def many(row: int, count: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
@@ -176,27 +176,45 @@ def test_augmenting_first_mixes_augmented_frames() -> None:
     raw = made.raw(0, *many(0, 4))
     assert raw.views[0].tolist() == [[0, 2]] * 4
     assert raw.views[1].tolist() == [[1, 2]] * 4
-    half = replace(PLAIN, brightness=0.5)
-    views = finish(raw, half, seed=3, epoch=0, device="cpu")
-    middle = finish(replace(raw, weights=torch.tensor([0.0, 1.0]).expand(2, 4, 2)), half, seed=3, epoch=0, device="cpu")
+    half = PLAIN.model_copy(update={"brightness": 0.5})
+    views = finish(raw, half, seed=3, epoch=0, device="cpu", size=8)
+    middle = finish(
+        replace(raw, weights=torch.tensor([0.0, 1.0]).expand(2, 4, 2)), half, seed=3, epoch=0, device="cpu", size=8
+    )
     torch.testing.assert_close(middle.left, middle.right)
-    left = finish(replace(raw, weights=torch.tensor([1.0, 0.0]).expand(2, 4, 2)), half, seed=3, epoch=0, device="cpu")
+    left = finish(
+        replace(raw, weights=torch.tensor([1.0, 0.0]).expand(2, 4, 2)), half, seed=3, epoch=0, device="cpu", size=8
+    )
     share = raw.weights[0, :, 1, None, None, None]
     torch.testing.assert_close(views.left, (1 - share) * left.left + share * middle.left)
 
 
 def test_without_mixing_a_frame_seen_twice_is_augmented_independently() -> None:
-    recipe = Augment(8)
-    made = PairSource(Store(), PairRecipe(mode="single"), recipe, 0)
+    recipe = Augment()
+    made = PairSource(Store(), PairRecipe(mode="single"), recipe, 0, size=8)
     pairs = made.finish(made.raw(0, *many(0, 8)), "cpu")
     assert all((left - right).abs().max() > 0.01 for left, right in zip(pairs.left, pairs.right, strict=True))
+
+
+def test_each_view_may_have_an_augmentation_of_its_own() -> None:
+    plain, bright = Augment.none(), Augment.none().model_copy(update={"brightness": 0.8, "jittered": 0.9})
+    asked = {
+        name: PairSource(Store(), PairRecipe(mode="single"), augment, 0, size=8)
+        for name, augment in (("plain", plain), ("bright", bright), ("both", (plain, bright)))
+    }
+    made = {name: source.finish(source.raw(0, *many(0, 8)), "cpu") for name, source in asked.items()}
+    torch.testing.assert_close(made["both"].left, made["plain"].left)
+    torch.testing.assert_close(made["both"].right, made["bright"].right)
+    assert (made["both"].left - made["both"].right).abs().max() > 0.05
+    with pytest.raises(ConfigError, match="aug_first with two augmentations"):
+        PairSource(Store(), PairRecipe(aug_first=True), (plain, bright), 0, size=8)
 
 
 @pytest.mark.parametrize("mode", ["standard", "inner", "uscl", "single"])
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_pair_does_not_depend_on_its_batch(mode: str, broken: bool) -> None:
     store = Store(deep=(4,))
-    made = PairSource(store, PairRecipe(mode=mode), Augment(8), 7, broken=broken)
+    made = PairSource(store, PairRecipe(mode=mode), Augment(), 7, size=8, broken=broken)
     rows, draws = np.array([0, 1, 2, 3, 4, 0]), np.array([0, 0, 0, 0, 0, 1])
     whole = made.finish(made.raw(2, rows, draws), "cpu")
     again = pickle.loads(pickle.dumps(made))

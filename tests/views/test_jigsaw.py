@@ -7,6 +7,7 @@ import torch
 from sidelight.errors import ConfigError
 from sidelight.views.jigsaw import (
     PATCHES,
+    Distort,
     PuzzleRecipe,
     PuzzleSource,
     RawPuzzles,
@@ -104,7 +105,7 @@ def test_a_patch_is_its_window() -> None:
 
 
 def test_undoing_the_permutation_restores_the_slice() -> None:
-    recipe, known = PuzzleRecipe(size=96, patch=32, jitter=0, **STILL), hamming_permutations(24)
+    recipe, known = PuzzleRecipe(size=96, patch=32, jitter=0, distort=Distort(**STILL)), hamming_permutations(24)
     puzzles = finish(raw(), recipe, seed=0, device="cpu")
     for patches, label, whole in zip(puzzles.patches, puzzles.label, puzzles.left, strict=True):
         back = torch.empty_like(patches)
@@ -126,7 +127,7 @@ def test_a_puzzle_does_not_depend_on_its_company() -> None:
 def test_distortions_are_each_patchs_own() -> None:
     flat = raw(augmented=True)
     flat = RawPuzzles(**{**vars(flat), "slices": torch.full_like(flat.slices, 0.5)})
-    recipe = PuzzleRecipe(size=96, patch=24, jitter=8, noise=0.0, often=1.0)
+    recipe = PuzzleRecipe(size=96, patch=24, jitter=8, distort=Distort(noise=0.0, often=1.0))
     means = finish(flat, recipe, seed=0, device="cpu").patches.mean((2, 3, 4))
     assert (means.std(dim=1) > 0.02).all()
     assert means.min() >= 0.5 * 0.7 - 1e-6 and means.max() <= 0.5 * 1.3 + 1e-6
@@ -135,7 +136,8 @@ def test_distortions_are_each_patchs_own() -> None:
 def test_published_distortions_take_few_values() -> None:
     flat = raw(puzzles=40, augmented=True)
     flat = RawPuzzles(**{**vars(flat), "slices": torch.full_like(flat.slices, 0.5)})
-    recipe = PuzzleRecipe(size=96, patch=24, jitter=8, noise=0.0, brightness=0.15, contrast=0.0, steps=True)
+    few = Distort(noise=0.0, brightness=0.15, contrast=0.0, steps=True)
+    recipe = PuzzleRecipe(size=96, patch=24, jitter=8, distort=few)
     means = finish(flat, recipe, seed=0, device="cpu").patches.mean((2, 3, 4))
     factors = sorted({round(float(mean) / 0.5, 3) for mean in means.flatten()})
     assert factors == [0.85, 0.925, 1.0, 1.075, 1.15]
@@ -143,7 +145,7 @@ def test_published_distortions_take_few_values() -> None:
 
 def test_every_series_and_slice_takes_its_turn() -> None:
     lengths, draws = [5, 1, 8, 3], 2
-    source = PuzzleSource(Series(lengths), hamming_permutations(24), seed=0, draws=draws)
+    source = PuzzleSource(Series(lengths), hamming_permutations(24), PAPER, seed=0, draws=draws)
     rows = np.repeat(np.arange(4), draws)
     draw = np.tile(np.arange(draws), 4)
     seen = {row: [] for row in range(4)}
@@ -157,20 +159,20 @@ def test_every_series_and_slice_takes_its_turn() -> None:
 
 
 def test_all_nine_patches_come_from_one_slice_and_labels_are_uniform() -> None:
-    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), seed=0, draws=4)
+    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), PAPER, seed=0, draws=4)
     rows, draws = np.repeat(np.arange(3), 400), np.tile(np.arange(400), 3)
     made = source.raw(0, rows, draws)
     counts = torch.bincount(made.label, minlength=24)
     assert ((counts - 50).abs() < 35).all()  # five standard deviations
     assert torch.equal(made.shown, torch.from_numpy(hamming_permutations(24))[made.label])
     part = RawPuzzles(**{k: v[:8] if isinstance(v, torch.Tensor) else v for k, v in vars(made).items()})
-    puzzles = finish(part, PuzzleRecipe(size=48, patch=16, jitter=0, **STILL), seed=0, device="cpu")
+    puzzles = finish(part, PuzzleRecipe(size=48, patch=16, jitter=0, distort=Distort(**STILL)), seed=0, device="cpu")
     values = np.sort(puzzles.patches.flatten(1).numpy(), axis=1)
     np.testing.assert_allclose(values, np.sort(puzzles.left.flatten(1).numpy(), axis=1), atol=1e-6)
 
 
 def test_broken_puzzles_have_labels_of_nothing() -> None:
-    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), seed=0, draws=4, broken=True)
+    source = PuzzleSource(Series([6] * 3), hamming_permutations(24), PAPER, seed=0, draws=4, broken=True)
     made = source.raw(0, np.repeat(np.arange(3), 200), np.tile(np.arange(200), 3))
     right = (made.shown == torch.from_numpy(hamming_permutations(24))[made.label]).all(dim=1).float().mean()
     assert right < 0.1

@@ -8,7 +8,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import build
 from sidelight.errors import DataError
 from sidelight.views.augment import Augment
-from sidelight.views.photos import ABSENT, Lesions, PhotoSource
+from sidelight.views.photos import ABSENT, PhotoLesions, PhotoSource
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def pixels(tmp_path_factory):
 
 def lesions(*slots, named=True, groups=None):
     rows = np.array([min([*first, *second]) for first, second in slots], np.int64)
-    return Lesions(rows, tuple(slots), np.arange(len(slots)) if groups is None else np.array(groups), named)
+    return PhotoLesions(rows, tuple(slots), np.arange(len(slots)) if groups is None else np.array(groups), named)
 
 
 NAMED = lesions(((0, 1, 2), (3,)), ((4,), (5, 6)), ((7,), ()), ((), (8,)))
@@ -34,7 +34,7 @@ def shown(source, epoch=0, draw=0):
 
 
 def test_named_photographs_keep_their_slot_and_draws_go_through_them(pixels):
-    source = PhotoSource(pixels, NAMED, Augment.none(16), 0)
+    source = PhotoSource(pixels, NAMED, Augment.none(), 0, size=16)
     seen = [shown(source, epoch) for epoch in range(40)]
     for slot in (0, 1):
         for place, own in enumerate(NAMED.slots):
@@ -42,14 +42,14 @@ def test_named_photographs_keep_their_slot_and_draws_go_through_them(pixels):
 
 
 def test_unnamed_photographs_come_in_pairs_of_two_in_any_order(pixels):
-    source = PhotoSource(pixels, lesions(((0, 1, 2), ()), ((3,), ()), named=False), Augment.none(16), 0)
+    source = PhotoSource(pixels, lesions(((0, 1, 2), ()), ((3,), ()), named=False), Augment.none(), 0, size=16)
     seen = [shown(source, epoch) for epoch in range(60)]
     assert {tuple(one[:, 0]) for one in seen} == {(a, b) for a in (0, 1, 2) for b in (0, 1, 2) if a != b}
     assert {tuple(one[:, 1]) for one in seen} == {(3, ABSENT), (ABSENT, 3)}
 
 
 def test_a_lesion_does_not_depend_on_its_batch(pixels):
-    source = PhotoSource(pixels, NAMED, Augment(16), 3)
+    source = PhotoSource(pixels, NAMED, Augment(), 3, size=16)
     whole = source.finish(source.raw(2, NAMED.rows, np.array([0, 1, 0, 1])), CPU)
     alone = source.finish(source.raw(2, NAMED.rows[1:2], np.array([1])), CPU)
     torch.testing.assert_close(whole.images[:, :, 1:2], alone.images)
@@ -62,7 +62,7 @@ def test_a_lesion_does_not_depend_on_its_batch(pixels):
 
 
 def test_one_plain_view(pixels):
-    source = PhotoSource(pixels, NAMED, Augment(16), 0, views=0)
+    source = PhotoSource(pixels, NAMED, Augment(), 0, size=16, views=0)
     batch = source.finish(source.raw(0, NAMED.rows, np.zeros(4, np.int64)), CPU)
     assert batch.images.shape == (2, 1, 4, 3, 16, 16)
     row = int(source.raw(0, NAMED.rows, np.zeros(4, np.int64)).shown[0, 1])
@@ -76,11 +76,11 @@ def test_broken_pairs_show_another_patients_second_photograph(pixels, named):
     slots = [((2 * k,), (2 * k + 1,)) if named else ((2 * k, 2 * k + 1), ()) for k in range(6)]
     groups = [0, 0, 1, 1, 2, 2]
     some = lesions(*slots, named=named, groups=groups)
-    source = PhotoSource(pixels, some, Augment.none(16), 0, broken=True)
+    source = PhotoSource(pixels, some, Augment.none(), 0, size=16, broken=True)
     for epoch in range(20):
         first, second = shown(source, epoch)
         assert all(first[k] // 2 == k for k in range(6))
         assert all(groups[second[k] // 2] != groups[k] for k in range(6))
         assert not named or (second % 2 == 1).all()
     with pytest.raises(DataError, match="Pairs cannot be broken"):
-        PhotoSource(pixels, lesions(*slots, named=named, groups=[0] * 6), Augment.none(16), 0, broken=True)
+        PhotoSource(pixels, lesions(*slots, named=named, groups=[0] * 6), Augment.none(), 0, size=16, broken=True)

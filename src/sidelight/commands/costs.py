@@ -12,7 +12,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import SidelightError
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase, PretrainSettings, Source, resolve
+from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, resolve
 from sidelight.train.timing import STEPS, time_steps
 
 
@@ -64,7 +64,7 @@ def _timed(
     lenient = settings.model_copy(update={"max_bad_fraction": 1.0})
     pixels = open_pixels(cohort, size, lenient)
     try:
-        source = Source(cohort, pixels, np.arange(len(pixels), dtype=np.int64), cohort.key)
+        source = MethodData(cohort, pixels, np.arange(len(pixels), dtype=np.int64), cohort.key)
         net = kind(settings, channels=pixels.channels, source=source)
         timing = time_steps(net, net.feed(pixels, source.rows, source.secret), settings, steps=steps)
     except SidelightError as error:  # too few patients, or a setting that this machine cannot do

@@ -18,9 +18,10 @@ from sidelight.evaluation.protocols.probes import Knn
 from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
+from sidelight.explaining import keep
 from sidelight.files import check_place, write_csv, write_text
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase, PretrainSettings, Source, Start, resolve
+from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, StartingRun, resolve
 from sidelight.metrics.classification import ACCURACY, AUROC
 from sidelight.models.image import HUB, Encoder, weights_hash
 from sidelight.train.card import run_card
@@ -57,7 +58,7 @@ def pretrain(
     if missing:
         raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
     pixels = open_pixels(cohort, resolved.working_size or working_size(resolved.image_size), resolved, quiet=quiet)
-    source = Source(cohort, pixels, _allowed(cohort, pixels, resolved), cohort.key, begun)
+    source = MethodData(cohort, pixels, _allowed(cohort, pixels, resolved), cohort.key, begun)
     net = kind(resolved, channels=pixels.channels, source=source)
     feed = net.feed(pixels, source.rows, source.secret)
     header = {
@@ -86,10 +87,8 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
     run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), cohort.key)
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
-    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts))
-    net.record(feed, run.folder)
-    if cohort.spec.public:
-        net.illustrate(feed, run.folder)
+    write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts, net.TELLING))
+    keep(run.config["method"], net, feed, run.folder, pictures=bool(cohort.spec.public))
 
 
 def _count(rows: pd.DataFrame) -> dict[str, int]:
@@ -105,7 +104,7 @@ def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
     return f"weights {weights_hash(net.encoder)[:16]}"
 
 
-def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Start:
+def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> StartingRun:
     """The finished run ``given`` as a start of ``method``; :raises ConfigError: where the method takes no such run."""
     run = given if isinstance(given, Run) else Run.open(given)
     config, known = run.config, kind.STARTS_FROM
@@ -114,7 +113,7 @@ def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Star
             f"{method} was to start from {run.folder}, a run of {config['method']}",
             expected=f"a run of {' or '.join(known)}" if known else "no --from: this method has no earlier stage",
         )
-    return Start(run.folder, config["method"], config["settings"], run.tensors())
+    return StartingRun(run.folder, config["method"], config["settings"], run.tensors())
 
 
 def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:

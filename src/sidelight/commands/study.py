@@ -206,7 +206,8 @@ class Work:
         if cell.row.method is None:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
-        used = resolve(load_method(cell.row.method), settings).model_dump(mode="json", exclude={"cache"})
+        kind = load_method(cell.row.method)
+        used = kind.FORMER | resolve(kind, settings).model_dump(mode="json", exclude={"cache"})
         identity: list[Any] = [cell.row.method, used, self.cohort.hash]
         if cell.part.unseen:
             judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))

@@ -6,6 +6,7 @@ similarity, weight float32 [F], of the pairs of the first frame with each). Simi
 features.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,40 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sidelight.files import write_bytes
+from sidelight.views.clips import ClipPairs
+from sidelight.views.feed import Feed
 
 EXAMPLES, WEIGHED, FRAMES = 12, 256, 10
 
 
 @torch.no_grad()
-def save_pictures(method: Any, feed: Any, folder: Path) -> None:
-    """Write the three files; weights and strip only where the method weighs pairs."""
+def keep(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+    """Write the three files, where there are pairs and pictures may be kept; weights and strip where pairs have weights."""
+    if not pictures:
+        return
     role, rows = ("valid", feed.valid_rows) if len(feed.valid_rows) >= EXAMPLES else ("train", feed.train_rows)
     repeats = -(-WEIGHED // len(rows))
     every = np.tile(rows, repeats)[:WEIGHED]
     draws = np.repeat(np.arange(repeats), len(rows))[:WEIGHED]
     device = method.encoder.mean.device
-    batch = feed.finish(feed.raw(0, every, draws, role), device)
+    made = feed.finish(feed.raw(0, every, draws, role), device)
+    batch = getattr(made, "pairs", made)  # SSLM has puzzles, pairs, or both
+    if not isinstance(batch, ClipPairs):
+        return
     left, right = _features(method, batch.left), _features(method, batch.right)
-    weights = method.weigh(left, right, batch.gap, batch.max_gap)
+    weigh: Callable[..., Tensor | None] = getattr(method, "weigh", lambda *_: None)
+    weights = weigh(left, right, batch.gap, batch.max_gap)
     shown = slice(0, EXAMPLES)
     numbers = {"similarity": torch.cosine_similarity(left, right), "gap": batch.gap}
     numbers["weight"] = torch.ones(len(batch.gap), device=device) if weights is None else weights
-    pictures = {"left": _bytes(batch.left[shown]), "right": _bytes(batch.right[shown])}
-    _write(folder / "examples.safetensors", pictures | {name: value[shown].float() for name, value in numbers.items()})
+    views = {"left": _bytes(batch.left[shown]), "right": _bytes(batch.right[shown])}
+    _write(folder / "examples.safetensors", views | {name: value[shown].float() for name, value in numbers.items()})
     if weights is not None:
         _write(folder / "weights.safetensors", {"weight": weights.float()})
         _strip(method, feed, rows, folder / "strip.safetensors")
 
 
-def _strip(method: Any, feed: Any, rows: np.ndarray, path: Path) -> None:
+def _strip(method: Any, feed: Feed, rows: np.ndarray, path: Path) -> None:
     """The longest of the clips: its first frame paired with up to ``FRAMES`` frames."""
     row = max(rows.tolist(), key=feed.pixels.frames_of)
     length = feed.pixels.frames_of(row)

@@ -21,22 +21,41 @@ from sidelight.files import write_bytes
 from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.views.augment import resize
+from sidelight.views.feed import Feed
+from sidelight.views.photos import PhotoLesions, PhotoSource
 
 PAIRS, CASES = 12, 4
 
 
-def _shown(feed: Any, count: int) -> tuple[str, NDArray[np.int64]]:
-    """Whose lesions are shown: held-out ones if there are enough, first those with both photographs."""
+def keep(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+    """Pairs of photographs as they were seen, where pictures may be kept."""
+    if pictures:
+        save_pairs(method, feed, folder)
+
+
+def keep_labels(method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+    """The attention between labels over the training lesions; with pictures also the pairs, and where each label looks."""
+    method.eval()
+    save_relations(method.net, torch.cat(list(method.plain_features())), feed.names(feed.train_rows), folder)
+    if pictures:
+        save_pairs(method, feed, folder)
+        save_saliency(method, feed, folder)
+
+
+def _shown(feed: Feed, count: int) -> tuple[str, PhotoLesions, NDArray[np.int64]]:
+    """Whose lesions are shown: held-out ones if there are enough, first those with both photographs; role, lesions, rows."""
     role, rows = ("valid", feed.valid_rows) if len(feed.valid_rows) >= count else ("train", feed.train_rows)
-    places = np.searchsorted(feed.lesions.rows, rows)
-    both = [bool(first and second) or len(first) > 1 for first, second in (feed.lesions.slots[one] for one in places)]
-    return role, rows[np.argsort(~np.array(both), kind="stable")][:count]
+    source = feed.sources[role]
+    assert isinstance(source, PhotoSource)
+    slots = [source.lesions.slots[place] for place in np.searchsorted(source.lesions.rows, rows)]
+    both = [bool(first and second) or len(first) > 1 for first, second in slots]
+    return role, source.lesions, rows[np.argsort(~np.array(both), kind="stable")][:count]
 
 
 @torch.no_grad()
-def save_pairs(method: Any, feed: Any, folder: Path) -> None:
+def save_pairs(method: Any, feed: Feed, folder: Path) -> None:
     """Two photographs of some lesions as the method saw them, and how alike its encoders find them (by cosine)."""
-    role, rows = _shown(feed, PAIRS)
+    role, _, rows = _shown(feed, PAIRS)
     device = method.encoder.mean.device
     batch = feed.finish(feed.raw(0, rows, np.zeros(len(rows), np.int64), role), device)
     there = batch.present.all(0)
@@ -60,15 +79,15 @@ def save_relations(net: LabelRelations, features: Tensor, names: list[str], fold
     _write(folder / "relations.safetensors", tensors, said)
 
 
-def save_saliency(method: Any, feed: Any, folder: Path) -> None:
+def save_saliency(method: Any, feed: Feed, folder: Path) -> None:
     """Where each label looks on both photographs of some lesions."""
-    _, rows = _shown(feed, CASES)
+    _, lesions, rows = _shown(feed, CASES)
     size, labels = method.encoder.image_size, len(method.net.labels)
     photographs = torch.zeros(len(rows), 2, 3, size, size, dtype=torch.uint8)
     heat = torch.zeros(len(rows), 2, labels, size, size, dtype=torch.float16)
-    for at, place in enumerate(np.searchsorted(feed.lesions.rows, rows).tolist()):
-        first, second = feed.lesions.slots[place]
-        shown = (first[:1], second[:1]) if feed.lesions.named else (first[:1], first[1:2])
+    for at, place in enumerate(np.searchsorted(lesions.rows, rows).tolist()):
+        first, second = lesions.slots[place]
+        shown = (first[:1], second[:1]) if lesions.named else (first[:1], first[1:2])
         images = {slot: torch.from_numpy(feed.pixels.batch(list(one), [0])) for slot, one in enumerate(shown) if one}
         for slot, maps in saliency(method.net, method.both, images).items():
             photographs[at, slot] = _bytes(method.both[slot].preprocess(images[slot]))[0]

@@ -23,7 +23,7 @@ from sidelight.models.image import Encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import read_tower
-from sidelight.views.photos import Lesions
+from sidelight.views.photos import PhotoLesions
 
 SLOTS = ("first photograph", "second photograph")
 
@@ -38,7 +38,7 @@ def explain(question: Question) -> Sequence[Part]:
     lesions = find_lesions(question.cohort, question.pixels, rows, tuple(settings.photographs), settings.unit)
     if not lesions.named:
         pairs = tuple((rows[:1], rows[1:2]) for rows, _ in lesions.slots)
-        lesions = Lesions(lesions.rows, pairs, lesions.groups, True)
+        lesions = PhotoLesions(lesions.rows, pairs, lesions.groups, True)
     cases = _read(question, lesions, PhotoPair(*towers, tuple(settings.photographs)))
     if question.run.config["method"] == "sm3":
         return [_retrieval(question, cases, roles)]
@@ -58,12 +58,12 @@ class Cases:
     :ivar vectors: float32 [N, 2, D], 0 where a photograph is missing, as in training; ``present`` bool [N, 2].
     """
 
-    lesions: Lesions
+    lesions: PhotoLesions
     vectors: NDArray[np.float32]
     present: NDArray[np.bool_]
 
 
-def _read(question: Question, lesions: Lesions, pair: PhotoPair) -> Cases:
+def _read(question: Question, lesions: PhotoLesions, pair: PhotoPair) -> Cases:
     items = [[*first, *second] for first, second in lesions.slots]
     found = read_units(pair, question.pixels, items, frames=1).vectors
     assert found is not None
@@ -71,7 +71,7 @@ def _read(question: Question, lesions: Lesions, pair: PhotoPair) -> Cases:
     return Cases(lesions, np.nan_to_num(whole), ~np.isnan(whole[..., 0]))
 
 
-def _chosen(question: Question, lesions: Lesions) -> list[int]:
+def _chosen(question: Question, lesions: PhotoLesions) -> list[int]:
     """Places of the lesions that the shown items belong to, each once."""
     place_of = {row: place for place, slots in enumerate(lesions.slots) for rows in slots for row in rows}
     return list(dict.fromkeys(place_of[row] for row in question.rows.tolist() if row in place_of))
@@ -176,7 +176,7 @@ def _case_by_case(question: Question, net: LabelRelations, cases: Cases, chosen:
     )
 
 
-def _truth(question: Question, name: str, lesions: Lesions) -> NDArray[np.int64]:
+def _truth(question: Question, name: str, lesions: PhotoLesions) -> NDArray[np.int64]:
     """The class of each lesion in the cohort's task of this name, -1 where there is none."""
     task = question.cohort.tasks.get(name)
     if task is None or task.several:

@@ -1,14 +1,12 @@
 """What every method is: modules, a loss, and a few places where the loop asks it something."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -16,11 +14,12 @@ from sidelight.config import build, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import Pixels, PixelSettings
 from sidelight.errors import ConfigError, nearest
+from sidelight.methods.contrast import ContrastSettings
 from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.towers import Tower
+from sidelight.views.feed import Feed, Integers
 
-Integers = NDArray[np.int64]
 Gather = Callable[[Tensor], Tensor]
 
 
@@ -30,7 +29,7 @@ def identity(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def still(module: nn.Module) -> Iterator[None]:
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """What passes through ``module`` in here leaves no trace in its running statistics: it passes again, or has before."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm | Centre)]
     before = [part.momentum for part in norms]
@@ -55,7 +54,7 @@ class PretrainSettings(PixelSettings):
     epochs: int = Field(60, ge=1, description="passes over the pairs")
     steps: int | None = Field(None, ge=1, description="optimiser steps; if given it replaces epochs")
     batch_size: int = Field(32, ge=2, description="pairs in a batch, over all processes")
-    accumulate: int = Field(1, ge=1, description="micro-batches per step; the contrast runs inside each micro-batch")
+    accumulate: int = Field(1, ge=1, description="micro-batches per step; a contrast runs inside each micro-batch")
     seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
@@ -73,9 +72,6 @@ class PretrainSettings(PixelSettings):
         "auto", description="auto is bf16 where the device has instructions for it"
     )
     workers: int = Field(0, ge=0, description="loader processes; the result does not depend on it")
-    repel: Literal["all", "other_item", "other_patient"] = Field(
-        "other_item", description="which items may be each other's negatives"
-    )
     shuffle_pairs: bool = Field(False, description="negative control: every pair broken, the rest unchanged")
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="share of patients kept for the validation loss")
     keep: Literal["last", "best"] = Field("last", description="which checkpoint becomes the encoder")
@@ -87,7 +83,7 @@ class PretrainSettings(PixelSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class StartingRun:
     """A finished run that a later stage starts from (``--from RUN``).
 
     :ivar folder: of the run, whose towers can be read by role.
@@ -102,7 +98,7 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class MethodData:
     """What a method may learn from.
 
     :ivar rows: int64 [N], the rows of ``pixels.index`` that may be used; column ``position`` leads to ``cohort.items``.
@@ -114,7 +110,27 @@ class Source:
     pixels: Pixels
     rows: Integers
     secret: bytes = b""
-    start: Start | None = None
+    start: StartingRun | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterGroup:
+    """Parameters that are trained alike.
+
+    :ivar lr_factor: their learning rate is the schedule's times this.
+    :ivar weight_decay: None is the setting's, from which AdamW spares what has fewer than two axes.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+
+class Criterion(NamedTuple):
+    """By what the best epoch is chosen: a quantity of the log's epoch lines, and whether more of it is better."""
+
+    quantity: Literal["valid_loss", "effective_rank", "embedding_std"] = "valid_loss"
+    more_is_better: bool = False
 
 
 class MethodBase(nn.Module):
@@ -133,11 +149,19 @@ class MethodBase(nn.Module):
     """Methods whose runs this one can start from."""
     INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
     """Settings that are the starting run's unless the user sets them."""
+    TELLING: ClassVar[tuple[str, ...]] = ()
+    """Settings of its own that the run's card prints, beside the common ones (:data:`sidelight.train.card.COMMON`)."""
+    FORMER: ClassVar[dict[str, Any]] = {}
+    """Settings that it once carried though nothing in it read them, with their values: old runs and names of study cells
+    were made with them."""
+    CRITERION: ClassVar[Criterion] = Criterion()
+    """What ``keep = "best"`` means. Without patients kept for validation there is no validation loss, and the highest
+    effective rank is best."""
 
     encoder: Encoder
 
     def __init__(
-        self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None, source: Source | None = None
+        self, settings: Any, *, channels: int = 3, encoder: Encoder | None = None, source: MethodData | None = None
     ) -> None:
         """Fresh modules, a function of ``settings.seed`` and ``source``; torch's global generator is left alone.
 
@@ -173,11 +197,23 @@ class MethodBase(nn.Module):
         """
         return ""
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether the pairs of a batch are each other's negatives."""
+        return isinstance(self.settings, ContrastSettings)
+
+    @property
+    def least_groups(self) -> int:
+        """Patients or recording groups that a role needs, so that its pairs have negatives, and partners when broken on
+        purpose."""
+        s = self.settings
+        return 2 if s.shuffle_pairs or (self.contrasts and s.repel == "other_patient") else 1
+
     def build_heads(self) -> None:
         """Make what stands on the encoder; runs under the seed, after the encoder is made."""
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Any:
-        """What the loop needs of the data (:class:`sidelight.views.feed.Feed`).
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
+        """What the loop needs of the data.
 
         A method that reads more than pixels finds the rest in ``self.source``.
 
@@ -186,7 +222,7 @@ class MethodBase(nn.Module):
         """
         raise NotImplementedError
 
-    def items_of(self, feed: Any, rows: Integers) -> Integers:
+    def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """Rows of the pixel index behind ``rows`` of the feed; the same ones unless a row stands for several items."""
         return rows
 
@@ -201,18 +237,39 @@ class MethodBase(nn.Module):
         """The scalar by which checkpoints are compared, without pair weights."""
         return self.loss(batch)
 
-    def before_step(
-        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> dict[str, float]:
-        """What happens before the main optimiser's step, such as a meta step; returns numbers for the log."""
-        return {}
-
     def on_epoch(self, epoch: int) -> None:
         """Called before the first step of ``epoch``."""
+
+    def before_step(self, step: int, total: int) -> dict[str, float]:
+        """Called once before the optimiser step ``step`` (from 0) of ``total``; returns numbers for the log."""
+        return {}
+
+    def before_batch(
+        self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """Called before the :meth:`loss` of each micro-batch, such as for a meta step; returns numbers for the log.
+
+        :param extra: the batch of extra rows that came with it, or None.
+        """
+        return {}
+
+    def after_backward(self, step: int, total: int) -> None:
+        """Called once per step, when all gradients are there and before they are clipped: may change or drop some."""
+
+    def after_step(self, step: int, total: int) -> dict[str, float]:
+        """Called once after the optimiser has moved the weights, such as for the moving average of a teacher.
+
+        Returns numbers for the log. State that it keeps outside parameters and buffers belongs in :meth:`state_tensors`.
+        """
+        return {}
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """Parameters of the main optimiser."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Parameters of the main optimiser with learning rates of their own; by default one group with the schedule's."""
+        return [ParameterGroup(self.parameters_to_train())]
 
     def towers(self) -> Mapping[str, Tower]:
         """The trained networks to be saved, by role."""
@@ -225,14 +282,8 @@ class MethodBase(nn.Module):
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`state_tensors` gave."""
 
-    def illustrate(self, feed: Any, folder: Path) -> None:
-        """Store pictures of what the method was shown for the run's report; only called where pictures may be kept."""
 
-    def record(self, feed: Any, folder: Path) -> None:
-        """Store numbers of the finished run for its report, whatever the data: nothing of it may identify."""
-
-
-def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Start | None = None) -> PretrainSettings:
+def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: StartingRun | None = None) -> PretrainSettings:
     """The method's settings: its profile's values, then what it takes over from ``start``, then the user's.
 
     :raises ConfigError: for an unknown setting, a wrong value, or settings that exclude each other.

@@ -1,22 +1,18 @@
 """What the methods that learn from clips share: their settings, which clips play which role, and their feed."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
-from sidelight.explaining.pairs import save_pictures
-from sidelight.methods.base import Integers, MethodBase, PretrainSettings
-from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, RawPairs
+from sidelight.methods.base import MethodBase, PretrainSettings
+from sidelight.views.augment import Augment
+from sidelight.views.clips import PairRecipe, PairSource
+from sidelight.views.feed import Feed, Integers
 
 
 class ClipSettings(PretrainSettings):
@@ -40,9 +36,8 @@ class ClipSettings(PretrainSettings):
         None, description="normalisation of all channels; none is the architecture's or the weights' own"
     )
     std: float | None = Field(None, gt=0, description="as mean")
-    temperature: float = Field(0.2, gt=0, description="of the contrast: what similarities are divided by")
-    projection: int = Field(128, ge=2, description="width of the projection in which the contrast runs")
-    augment: AugmentSettings = AugmentSettings()
+    projection: int = Field(128, ge=2, description="width of the projection in which the pairs are compared")
+    augment: Augment = Augment()
 
 
 class ClipMethod(MethodBase):
@@ -59,17 +54,17 @@ class ClipMethod(MethodBase):
         names = ("max_gap", "gap_unit", "aug_first", "inner_frames", "truncate")
         return PairRecipe(mode=self.settings.pairs, **{name: getattr(self.settings, name) for name in names})
 
+    def augmentation(self, role: str) -> Augment | tuple[Augment, Augment]:
+        """How the views of ``role`` are changed; two recipes are of the left and of the right view."""
+        recipe: Augment = self.settings.augment
+        return recipe
+
     def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
         """Which of ``rows`` train, which give the validation loss ("valid"), which come beside the batch ("extra")."""
         s = self.settings
         return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups)
 
-    @property
-    def least_groups(self) -> int:
-        """Groups that a role needs so that its pairs have negatives, and partners when they are broken on purpose."""
-        return 2 if self.settings.repel == "other_patient" or self.settings.shuffle_pairs else 1
-
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "ClipFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Pairs of frames for the loop, of the rows of ``pixels.index`` that may be used (None: all).
 
         :param secret: the cohort's key, under which items are named in logs.
@@ -77,47 +72,17 @@ class ClipMethod(MethodBase):
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         roles = self.roles(rows, pixels.index["group"].to_numpy()[rows])
-        augment = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
             role: PairSource(
-                pixels, self.recipe(role), augment, s.seed, broken=s.shuffle_pairs and role != "extra", pool=chosen
+                pixels,
+                self.recipe(role),
+                self.augmentation(role),
+                s.seed,
+                size=s.image_size,
+                broken=s.shuffle_pairs and role != "extra",
+                pool=chosen,
             )
             for role, chosen in roles.items()
             if len(chosen)
         }
-        train, valid, extra = (roles.get(role, rows[:0]) for role in ("train", "valid", "extra"))
-        return ClipFeed(train, valid, extra, draws=s.pairs_per_clip, pixels=pixels, sources=sources, secret=secret)
-
-    def illustrate(self, feed: "ClipFeed", folder: Path) -> None:
-        """Store example pairs, pair weights and one clip's strip of weights in the run folder."""
-        save_pictures(self, feed, folder)
-
-
-@dataclass
-class ClipFeed:
-    """Which rows of the pixels play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    draws: int
-    pixels: Pixels
-    sources: dict[str, PairSource]
-    secret: bytes = b""
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPairs:
-        """Frames and mixing weights of one pair per row, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: RawPairs, device: torch.device) -> ClipPairs:
-        """The batch on ``device``, mixed and augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the rows' items, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
-
-
-def repel_groups(batch: ClipPairs, repel: str) -> Tensor | None:
-    """The groups of a contrast: int64 [N] by clip ("other_item") or by patient ("other_patient"), or None ("all")."""
-    return {"all": None, "other_item": batch.item, "other_patient": batch.group}[repel]
+        return Feed.of(roles, sources, draws=s.pairs_per_clip, pixels=pixels, secret=secret)

@@ -11,11 +11,11 @@ from sidelight.losses.nested import clip_loss
 from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
 
 
-class Known(NamedTuple):
+class PairFeatures(NamedTuple):
     """Features of N pairs, float [N, dim] of photographs and [N, d] of lesion data, and their groups [N] or None."""
 
     images: Tensor
-    told: Tensor
+    metadata: Tensor
     groups: Tensor | None
 
 
@@ -26,9 +26,9 @@ class Heads(nn.Module):
         super().__init__()
         self.image, self.lesion = image, lesion
 
-    def forward(self, images: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
         """Features of photographs and of lesion data to the shared space."""
-        return self.image(images), self.lesion(told)
+        return self.image(images), self.lesion(metadata)
 
 
 def weigh(net: CMWNet, left: Tensor, right: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def weigh(net: CMWNet, left: Tensor, right: Tensor) -> Tensor:
 def two_levels(
     heads: Heads,
     net: CMWNet,
-    pairs: Known,
-    meta: Known,
+    pairs: PairFeatures,
+    meta: PairFeatures,
     optimizer: torch.optim.Optimizer,
     *,
     share: float,
@@ -58,9 +58,9 @@ def two_levels(
     theta: Tensors = {name: p for name, p in heads.named_parameters() if p.requires_grad}
 
     def contrast(
-        parameters: Tensors, of: Known, reduction: Literal["mean", "none"] = "mean"
+        parameters: Tensors, of: PairFeatures, reduction: Literal["mean", "none"] = "mean"
     ) -> tuple[Tensor, Tensor, Tensor]:
-        left, right = functional_call(heads, parameters, (of.images, of.told))
+        left, right = functional_call(heads, parameters, (of.images, of.metadata))
         loss = clip_loss(left, right, temperature=temperature, groups=of.groups, reduction=reduction)
         return loss, left, right
 

@@ -1,20 +1,16 @@
 """Patients as rows of the training loop: their feed, which levels describe them, and their lesions over all processes."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import Vocabulary, fit
-from sidelight.data.identity import item_hash
-from sidelight.data.pixels.cache import Pixels
-from sidelight.methods.base import Gather, Integers
-from sidelight.views.lesions import Lesions, LesionSource
+from sidelight.methods.base import Gather
+from sidelight.views.feed import Integers
+from sidelight.views.lesions import Lesions
 
 
-class Whole:
+class GatheredLesions:
     """Lesions [N] of this process to those of all: padded to n per patient, gathered, and cut down again."""
 
     def __init__(self, batch: Lesions, lesions: int, gather: Gather) -> None:
@@ -29,34 +25,6 @@ class Whole:
 
     def _pad(self, members: Tensor) -> Tensor:
         return members.new_zeros(self.count, *members.shape[1:]).index_copy(0, self.place, members)
-
-
-@dataclass
-class LesionFeed:
-    """Patients by role; a row of the loop is a patient, named by its first row of the pixel index."""
-
-    sources: dict[str, LesionSource]
-    draws: int
-    pixels: Pixels
-    secret: bytes = b""
-
-    def __post_init__(self) -> None:
-        none = np.zeros(0, np.int64)
-        self.train_rows, self.valid_rows, self.extra_rows = (
-            self.sources[role].patients if role in self.sources else none for role in ("train", "valid", "extra")
-        )
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Lesions:
-        """The patients at ``rows`` with photographs and codes, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: Lesions, device: torch.device) -> Lesions:
-        """The batch on ``device``, augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the patients' first items, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
 
 
 def roles(cohort: Cohort) -> tuple[str, str]:

@@ -61,8 +61,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
+from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
@@ -77,9 +78,10 @@ from sidelight.methods.pair_weights import (
 )
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, PairRecipe
+from sidelight.views.feed import Integers
 
 
-class MetaUSCLSettings(ClipSettings):
+class MetaUSCLSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
@@ -160,6 +162,7 @@ class MetaUSCL(ClipMethod):
             },
         },
     }
+    TELLING = ("temperature", "repel", "weights", "pairs")
     NOT_FROM_PAPER = ("max_frames", "working_size", "max_bad_fraction")
 
     def build_heads(self) -> None:
@@ -200,7 +203,7 @@ class MetaUSCL(ClipMethod):
         left, right = (self.projector(self.encoder(view)) for view in (batch.left, batch.right))
         return self._contrast(left, right, batch, None, identity)
 
-    def before_step(
+    def before_batch(
         self, batch: ClipPairs, extra: ClipPairs | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> dict[str, float]:
         """The meta step (3): changes alpha and W's Adam, nothing else.
@@ -287,7 +290,7 @@ class MetaUSCL(ClipMethod):
         gather: Gather,
         reduction: str = "mean",
     ) -> Tensor:
-        groups = repel_groups(batch, self.settings.repel)
+        groups = contrast_groups(self.settings.repel, item=batch.item, patient=batch.group)
         return nt_xent(
             gather(left),
             gather(right),

@@ -74,9 +74,9 @@ def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LookAhead:
-    """One step of SGD as the linear function of the gradient that it is: theta^ = still - rate * G."""
+    """One step of SGD as the linear function of the gradient that it is: theta^ = fixed_part - rate * G."""
 
-    still: Tensors
+    fixed_part: Tensors
     rate: float
 
     @classmethod
@@ -96,20 +96,21 @@ class LookAhead:
                 expected="SGD with plain momentum and one learning rate",
                 do="Set optimizer=sgd, or weights=uniform or distance",
             )
-        rate, still = float(groups[0]["lr"]), {}
+        rate, fixed_part = float(groups[0]["lr"]), {}
         hyper = {id(parameter): group for group in groups for parameter in group["params"]}
         for name, parameter in parameters.items():
             group = hyper[id(parameter)]
-            still[name] = parameter.detach() * (1 - rate * group["weight_decay"])
+            fixed_part[name] = parameter.detach() * (1 - rate * group["weight_decay"])
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
-                still[name].add_(buffer, alpha=-rate * group["momentum"])
-        return cls(still, rate)
+                fixed_part[name].add_(buffer, alpha=-rate * group["momentum"])
+        return cls(fixed_part, rate)
 
     def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
         """The parameters after a step along ``gradients``, which come in the order of the parameters."""
         return {
-            name: start.add(g, alpha=-self.rate) for (name, start), g in zip(self.still.items(), gradients, strict=True)
+            name: start.add(g, alpha=-self.rate)
+            for (name, start), g in zip(self.fixed_part.items(), gradients, strict=True)
         }
 
 

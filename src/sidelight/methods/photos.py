@@ -1,27 +1,23 @@
 """What the methods that learn from two photographs of one lesion share: their settings, the lesions, and their feed."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
-from sidelight.explaining.photo_pairs import save_pairs
-from sidelight.methods.base import Integers, MethodBase, PretrainSettings
-from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.photos import Lesions, Photos, PhotoSource, RawPhotos
+from sidelight.methods.base import MethodBase, PretrainSettings
+from sidelight.views.augment import Augment
+from sidelight.views.feed import Feed, Integers
+from sidelight.views.photos import PhotoLesions, PhotoSource
 
 
-class PhotoAugment(AugmentSettings):
+class PhotoAugment(Augment):
     """How each view of a photograph is changed; stage 1 of the paper, as far as the library's augmentation goes."""
 
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -59,7 +55,7 @@ class PhotoSettings(PretrainSettings):
 
 def find_lesions(
     cohort: Cohort, pixels: Pixels, rows: Integers, photographs: tuple[str, ...], unit: str | None = None
-) -> Lesions:
+) -> PhotoLesions:
     """The lesions among ``rows`` of the pixel index, with their photographs by view.
 
     :param photographs: the first and the second view, or () for any two photographs.
@@ -87,7 +83,7 @@ def find_lesions(
         found.append((min(own["row"]), (first, second)))
     found.sort()
     names = np.array([row for row, _ in found], np.int64)
-    return Lesions(names, tuple(slots for _, slots in found), owners[names].astype(np.int64), bool(photographs))
+    return PhotoLesions(names, tuple(slots for _, slots in found), owners[names].astype(np.int64), bool(photographs))
 
 
 class PhotoMethod(MethodBase):
@@ -104,58 +100,35 @@ class PhotoMethod(MethodBase):
             return f"a {cohort.levels[-1]} with two photographs"
         return ""
 
-    def illustrate(self, feed: "PhotoFeed", folder: Path) -> None:
-        """Pairs of photographs as they were seen."""
-        save_pairs(self, feed, folder)
-
-    def lesions(self, pixels: Pixels, rows: Integers) -> Lesions:
+    def lesions(self, pixels: Pixels, rows: Integers) -> PhotoLesions:
         """The lesions among ``rows`` of the pixel index; :raises ConfigError: for views or a level that are not there."""
         assert self.source is not None
         return find_lesions(self.source.cohort, pixels, rows, self.settings.photographs, self.settings.unit)
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "PhotoFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Lesions for the loop, of the rows of ``pixels.index`` that may be used (None: all); validation is whole patients."""
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         lesions = self.lesions(pixels, rows)
         dealt = deal(
             np.arange(len(lesions.rows)), lesions.groups, {"valid": s.valid_fraction}, seed=s.seed,
-            least=2 if s.repel == "other_patient" or s.shuffle_pairs else 1,
+            least=self.least_groups,
         )  # fmt: skip
-        recipe = Augment(size=s.image_size, **s.augment.model_dump())
         sources = {
-            role: PhotoSource(pixels, lesions.take(chosen), recipe, s.seed, views=self.views, broken=s.shuffle_pairs)
+            role: PhotoSource(
+                pixels,
+                lesions.take(chosen),
+                s.augment,
+                s.seed,
+                size=s.image_size,
+                views=self.views,
+                broken=s.shuffle_pairs,
+            )
             for role, chosen in dealt.items()
             if len(chosen)
         }
-        train, valid = (lesions.rows[dealt[role]] for role in ("train", "valid"))
-        return PhotoFeed(train, valid, lesions.rows[:0], s.draws, pixels, lesions, sources, secret)
-
-
-@dataclass
-class PhotoFeed:
-    """Which lesions play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    draws: int
-    pixels: Pixels
-    lesions: Lesions
-    sources: dict[str, PhotoSource]
-    secret: bytes = b""
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawPhotos:
-        """Photographs of one pair per lesion, on the host."""
-        return self.sources[role].raw(epoch, rows, draws)
-
-    def finish(self, raw: RawPhotos, device: torch.device) -> Photos:
-        """The batch on ``device``, augmented."""
-        return self.sources["train"].finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the lesions' first photographs, 16 hex digits."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
+        named = {role: lesions.rows[chosen] for role, chosen in dealt.items()}
+        return Feed.of(named, sources, draws=s.draws, pixels=pixels, secret=secret)
 
 
 def photo_roles(settings: Any) -> tuple[str, str]:
@@ -167,8 +140,3 @@ def photo_roles(settings: Any) -> tuple[str, str]:
         return "image", "image"
     first, second = settings.photographs or ("image", "second")
     return first if first == "dermoscopic" else "image", second
-
-
-def repel_lesions(batch: Photos, repel: str) -> Any:
-    """The groups of a contrast: int64 [N] by lesion ("other_item") or by patient ("other_patient"), or None ("all")."""
-    return {"all": None, "other_item": batch.lesion, "other_patient": batch.group}[repel]

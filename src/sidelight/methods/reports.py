@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,20 +14,21 @@ from torch.utils.checkpoint import checkpoint
 from sidelight.config import Settings
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import find_column
-from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.reports.reports import read_reports
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder
 from sidelight.models.towers import Tower
 from sidelight.views.affine import Affine
-from sidelight.views.augment import Augment, AugmentSettings
-from sidelight.views.reports import RawStudies, Studies, StudyBatch, StudyRecipe, StudySource
+from sidelight.views.augment import Augment
+from sidelight.views.feed import Feed, Integers
+from sidelight.views.reports import Studies, StudyBatch, StudyRecipe, StudySource
 
 VALID = ("validate", "validation", "valid", "val", "dev")
 SAMPLED = 512
@@ -51,20 +51,12 @@ class TextSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="share of activations that training drops")
 
 
-class AffineSettings(Settings):
-    """Fields of :class:`sidelight.views.affine.Affine`."""
-
-    rotation: float = Field(10.0, description="largest turn in degrees")
-    shift: float = Field(0.05, description="largest shift as a share of the side")
-    scale: tuple[float, float] = Field((0.95, 1.05), description="range of the enlargement")
-
-
-class ReportSettings(PretrainSettings):
+class ReportSettings(PretrainSettings, ContrastSettings):
     """What every method on reports understands beside :class:`PretrainSettings`."""
 
     batch_size: int = Field(32, ge=2)
     weight_decay: float = Field(0.01, ge=0)
-    repel: Literal["all", "other_item", "other_patient"] = "other_patient"
+    repel: Repel = "other_patient"
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
     mean: float | None = Field(None, description="normalisation of all channels; none is that of the training images")
     std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
@@ -73,8 +65,8 @@ class ReportSettings(PretrainSettings):
         description="a column: rows with train are learnt from, with validate, valid or val give the validation loss",
     )
     text: TextSettings = TextSettings()
-    augment: AugmentSettings = AugmentSettings(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
-    affine: AffineSettings = AffineSettings()
+    augment: Augment = Augment(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
+    affine: Affine = Affine()
     sentences: Literal["all", "one"] = Field("all", description="of a report in training: all, or one at random")
     swaps: float = Field(0.6, ge=0, lt=1, description="chance of a further exchange of two sentences in training")
     hidden: int = Field(512, ge=2, description="width inside the projections")
@@ -139,6 +131,7 @@ class ReportMethod(MethodBase):
     """A method whose batches are images with their reports."""
 
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
+    TELLING: ClassVar[tuple[str, ...]] = ("temperature", "repel")
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
 
     @classmethod
@@ -198,13 +191,13 @@ class ReportMethod(MethodBase):
         images, reports, local = self._encoded(batch)
         if not s.global_weight:
             return local
-        repel = {"all": None, "other_item": batch.study, "other_patient": batch.group}[s.repel]
+        groups = contrast_groups(s.repel, item=batch.study, patient=batch.group)
         found = global_alignment(
             gather(images),
             gather(reports),
             temperature=s.temperature if self.log_temperature is None else self.log_temperature.exp(),
             balance=s.balance,
-            groups=None if repel is None else gather(repel),
+            groups=None if groups is None else gather(groups),
         )
         total: Tensor = local + s.global_weight * found
         return total
@@ -238,7 +231,7 @@ class ReportMethod(MethodBase):
             return self._piece(batch.left, batch.tokens.ids, batch.tokens.sentence, batch.group)
 
         def again() -> Any:
-            return nullcontext(), still(self)
+            return nullcontext(), frozen_statistics(self)
 
         parts = []
         for start in range(0, len(batch), size):
@@ -256,7 +249,7 @@ class ReportMethod(MethodBase):
         """Image, report and what aligns them."""
         return {"image": self.encoder, "report": self.reports, "alignment": self.alignment}
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "StudyFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Studies for the loop: of the rows of ``pixels.index`` that may be used, those that stand for a study."""
         s = self.settings
         first = self.studies.first
@@ -264,22 +257,24 @@ class ReportMethod(MethodBase):
         roles = self.roles(pixels, allowed)
         number = {int(row): place for place, row in enumerate(first)}
         pools = {role: np.array([number[int(row)] for row in chosen], np.int64) for role, chosen in roles.items()}
-        plain = StudyRecipe(Augment.none(s.image_size), Affine())
-        shown = StudyRecipe(
-            Augment(size=s.image_size, **s.augment.model_dump()), Affine(**s.affine.model_dump()), s.swaps, s.sentences
-        )
-        source = StudySource(
-            pixels,
-            self.studies,
-            self.reports.tokenizer,
-            {"train": shown, "valid": plain},
-            s.seed,
-            budget=self.reports.budget,
-            broken=s.shuffle_pairs,
-            pools=pools,
-        )
-        train, valid = roles["train"], roles.get("valid", first[:0])
-        return StudyFeed(train, valid, first[:0], pixels=pixels, source=source, secret=secret)
+        plain = StudyRecipe(Augment.none(), Affine.none())
+        shown = StudyRecipe(s.augment, s.affine, s.swaps, s.sentences)
+        sources = {
+            role: StudySource(
+                pixels,
+                self.studies,
+                self.reports.tokenizer,
+                shown if role == "train" else plain,
+                s.seed,
+                size=s.image_size,
+                budget=self.reports.budget,
+                broken=s.shuffle_pairs,
+                pool=pools[role],
+            )
+            for role, chosen in roles.items()
+            if len(chosen)
+        }
+        return Feed.of(roles, sources, draws=1, pixels=pixels, secret=secret)
 
     def roles(self, pixels: Pixels, rows: Integers) -> dict[str, Integers]:
         """Studies that train and that give the validation loss: by the column ``split``, else patients dealt by chance."""
@@ -323,28 +318,3 @@ def statistics(pixels: Pixels) -> tuple[float, float]:
         total += [values.mean(), (values**2).mean()]
     mean, square = total / len(rows)
     return float(mean), float(max(square - mean**2, 1e-6) ** 0.5)
-
-
-@dataclass
-class StudyFeed:
-    """Which studies play which role, and pure functions that make batches of them."""
-
-    train_rows: Integers
-    valid_rows: Integers
-    extra_rows: Integers
-    pixels: Pixels
-    source: StudySource
-    secret: bytes = b""
-    draws: int = 1
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> RawStudies:
-        """Pixels and tokens of one view per study, on the host."""
-        return self.source.raw(epoch, rows, draws, role)
-
-    def finish(self, raw: RawStudies, device: torch.device) -> StudyBatch:
-        """The batch on ``device``, augmented."""
-        return self.source.finish(raw, device)
-
-    def names(self, rows: Integers) -> list[str]:
-        """Keyed hashes of the items that stand for the studies."""
-        return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]

@@ -28,12 +28,13 @@ from torch import Tensor
 
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, PretrainSettings, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings, repel_groups
+from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs
 
 
-class SimCLRSettings(ClipSettings):
+class SimCLRSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`SimCLR`."""
 
     pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
@@ -77,6 +78,7 @@ class SimCLR(ClipMethod):
             },
         },
     }
+    TELLING = ("temperature", "repel", "pairs")
     NOT_FROM_PAPER = ("optimizer", "momentum", "mean", "std", "augment.blur", "seed", "max_frames")
 
     def build_heads(self) -> None:
@@ -86,7 +88,7 @@ class SimCLR(ClipMethod):
     def loss(self, batch: ClipPairs, *, gather: Gather = identity) -> Tensor:
         """NT-Xent over the pairs of all processes (equation 1)."""
         left, right = self.projector(self.encoder(torch.cat([batch.left, batch.right]))).chunk(2)
-        groups = repel_groups(batch, self.settings.repel)
+        groups = contrast_groups(self.settings.repel, item=batch.item, patient=batch.group)
         return nt_xent(
             gather(left),
             gather(right),

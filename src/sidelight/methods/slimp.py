@@ -53,15 +53,17 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
-from sidelight.methods.base import Gather, Integers, MethodBase, PretrainSettings, identity, still
-from sidelight.methods.lesion_weights import Heads, Known, two_levels, weigh
-from sidelight.methods.lesions import LesionFeed, Whole, roles, vocabularies
+from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
+from sidelight.methods.lesions import GatheredLesions, roles, vocabularies
 from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
 from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.table import TableEncoder
 from sidelight.models.towers import Tower
-from sidelight.views.augment import Augment, AugmentSettings
+from sidelight.views.augment import Augment
+from sidelight.views.feed import Feed, Integers
 from sidelight.views.lesions import Lesions, LesionSource, Ownership
 
 STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")
@@ -78,7 +80,7 @@ class TableSettings(Settings):
     missing: Literal["mask", "embed"] = Field("mask", description="mask: attention does not see missing cells")
 
 
-class SlimpSettings(PretrainSettings):
+class SlimpSettings(PretrainSettings, ContrastSettings):
     """Settings of :class:`Slimp`; ``batch_size`` counts patients."""
 
     encoder: str = "resnet18"
@@ -111,7 +113,7 @@ class SlimpSettings(PretrainSettings):
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
     table: TableSettings = TableSettings()
     turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")
-    augment: AugmentSettings = AugmentSettings(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
+    augment: Augment = Augment(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
     train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
 
@@ -142,8 +144,9 @@ class Slimp(MethodBase):
     NOT_FROM_PAPER = (
         *("encoder", "image_size", "lr", "weight_decay", "warmup", "epochs", "batch_size", "lesions", "lam", "seed"),
         *("temperature", "learn_temperature", "max_scale", "projection", "turns", "freeze", "train_norms", "optimizer"),
-        *(f"augment.{name}" for name in AugmentSettings.model_fields),
+        *(f"augment.{name}" for name in Augment.model_fields),
     )
+    TELLING = ("temperature", "repel", "weights")
     STARTS_FROM = ("slimp",)
     INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")
 
@@ -210,16 +213,16 @@ class Slimp(MethodBase):
 
     def _loss(self, batch: Lesions, gather: Gather, *, weighted: bool) -> Tensor:
         s, lesions, patients = self.settings, None, None
-        images, told = self._features(batch)
-        whole = Whole(batch, s.lesions, gather)
-        if self.share > 0 and self.lesion_table is not None and told is not None:
-            left, right = whole(self.image_head(images)), whole(self.lesion_table.project(told))
+        images, metadata = self._features(batch)
+        whole = GatheredLesions(batch, s.lesions, gather)
+        if self.share > 0 and self.lesion_table is not None and metadata is not None:
+            left, right = whole(self.image_head(images)), whole(self.lesion_table.project(metadata))
             with torch.no_grad():
                 weights = weigh(self.weight_net, left, right) if weighted else None
             scale, groups = _temperature(self.lesion_scale), self._repelled(batch, whole)
             lesions = clip_loss(left, right, temperature=scale, groups=groups, weights=weights)
         if self.share < 1 and self.patient_table is not None:
-            members = images if told is None else torch.cat([images, told], dim=1)
+            members = images if metadata is None else torch.cat([images, metadata], dim=1)
             pooled = self.phenotype_head(self.pool(members, batch.owner, len(batch.patient)))
             patients = patient_loss(
                 gather(pooled),
@@ -236,23 +239,26 @@ class Slimp(MethodBase):
         """f_I of the photographs and, where there is one, f_T of their lesions' data."""
         return self.encoder(batch.left), None if self.lesion_table is None else self.lesion_table(batch.lesion_codes)
 
-    def _repelled(self, batch: Lesions, whole: Whole) -> Tensor | None:
+    def _repelled(self, batch: Lesions, whole: GatheredLesions) -> Tensor | None:
         """Groups of the lesions that do not repel each other; None where all do."""
-        repel = self.settings.repel
-        return None if repel == "all" else whole(batch.lesion if repel == "other_item" else whole.patient)
+        groups = contrast_groups(self.settings.repel, item=batch.lesion, patient=whole.patient)
+        return None if groups is None else whole(groups)
 
-    def before_step(
-        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> dict[str, float]:
-        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does; then the weight net's step, if there is one."""
+    def before_step(self, step: int, total: int) -> dict[str, float]:
+        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
         scales = {"lesion": self.lesion_scale, "patient": self.patient_scale}
         for scale in scales.values():
             scale.data.clamp_(0.0, math.log(self.settings.max_scale))
-        notes = {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
-        if self.settings.weights == "meta" and extra is not None:
-            with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-                notes |= self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
-        return notes
+        return {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
+
+    def before_batch(
+        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> dict[str, float]:
+        """The weight net's step, if there is one."""
+        if self.settings.weights != "meta" or extra is None:
+            return {}
+        with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+            return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
 
     def meta_gradient(
         self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity
@@ -266,12 +272,12 @@ class Slimp(MethodBase):
             two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, share=self.share, temperature=scale)
         )
 
-    def _known(self, batch: Lesions, gather: Gather) -> Known:
+    def _known(self, batch: Lesions, gather: Gather) -> PairFeatures:
         """Features of the lesions of all processes, without a gradient."""
-        whole = Whole(batch, self.settings.lesions, gather)
-        with still(self), torch.no_grad():
-            images, told = self._features(batch)
-        return Known(whole(images), whole(torch.as_tensor(told)), self._repelled(batch, whole))
+        whole = GatheredLesions(batch, self.settings.lesions, gather)
+        with frozen_statistics(self), torch.no_grad():
+            images, metadata = self._features(batch)
+        return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), self._repelled(batch, whole))
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """All but the weight net's, which has its own optimiser."""
@@ -303,25 +309,34 @@ class Slimp(MethodBase):
             module.eval()
         return self
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "LesionFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Patients with up to ``lesions`` lesions each."""
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         owned = self.ownership(pixels)
-        least = 2 if s.shuffle_pairs or s.repel == "other_patient" else 1
         groups = pixels.index["group"].to_numpy()
         extra = self._meta_rows(pixels, rows) if s.weights == "meta" else rows[:0]
         rows = rows[~np.isin(groups[rows], groups[extra])]
-        dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=least) | {"extra": extra}
-        augment = Augment(size=s.image_size, **s.augment.model_dump())
+        dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
+            "extra": extra
+        }
         sources = {
             role: LesionSource(
-                pixels, owned, augment, s.seed, rows=chosen, lesions=s.lesions, turns=s.turns, broken=s.shuffle_pairs
+                pixels,
+                owned,
+                s.augment,
+                s.seed,
+                size=s.image_size,
+                rows=chosen,
+                lesions=s.lesions,
+                turns=s.turns,
+                broken=s.shuffle_pairs,
             )
             for role, chosen in dealt.items()
             if len(chosen)
         }
-        return LesionFeed(sources, s.views_per_patient, pixels, secret)
+        patients = {role: source.patients for role, source in sources.items()}
+        return Feed.of(patients, sources, draws=s.views_per_patient, pixels=pixels, secret=secret)
 
     def _meta_rows(self, pixels: Pixels, rows: Integers) -> Integers:
         """Trusted items of some patients, for meta pairs; these patients take part in nothing else."""
@@ -335,10 +350,10 @@ class Slimp(MethodBase):
             "extra"
         ]
 
-    def items_of(self, feed: "LesionFeed", rows: Integers) -> Integers:
+    def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """All photographs of the patients at ``rows``."""
-        return np.concatenate([source.rows[np.isin(source.owned.patient[source.rows], source.owned.patient[rows])]
-                               for source in feed.sources.values()] or [rows])  # fmt: skip
+        sources = [source for source in feed.sources.values() if isinstance(source, LesionSource)]
+        return np.concatenate([source.items_of(rows) for source in sources] or [rows])
 
     def ownership(self, pixels: Pixels) -> Ownership:
         """Patients, lesions and codes of every row of ``pixels``."""

@@ -46,7 +46,8 @@ from sidelight.config import Settings
 from sidelight.errors import ConfigError
 from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
 from sidelight.methods.base import Gather, PretrainSettings, identity
-from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles, repel_lesions
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
 from sidelight.models.towers import Tower
@@ -63,7 +64,7 @@ class ContrastWeights(Settings):
     cross: float = Field(1.0, ge=0, description="of the contrast between the two photographs")
 
 
-class SM3Settings(PhotoSettings):
+class SM3Settings(PhotoSettings, ContrastSettings):
     """Settings of :class:`SM3`."""
 
     lr: float = Field(5e-3, gt=0)
@@ -97,6 +98,7 @@ class SM3(PhotoMethod):
             "seed": 3407,
         },
     }
+    TELLING = ("temperature", "repel")
     NOT_FROM_PAPER = ("working_size", "augment.blur", "max_bad_fraction")
 
     def make_encoder(self, channels: int) -> Encoder:
@@ -152,7 +154,7 @@ class SM3(PhotoMethod):
     def loss(self, batch: Photos, *, gather: Gather = identity) -> Tensor:
         """Equation (1) over the lesions of all processes."""
         s, (own, joint) = self.settings, self.project(batch)
-        groups = repel_lesions(batch, s.repel)
+        groups = contrast_groups(s.repel, item=batch.lesion, patient=batch.group)
         terms = modality_terms(
             gather(own),
             gather(joint),

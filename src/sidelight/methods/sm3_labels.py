@@ -30,7 +30,6 @@ Limits
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,14 +42,14 @@ from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
-from sidelight.explaining.photo_pairs import save_relations, save_saliency
 from sidelight.losses.labels import label_cross_entropy
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.photos import PhotoAugment, PhotoFeed, PhotoMethod, PhotoSettings, photo_roles
+from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.photos import PhotoAugment, PhotoMethod, PhotoSettings, photo_roles
 from sidelight.metrics.clustering import nmi, spherical_kmeans
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.models.towers import Tower
+from sidelight.views.feed import Feed, Integers
 from sidelight.views.photos import Photos, PhotoSource
 
 CHECKLIST = {
@@ -101,6 +100,8 @@ class SM3Labels(PhotoMethod):
             "reseed": False,
         },
     }
+    TELLING = ("temperature",)
+    FORMER: ClassVar[dict[str, Any]] = {"repel": "other_item"}
     NOT_FROM_PAPER = ("working_size", "max_bad_fraction")
     STARTS_FROM = ("sm3",)
     INHERITS = (
@@ -135,7 +136,7 @@ class SM3Labels(PhotoMethod):
         self.net = LabelRelations(
             sum(tower.dim for tower in self.both), s.labels, width=s.width, feedforward=s.feedforward, dropout=s.dropout
         )
-        self._feed: PhotoFeed | None = None
+        self._feed: Feed | None = None
         self._bank: Tensor | None = None
         self._assigned: Tensor | None = None
         self._notes: dict[str, float] | None = None
@@ -152,7 +153,7 @@ class SM3Labels(PhotoMethod):
             tower.eval()
         return self
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> PhotoFeed:
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """As of stage 1, with one view; :raises ConfigError: for fewer training lesions than clusters."""
         self._feed = super().feed(pixels, rows, secret)
         most = max(self.settings.labels.values())
@@ -218,36 +219,29 @@ class SM3Labels(PhotoMethod):
         was = self.training
         self.eval()
         with torch.no_grad():
-            tokens = torch.cat([self.net(part).float() for part in self._plain()])
+            tokens = torch.cat([self.net(part).float() for part in self.plain_features()])
         self.train(was)
         return tokens
 
     @torch.no_grad()
-    def _plain(self) -> Iterator[Tensor]:
+    def plain_features(self) -> Iterator[Tensor]:
         """Features [N, F] of all training lesions, unaugmented, part by part."""
         assert self._feed is not None
         source, rows = self._feed.sources["train"], self._feed.train_rows
-        plain = PhotoSource(source.pixels, source.lesions, source.recipe, source.seed, views=0, broken=source.broken)
+        assert isinstance(source, PhotoSource)
+        plain = PhotoSource(
+            source.pixels, source.lesions, source.recipe, source.seed, size=source.size, views=0, broken=source.broken
+        )
         for part in np.array_split(rows, max(len(rows) // 128, 1)):
             raw = plain.raw(0, part, np.zeros(len(part), np.int64))
             yield self.features(plain.finish(raw, self.encoder.mean.device))
-
-    def record(self, feed: PhotoFeed, folder: Path) -> None:
-        """The attention between labels, the mean over all training lesions and that of some."""
-        self.eval()
-        save_relations(self.net, torch.cat(list(self._plain())), feed.names(feed.train_rows), folder)
-
-    def illustrate(self, feed: PhotoFeed, folder: Path) -> None:
-        """Pairs of photographs as they were seen, and where each label looks on both."""
-        super().illustrate(feed, folder)
-        save_saliency(self, feed, folder)
 
     def _places(self, lesion: Tensor) -> Tensor:
         """Where lesions [N], named by their rows, stand in the bank."""
         assert self._feed is not None
         return torch.searchsorted(torch.from_numpy(self._feed.train_rows).to(lesion.device), lesion)
 
-    def before_step(self, batch: Any, extra: Any, optimizer: Any, gather: Gather = identity) -> dict[str, float]:
+    def before_step(self, step: int, total: int) -> dict[str, float]:
         """Nothing happens; returns how far the pseudo-labels of this epoch agree with each other and with the truth."""
         if self._notes is None:
             self._notes = self._agreement()

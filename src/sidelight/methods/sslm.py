@@ -32,8 +32,7 @@ Limits
 """
 
 import math
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -41,41 +40,28 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, Integers, PretrainSettings, identity
-from sidelight.methods.clips import ClipFeed, ClipMethod, ClipSettings, repel_groups
+from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
 from sidelight.views.clips import ClipPairs, RawPairs
+from sidelight.views.feed import Feed, Integers, ViewSource
 from sidelight.views.jigsaw import (
+    Distort,
     PuzzleRecipe,
     Puzzles,
     PuzzleSource,
     RawPuzzles,
-    finish,
     hamming_permutations,
     random_permutations,
 )
 
 
-class DistortSettings(Settings):
-    """How each patch is changed; see :class:`sidelight.views.jigsaw.PuzzleRecipe`."""
-
-    rotation: float = Field(15.0, ge=0, description="degrees")
-    shift: float = Field(0.1, ge=0, le=0.5, description="share of the patch")
-    zoom: float = Field(0.1, ge=0, description="z: enlarged by a factor from 1 to 1 + z")
-    brightness: float = Field(0.3, ge=0, description="b: a factor from 1 - b to 1 + b")
-    contrast: float = Field(0.3, ge=0, description="c: a factor from 1 - c to 1 + c")
-    noise: float = Field(0.03, ge=0, description="standard deviation, on grey values from 0 to 1")
-    steps: bool = Field(False, description="few fixed values, as published, in place of ranges")
-    shared_noise: bool = Field(False, description="one field of noise for a whole batch, as published")
-    often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness and contrast change")
-
-
-class SSLMSettings(ClipSettings):
+class SSLMSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`SSLM`."""
 
     objective: Literal["jigsaw", "pairs", "both"] = Field("jigsaw", description="puzzles, pairs of frames, or both")
@@ -84,7 +70,7 @@ class SSLMSettings(ClipSettings):
     permutation_set: Literal["hamming", "random"] = Field("hamming", description="random is as published")
     patch: int | None = Field(None, ge=8, description="side of a patch in pixels; none is three quarters of its cell")
     jitter: int | None = Field(None, ge=0, description="largest offset of a patch in its cell; none is all there is")
-    distort: DistortSettings = DistortSettings()
+    distort: Distort = Distort()
     stem_decay: float = Field(0.0, ge=0, description="L2 penalty on the nine-branch network's stem")
 
     @property
@@ -93,8 +79,7 @@ class SSLMSettings(ClipSettings):
         cell = self.image_size // SIDE
         patch = max(8, cell * 3 // 4) if self.patch is None else self.patch
         jitter = max(0, cell - patch) if self.jitter is None else self.jitter
-        values = {**self.distort.model_dump(), "shift": self.distort.shift * patch}
-        return PuzzleRecipe(size=self.image_size, patch=patch, jitter=jitter, **values)
+        return PuzzleRecipe(self.image_size, patch, jitter, self.distort)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +107,24 @@ class SeriesBatch:
 
     def __len__(self) -> int:
         return len(self.left)
+
+
+@dataclass(frozen=True)
+class SeriesSource:
+    """Puzzles, pairs, or both, of the same series."""
+
+    puzzles: PuzzleSource | None
+    pairs: ViewSource | None
+
+    def raw(self, epoch: int, rows: Integers, draws: Integers) -> RawSeries:
+        """Slices with their permutations, frames with their mixing weights, on the host."""
+        puzzles = None if self.puzzles is None else self.puzzles.raw(epoch, rows, draws)
+        return RawSeries(puzzles, None if self.pairs is None else self.pairs.raw(epoch, rows, draws))
+
+    def finish(self, raw: RawSeries, device: torch.device) -> SeriesBatch:
+        """The batch on ``device``."""
+        puzzles = None if self.puzzles is None or raw.puzzles is None else self.puzzles.finish(raw.puzzles, device)
+        return SeriesBatch(puzzles, None if self.pairs is None else self.pairs.finish(raw.pairs, device))
 
 
 class SSLM(ClipMethod):
@@ -163,6 +166,7 @@ class SSLM(ClipMethod):
             },
         },
     }
+    TELLING = ("objective", "permutations")
     NOT_FROM_PAPER = ("valid_fraction", "seed", "max_frames", "working_size")
 
     def build_heads(self) -> None:
@@ -199,34 +203,39 @@ class SSLM(ClipMethod):
             ) from None
         self.encoder.train(mode)
 
-    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> "SeriesFeed":
+    def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Puzzles, pairs or both of each series for the loop.
 
         :raises ConfigError: where an epoch could pass over a series.
         """
-        clips = super().feed(pixels, rows, secret)
-        s = self.settings
+        s, clips = self.settings, super().feed(pixels, rows, secret)
         kept = len(clips.train_rows) * s.pairs_per_clip // s.batch_size * s.batch_size
         if 0 < kept < len(clips.train_rows):
             raise ConfigError(
                 f"{len(clips.train_rows)} series in batches of {s.batch_size}: an epoch would pass over some of them",
                 do="Raise pairs_per_clip, or lower batch_size",
             )
-        puzzles: dict[str, PuzzleSource] = {}
-        if s.objective != "pairs":
-            known = self.permutations.cpu().numpy()
-            for role in clips.sources:
-                puzzles[role] = PuzzleSource(
-                    pixels, known, s.seed, s.pairs_per_clip, augmented=role == "train", broken=s.shuffle_pairs
-                )
-        return SeriesFeed(
-            **vars(clips), puzzles=puzzles, recipe=s.recipe, seed=s.seed, with_pairs=s.objective != "jigsaw"
-        )
+        known = None if s.objective == "pairs" else self.permutations.cpu().numpy()
+        sources = {
+            role: SeriesSource(
+                None if known is None else PuzzleSource(
+                    pixels, known, s.recipe, s.seed, s.pairs_per_clip, augmented=role == "train", broken=s.shuffle_pairs
+                ),
+                pairs if self.contrasts else None,
+            )
+            for role, pairs in clips.sources.items()
+        }  # fmt: skip
+        return replace(clips, sources=sources)
+
+    @property
+    def contrasts(self) -> bool:
+        """Puzzles have no negatives."""
+        return bool(self.settings.objective != "jigsaw")
 
     @property
     def least_groups(self) -> int:
         """Puzzles need no partners."""
-        return super().least_groups if self.settings.objective != "jigsaw" else 1
+        return super().least_groups if self.contrasts else 1
 
     def solve(self, patches: Tensor) -> Tensor:
         """Logits [N, n] of permutations of patches [N, 9, C, P, P] in [0, 1]."""
@@ -257,7 +266,7 @@ class SSLM(ClipMethod):
 
     def _contrast(self, pairs: ClipPairs, gather: Gather) -> Tensor:
         left, right = self.projector(self.encoder(torch.cat([pairs.left, pairs.right]))).chunk(2)
-        groups = repel_groups(pairs, self.settings.repel)
+        groups = contrast_groups(self.settings.repel, item=pairs.item, patient=pairs.group)
         return nt_xent(
             gather(left),
             gather(right),
@@ -272,30 +281,3 @@ class SSLM(ClipMethod):
         found = self.eval().solve(puzzles.patches).argmax(dim=1)
         self.train(mode)
         return float((found == puzzles.label).float().mean())
-
-    def illustrate(self, feed: Any, folder: Path) -> None:
-        """Store example pairs where there are pairs."""
-        if self.settings.objective != "jigsaw":
-            super().illustrate(
-                ClipFeed(**{field.name: getattr(feed, field.name) for field in fields(ClipFeed)}), folder
-            )
-
-
-@dataclass(kw_only=True)
-class SeriesFeed(ClipFeed):
-    """Which series play which role, and pure functions that make batches of them."""
-
-    puzzles: dict[str, PuzzleSource]
-    recipe: PuzzleRecipe
-    seed: int
-    with_pairs: bool
-
-    def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Any:
-        """Slices with their permutations, frames with their mixing weights, on the host."""
-        pairs = super().raw(epoch, rows, draws, role) if self.with_pairs else None
-        return RawSeries(self.puzzles[role].raw(epoch, rows, draws) if self.puzzles else None, pairs)
-
-    def finish(self, raw: Any, device: torch.device) -> Any:
-        """The batch on ``device``."""
-        puzzles = None if raw.puzzles is None else finish(raw.puzzles, self.recipe, seed=self.seed, device=device)
-        return SeriesBatch(puzzles, None if raw.pairs is None else super().finish(raw.pairs, device))

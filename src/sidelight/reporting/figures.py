@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from sidelight.files import write_bytes
 from sidelight.reporting.numbers import significant
 
 INK, SOFT, RULE, CARD = "#1b2733", "#5b6876", "#dfe4ea", "#ffffff"

@@ -1,6 +1,6 @@
 """The card of a run: what was trained, on how much of what, how it went, and what it must not be used for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,11 +10,11 @@ LICENCE = (
     "The weights were learnt from the data named above: whether they may be passed on is decided by the licence of those "
     "data and of any weights that pre-training started from. sidelight itself is Apache-2.0."
 )
-TELLING = (
+COMMON = (
     *("encoder", "initial", "image_size", "epochs", "steps", "batch_size", "optimizer", "lr", "weight_decay"),
-    *("temperature", "repel", "weights", "pairs", "shuffle_pairs", "seed", "keep"),
+    *("shuffle_pairs", "seed", "keep"),
 )
-"""Settings that say what was done; all of them stand in config.json."""
+"""Settings that say of every method what was done; all settings stand in config.json."""
 
 
 def run_card(
@@ -22,17 +22,19 @@ def run_card(
     summary: Mapping[str, Any],
     metrics: pd.DataFrame,
     counts: Mapping[str, Mapping[str, int]],
+    telling: Iterable[str] = (),
 ) -> str:
     """The card as Markdown; it names no item and no patient.
 
     :param config: config.json of the run; ``summary`` its done.json, ``metrics`` its metrics.jsonl.
     :param counts: how much each part of the data holds: part -> noun -> number.
+    :param telling: settings of the method's own to print beside ``COMMON``.
     """
     parts = [
         f"# Card: {config['method']}",
         f"**{USE}**",
         "## What it is",
-        bullets(_about(config, summary)),
+        bullets(_about(config, summary, telling)),
         "## Data",
         bullets(_data(config, counts)),
         "## How training went",
@@ -50,16 +52,18 @@ def bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+def _about(config: Mapping[str, Any], summary: Mapping[str, Any], telling: Iterable[str]) -> list[str]:
     settings = config["settings"]
-    told = {
-        name: settings[name] for name in TELLING if settings.get(name) not in (None, "") and settings[name] is not False
+    printed = {
+        name: settings[name]
+        for name in (*COMMON, *telling)
+        if settings.get(name) not in (None, "") and settings[name] is not False
     }
-    if "steps" in told:
-        told.pop("epochs", None)
+    if "steps" in printed:
+        printed.pop("epochs", None)
     said = [
         f"An image encoder, pre-trained by `{config['method']}` (profile `{settings.get('profile', 'default')}`) without labels",
-        f"Settings: {', '.join(f'{name} {value}' for name, value in told.items())}; all of them stand in `config.json`",
+        f"Settings: {', '.join(f'{name} {value}' for name, value in printed.items())}; all of them stand in `config.json`",
         f"{summary['steps']:,} steps; the {summary['keep']} weights were kept (`{summary['weights'][:16]}`)",
     ]
     if config.get("not_from_paper"):

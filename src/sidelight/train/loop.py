@@ -11,25 +11,23 @@ import signal
 from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from sidelight.files import write_text
 from sidelight.methods.base import PretrainSettings
 from sidelight.models.towers import save_tower
 from sidelight.models.weights import hash_tensors
 from sidelight.train import guards, validation
-from sidelight.train.device import autocast, reproducible, seed_torch
-from sidelight.train.distributed import gather, joined, mean_over_processes
-from sidelight.train.loader import Work, stream
+from sidelight.train.device import reproducible
+from sidelight.train.distributed import joined
+from sidelight.train.loader import stream
 from sidelight.train.progress import Reporter
 from sidelight.train.run import Run, append_log, begin, cut_log
-from sidelight.train.schedule import learning_rate, set_learning_rate
 from sidelight.train.signals import Interrupted, stop_requests
+from sidelight.train.step import StepResult, take_step
 from sidelight.train.trainer import Monitor, State, Trainer, prepare
 from sidelight.views.feed import Feed
 
@@ -38,15 +36,6 @@ if TYPE_CHECKING:
 
 STEP_LINES = 2000
 """About so many step lines are logged per run, evenly spaced; shorter runs log every step."""
-
-
-class Outcome(NamedTuple):
-    """Numbers of one step, the same in all processes."""
-
-    loss: float
-    norm: float
-    stop: bool
-    notes: dict[str, float]
 
 
 def fit(
@@ -73,7 +62,7 @@ def fit(
     :raises Interrupted: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     with joined(settings.device) as world:
-        run = begin(Path(folder), header, write=world.leads)
+        run = begin(Path(folder), header, write=world.leads, former=method.FORMER)
         if run.finished:
             Reporter(0, leads=world.leads).notice(f"The run {run.folder} is finished; nothing is left to do")
             return run
@@ -98,14 +87,8 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
         began = perf_counter()
         for item in work:
             epoch, place = divmod(item.step, table.per_epoch)
-            seed_torch(trainer.device, settings.seed, item.step, trainer.world.rank)
-            if place == 0:
-                method.on_epoch(epoch)
-            lr = learning_rate(settings, item.step, total=trainer.total, per_epoch=table.per_epoch)
-            set_learning_rate(trainer.optimizer, lr)
-            outcome = gradients(trainer, item, stop=bool(request.number))
-            _check(trainer, item.step, lr, outcome, losses)
-            trainer.optimizer.step()
+            check = partial(_check, trainer, item.step, losses)
+            result = take_step(trainer, item, stop=bool(request.number), check=check)
             state.step += 1
 
             seconds = perf_counter() - began
@@ -113,11 +96,11 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
             is_last = state.step == trainer.total
             ends_epoch = is_last or place + 1 == table.per_epoch
             images = 2 * table.contrast * table.per_step
-            reporter.step(images, seconds, item.waited, outcome.loss, lr, ends_epoch=ends_epoch)
-            _log_step(trainer, epoch, lr, outcome, state, reporter)
+            reporter.step(images, seconds, item.waited, result.loss, result.lr, ends_epoch=ends_epoch)
+            _log_step(trainer, epoch, result, state, reporter)
             began = perf_counter()
 
-            asked = outcome.stop or (request.number and trainer.world.size == 1)  # several processes stop together
+            asked = result.stop or (request.number and trainer.world.size == 1)  # several processes stop together
             stop = asked and not is_last
             if ends_epoch and trainer.world.leads:
                 _end_epoch(trainer, epoch, state, reporter)
@@ -129,38 +112,16 @@ def _train(trainer: Trainer, state: State, reporter: Reporter) -> None:
             began = perf_counter()
 
 
-def gradients(trainer: Trainer, work: Work, *, stop: bool) -> Outcome:
-    """Gradients of one step, averaged over micro-batches and processes, and clipped; no weight moves here."""
-    method, device = trainer.method, trainer.device
-    notes: dict[str, float] = {}
-    total = torch.zeros((), device=device)
-    trainer.optimizer.zero_grad(set_to_none=True)
-    for piece in work.pieces:
-        batch = trainer.feed.finish(piece.pairs, device)
-        extra = None if piece.extra is None else trainer.feed.finish(piece.extra, device)
-        notes |= method.before_step(batch, extra, trainer.optimizer, gather)
-        with autocast(device, trainer.dtype):
-            loss = method.loss(batch, gather=gather) / len(work.pieces)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    means = mean_over_processes(trainer.parameters, [total, float(stop)], trainer.world)
-    norm = nn.utils.get_total_norm([p.grad for p in trainer.parameters if p.grad is not None])
-    if trainer.settings.clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(trainer.parameters, trainer.settings.clip_norm, norm)
-    mean_loss, wishes, length = torch.stack([*means, norm.to(means)]).tolist()
-    return Outcome(mean_loss, length, wishes > 0, {name: float(value) for name, value in notes.items()})
-
-
-def _check(trainer: Trainer, step: int, lr: float, outcome: Outcome, losses: deque[float]) -> None:
+def _check(trainer: Trainer, step: int, losses: deque[float], result: StepResult) -> None:
     """Stop before a step that would ruin the weights."""
-    if guards.is_finite(outcome.loss, outcome.norm):
-        losses.append(outcome.loss)
+    if guards.is_finite(result.loss, result.norm):
+        losses.append(result.loss)
         return
     raise guards.bad_batch(
         trainer.run.folder / "bad_batch.json",
-        {"step": step, "epoch": step // trainer.timetable.per_epoch, "lr": lr},
-        loss=outcome.loss,
-        norm=outcome.norm,
+        {"step": step, "epoch": step // trainer.timetable.per_epoch, "lr": result.lr},
+        loss=result.loss,
+        norm=result.norm,
         items=trainer.timetable.names(step),
         losses=losses,
         write=trainer.world.leads,
@@ -186,15 +147,14 @@ def _end_epoch(trainer: Trainer, epoch: int, state: State, reporter: Reporter) -
     if warning and not state.warned:
         reporter.notice(warning)
         state.warned = True
-    is_best = state.best is None or reading.score > state.best
+    score = reading.score(method.CRITERION)
+    is_best = state.best is None or score > state.best
     if is_best:
-        state.best, state.best_epoch = reading.score, epoch
+        state.best, state.best_epoch = score, epoch
         trainer.save_best(state)
     values = {
         "epoch": epoch,
-        "valid_loss": reading.valid_loss,
-        "effective_rank": reading.effective_rank,
-        "embedding_std": reading.std,
+        **reading.quantities,
         **readings,
         "best": is_best,
         "collapsed": warning is not None,
@@ -230,9 +190,8 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
         reporter.notice(f"Begun on {state.platform}, resumed on {platform}: the end may differ in the last bits")
     state.platform = platform
     if table.per_step > 1:
-        reporter.notice(
-            f"A step adds up {table.per_step} batches; the contrast runs inside each: {table.contrast} pairs"
-        )
+        contrast = f"; the contrast runs inside each: {table.contrast} pairs" if trainer.method.contrasts else ""
+        reporter.notice(f"A step adds up {table.per_step} batches{contrast}")
     if not trainer.world.leads:
         return
     path = trainer.run.folder / "metrics.jsonl"
@@ -240,7 +199,7 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     values = {
         "steps": trainer.total,
         "steps_per_epoch": table.per_epoch,
-        "contrast_pairs": table.contrast,
+        **({"contrast_pairs": table.contrast} if trainer.method.contrasts else {}),
         "accumulate": table.per_step,
         "precision": str(trainer.dtype).removeprefix("torch."),
         "trained_parameters": sum(parameter.numel() for parameter in trainer.parameters),
@@ -249,16 +208,16 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     append_log(path, "resume" if state.step else "start", state.step, values)
 
 
-def _log_step(trainer: Trainer, epoch: int, lr: float, outcome: Outcome, state: State, reporter: Reporter) -> None:
+def _log_step(trainer: Trainer, epoch: int, result: StepResult, state: State, reporter: Reporter) -> None:
     every = -(-trainer.total // STEP_LINES)
     if not trainer.world.leads or (state.step % every and state.step != trainer.total):
         return
     values = {
         "epoch": epoch,
-        "loss": outcome.loss,
-        "lr": lr,
-        "gradient_norm": outcome.norm,
-        **outcome.notes,
+        "loss": result.loss,
+        "lr": result.lr,
+        "gradient_norm": result.norm,
+        **result.notes,
         "images_per_second": round(reporter.images_per_second, 1),
         "data_wait": round(reporter.wait_share, 4),
     }

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
@@ -117,16 +118,21 @@ def check_free(folder: Path) -> None:
         )
 
 
-def begin(folder: Path, header: Mapping[str, Any], *, write: bool) -> Run:
+def begin(
+    folder: Path, header: Mapping[str, Any], *, write: bool, former: Mapping[str, Any] = MappingProxyType({})
+) -> Run:
     """The run at ``folder`` for ``header``; it is created, if ``write``, where there is none.
 
+    :param former: settings that a run may hold though its method no longer has them, with the values that mean the same.
     :raises RunError: when the folder holds a run of other settings (says which differ) or what is no run.
     """
     run, asked = Run(folder), json.loads(json.dumps(header, default=str))
     if write:
         check_free(folder)
     if (folder / "config.json").is_file():
-        differing = [line for line in differences(run.config, asked) if _name(line) not in FREE]
+        held = run.config
+        held["settings"] = {k: v for k, v in held.get("settings", {}).items() if k not in former or former[k] != v}
+        differing = [line for line in differences(held, asked) if _name(line) not in FREE]
         if differing:
             raise RunError(
                 f"The run {folder} was written by other settings: {'; '.join(differing)}",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from math import cos, exp, pi
+from typing import Any
 
-from torch import nn
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
-from sidelight.methods.base import PretrainSettings
+from sidelight.methods.base import ParameterGroup, PretrainSettings
 
 RAMP_EPOCHS = 10
 """Length of Meta-USCL's ramp (published code); at most half of a shorter run."""
@@ -57,26 +57,36 @@ def cosine_wave(step: int, per_epoch: int) -> float:
     return 0.5 * (1 + cos(pi * step / per_epoch))
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: PretrainSettings) -> Optimizer:
-    """The optimiser over ``parameters``; the loop sets its learning rate before every step.
+def build_optimizer(groups: Iterable[ParameterGroup], settings: PretrainSettings) -> Optimizer:
+    """The optimiser over ``groups``, without frozen parameters; the loop sets its learning rates before every step.
 
-    AdamW leaves biases, norms and temperatures (fewer than two axes) without weight decay. SGD decays everything, as
-    the published recipes do and as Meta-USCL's look-ahead ``theta - lr (momentum v + G + decay theta)`` assumes. RMSprop has
-    Keras' constants (0.9, 1e-7), without momentum.
+    AdamW leaves biases, norms and temperatures (fewer than two axes) without weight decay, unless their group names one.
+    SGD decays everything, as the published recipes do and as Meta-USCL's look-ahead
+    ``theta - lr (momentum v + G + decay theta)`` assumes. RMSprop has Keras' constants (0.9, 1e-7), without momentum.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    spares = settings.optimizer == "adamw"
+    made = [part for group in groups for part in _parts(group, settings.weight_decay, spares=spares) if part["params"]]
     if settings.optimizer == "sgd":
-        return SGD(trained, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        return SGD(made, lr=settings.lr, momentum=settings.momentum)
     if settings.optimizer == "rmsprop":
-        return RMSprop(trained, lr=settings.lr, alpha=0.9, eps=1e-7, weight_decay=settings.weight_decay)
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        return RMSprop(made, lr=settings.lr, alpha=0.9, eps=1e-7)
+    return AdamW(made, lr=settings.lr)
+
+
+def _parts(group: ParameterGroup, usual: float, *, spares: bool) -> list[dict[str, Any]]:
+    """A group as torch takes it, with ``lr_factor`` for :func:`set_learning_rate`; two of it where the decay ``spares`` some."""
+    trained = [parameter for parameter in group.parameters if parameter.requires_grad]
+    common = {"lr_factor": group.lr_factor}
+    if group.weight_decay is not None or not spares:
+        decay = usual if group.weight_decay is None else group.weight_decay
+        return [{"params": trained, "weight_decay": decay, **common}]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": usual, **common},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, **common},
     ]
-    return AdamW([group for group in groups if group["params"]], lr=settings.lr)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Give every parameter group the learning rate ``lr``."""
+    """Give every parameter group the learning rate ``lr`` times its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_factor"]

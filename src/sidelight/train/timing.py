@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -11,12 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from sidelight.methods.base import PretrainSettings
-from sidelight.train.device import reproducible, seed_torch
+from sidelight.train.device import reproducible
 from sidelight.train.distributed import World
 from sidelight.train.loader import stream
-from sidelight.train.loop import gradients
 from sidelight.train.run import Run
-from sidelight.train.schedule import learning_rate, set_learning_rate
+from sidelight.train.step import take_step
 from sidelight.train.trainer import prepare
 from sidelight.views.feed import Feed
 
@@ -46,21 +46,17 @@ def time_steps(method: "MethodBase", feed: Feed, settings: PretrainSettings, *, 
     :raises TrainingError: when there are too few pairs.
     """
     trainer = prepare(method, feed, settings, Run(Path()), World(), None)
-    table = trainer.timetable
+    whole = trainer.total
     _forget_peak(trainer.device)
     seconds = []
     count = WARM_UP + steps
-    work = stream(table, 0, count, workers=settings.workers, device=trainer.device)
+    trainer = replace(trainer, total=max(whole, count))
+    work = stream(trainer.timetable, 0, count, workers=settings.workers, device=trainer.device)
     with closing(work), reproducible(trainer.device):
         method.train()
-        method.on_epoch(0)
         began = perf_counter()
         for item in work:
-            seed_torch(trainer.device, settings.seed, item.step, 0)
-            lr = learning_rate(settings, item.step, total=max(trainer.total, count), per_epoch=table.per_epoch)
-            set_learning_rate(trainer.optimizer, lr)
-            gradients(trainer, item, stop=False)
-            trainer.optimizer.step()
+            take_step(trainer, item)
             if trainer.device.type == "cuda":
                 torch.cuda.synchronize(trainer.device)
             now = perf_counter()
@@ -69,7 +65,7 @@ def time_steps(method: "MethodBase", feed: Feed, settings: PretrainSettings, *, 
             if len(seconds) >= WARM_UP + LEAST and sum(seconds) > LONGEST:
                 break
     name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else "cpu"
-    return Timing(median(seconds[WARM_UP:]), len(seconds) - WARM_UP, trainer.total, _peak(trainer.device), name)
+    return Timing(median(seconds[WARM_UP:]), len(seconds) - WARM_UP, whole, _peak(trainer.device), name)
 
 
 def _forget_peak(device: torch.device) -> None:

@@ -99,7 +99,8 @@ def prepare(
     table = Timetable(
         feed, seed=settings.seed, batch_size=settings.batch_size, accumulate=settings.accumulate, world=world
     )
-    parameters = [parameter for parameter in method.parameters_to_train() if parameter.requires_grad]
+    groups = method.parameter_groups()
+    parameters = [parameter for group in groups for parameter in group.parameters if parameter.requires_grad]
     return Trainer(
         method=method,
         feed=feed,
@@ -109,7 +110,7 @@ def prepare(
         device=device,
         dtype=pick_dtype(settings.precision, device),
         parameters=parameters,
-        optimizer=build_optimizer(parameters, settings),
+        optimizer=build_optimizer(groups, settings),
         timetable=table,
         total=settings.steps or settings.epochs * table.per_epoch,
         monitor=monitor,

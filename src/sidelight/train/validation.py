@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sidelight.methods.base import Criterion
 from sidelight.metrics.representation import effective_rank, embedding_std
 from sidelight.train.device import autocast, seed_torch
 from sidelight.views.feed import Feed, Integers
@@ -28,9 +29,20 @@ class Reading:
     dim: int
 
     @property
-    def score(self) -> float:
-        """Higher is better: minus the validation loss, or the effective rank where there is none."""
-        return self.effective_rank if self.valid_loss is None else -self.valid_loss
+    def quantities(self) -> dict[str, float | None]:
+        """What the log says of it, and what a criterion may name."""
+        return {
+            "valid_loss": self.valid_loss,
+            "effective_rank": self.effective_rank,
+            "embedding_std": self.std,
+        }
+
+    def score(self, criterion: Criterion) -> float:
+        """The criterion's quantity, turned so that higher is better; the effective rank where it was not measured."""
+        value = self.quantities[criterion.quantity]
+        if value is None:
+            return self.effective_rank
+        return value if criterion.more_is_better else -value
 
 
 @torch.no_grad()

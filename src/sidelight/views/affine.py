@@ -1,37 +1,41 @@
 """Batched random rotation, shift and scale of whole views: radiographs are never taken twice from the same place."""
 
-from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from sidelight.config import Settings
 from sidelight.errors import ConfigError
 
 NUMBERS = 4
 """Uniform numbers that one view needs."""
 
 
-@dataclass(frozen=True)
-class Affine:
-    """A recipe; the defaults change nothing.
+class Affine(Settings):
+    """How far each view is moved; :raises ConfigError: for a value outside its range."""
 
-    :param rotation: largest angle in degrees, either way; ``shift``: largest shift as a share of the side, either way.
-    :param scale: range of the factor.
-    """
+    rotation: float = Field(10.0, description="largest turn in degrees, either way")
+    shift: float = Field(0.05, description="largest shift as a share of the side, either way")
+    scale: tuple[float, float] = Field((0.95, 1.05), description="range of the enlargement")
 
-    rotation: float = 0.0
-    shift: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
         low, high = self.scale
         if not 0 <= self.rotation <= 180 or not 0 <= self.shift <= 1 or not 0 < low <= high:
             given = f"rotation = {self.rotation}, shift = {self.shift}, scale = ({low}, {high})"
             raise ConfigError(given, expected="an angle up to 180, a share up to 1 and 0 < low <= high")
+        return self
+
+    @classmethod
+    def none(cls) -> "Affine":
+        """No movement."""
+        return cls(rotation=0.0, shift=0.0, scale=(1.0, 1.0))
 
     @property
-    def still(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether it changes nothing."""
         return not self.rotation and not self.shift and self.scale == (1.0, 1.0)
 
@@ -41,7 +45,7 @@ def affine(images: Tensor, recipe: Affine, uniforms: Tensor) -> Tensor:
 
     :param images: float [N, C, S, S]; ``uniforms`` [N, NUMBERS] in [0, 1).
     """
-    if recipe.still:
+    if recipe.is_identity:
         return images
     u = uniforms.to(images.device, torch.float32)
     angle = (2 * u[:, 0] - 1) * recipe.rotation * (torch.pi / 180)

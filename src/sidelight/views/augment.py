@@ -10,11 +10,11 @@ rounded to whole pixels, the order of the colour operations is fixed, and blur i
 as the Gaussian.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sidelight.config import Settings
@@ -28,36 +28,27 @@ _NOISE_SHIFTS = 256
 _LUMA = (0.2989, 0.587, 0.114)
 
 
-@dataclass(frozen=True)
-class Augment:
-    """A recipe. The defaults are our choice for greyscale ultrasound; :meth:`paper` is Meta-USCL's.
+class Augment(Settings):
+    """How each view is changed. The defaults are our choice for greyscale ultrasound; :meth:`paper` is Meta-USCL's.
 
-    :param size: side S of the views in pixels.
-    :param scale: range of the crop's area as a share of the image; ``ratio``: range of its width / height.
-    :param flip: probability of a left-right flip.
-    :param brightness: b: factor uniform in [max(0, 1 - b), 1 + b]; ``contrast`` and ``saturation`` alike.
-    :param hue: h <= 0.5: shift uniform in [-h, h] turns.
-    :param blur: largest standard deviation in pixels of the view; each view's is uniform in [0, blur].
-    :param noise: largest standard deviation of additive noise on [0, 1]; each view's is uniform in [0, noise].
-    :param grayscale: probability that a three-channel view loses its colour.
-    :param jittered: probability that brightness, contrast, saturation and hue are changed at all; ``blurred`` alike.
+    Each view's blur and noise are uniform between 0 and their largest. :raises ConfigError: for a value outside its range.
     """
 
-    size: int
-    scale: tuple[float, float] = (0.5, 1.0)
-    ratio: tuple[float, float] = (0.8, 1.25)
-    flip: float = 0.5
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.0
-    hue: float = 0.0
-    blur: float = 0.8
-    noise: float = 0.04
-    grayscale: float = 0.0
-    jittered: float = 1.0
-    blurred: float = 1.0
+    scale: tuple[float, float] = Field((0.5, 1.0), description="range of the crop's area as a share of the image")
+    ratio: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width / height")
+    flip: float = Field(0.5, description="probability of a left-right flip")
+    brightness: float = Field(0.4, description="b: a factor from max(0, 1 - b) to 1 + b")
+    contrast: float = Field(0.4, description="c: a factor from max(0, 1 - c) to 1 + c")
+    saturation: float = Field(0.0, description="s: a factor from max(0, 1 - s) to 1 + s, of colour images")
+    hue: float = Field(0.0, description="largest turn of the hue, at most 0.5, of colour images")
+    blur: float = Field(0.8, description="largest standard deviation of the blur in pixels of the view")
+    noise: float = Field(0.04, description="largest standard deviation of added noise, on grey values from 0 to 1")
+    grayscale: float = Field(0.0, description="probability that a colour view loses its colour")
+    jittered: float = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
+    blurred: float = Field(1.0, description="probability of blur")
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high or (name == "scale" and high > 1):
@@ -79,6 +70,7 @@ class Augment:
             value, highest = getattr(self, name), limits.get(name, float("inf"))
             if not 0 <= value <= highest:
                 raise ConfigError(f"{name} = {value}", expected=f"a number in [0, {highest}]")
+        return self
 
     @property
     def numbers(self) -> int:
@@ -86,14 +78,16 @@ class Augment:
         return NUMBERS + 2 * (self.jittered < 1 or self.blurred < 1)
 
     @classmethod
-    def paper(cls, size: int) -> "Augment":
+    def paper(cls) -> "Augment":
         """Meta-USCL: crop 0.7-1, ratio 0.8-1.25, flip, ColorJitter(.64, .64, .64, .16); no blur, no noise."""
-        return cls(size, (0.7, 1.0), (0.8, 1.25), 0.5, 0.64, 0.64, 0.64, 0.16, blur=0.0, noise=0.0)
+        jitter = {"brightness": 0.64, "contrast": 0.64, "saturation": 0.64, "hue": 0.16}
+        return cls(scale=(0.7, 1.0), blur=0.0, noise=0.0, **jitter)
 
     @classmethod
-    def none(cls, size: int) -> "Augment":
+    def none(cls) -> "Augment":
         """The resize alone."""
-        return cls(size, (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, blur=0.0, noise=0.0)
+        whole = (1.0, 1.0)
+        return cls(scale=whole, ratio=whole, flip=0.0, brightness=0.0, contrast=0.0, blur=0.0, noise=0.0)
 
 
 def unit_range(images: Tensor) -> Tensor:
@@ -111,8 +105,8 @@ def resize(images: Tensor, size: int) -> Tensor:
     return _resample(unit_range(images), box, size, flip=zero.bool(), blur=zero)
 
 
-def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
-    """Augment a batch.
+def augment(images: Tensor, recipe: Augment, uniforms: Tensor, *, size: int) -> Tensor:
+    """Augment a batch to views of side S = ``size`` in pixels.
 
     :param images: [N, C, H, W], C = 1 or 3; uint8, uint16 (or int32 up to 65535) or float in [0, 1].
     :param uniforms: [N, recipe.numbers] in [0, 1): all the randomness there is.
@@ -123,7 +117,7 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
     box = _crop_box(tries, u[:, 0], u[:, 1], images.shape[-2], images.shape[-1], recipe)
     some = recipe.numbers > NUMBERS
     blur = u[:, 3] * recipe.blur * (u[:, 13] < recipe.blurred if some else 1)
-    views = _resample(unit_range(images), box, recipe.size, flip=u[:, 2] < recipe.flip, blur=blur)
+    views = _resample(unit_range(images), box, size, flip=u[:, 2] < recipe.flip, blur=blur)
     if some:
         jittered = _jitter(views.clone(), recipe, u[:, 4:9])
         views = torch.where((u[:, 12] < recipe.jittered)[:, None, None, None], jittered, views)
@@ -132,7 +126,7 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor) -> Tensor:
     views = _drop_colour(views, recipe, u[:, 8])
     if recipe.noise:
         shift = (u[:, 9:11] * _NOISE_SHIFTS).long()
-        planes = _noise_bank(recipe.size, views.device)[shift[:, 0], shift[:, 1]]
+        planes = _noise_bank(size, views.device)[shift[:, 0], shift[:, 1]]
         views = views + planes[:, None] * (u[:, 11] * recipe.noise)[:, None, None, None]
     return views.clamp_(0, 1)
 
@@ -232,20 +226,3 @@ def _noise_bank(size: int, device: torch.device) -> Tensor:
     side = size + _NOISE_SHIFTS
     plane = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device)
     return plane.unfold(0, size, 1).unfold(1, size, 1)
-
-
-class AugmentSettings(Settings):
-    """How each view is changed; fields and defaults of :class:`sidelight.views.augment.Augment`."""
-
-    scale: tuple[float, float] = Field((0.5, 1.0), description="range of the crop's area as a share of the image")
-    ratio: tuple[float, float] = Field((0.8, 1.25), description="range of the crop's width / height")
-    flip: float = Field(0.5, description="probability of a left-right flip")
-    brightness: float = Field(0.4, description="b: a factor from 1 - b to 1 + b")
-    contrast: float = Field(0.4, description="c: a factor from 1 - c to 1 + c")
-    saturation: float = Field(0.0, description="s: a factor from 1 - s to 1 + s, of colour images")
-    hue: float = Field(0.0, description="largest turn of the hue, at most 0.5, of colour images")
-    blur: float = Field(0.8, description="largest standard deviation of the blur in pixels of the view")
-    noise: float = Field(0.04, description="largest standard deviation of added noise, on grey values from 0 to 1")
-    grayscale: float = Field(0.0, description="probability that a colour view loses its colour")
-    jittered: float = Field(1.0, description="probability that brightness, contrast, saturation and hue change")
-    blurred: float = Field(1.0, description="probability of blur")

@@ -141,13 +141,17 @@ class PairSource:
         self,
         pixels: Pixels,
         recipe: PairRecipe,
-        augment: Augment,
+        augment: Augment | tuple[Augment, Augment],
         seed: int,
         *,
+        size: int,
         broken: bool = False,
         pool: Ints | None = None,
     ) -> None:
         self.pixels, self.recipe, self.augment, self.seed, self.broken = pixels, recipe, augment, seed, broken
+        self.size = size
+        if recipe.aug_first and isinstance(augment, tuple):
+            raise ConfigError("aug_first with two augmentations", expected="one: the views share a frame")
         empty = [row for row in range(len(pixels)) if pixels.frames_of(row) < 1]
         if empty:
             raise DataError(
@@ -195,7 +199,7 @@ class PairSource:
 
     def finish(self, raw: RawPairs, device: torch.device | str) -> ClipPairs:
         """:func:`finish` with this source's augmentation and seed."""
-        return finish(raw, self.augment, seed=self.seed, epoch=raw.epoch, device=device)
+        return finish(raw, self.augment, seed=self.seed, epoch=raw.epoch, device=device, size=self.size)
 
     def partners(self, epoch: int, rows: Ints, draws: Ints) -> Ints:
         """For each row [N] a random row of the pool that belongs to another group."""
@@ -233,29 +237,43 @@ class PairSource:
         return reach
 
 
-def finish(raw: RawPairs, recipe: Augment, *, seed: int, epoch: int, device: torch.device | str) -> ClipPairs:
+def finish(
+    raw: RawPairs,
+    recipe: Augment | tuple[Augment, Augment],
+    *,
+    seed: int,
+    epoch: int,
+    device: torch.device | str,
+    size: int,
+) -> ClipPairs:
     """Mix and augment on ``device``; a pair's result does not depend on the others of its batch.
 
-    :param recipe: the augmentation; ``epoch`` is the one that ``raw`` was made for.
+    :param recipe: the augmentation, or those of the left and of the right view; ``size``: side of the views in pixels.
+    :param epoch: the one that ``raw`` was made for.
     """
     frames, weights = raw.frames.to(device, non_blocking=True), raw.weights.to(device, non_blocking=True)
     item, draw = raw.item.numpy(), raw.draw.numpy()
 
-    def uniforms(views: Ints) -> Tensor:
-        """[2, N, ...] numbers of views -> [2 * N * ..., recipe.numbers]."""
+    def change(images: Tensor, one: Augment, views: Ints) -> Tensor:
+        """Images [M, C, H, W] whose randomness has the streams ``views`` [1 or 2, N, ...], M in all."""
         shape = (1, -1, *(1,) * (views.ndim - 2))
         own = [np.broadcast_to(part.reshape(shape), views.shape).ravel() for part in (item, draw)]
-        return torch.from_numpy(uniform(seed, epoch, own[0], own[1], views.ravel(), recipe.numbers).astype(np.float32))
+        numbers = uniform(seed, epoch, own[0], own[1], views.ravel(), one.numbers).astype(np.float32)
+        return augment(images, one, torch.from_numpy(numbers), size=size)
 
+    left, right = recipe if isinstance(recipe, tuple) else (recipe, recipe)
     if raw.aug_first:
-        single = augment(frames.flatten(0, 2), recipe, uniforms(raw.views.numpy()))
+        single = change(frames.flatten(0, 2), left, raw.views.numpy())
         sides = _mix(single.reshape(*frames.shape[:3], *single.shape[1:]), weights)
     else:
         mixed = _mix(frames, weights)
         if raw.truncate:  # the small number keeps grey values whole that are whole but for rounding
             mixed = (mixed * 255 + 1e-3).floor() / 255
         both = np.broadcast_to(np.array([[0], [1]]), mixed.shape[:2])
-        views = augment(mixed.flatten(0, 1), recipe, uniforms(both))
+        if left == right:
+            views = change(mixed.flatten(0, 1), left, both)
+        else:
+            views = torch.cat([change(mixed[0], left, both[:1]), change(mixed[1], right, both[1:])])
         sides = views.reshape(*mixed.shape[:2], *views.shape[1:])
     rest = {name: getattr(raw, name).to(device) for name in ("item", "group", "gap", "max_gap")}
     return ClipPairs(left=sides[0], right=sides[1], **rest)

@@ -7,16 +7,18 @@ by row. The host picks slices and permutations (:class:`PuzzleSource`); the devi
 patch to the next, vignetting), and nothing is asked about them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.models.jigsaw import PATCHES, SIDE
@@ -70,31 +72,32 @@ def _check(count: int, most: int) -> None:
         raise ConfigError(f"permutations = {count}", expected=f"1 to {most:,}")
 
 
+class Distort(Settings):
+    """How each patch is changed."""
+
+    rotation: float = Field(15.0, ge=0, description="degrees")
+    shift: float = Field(0.1, ge=0, le=0.5, description="share of the patch")
+    zoom: float = Field(0.1, ge=0, description="z: enlarged by a factor from 1 to 1 + z")
+    brightness: float = Field(0.3, ge=0, description="b: a factor from 1 - b to 1 + b")
+    contrast: float = Field(0.3, ge=0, description="c: a factor from 1 - c to 1 + c, about the patch's mean")
+    noise: float = Field(0.03, ge=0, description="standard deviation, on grey values from 0 to 1")
+    steps: bool = Field(False, description="few fixed values, as published, in place of ranges")
+    shared_noise: bool = Field(False, description="one field of noise for a whole batch, as published")
+    often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness, contrast and noise change")
+
+
 @dataclass(frozen=True)
 class PuzzleRecipe:
     """How a puzzle is cut and distorted.
 
     :param size: side of the slice in pixels before it is cut; ``patch``: side of a patch, at most a third of it.
     :param jitter: a patch begins uniformly 0 .. jitter pixels from its cell's corner, in each direction.
-    :param rotation: degrees; ``shift``: pixels; ``zoom``: largest enlargement - 1; ``brightness``: largest change of the factor.
-    :param contrast: largest change of the contrast about the patch's mean.
-    :param noise: standard deviation on [0, 1]; ``shared_noise``: one field for all puzzles of a batch, as published.
-    :param steps: values are drawn from three (zoom: two, brightness: five) equally spaced ones, as published; else uniformly.
-    :param often: chance that a patch's brightness, contrast and noise change.
     """
 
     size: int = 112
     patch: int = 28
     jitter: int = 9
-    rotation: float = 15.0
-    shift: float = 3.0
-    zoom: float = 0.1
-    brightness: float = 0.3
-    contrast: float = 0.3
-    noise: float = 0.03
-    steps: bool = False
-    shared_noise: bool = False
-    often: float = 0.5
+    distort: Distort = field(default_factory=Distort)
 
     def __post_init__(self) -> None:
         cell = self.size // SIDE
@@ -149,10 +152,18 @@ class PuzzleSource:
     """
 
     def __init__(
-        self, pixels: Pixels, permutations: Ints, seed: int, draws: int, *, augmented: bool = True, broken: bool = False
+        self,
+        pixels: Pixels,
+        permutations: Ints,
+        recipe: PuzzleRecipe,
+        seed: int,
+        draws: int,
+        *,
+        augmented: bool = True,
+        broken: bool = False,
     ) -> None:
-        self.pixels, self.permutations, self.seed, self.draws = pixels, permutations, seed, draws
-        self.augmented, self.broken = augmented, broken
+        self.pixels, self.permutations, self.recipe = pixels, permutations, recipe
+        self.seed, self.draws, self.augmented, self.broken = seed, draws, augmented, broken
         self.slices = np.array([pixels.frames_of(row) for row in range(len(pixels))], np.int64)
 
     def raw(self, epoch: int, rows: Ints, draws: Ints) -> RawPuzzles:
@@ -171,6 +182,10 @@ class PuzzleSource:
             epoch=epoch,
             augmented=self.augmented,
         )
+
+    def finish(self, raw: RawPuzzles, device: torch.device | str) -> Puzzles:
+        """:func:`finish` with this source's recipe and seed."""
+        return finish(raw, self.recipe, seed=self.seed, device=device)
 
     def slice_of(self, epoch: int, rows: Ints, draws: Ints) -> Ints:
         """The slice of each row: all slices of a series come once, in an order of their own, before one comes again."""
@@ -194,7 +209,7 @@ def finish(raw: RawPuzzles, recipe: PuzzleRecipe, *, seed: int, device: torch.de
         u = torch.full_like(u, 0.5)
     patches = cut(slices, windows(u[..., :2], recipe), recipe.patch)
     if raw.augmented:
-        patches = distort(patches, recipe, u[..., 2:], _noise_seeds(raw, seed))
+        patches = distort(patches, recipe.distort, u[..., 2:], _noise_seeds(raw, seed))
     shown = raw.shown.to(device)
     patches = patches[torch.arange(count, device=device)[:, None], shown]
     return Puzzles(slices, patches, raw.label.to(device), raw.item.to(device))
@@ -216,15 +231,15 @@ def cut(slices: Tensor, corners: Tensor, patch: int) -> Tensor:
     return slices.permute(0, 2, 3, 1)[which, rows[..., :, None], columns[..., None, :]].movedim(-1, 2)
 
 
-def distort(patches: Tensor, recipe: PuzzleRecipe, u: Tensor, noise: Ints) -> Tensor:
+def distort(patches: Tensor, recipe: Distort, u: Tensor, noise: Ints) -> Tensor:
     """Turn, move, enlarge, brighten and blur with noise, each patch by itself; edges are continued.
 
     :param patches: float32 [N, 9, C, P, P] in [0, 1]; ``u``: uniforms [N, 9, 6]; ``noise``: seeds [N].
     """
     flat, numbers = patches.flatten(0, 1), u.flatten(0, 1)
-    side = recipe.patch
+    side = patches.shape[-1]
     angle = torch.deg2rad(_signed(numbers[:, 0], 3, recipe) * recipe.rotation)
-    moved = torch.stack([_signed(numbers[:, k], 3, recipe) for k in (1, 2)], dim=1) * recipe.shift * 2 / side
+    moved = torch.stack([_signed(numbers[:, k], 3, recipe) for k in (1, 2)], dim=1) * (recipe.shift * side) * 2 / side
     shrink = 1 / (1 + recipe.zoom * (_signed(numbers[:, 3], 2, recipe) + 1) / 2)
     cos, sin = angle.cos() * shrink, angle.sin() * shrink
     matrix = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
@@ -244,7 +259,7 @@ def distort(patches: Tensor, recipe: PuzzleRecipe, u: Tensor, noise: Ints) -> Te
     return patches
 
 
-def _signed(u: Tensor, values: int, recipe: PuzzleRecipe) -> Tensor:
+def _signed(u: Tensor, values: int, recipe: Distort) -> Tensor:
     """Uniform in [-1, 1], or one of ``values`` equally spaced numbers there."""
     if recipe.steps:
         return (u * values).floor().clamp(max=values - 1) * (2 / (values - 1)) - 1
@@ -257,7 +272,7 @@ def _noise_seeds(raw: RawPuzzles, seed: int) -> Ints:
     return (numbers * 2**31).astype(np.int64)
 
 
-def _noise(seeds: Ints, like: Tensor, recipe: PuzzleRecipe) -> Tensor:
+def _noise(seeds: Ints, like: Tensor, recipe: Distort) -> Tensor:
     """Standard normal noise of the shape of ``like`` [N, 9, C, P, P]; on the host, so that all devices see the same."""
     shape = like.shape[1:]
     if recipe.shared_noise:

@@ -67,6 +67,7 @@ class Lesions:
 class LesionSource:
     """The host's part and the device's.
 
+    :param size: side of the views in pixels.
     :param rows: int64 [M] of the pixel index that may be used.
     :param lesions: most lesions of a patient in a batch, n.
     :param turns: also turn photographs by quarters and mirror them top-down: skin has no up.
@@ -81,12 +82,13 @@ class LesionSource:
         augment: Augment,
         seed: int,
         *,
+        size: int,
         rows: Ints,
         lesions: int,
         turns: bool = True,
         broken: bool = False,
     ) -> None:
-        self.pixels, self.owned, self.augment, self.seed = pixels, owned, augment, seed
+        self.pixels, self.owned, self.augment, self.seed, self.size = pixels, owned, augment, seed, size
         self.lesions, self.turns, self.broken = lesions, turns, broken
         self.rows = rows[np.lexsort((rows, owned.lesion[rows], owned.patient[rows]))]
         patients, self._first = np.unique(owned.patient[self.rows], return_index=True)
@@ -99,14 +101,22 @@ class LesionSource:
         """One row per patient, its first: what the loop deals and batches."""
         return np.asarray(self.rows[self._first], np.int64)
 
+    def items_of(self, rows: Ints) -> Ints:
+        """All photographs here of the patients that own ``rows``."""
+        owner = self.owned.patient
+        return np.asarray(self.rows[np.isin(owner[self.rows], owner[rows])], np.int64)
+
     def raw(self, epoch: int, patients: Ints, draws: Ints) -> Lesions:
         """The lesions of P patients (each given by any of its rows [P]) at their ``draws`` [P], on the CPU."""
         picked = [self._pick(epoch, int(row), int(draw)) for row, draw in zip(patients, draws, strict=True)]
         counts = [len(one) for one in picked]
         rows, draw = np.concatenate(picked), np.repeat(np.asarray(draws, np.int64), counts)
-        told, whose = rows, np.asarray(patients, np.int64)
+        described, whose = rows, np.asarray(patients, np.int64)
         if self.broken:
-            told, whose = self._partners(epoch, rows, draw), self._partners(epoch, whose, np.asarray(draws, np.int64))
+            described, whose = (
+                self._partners(epoch, rows, draw),
+                self._partners(epoch, whose, np.asarray(draws, np.int64)),
+            )
         frames = self.pixels.batch(rows, [self.pixels.frames_of(int(row)) // 2 for row in rows])
         owned = self.owned
         return Lesions(
@@ -118,7 +128,7 @@ class LesionSource:
             draw=torch.from_numpy(draw),
             patient=torch.from_numpy(owned.patient[np.asarray(patients)]),
             same=torch.from_numpy(owned.same[whose]),
-            lesion_codes=_taken(owned.lesion_codes, told),
+            lesion_codes=_taken(owned.lesion_codes, described),
             patient_codes=_taken(owned.patient_codes, whose),
             epoch=epoch,
         )
@@ -127,7 +137,7 @@ class LesionSource:
         """The batch on ``device``, augmented; a photograph's view does not depend on the others of its batch."""
         item, draw = raw.item.numpy(), raw.draw.numpy()
         numbers = uniform(self.seed, raw.epoch, item, draw, 0, NUMBERS).astype(np.float32)
-        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers))
+        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers), size=self.size)
         if self.turns:
             quarter = integer(uniform(self.seed, raw.epoch, item, draw, _TURN, 1)[:, 0], 8)
             views = turned(views, torch.from_numpy(quarter).to(device))

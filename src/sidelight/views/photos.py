@@ -19,7 +19,7 @@ _PICK, _PARTNER = -1, -2  # streams of random numbers beside those of the views,
 
 
 @dataclass(frozen=True, eq=False)
-class Lesions:
+class PhotoLesions:
     """Which photographs each lesion has. The first readable one names it: its row of ``pixels.index`` is the lesion's.
 
     :ivar rows: int64 [L], rising.
@@ -33,9 +33,11 @@ class Lesions:
     groups: Ints
     named: bool
 
-    def take(self, chosen: Ints) -> "Lesions":
+    def take(self, chosen: Ints) -> "PhotoLesions":
         """Those at these places."""
-        return Lesions(self.rows[chosen], tuple(self.slots[one] for one in chosen), self.groups[chosen], self.named)
+        return PhotoLesions(
+            self.rows[chosen], tuple(self.slots[one] for one in chosen), self.groups[chosen], self.named
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +85,25 @@ class PhotoSource:
     """The host's part: a pure function of (seed, epoch, rows, draws), whatever the batch, worker or resume.
 
     :param lesions: those that may be shown.
+    :param size: side of the views in pixels.
     :param views: augmented views of each photograph; 0 is one view that is only resized.
     :param broken: the negative control: the second photograph is of a lesion of another patient, all else is unchanged.
     :raises DataError: when ``broken`` finds no lesion of another patient with a second photograph.
     """
 
     def __init__(
-        self, pixels: Pixels, lesions: Lesions, recipe: Augment, seed: int, *, views: int = 2, broken: bool = False
+        self,
+        pixels: Pixels,
+        lesions: PhotoLesions,
+        recipe: Augment,
+        seed: int,
+        *,
+        size: int,
+        views: int = 2,
+        broken: bool = False,
     ) -> None:
         self.pixels, self.lesions, self.recipe, self.seed = pixels, lesions, recipe, seed
-        self.views, self.broken = views, broken
+        self.size, self.views, self.broken = size, views, broken
         second = [bool(slots[1]) if lesions.named else len(slots[0]) > 1 for slots in lesions.slots]
         places = np.flatnonzero(second)
         self.pool = places[np.argsort(lesions.groups[places], kind="stable")]
@@ -150,11 +161,11 @@ class PhotoSource:
         """The batch on ``device``, augmented; a lesion's result does not depend on the others of its batch."""
         shown, draw = raw.shown.numpy(), raw.draw.numpy()
         both = raw.images.to(device, non_blocking=True).flatten(0, 1)
-        parts = [resize(both, self.recipe.size)] if not self.views else []
+        parts = [resize(both, self.size)] if not self.views else []
         for view in range(self.views):
             item, draws = shown.ravel(), np.tile(draw, 2)
             u = uniform(self.seed, raw.epoch, item, draws, view, self.recipe.numbers).astype(np.float32)
-            parts.append(augment(both, self.recipe, torch.from_numpy(u)))
+            parts.append(augment(both, self.recipe, torch.from_numpy(u), size=self.size))
         images = torch.stack(parts)
         images = images.reshape(len(parts), 2, len(raw), *images.shape[2:]).transpose(0, 1)
         present = torch.from_numpy(shown != ABSENT).to(device)

@@ -67,7 +67,7 @@ class RawStudies:
     draw: Ints
     group: Tensor
     epoch: int
-    role: str
+    recipe: StudyRecipe
 
     def __len__(self) -> int:
         return len(self.row)
@@ -94,9 +94,9 @@ class StudyBatch:
 class StudySource:
     """Batches of studies from cached pixels.
 
-    :param recipes: by role; a role without one is shown as "valid".
+    :param recipe: how its studies are shown; ``size``: side of the views in pixels.
     :param broken: the negative control: each image gets the report of another patient, drawn anew in every epoch.
-    :param pools: by role the studies from which ``broken`` takes reports.
+    :param pool: studies from which ``broken`` takes reports; None is all.
     :raises DataError: when ``broken`` finds a pool of one patient.
     """
 
@@ -105,23 +105,23 @@ class StudySource:
         pixels: Pixels,
         studies: Studies,
         tokenizer: Tokenizer,
-        recipes: dict[str, StudyRecipe],
+        recipe: StudyRecipe,
         seed: int,
         *,
+        size: int,
         budget: int,
         broken: bool = False,
-        pools: dict[str, Ints] | None = None,
+        pool: Ints | None = None,
     ) -> None:
-        self.pixels, self.studies, self.tokenizer, self.recipes = pixels, studies, tokenizer, recipes
-        self.seed, self.budget, self.broken, self.pools = seed, budget, broken, pools or {}
+        self.pixels, self.studies, self.tokenizer, self.recipe = pixels, studies, tokenizer, recipe
+        self.seed, self.size, self.budget, self.broken = seed, size, budget, broken
+        pool = np.arange(len(studies.group)) if pool is None else pool
+        self.pool = pool[np.argsort(studies.group[pool], kind="stable")]
         self.number = {int(row): number for number, row in enumerate(studies.first)}
-        for pool in self.pools.values() if broken else ():
-            if len(pool) and len(np.unique(studies.group[pool])) < 2:
-                raise DataError(
-                    "Pairs cannot be broken: all reports are of one patient", expected="two patients or more"
-                )
+        if broken and len(np.unique(studies.group[pool])) < 2:
+            raise DataError("Pairs cannot be broken: all reports are of one patient", expected="two patients or more")
 
-    def raw(self, epoch: int, rows: Ints, draws: Ints, role: str) -> RawStudies:
+    def raw(self, epoch: int, rows: Ints, draws: Ints) -> RawStudies:
         """One image and the sentences of each of ``rows`` [N], the rows that stand for their studies."""
         studies = np.array([self.number[int(row)] for row in rows], np.int64)
         u = uniform(self.seed, epoch, rows, draws, _PICK, 3)
@@ -129,10 +129,9 @@ class StudySource:
         image = np.array([own[at] for own, at in zip(shown, integer(u[:, 0], _lengths(shown)), strict=True)], np.int64)
         frames = np.array([self.pixels.frames_of(int(row)) for row in image], np.int64)
         pixels = self.pixels.batch(image, integer(u[:, 1], frames))
-        told = self.partners(epoch, studies, rows, draws, role) if self.broken else studies
+        read = self.partners(epoch, studies, rows, draws) if self.broken else studies
         swap = uniform(self.seed, epoch, rows, draws, _SWAP, 1 + 2 * MOST_SWAPS)
-        recipe = self.recipes.get(role, self.recipes["valid"])
-        said = [self._said(int(number), recipe, u[at, 2], swap[at]) for at, number in enumerate(told)]
+        said = [self._said(int(number), u[at, 2], swap[at]) for at, number in enumerate(read)]
         return RawStudies(
             torch.from_numpy(pixels),
             self.tokenizer.join(said, self.budget),
@@ -140,33 +139,31 @@ class StudySource:
             np.asarray(draws, np.int64),
             torch.from_numpy(self.studies.group[studies]),
             epoch,
-            role,
+            self.recipe,
         )
 
     def finish(self, raw: RawStudies, device: torch.device | str) -> StudyBatch:
         """The batch on ``device``, augmented."""
-        recipe = self.recipes.get(raw.role, self.recipes["valid"])
         look, turn = (
             torch.from_numpy(uniform(self.seed, raw.epoch, raw.row, raw.draw, stream, count).astype(np.float32))
             for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
         )
-        views = augment(raw.pixels.to(device, non_blocking=True), recipe.augment, look)
-        views = affine(views, recipe.affine, turn)
+        views = augment(raw.pixels.to(device, non_blocking=True), raw.recipe.augment, look, size=self.size)
+        views = affine(views, raw.recipe.affine, turn)
         study = torch.from_numpy(raw.row).to(device)
         return StudyBatch(views, raw.tokens.to(device), study, raw.group.to(device))
 
-    def partners(self, epoch: int, studies: Ints, rows: Ints, draws: Ints, role: str) -> Ints:
-        """For each study [N] a random one of another patient, of the same role."""
-        pool = self.pools.get(role)
-        pool = np.arange(len(self.studies.group)) if pool is None else pool
-        pool = pool[np.argsort(self.studies.group[pool], kind="stable")]
+    def partners(self, epoch: int, studies: Ints, rows: Ints, draws: Ints) -> Ints:
+        """For each study [N] a random one of the pool that is of another patient."""
+        pool = self.pool
         groups, own = self.studies.group[pool], self.studies.group[studies]
         first, after = np.searchsorted(groups, own), np.searchsorted(groups, own, "right")
         u = uniform(self.seed, epoch, rows, draws, _PARTNER, 1)[:, 0]
         return np.asarray(pool[(after + integer(u, len(pool) - (after - first))) % len(pool)])
 
-    def _said(self, number: int, recipe: StudyRecipe, pick: float, swap: Floats) -> Sequence[Sequence[int]]:
-        """The sentences of a study as its recipe shows them."""
+    def _said(self, number: int, pick: float, swap: Floats) -> Sequence[Sequence[int]]:
+        """The sentences of a study as the recipe shows them."""
+        recipe = self.recipe
         sentences = list(within(self.studies.pieces[number], self.budget))
         if recipe.sentences == "one":
             return [sentences[min(int(pick * len(sentences)), len(sentences) - 1)]]

@@ -29,7 +29,7 @@ from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import Tower, read_tower
 from sidelight.views.augment import Augment
-from sidelight.views.photos import Lesions, Photos, PhotoSource
+from sidelight.views.photos import PhotoLesions, Photos, PhotoSource
 
 
 class ProjectorSettings(Settings):
@@ -102,7 +102,7 @@ class PairHead(Head):
         pair, net = self.model.pair, self.model.net
         found = torch.zeros(len(units.items), pair.dim)
         lesions, places = _lesions(units, pair.views)
-        plain = PhotoSource(units.pixels, lesions, Augment(pair.image_size), 0, views=0)
+        plain = PhotoSource(units.pixels, lesions, Augment(), 0, size=pair.image_size, views=0)
         self.model.eval()
         with torch.no_grad():
             for part in _batches(np.arange(len(places)), 128):
@@ -173,7 +173,7 @@ def _probabilities(logits: Sequence[Tensor]) -> Floats:
     return torch.cat([one.softmax(1) for one in logits], 1).double().cpu().numpy()
 
 
-def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tuple[Lesions, Ints]:
+def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tuple[PhotoLesions, Ints]:
     """The units that have a photograph, in the order of their rows, and the place of each among ``units``.
 
     :param any_two: where no views are named, any two photographs may be shown, in place of the first two.
@@ -185,7 +185,7 @@ def _lesions(units: Units, views: Sequence[str], *, any_two: bool = False) -> tu
     there = sorted((min(first + second), place) for place, (first, second) in enumerate(pairs) if first or second)
     rows, places = (np.array(column, np.int64) for column in (zip(*there, strict=True) if there else ((), ())))
     chosen = tuple((tuple(pairs[place][0]), tuple(pairs[place][1])) for place in places)
-    return Lesions(rows, chosen, np.arange(len(rows)), named), places
+    return PhotoLesions(rows, chosen, np.arange(len(rows)), named), places
 
 
 def make_net(
@@ -262,17 +262,14 @@ def fit_pair(
         [{"params": params, "lr": lr, "peak": lr} for params, lr in rates], weight_decay=own.weight_decay
     )
     recipe = Augment(
-        pair.image_size,
-        (own.crop, 1.0),
-        (3 / 4, 4 / 3),
-        brightness=own.jitter,
-        contrast=own.jitter,
-        blur=0.0,
-        noise=0.0,
+        scale=(own.crop, 1.0), ratio=(3 / 4, 4 / 3), brightness=own.jitter, contrast=own.jitter, blur=0.0, noise=0.0
     )
     learnt = units.take(train)
     lesions, places = _lesions(learnt, pair.views, any_two=True)
-    source, truth = PhotoSource(units.pixels, lesions, recipe, seed, views=1), torch.from_numpy(y[train][places])
+    source, truth = (
+        PhotoSource(units.pixels, lesions, recipe, seed, size=pair.image_size, views=1),
+        torch.from_numpy(y[train][places]),
+    )
     balance = _balance(examples, settings, device)
 
     def parts() -> Iterator[None]:

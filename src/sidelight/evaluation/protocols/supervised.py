@@ -157,9 +157,7 @@ def train_classifier(
     balance = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
     trained = _trained_parameters(model, settings)
     optimizer = _optimizer(model, trained, settings)
-    recipe = Augment(
-        size=encoder.image_size, scale=(settings.crop, 1.0), brightness=settings.jitter, contrast=settings.jitter
-    )
+    recipe = Augment(scale=(settings.crop, 1.0), brightness=settings.jitter, contrast=settings.jitter)
     rng = np.random.default_rng([seed, 1])
     every = max(1, settings.steps // settings.checks)
     for step in range(1, settings.steps + 1):
@@ -169,7 +167,9 @@ def train_classifier(
         draws = torch.from_numpy(rng.random((len(chosen), NUMBERS))).to(device)
         target = torch.from_numpy(labels[frames.unit[chosen]]).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = model(augment(raw, recipe, draws), _told(beside, frames.unit[chosen], device))
+            logits = model(
+                augment(raw, recipe, draws, size=encoder.image_size), _told(beside, frames.unit[chosen], device)
+            )
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
         optimizer.zero_grad()

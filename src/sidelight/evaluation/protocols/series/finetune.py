@@ -77,7 +77,6 @@ def _seen(
     """Normalised features of drawn, augmented slices of each series [N, K, ...], with gradient, and their mask [N, K]."""
     budget, device = settings.finetune, net.mean.device
     recipe = Augment(
-        net.image_size,
         scale=(budget.crop, 1.0),
         flip=0.0,
         brightness=budget.jitter,
@@ -89,7 +88,7 @@ def _seen(
     counts = [len(at) for at in drawn]
     raw = torch.from_numpy(pixels.batch(np.repeat(rows, counts).tolist(), np.concatenate(drawn).tolist())).to(device)
     numbers = np.repeat(rng.random((len(rows), recipe.numbers)), counts, axis=0)
-    images = net.match_channels(augment(raw, recipe, torch.from_numpy(numbers)))
+    images = net.match_channels(augment(raw, recipe, torch.from_numpy(numbers), size=net.image_size))
     features = net.feature_maps(images)[-1] if settings.reads_maps else net(images)
     mean, scale = (torch.as_tensor(part, device=device) for part in (plane.mean, plane.scale))
     each = ((features - mean) / scale).split(counts)
