@@ -320,18 +320,9 @@ class Slimp(MethodBase):
         dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
             "extra": extra
         }
+        shown: Any = {"size": s.image_size, "lesions": s.lesions, "turns": s.turns, "broken": s.shuffle_pairs}
         sources = {
-            role: LesionSource(
-                pixels,
-                owned,
-                s.augment,
-                s.seed,
-                size=s.image_size,
-                rows=chosen,
-                lesions=s.lesions,
-                turns=s.turns,
-                broken=s.shuffle_pairs,
-            )
+            role: LesionSource(pixels, owned, s.augment, s.seed, rows=chosen, **shown)
             for role, chosen in dealt.items()
             if len(chosen)
         }
@@ -346,9 +337,8 @@ class Slimp(MethodBase):
             rows = rows[select(items, s.trusted, "trusted")[pixels.index["position"].to_numpy()[rows]]]
         if not len(rows):
             raise DataError(f"No readable item fits trusted = {s.trusted}", do="Check the column and its values")
-        return deal(rows, pixels.index["group"].to_numpy()[rows], {"extra": s.meta_fraction}, seed=s.seed, least=2)[
-            "extra"
-        ]
+        groups = pixels.index["group"].to_numpy()[rows]
+        return deal(rows, groups, {"extra": s.meta_fraction}, seed=s.seed, least=2)["extra"]
 
     def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """All photographs of the patients at ``rows``."""
