@@ -326,9 +326,9 @@ def report(
 @app.command()
 def methods(name: Annotated[str, typer.Argument(help="explain the settings of this one")] = "") -> None:
     """List the methods and what each learns from; of one also its settings, with defaults and what they mean."""
-    from sidelight.commands.methods import describe_method, describe_methods
+    from sidelight.commands.methods import methods as describe
 
-    typer.echo(describe_method(name) if name else describe_methods())
+    typer.echo(describe(name))
 
 
 def _version(asked: bool) -> None:

@@ -9,17 +9,19 @@ from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import resolve
 
 
-def describe_methods() -> str:
-    """The methods, one paragraph each: what it learns from."""
+def methods(name: str = "") -> str:
+    """The methods, one paragraph each: what it learns from; of ``name`` also its settings.
+
+    :raises ConfigError: for an unknown method.
+    """
+    if name:
+        return _one(name)
     ideas = [f"{name}: {(load_method(name).__doc__ or '').strip().splitlines()[0]}" for name in METHODS]
     return "\n\n".join([*ideas, "`sidelight methods NAME` explains the settings of one, with their defaults."])
 
 
-def describe_method(name: str) -> str:
-    """What the method learns from, then a paragraph per setting: default, meaning, choices; then what ``paper`` changes.
-
-    :raises ConfigError: for an unknown method.
-    """
+def _one(name: str) -> str:
+    """What the method learns from, then a paragraph per setting: default, meaning, choices; then what ``paper`` changes."""
     kind = load_method(name)
     said = [
         (kind.__doc__ or "").strip(),

@@ -5,10 +5,12 @@ In comes a run with its cohort, or a method that has just been trained; out go p
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidelight.explaining.content import Explainer
-from sidelight.views.feed import Feed
+
+if TYPE_CHECKING:  # a report is made without torch
+    from sidelight.views.feed import Feed
 
 
 class Shown(NamedTuple):
@@ -37,7 +39,7 @@ def load_explainer(method: str) -> Explainer | None:
     return found
 
 
-def keep(name: str, method: Any, feed: Feed, folder: Path, *, pictures: bool) -> None:
+def keep(name: str, method: Any, feed: "Feed", folder: Path, *, pictures: bool) -> None:
     """Write into the run ``folder`` what its report shows of the trained ``method`` (called ``name``) and its views.
 
     :param pictures: whether pictures of the data may be kept; without them numbers alone, of which none identifies.
