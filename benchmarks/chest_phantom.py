@@ -20,7 +20,8 @@ from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.reports.reports import read_reports
-from sidelight.evaluation.protocols.segmentation import fit_segmentation, last_maps
+from sidelight.evaluation.features import last_maps
+from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
@@ -66,7 +67,7 @@ class Judge:
 
     def segmented(self, encoder):
         """Counts [N, 3] of three kinds of finding in the patients that the head has not seen."""
-        maps, parts = last_maps(encoder, self.images), []
+        maps, parts = last_maps(encoder, self.images, 64), []
         for kind in ("opacity", "effusion", "nodule"):
             masks = np.stack([self.cohort.phantom.mask(n, kind)[2::4, 2::4] for n in range(len(self.images))])
             head = fit_segmentation(maps[:LABELLED], masks[:LABELLED])

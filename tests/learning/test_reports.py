@@ -18,7 +18,8 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.chest import KINDS
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.reports.reports import read_reports
-from sidelight.evaluation.protocols.segmentation import fit_segmentation, last_maps
+from sidelight.evaluation.features import last_maps
+from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
@@ -100,7 +101,7 @@ class World:
     def segmented(self, name, kind):
         """Counts [N, 3] of the patients after the first 150, by a head that has learnt those; masks of 32 px."""
         if name not in self.maps:
-            self.maps[name] = last_maps(self.encoder(name), self.images)
+            self.maps[name] = last_maps(self.encoder(name), self.images, 64)
         maps, phantom = self.maps[name], self.cohort.phantom
         masks = np.stack([phantom.mask(position, kind)[2::4, 2::4] for position in range(len(self.images))])
         head = fit_segmentation(maps[:LABELLED], masks[:LABELLED])

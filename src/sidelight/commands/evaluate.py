@@ -11,7 +11,7 @@ from sidelight.config import build, changed
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
 from sidelight.evaluation.external import score_elsewhere
-from sidelight.evaluation.judge import Question, Scored, score
+from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_name
 from sidelight.evaluation.model.card import model_card
 from sidelight.evaluation.model.model import read_model
@@ -59,15 +59,15 @@ def evaluate(
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    question = Question(given, cohort, task, find(protocol), resolved, random)
+    evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random)
     if test is not None:
-        question.check(external=True)
-    scored = score(question, out=folder, force=force)
+        evaluation.check(external=True)
+    scored = score(evaluation, out=folder, force=force)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
-        outside, notes = score_elsewhere(question, other)
+        outside, notes = score_elsewhere(evaluation, other)
         scored.notes.extend(notes)
         said["--test"] = other.alias
         columns = pd.concat([columns, subgroup_columns(other, task, resolved.subgroups, like=cohort)])
@@ -75,7 +75,7 @@ def evaluate(
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
     found = tabulated(table, targets, dict.fromkeys(targets, cohort.tasks[task]), resamples=resolved.resamples)
     found["results"] = found["results"].assign(
-        transductive=question.protocol.selects_on != "none"
+        transductive=evaluation.protocol.selects_on != "none"
         and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
         + "".join(f" {flag} {value}" for flag, value in said.items() if value)

@@ -21,7 +21,7 @@ from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import ConfigError, nearest
-from sidelight.evaluation.judge import Question, Scored, score
+from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_content, split_name
 from sidelight.evaluation.model.card import study_card
 from sidelight.evaluation.protocols import find
@@ -161,11 +161,11 @@ class Work:
 
     def scored(self, cell: Cell, evaluate: EvaluateSettings) -> Scored:
         """The scores of one cell, computed now."""
-        question = Question("", self.cohort, cell.part.task, find(cell.protocol), evaluate)
+        evaluation = Evaluation("", self.cohort, cell.part.task, find(cell.protocol), evaluate)
         if not cell.part.unseen or cell.row.method is None:
-            return score(replace(question, encoder=self.encoder(cell, self.cohort)))
+            return score(replace(evaluation, encoder=self.encoder(cell, self.cohort)))
         size = resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
-        return score_unseen(lambda *fold: self.encoder(cell, *fold), question, size)
+        return score_unseen(lambda *fold: self.encoder(cell, *fold), evaluation, size)
 
     def encoder(
         self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0

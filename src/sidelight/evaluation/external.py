@@ -12,18 +12,18 @@ from sidelight.data.cohort.stable_names import own_names, shared_items
 from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, SplitError, nearest
-from sidelight.evaluation.judge import Question, nameless
+from sidelight.evaluation.judge import Evaluation, nameless
 from sidelight.evaluation.labelled import Labelled, keep_labels, unit_table
 from sidelight.evaluation.scores import external_scores
 from sidelight.evaluation.settings import EvaluateSettings
 
 
-def score_elsewhere(question: Question, other: Cohort) -> tuple[pd.DataFrame, list[str]]:
+def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame, list[str]]:
     """Scores of ``other``'s units by heads that learnt those of the question's cohort."""
-    cohort, task, settings = question.cohort, question.task, question.settings
-    question.check(external=True)
+    cohort, task, settings = evaluation.cohort, evaluation.task, evaluation.settings
+    evaluation.check(external=True)
     _check_patients(cohort, other, settings)
-    ready, _ = question.ready()
+    ready, _ = evaluation.ready()
     pixels_there = open_pixels(other, working_size(ready.reader.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
     there, more = _in_order(there, other, cohort, task, ready.labelled)
@@ -35,7 +35,7 @@ def score_elsewhere(question: Question, other: Cohort) -> tuple[pd.DataFrame, li
         )
     vectors = None
     if not settings.inputs.plain:
-        read = question.inputs(ready)
+        read = evaluation.inputs(ready)
         here = read(cohort, ready.pixels)
         assert read.reference is not None
         # the training cohort lends, never the tested one
@@ -65,10 +65,10 @@ def _in_order(
     if mine.parts:
         return _parts_in_order(there, other, cohort, task, labelled)
     theirs = replace(theirs, classes=classes_elsewhere(cohort, other, task))
-    strange = [one for one in theirs.classes if one not in mine.classes]
-    if strange:
+    unknown = [one for one in theirs.classes if one not in mine.classes]
+    if unknown:
         raise ConfigError(
-            f"Task {task!r} of {other.name} has the class {strange[0]!r}, which {cohort.name} has not: "
+            f"Task {task!r} of {other.name} has the class {unknown[0]!r}, which {cohort.name} has not: "
             f"its classes are {', '.join(mine.classes)}",
             do=f"Map the values in [task.{task}] classes of {other.name}",
         )
@@ -96,10 +96,10 @@ def _parts_in_order(
     columns = []
     for name, classes in labelled.targets.items():
         theirs = classes_elsewhere(cohort, other, name)
-        strange = [one for one in theirs if one not in classes]
-        if strange:
+        unknown = [one for one in theirs if one not in classes]
+        if unknown:
             raise ConfigError(
-                f"{name!r} of {other.name} has the class {strange[0]!r}", expected=f"some of {', '.join(classes)}"
+                f"{name!r} of {other.name} has the class {unknown[0]!r}", expected=f"some of {', '.join(classes)}"
             )
         code: dict[Any, int] = {LEFT_OUT: LEFT_OUT, **{number: classes.index(one) for number, one in enumerate(theirs)}}
         columns.append([code[own] for own in there["label"].str[column[name]]])

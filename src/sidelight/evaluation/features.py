@@ -1,9 +1,10 @@
-"""A frozen encoder reads each image once; heads, folds and label counts train on the stored vectors (DESIGN 9)."""
+"""A frozen encoder reads each image once; heads, folds and label counts train on the stored vectors."""
 
 import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +15,10 @@ from torch import Tensor
 
 from sidelight.config import digest
 from sidelight.data.pixels.cache import Pixels
+from sidelight.data.read.clip import spaced_indices
 from sidelight.files import write_arrays
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.views.disturb import Disturb
-
-
-def spaced(length: int, count: int) -> list[int]:
-    """At most ``count`` evenly spaced positions in ``range(length)``, first and last included; one is the middle."""
-    if count == 1 or length == 1:
-        return [length // 2]
-    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length)).round()})
 
 
 def embed_items(
@@ -48,7 +43,7 @@ def embed_items(
     stored = folder / f"{key}.safetensors" if folder is not None and change is None else None
     if stored is not None and stored.is_file():
         return load_file(stored)["vectors"]
-    rows = [(row, at) for row in range(len(pixels)) for at in spaced(pixels.frames_of(row), frames)]
+    rows = [(row, at) for row in range(len(pixels)) for at in spaced_indices(pixels.frames_of(row), frames).tolist()]
     sums = np.zeros((len(pixels), encoder.dim), dtype=np.float64)
     counts = np.zeros(len(pixels), dtype=np.int64)
     for start in _watched(range(0, len(rows), batch), quiet):
@@ -84,10 +79,16 @@ def pool_units(vectors: np.ndarray, items: list[list[int]]) -> np.ndarray:
 
 
 @torch.no_grad()
-def last_maps(encoder: Encoder, images: Tensor) -> Tensor:
-    """The last feature map of any images in eval mode, float32 [N, C, H, W] on the CPU."""
-    mode = encoder.training
-    ready = encoder.preprocess(images).to(encoder.mean.device)
-    maps = encoder.eval().feature_maps(ready)[-1].float().cpu()
-    encoder.train(mode)
-    return maps
+def last_maps(encoder: Encoder, images: Any, batch_size: int | None = None) -> Tensor:
+    """The last feature map of any images (see ``Encoder.preprocess``) in eval mode, float32 [N, C, H, W] on the CPU.
+
+    :param batch_size: images that are read at once; none is all of them.
+    """
+    was, step = encoder.training, batch_size or max(len(images), 1)
+    encoder.eval()
+    parts = [
+        encoder.feature_maps(encoder.preprocess(images[start : start + step]).to(encoder.mean.device))[-1].float().cpu()
+        for start in range(0, len(images), step)
+    ]
+    encoder.train(was)
+    return torch.cat(parts)

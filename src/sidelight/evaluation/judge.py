@@ -38,7 +38,7 @@ from sidelight.train.run import Run
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class Evaluation:
     """What is asked: how good is this encoder for this task of this cohort, by this protocol?
 
     :ivar random: weights of a bare architecture are drawn.
@@ -132,26 +132,26 @@ class Scored:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def score(question: Question, *, out: Path | None = None, force: bool = False, only: int | None = None) -> Scored:
+def score(evaluation: Evaluation, *, out: Path | None = None, force: bool = False, only: int | None = None) -> Scored:
     """Out-of-fold scores of every unit of the task, for every seed of the settings.
 
     :param out: also learn a head from all labelled units, to be saved there as a model; ``force`` where another one lies.
     :param only: the number of the one fold that is tested; none tests all.
     """
-    question.check()
-    if not isinstance(question.protocol, Learned):
-        return _ranked(question, None if force else out)
+    evaluation.check()
+    if not isinstance(evaluation.protocol, Learned):
+        return _ranked(evaluation, None if force else out)
     started = time.perf_counter()
-    ready, notes = question.ready()
-    cohort, pixels, labelled = question.cohort, ready.pixels, ready.labelled
-    settings, protocol = ready.settings, question.protocol
+    ready, notes = evaluation.ready()
+    cohort, pixels, labelled = evaluation.cohort, ready.pixels, ready.labelled
+    settings, protocol = ready.settings, evaluation.protocol
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(ready.reader)}
     if out is not None and not force:
-        check_same(out, question.task, protocol.name, **hashes)
+        check_same(out, evaluation.task, protocol.name, **hashes)
     read: InputReader | None = None
     inputs: Inputs | None = None
     if not settings.inputs.plain or settings.robustness.severities:
-        read = question.inputs(ready)
+        read = evaluation.inputs(ready)
     if read is not None and not settings.inputs.plain:
         inputs = read(cohort, pixels)
         ready = replace(ready, vectors=inputs.vectors if protocol.reads == "vectors" else inputs.beside)
@@ -172,21 +172,21 @@ def score(question: Question, *, out: Path | None = None, force: bool = False, o
     }
     fitted = None
     if out is not None and protocol.selects_on != "test" and settings.inputs.kind in SAVED:
-        fitted = model_of(ready, cohort, question.task, scores, facts, None if read is None else read.metadata)
-    scores = nameless(own_names(cohort, scores, cohort.tasks[question.task].unit), cohort.key)
+        fitted = model_of(ready, cohort, evaluation.task, scores, facts, None if read is None else read.metadata)
+    scores = nameless(own_names(cohort, scores, cohort.tasks[evaluation.task].unit), cohort.key)
     tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if inputs is None else inputs.tables
-    columns = subgroup_columns(cohort, question.task, settings.subgroups)
+    columns = subgroup_columns(cohort, evaluation.task, settings.subgroups)
     return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
 
 
-def _ranked(question: Question, out: Path | None) -> Scored:
+def _ranked(evaluation: Evaluation, out: Path | None) -> Scored:
     """Ranks of the units of the task that the run has not learnt from; nothing is trained, so one seed is all.
 
     :param out: folder that must not hold another evaluation.
     """
-    encoder, cohort, settings = question.encoder, question.cohort, question.settings
-    name, task = question.protocol.name, cohort.tasks[question.task]
+    encoder, cohort, settings = evaluation.encoder, evaluation.cohort, evaluation.settings
+    name, task = evaluation.protocol.name, cohort.tasks[evaluation.task]
     if isinstance(encoder, Encoder):
         raise ConfigError(f"The protocol {name!r} was given an encoder alone", expected="a run with all of its towers")
     started, run = time.perf_counter(), Run.open(encoder)
@@ -194,9 +194,9 @@ def _ranked(question: Question, out: Path | None) -> Scored:
     pixels = open_pixels(cohort, working_size(net.image_size), settings, quiet=True)
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(net)}
     if out is not None:
-        check_same(out, question.task, name, **hashes)
+        check_same(out, evaluation.task, name, **hashes)
     net.to(pick_device(settings.device))
-    table, notes = unit_table(cohort, pixels, question.task, settings)
+    table, notes = unit_table(cohort, pixels, evaluation.task, settings)
     ranks, more = rank_units(run, net, cohort, pixels, table, frames=settings.frames, seed=settings.first_seed)
     tested = table[table["unit"].isin(ranks["unit"])]
     facts = {
@@ -205,4 +205,4 @@ def _ranked(question: Question, out: Path | None) -> Scored:
     }  # fmt: skip
     rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
     scores = nameless(own_names(cohort, ranks, task.unit), cohort.key)
-    return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, question.task, settings.subgroups), rows)
+    return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, evaluation.task, settings.subgroups), rows)

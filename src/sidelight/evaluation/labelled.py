@@ -250,10 +250,10 @@ def _audit(
 
     :raises SplitError: for sides that are not train, valid and test, and for leaks that are not allowed.
     """
-    strange = [side for side in placed["side"].unique() if side not in SIDES]
-    if strange:
+    unknown = [side for side in placed["side"].unique() if side not in SIDES]
+    if unknown:
         raise SplitError(
-            f"The split has the side {strange[0]!r}",
+            f"The split has the side {unknown[0]!r}",
             expected="train, test and, if there is one, valid; blank is no side",
         )
     findings = leak_findings(cohort, placed, same_pictures(pixels, same))

@@ -14,7 +14,7 @@ from sidelight.config import digest, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
-from sidelight.evaluation.judge import Question, Scored, score
+from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
@@ -44,17 +44,17 @@ def mark_folds(cohort: Cohort, task: str, settings: EvaluateSettings, image_size
     return replace(cohort, items=cohort.items.assign(**{column: fold})), column, len(labelled.folds)
 
 
-def score_unseen(pretrain: Pretrain, question: Question, image_size: int) -> Scored:
+def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int) -> Scored:
     """Out-of-fold scores as :func:`sidelight.evaluation.judge.score` makes them, the encoder of each fold learnt without its
     test patients; the hash of the encoder is that of all of them.
 
-    :param question: whose encoder is not looked at.
+    :param evaluation: whose encoder is not looked at.
     """
-    marked, column, folds = mark_folds(question.cohort, question.task, question.settings, image_size)
+    marked, column, folds = mark_folds(evaluation.cohort, evaluation.task, evaluation.settings, image_size)
     parts = []
     for number in range(folds):
         encoder = pretrain(marked, {column: f"!= {number}"}, number)
-        parts.append(score(replace(question, encoder=encoder), only=number))
+        parts.append(score(replace(evaluation, encoder=encoder), only=number))
     everywhere = set.intersection(
         *(set(one.table["labels"]) for one in parts)
     )  # label counts that each fold could give

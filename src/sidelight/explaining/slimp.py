@@ -83,9 +83,9 @@ def _retrieval(question: Question, images: Floats, items: pd.DataFrame, tower: T
     head = load_joint_head(question.run.folder, "image_projection")
     codes = tower.vocabulary.encode(items)
     pictured = head(torch.from_numpy(images)).numpy()
-    told = tower.project(tower(codes.map(torch.from_numpy))).numpy()
+    projected = tower.project(tower(codes.map(torch.from_numpy))).numpy()
     rows = []
-    for name, left, right in (("image -> metadata", pictured, told), ("metadata -> image", told, pictured)):
+    for name, left, right in (("image -> metadata", pictured, projected), ("metadata -> image", projected, pictured)):
         ranks = retrieval_ranks(left, right)
         shares = {f"among the first {k}": recall_at(ranks, k) for k in TOP}
         rows.append({"direction": name, "items": len(ranks), **shares, "median rank": median_rank(ranks)})

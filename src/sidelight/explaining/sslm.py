@@ -214,11 +214,11 @@ def _lesions(question: Question, encoders: dict[str, Encoder]) -> list[Part]:
     counted = "" if table is None else ", and are counted on the others"
     said = f"The heads have learnt from two thirds of the patients{counted}; heat is scaled to its maximum over the series."
     intro = "Grad-CAM of each slice on its own map, for a head of gated attention; the share is the slice's attention."
-    told = intro if table is None else (
+    lead = intro if table is None else (
         f"{intro} The table says how often the greatest heat of a series with the label lies in a lesion that makes it true, and "
         f"on its slices; by chance it would as often as these take up of the series. {LIMITS}"
     )  # fmt: skip
-    return [Part("What speaks for a label", told, tuple(pictures), table, (said,))]
+    return [Part("What speaks for a label", lead, tuple(pictures), table, (said,))]
 
 
 def _taught(question: Question) -> NDArray[np.bool_]:

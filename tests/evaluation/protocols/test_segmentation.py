@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from sidelight.evaluation.protocols.segmentation import fit_segmentation, last_maps
+from sidelight.evaluation.features import last_maps
+from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.metrics.overlap import counts, pooled_dice
 from sidelight.models.image import create_encoder
 

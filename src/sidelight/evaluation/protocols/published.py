@@ -2,7 +2,7 @@
 
 Their results carry ``selected_on="test"``; headlines and comparisons refuse them. The last step stands beside.
 
-Of one target it is the POCUS protocol (Meta-USCL, specification A6): frame-level scores, no validation set, and the epoch of each
+Of one target it is the POCUS protocol (Meta-USCL): frame-level scores, no validation set, and the epoch of each
 fold is the one with the best *test* accuracy: optimistic by construction. The last block and the head are trained with Adam at
 0.01 (weight decay 1e-4, cosine to 0), batch 128, 30 epochs, crops of 0.8-1 and flips; frozen batch normalisation runs in training
 mode, as published. Of several tasks at once it is SM3's: the projector learns the train side of a given split, and its step is

@@ -16,9 +16,10 @@ import torch
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
+from sidelight.data.read.clip import spaced_indices
 from sidelight.data.reports.reports import read_reports
 from sidelight.errors import ConfigError, RunError, SplitError
-from sidelight.evaluation.features import embed_items, pool_units, spaced
+from sidelight.evaluation.features import embed_items, pool_units
 from sidelight.evaluation.inputs.beside import items_of
 from sidelight.evaluation.inputs.metadata import TABLES, features_of, tables_of
 from sidelight.evaluation.protocols.base import Asked, Protocol
@@ -108,9 +109,9 @@ def _with_metadata(
 ) -> Pairs:
     images = embed_items(encoder, pixels, frames=frames, folder=pixels.folder / "features")[rows]
     tower = tables_of(folder)[TABLES[0]]
-    told = tower.project(features_of(tower, items_of(cohort, pixels)))[torch.from_numpy(rows)].numpy()
+    partners = tower.project(features_of(tower, items_of(cohort, pixels)))[torch.from_numpy(rows)].numpy()
     seen = load_joint_head(folder, "image_projection")(torch.from_numpy(images)).numpy()
-    return Pairs(("image", "metadata"), _unit(seen), _unit(told), np.ones(len(rows), bool))
+    return Pairs(("image", "metadata"), _unit(seen), _unit(partners), np.ones(len(rows), bool))
 
 
 def _with_reports(folder: Path, cohort: Cohort, pixels: Pixels, rows: np.ndarray) -> Pairs:
@@ -121,11 +122,11 @@ def _with_reports(folder: Path, cohort: Cohort, pixels: Pixels, rows: np.ndarray
     known = np.array([int(at) in said for at in positions], bool)
     images = []
     for part in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
-        frames = [spaced(pixels.frames_of(int(row)), 1)[0] for row in part]
+        frames = [int(spaced_indices(pixels.frames_of(int(row)), 1)[0]) for row in part]
         images.append(joint.embed_images(pixels.batch(part.tolist(), frames)).numpy())
-    told = np.zeros_like(np.concatenate(images))
-    told[known] = joint.embed_reports([said[int(at)] for at in positions[known]]).numpy()
-    return Pairs(("image", "report"), np.concatenate(images), told, known)
+    partners = np.zeros_like(np.concatenate(images))
+    partners[known] = joint.embed_reports([said[int(at)] for at in positions[known]]).numpy()
+    return Pairs(("image", "report"), np.concatenate(images), partners, known)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -153,8 +154,8 @@ def rank_units(
     pairs = paired_rows(run, encoder, cohort, pixels, rows, frames)
     place = {int(row): at for at, row in enumerate(rows)}
     items = [[place[row] for row in some if pairs.known[place[row]]] for some in own["rows"]]
-    told = np.array([bool(some) for some in items])
-    own, items = own[told], [some for some in items if some]
+    paired = np.array([bool(some) for some in items])
+    own, items = own[paired], [some for some in items if some]
     if len(own) < 2:
         raise SplitError(f"{len(own)} held-out units have a {pairs.names[1]}", expected="two or more")
     left, right = pool_units(pairs.left, items), pool_units(pairs.right, items)
@@ -165,6 +166,6 @@ def rank_units(
     notes = [
         f"Retrieval among {len(own)} units of {own['group'].nunique()} patients that the pre-training has not seen"
     ]
-    notes += [f"{(~told).sum()} held-out units have no {pairs.names[1]}"] if not told.all() else []
+    notes += [f"{(~paired).sum()} held-out units have no {pairs.names[1]}"] if not paired.all() else []
     fixed: dict[str, Any] = {"labels": 0, "all_labels": False, "step": RANKED, "seed": seed, "fold": -1, "label": 0}
     return pd.concat(parts, ignore_index=True).assign(**fixed), notes

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidelight.losses.dice import dice_loss
-from sidelight.models.image import Encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +30,6 @@ class LinearSegmentation:
         level = (maps - self.mean[:, None, None]) / self.scale[:, None, None]
         logits = torch.einsum("ndhw,d->nhw", level, self.weight) + self.bias
         return F.interpolate(logits[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
-
-
-@torch.no_grad()
-def last_maps(encoder: Encoder, images: Any, batch_size: int = 64) -> Tensor:
-    """The last feature map [N, D, h, w] of any images (see ``Encoder.preprocess``), float32 on the CPU, in eval mode."""
-    was = encoder.training
-    encoder.eval()
-    parts = []
-    for start in range(0, len(images), batch_size):
-        pixels = encoder.preprocess(images[start : start + batch_size]).to(encoder.mean.device)
-        parts.append(encoder.feature_maps(pixels)[-1].float().cpu())
-    encoder.train(was)
-    return torch.cat(parts)
 
 
 def fit_segmentation(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
+from sidelight.data.read.clip import spaced_indices
 from sidelight.errors import EncoderError
-from sidelight.evaluation.features import spaced
 from sidelight.losses.labels import class_probabilities, outputs, target_loss
 from sidelight.models.image import Encoder
 from sidelight.views.augment import NUMBERS, Augment, augment, resize
@@ -53,7 +53,7 @@ class Frames:
             (row, at, unit)
             for unit, rows in enumerate(items)
             for row in rows
-            for at in spaced(pixels.frames_of(row), per_item)
+            for at in spaced_indices(pixels.frames_of(row), per_item)
         ]
         rows, at, unit = np.array(table, dtype=np.int64).T
         return cls(rows, at, unit)
@@ -168,7 +168,7 @@ def train_classifier(
         target = torch.from_numpy(labels[frames.unit[chosen]]).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits = model(
-                augment(raw, recipe, draws, size=encoder.image_size), _told(beside, frames.unit[chosen], device)
+                augment(raw, recipe, draws, size=encoder.image_size), _beside(beside, frames.unit[chosen], device)
             )
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * (step - 1) / settings.steps))
@@ -179,7 +179,7 @@ def train_classifier(
             yield step, model
 
 
-def _told(beside: np.ndarray | None, units: np.ndarray, device: torch.device) -> Tensor | None:
+def _beside(beside: np.ndarray | None, units: np.ndarray, device: torch.device) -> Tensor | None:
     return None if beside is None else torch.from_numpy(beside[units]).to(device)
 
 
@@ -204,8 +204,8 @@ def predict_units(
         for start in range(0, len(frames.rows), batch):
             take = slice(start, start + batch)
             raw = torch.from_numpy(pixels.batch(frames.rows[take].tolist(), frames.at[take].tolist())).to(device)
-            told = _told(beside, frames.unit[take], device)
-            logits = model(resize(raw, model.encoder.image_size), told).float()
+            extra = _beside(beside, frames.unit[take], device)
+            logits = model(resize(raw, model.encoder.image_size), extra).float()
             parts.append(class_probabilities(logits, model.sizes).cpu().numpy())
     each = np.concatenate(parts)
     sums, counts = np.zeros((units, each.shape[1])), np.zeros(units)
