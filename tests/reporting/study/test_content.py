@@ -125,3 +125,49 @@ def test_folders_that_are_not_studies_are_refused(tmp_path: Path, study_folder: 
     pd.read_parquet(copy / "results.parquet").drop(columns="low").to_parquet(copy / "results.parquet")
     with pytest.raises(RunError, match="lacks the columns low"):
         load(copy)
+
+
+def two_protocols() -> Content:
+    """Ours and a rival by two protocols, and one that only fine-tunes; the rival stands first in the tables."""
+    values = {("rival", "knn"): 0.4, ("rival", "linear"): 0.6, ("ours", "knn"): 0.9, ("ours", "linear"): 0.7}
+    values |= {("scratch", "finetune"): 0.8}
+    fixed = {"task": "t", "labels": 16, "metric": "auroc", "low": 0.0, "high": 1.0}
+    shown = {**fixed, "all_labels": True, "groups": 40, "units": 40, "selected_on": "validation", "target": ""}
+    results = [
+        {**shown, "encoder": one, "protocol": protocol, "value": value} for (one, protocol), value in values.items()
+    ]
+    pairs = [(a, b) for place, a in enumerate(values) for b in list(values)[place + 1 :] if a[0] != b[0]]
+    differences = [
+        {**fixed, "encoder": a[0], "protocol": a[1], "rival": b[0], "rival_protocol": b[1], "p_holm": 0.5}
+        | {"difference": values[a] - values[b], "low": values[a] - values[b] - 0.1, "high": values[a] - values[b] + 0.2}
+        for a, b in pairs
+    ]
+    factors = [
+        {
+            **fixed,
+            "encoder": "ours",
+            "protocol": "linear",
+            "rival": "rival",
+            "rival_protocol": protocol,
+            "factor": factor,
+        }
+        for protocol, factor in (("knn", 1.5), ("linear", 3.0))
+    ]
+    study = {"headline": {"encoder": "ours"}, "encoders": dict.fromkeys(("rival", "ours", "scratch"), "")}
+    tables = (pd.DataFrame(rows) for rows in (results, differences, factors))
+    return Content(Path("study"), *tables, [], study)
+
+
+def test_differences_and_label_factors_are_of_the_protocols_that_are_shown():
+    """By hand: ours 0.7 - rival 0.6 = 0.1, turned round from the table; never kNN's 0.9 - 0.6."""
+    content = two_protocols()
+    head = content.headline("t")
+    assert head is not None and (head.encoder, head.protocol, head.labels) == ("ours", "linear", 16)
+    found = content.difference(head, "rival", 16)
+    assert found is not None and found["difference"] == pytest.approx(0.1)
+    assert (found["low"], found["high"]) == (pytest.approx(-0.1), pytest.approx(0.2))
+    assert (found["protocol"], found["rival_protocol"]) == ("linear", "linear")
+    scratch = content.difference(head, "scratch", 16)
+    assert scratch is not None and scratch["difference"] == pytest.approx(-0.1)
+    factor = content.factor(head)
+    assert factor is not None and factor["factor"] == 3.0

@@ -54,6 +54,10 @@ class Headline:
         """The row of ``encoder`` at ``labels``, or None."""
         return first(self.rows[(self.rows["encoder"] == encoder) & (self.rows["labels"] == labels)])
 
+    def protocols(self, encoder: str) -> set[str]:
+        """The protocol under which an encoder is shown."""
+        return set(self.rows.loc[self.rows["encoder"] == encoder, "protocol"])
+
     def rivals(self, labels: int) -> list[str]:
         """Every other encoder that was measured at ``labels``, best first."""
         rows = self.rows[(self.rows["labels"] == labels) & (self.rows["encoder"] != self.encoder)]
@@ -202,21 +206,24 @@ class Content:
         return Headline(task, self.task_title(task), self.unit(task), metric, protocol, table, lead, labels)
 
     def difference(self, headline: Headline, rival: str, labels: int) -> "pd.Series[Any] | None":
-        """The paired difference of the headline encoder minus ``rival``, turned round if the table has it so."""
+        """The paired difference of the headline encoder minus ``rival``, turned round if the table has it so.
+
+        Both by the protocol under which the headline shows them: by another one the difference is another number.
+        """
         for encoder, other in ((headline.encoder, rival), (rival, headline.encoder)):
             places = self._compared.get((headline.task, headline.metric, labels, encoder, other), [])
-            row = first(
-                self.differences.iloc[places].sort_values(
-                    "protocol", key=lambda of: of != headline.protocol, kind="stable"
-                )
-            )
+            rows = self.differences.iloc[places]
+            rows = rows[rows["protocol"].isin(headline.protocols(encoder))]
+            if "rival_protocol" in rows:
+                rows = rows[rows["rival_protocol"].isin(headline.protocols(other))]
+            row = first(rows)
             if row is None:
                 continue
             if encoder == headline.encoder:
                 return row
-            low, high = -row["high"], -row["low"]
-            turned = {"encoder": other, "rival": encoder, "difference": -row["difference"], "low": low, "high": high}
-            return pd.Series({**row, **turned})
+            turned = {"encoder": other, "rival": encoder, "difference": -row["difference"]}
+            turned |= {"low": -row["high"], "high": -row["low"], "protocol": row.get("rival_protocol", row["protocol"])}
+            return pd.Series({**row, **turned, "rival_protocol": row["protocol"]})
         return None
 
     @cached_property
@@ -234,6 +241,11 @@ class Content:
             & (table["protocol"] == headline.protocol)
             & (table["labels"] == headline.labels)
         ].dropna(subset=["factor"])
+        if "rival_protocol" in table:
+            shown = headline.rows[["encoder", "protocol"]].drop_duplicates().itertuples(index=False, name=None)
+            pairs = zip(table["rival"], table["rival_protocol"], strict=True)
+            known = set(shown)
+            table = table[[pair in known for pair in pairs]]
         return first(table.sort_values("factor", kind="stable"))
 
 
