@@ -206,7 +206,13 @@ def _spelt(text: str) -> set[bytes]:
 
 
 def flags(**settings):
-    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    """Settings as ``--set`` takes them, those of a group by their dotted names."""
+    words = []
+    for key, value in settings.items():
+        inner = value.items() if isinstance(value, dict) and value else [("", value)]
+        for name, one in inner:
+            words += ["--set", f"{key}.{name}={json.dumps(one)}" if name else f"{key}={json.dumps(one)}"]
+    return words
 
 
 def spoken(commands):

@@ -154,11 +154,11 @@ def test_no_pickle_and_no_foreign_code():
     assert not lines
 
 
-def tests() -> list[Path]:
+def every_test() -> list[Path]:
     return [file for file in (ROOT / "tests").rglob("test_*.py") if file.name != Path(__file__).name]
 
 
-@pytest.mark.parametrize("file", tests(), ids=lambda file: file.relative_to(ROOT / "tests").as_posix())
+@pytest.mark.parametrize("file", every_test(), ids=lambda file: file.relative_to(ROOT / "tests").as_posix())
 def test_a_test_has_the_name_of_its_source(file):
     place = file.relative_to(ROOT / "tests")
     if place.parts[0] in CROSSING:

@@ -80,11 +80,21 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         if first["type"] == "extra_forbidden":
-            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, kind.model_fields)) from None
+            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, names_of(kind))) from None
         expected = (
             first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
         )
         raise ConfigError(f"Setting {name} = {first['input']!r}", expected=expected) from None
+
+
+def names_of(kind: type[Settings], prefix: str = "") -> list[str]:
+    """All settings by their dotted names, those of groups after the group."""
+    names = []
+    for name, field in kind.model_fields.items():
+        names.append(f"{prefix}{name}")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            names += names_of(field.annotation, f"{prefix}{name}.")
+    return names
 
 
 def digest(values: Any) -> str:

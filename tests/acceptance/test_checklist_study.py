@@ -49,7 +49,7 @@ def test_rows_and_page(out):
     page = sidelight.report(root / "out", root / "page.md").read_text()
     for text in ("80.36", "82.92", "Selected on the test", "sm3, clinical at test", "true points", "no patients"):
         assert text in page, text
-    assert "sm3 labels, as published" not in page[page.index("## Scores") : page.index("## Published protocol")]
+    assert "sm3 labels, as published" not in page[page.index("## Scores") : page.index("## Published numbers")]
 
 
 def test_the_shipped_file_and_its_published_averages():

@@ -143,11 +143,11 @@ def test_a_study_killed_in_a_cell_goes_on(place, found, monkeypatch):
     calls: list[str] = []
     real = studies.score
 
-    def dying(encoder, cohort, task, protocol, settings, **more):
-        calls.append(protocol)
+    def dying(evaluation, **more):
+        calls.append(evaluation.protocol.name)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(encoder, cohort, task, protocol, settings, **more)
+        return real(evaluation, **more)
 
     monkeypatch.setattr(studies, "score", dying)
     more = {"sizes": {"cpu": {"seeds": 2}}}

@@ -28,7 +28,7 @@ def test_an_unknown_setting_names_the_nearest():
 def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
     """What the settings of version 0.1.0 gave as JSON, written down before they were put in groups."""
     settings = build(EvaluateSettings, {"inputs": {"kind": "metadata"}, "knn": {"k": 7}, "photographs": {"views": []}})
-    assert settings.by_old_names() == {
+    assert settings.for_cell_hash() == {
         "profile": "default", "folds": 5, "labels": [], "seeds": 3, "first_seed": 0, "split_seed": 0, "split": None,
         "allow_leak": False, "frames": 8, "balance": "none", "k": 7, "resamples": 1000, "metric": "auroc", "subgroups": None,
         "merge_duplicates": True, "inputs": "metadata", "context": "none", "views": [], "learn_photographs": "both",
@@ -45,3 +45,15 @@ def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
         },
         "series": settings.series.model_dump(mode="json"),
     }  # fmt: skip
+
+
+def test_a_setting_that_came_later_changes_no_cell_while_it_has_its_default():
+    plain = EvaluateSettings()
+    assert "width" not in plain.for_cell_hash()["finetune"]
+    wide = build(EvaluateSettings, {"finetune": {"width": 64}})
+    assert wide.for_cell_hash()["finetune"]["width"] == 64
+
+
+def test_a_setting_of_a_group_that_is_unknown_names_the_nearest_of_that_group():
+    with pytest.raises(ConfigError, match=r"Did you mean 'finetune\.steps'"):
+        build(EvaluateSettings, {"finetune": {"step": 3}})

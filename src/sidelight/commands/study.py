@@ -142,7 +142,7 @@ class Work:
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
-        used = {**evaluate.by_old_names()}
+        used = {**evaluate.for_cell_hash()}
         del used["cache"], used["resamples"]  # these change no score
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"

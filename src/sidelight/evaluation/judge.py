@@ -77,7 +77,7 @@ class Evaluation:
         bf16 = pick_dtype(settings.precision, net.mean.device) == torch.bfloat16
         settings = settings.model_copy(update={"precision": "bf16" if bf16 else "float32"})
         if not self.protocol.weighs_classes and settings.balance != "none":
-            notes.append("kNN trains nothing: the setting balance changes nothing there")
+            notes.append(f"{self.protocol.name} trains nothing: the setting balance changes nothing there")
         return Ready(net, pixels, labelled, self.protocol, settings), notes
 
     def inputs(self, ready: Ready) -> InputReader:

@@ -25,6 +25,41 @@ MOVED = {
 }
 """Settings that had no group before -> their names now."""
 
+FIRST = frozenset(
+    [
+        "profile",
+        "labels",
+        "seeds",
+        "first_seed",
+        "resamples",
+        "subgroups",
+        "inputs",
+        "photographs",
+        "robustness",
+        "other_people",
+        "image_size",
+        "device",
+        "folds",
+        "split_seed",
+        "split",
+        "allow_leak",
+        "merge_duplicates",
+        "frames",
+        "balance",
+        "precision",
+        "cache",
+        "max_frames",
+        "max_bad_fraction",
+        "knn",
+        "projector",
+        "series",
+        "finetune",
+    ]
+)
+"""Settings and groups that the first cells of studies were named by."""
+LATER = {"finetune": ("width",)}
+"""Settings of those groups that came later."""
+
 _OWN: dict[str, Any] = {one.group: (one.Settings, one.Settings()) for one in PROTOCOLS.values() if one.group}
 _OfProtocols: Any = create_model("_OfProtocols", __base__=Settings, **_OWN)
 
@@ -66,13 +101,17 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         own: Settings = getattr(self, protocol.group) if protocol.group else protocol.Settings()
         return own
 
-    def by_old_names(self) -> dict[str, Any]:
-        """As JSON, by the names that settings had before some moved into groups: finished cells of studies have such hashes."""
-        values = self.model_dump(mode="json")
+    def for_cell_hash(self) -> dict[str, Any]:
+        """As JSON, what names a finished cell of a study: by the names of version 0.1.0, before some moved into groups.
+
+        A setting that came later is left out while it has its default, so that cells which were finished before stay valid.
+        """
+        values, usual = self.model_dump(mode="json"), type(self)().model_dump(mode="json")
+        values = {name: value for name, value in values.items() if name in FIRST or value != usual[name]}
         inputs, own = values.pop("inputs"), values.pop("knn")
         photographs, robustness = values.pop("photographs"), values.pop("robustness")
-        if values["finetune"]["width"] == values["projector"]["width"]:
-            del values["finetune"]["width"]
+        for group, later in LATER.items():
+            values[group] = {k: v for k, v in values[group].items() if k not in later or v != usual[group][k]}
         old = {old: new.partition(".") for old, new in MOVED.items()}
         groups = {"inputs": inputs, "knn": own, "photographs": photographs, "robustness": robustness}
         moved = {name: groups[group][leaf] for name, (group, _, leaf) in old.items()}

@@ -71,4 +71,7 @@ def check_side_by_side(protocol: Protocol) -> None:
     """:raises ConfigError: where ``protocol`` cannot read two photographs side by side."""
     if not protocol.side_by_side:
         known = [name for name, one in PROTOCOLS.items() if one.side_by_side and one.selects_on == "validation"]
-        raise ConfigError(f"{protocol.name} knows no photographs side by side", expected=", ".join(known))
+        raise ConfigError(
+            f"{protocol.name} knows no photographs side by side, as photographs.views, the task or the run asks for them",
+            expected=", ".join(known),
+        )

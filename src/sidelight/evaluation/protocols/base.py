@@ -19,6 +19,7 @@ from pydantic import Field
 from sidelight.config import Settings as AnySettings
 from sidelight.data.cohort.task import Target, Task
 from sidelight.errors import ConfigError
+from sidelight.evaluation.protocols.held_back import held_back
 from sidelight.evaluation.units import Reader, Units, codes
 from sidelight.losses.labels import inverse_frequency
 from sidelight.models.towers import Tower
@@ -59,6 +60,15 @@ class Examples:
     def sizes(self) -> tuple[int, ...]:
         """How many classes each target has."""
         return tuple(len(target.classes) for target in self.targets)
+
+    def sides(self, draw: int) -> tuple[Ints, Ints]:
+        """Places of the units that train and of those that choose a step: the ``valid`` ones, or some that are held back.
+
+        Where too few patients are labelled, nobody chooses: see :func:`held_back`.
+        """
+        if self.valid is not None:
+            return np.flatnonzero(~self.valid), np.flatnonzero(self.valid)
+        return held_back(self.y, self.groups, self.sizes, draw)
 
     def class_weights(self, settings: HeadSettings, *, of_all: bool = False) -> Floats | None:
         """Weights of the classes in a loss, float [targets, most classes]; none where all count alike.
@@ -194,7 +204,8 @@ class Learned(Protocol, Generic[S]):
         """Heads by step: "selected", and "last" where one is trained by steps.
 
         :param own: its own settings.
-        :param seed: of what is drawn inside the labelled units; ``draw`` of what is trained.
+        :param seed: of the labelled subset: what chooses by cross-validation inside the labelled units draws by it.
+        :param draw: of this fit, another one in each fold: first weights, batches, and the units that are held back.
         """
 
     @abstractmethod

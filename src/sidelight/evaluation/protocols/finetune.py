@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
-from sidelight.evaluation.protocols.held_back import held_back
 from sidelight.evaluation.protocols.relations import PairHead, fit_pair
 from sidelight.evaluation.protocols.supervised import (
     Classifier,
@@ -112,10 +111,7 @@ def finetune(
 ) -> dict[str, Head]:
     """Train on the labelled units and choose the step on some of them: "selected" and "last"; without such units the same."""
     units, y, sizes = examples.units, examples.y, examples.sizes
-    if examples.valid is None:
-        train, valid = held_back(y, examples.groups, sizes, seed)
-    else:
-        train, valid = np.flatnonzero(~examples.valid), np.flatnonzero(examples.valid)
+    train, valid = examples.sides(seed)
     bf16, weights = settings.precision == "bf16", examples.class_weights(settings)
     learnt, watched = units.take(train), units.take(valid)
     seen = Frames.of(units.pixels, learnt.items, settings.frames)

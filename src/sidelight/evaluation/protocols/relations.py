@@ -20,7 +20,6 @@ from sidelight.config import Settings
 from sidelight.data.cohort.task import Target
 from sidelight.errors import ConfigError
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Ints, Learned, Saved
-from sidelight.evaluation.protocols.held_back import held_back
 from sidelight.evaluation.protocols.supervised import FinetuneSettings
 from sidelight.evaluation.units import Reader, Units, filled, mean_of, slots
 from sidelight.losses.labels import label_cross_entropy
@@ -220,7 +219,7 @@ def fit_projector(
     units, y, targets = examples.units, examples.y, examples.targets
     assert units.vectors is not None
     device, start = reader.mean.device, reader.start if isinstance(reader, PhotoPair) else None
-    train, valid = _sides(examples, seed)
+    train, valid = examples.sides(seed)
     fill = mean_of(units.vectors[train])
     x, truth = (torch.from_numpy(one).to(device) for one in (filled(units.vectors[train], fill), y[train]))
     names = tuple(target.name for target in targets)
@@ -253,7 +252,7 @@ def fit_pair(
     """
     units, y, targets = examples.units, examples.y, examples.targets
     device = pair.mean.device
-    train, valid = _sides(examples, seed)
+    train, valid = examples.sides(seed)
     names = tuple(target.name for target in targets)
     model = PairNet(pair, make_net(pair.dim, targets, own.width, pair.start, seed)).to(device)
     towers = [p for tower in dict.fromkeys(model.pair.both) for p in tower.parameters()]
@@ -293,13 +292,6 @@ def fit_pair(
 def _balance(examples: Examples, settings: HeadSettings, device: torch.device) -> Tensor | None:
     weights = examples.class_weights(settings)
     return None if weights is None else torch.from_numpy(weights).to(device)
-
-
-def _sides(examples: Examples, seed: int) -> tuple[Ints, Ints]:
-    """Places of the units that train and of those that choose the step."""
-    if examples.valid is not None:
-        return np.flatnonzero(~examples.valid), np.flatnonzero(examples.valid)
-    return held_back(examples.y, examples.groups, examples.sizes, seed)
 
 
 def _best(

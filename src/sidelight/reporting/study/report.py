@@ -34,15 +34,17 @@ def document(content: Content) -> Document:
     heads = list(content.headlines.values())
     curves, examples, weighed = _runs(content)
     published = [study_tables.published(entry) for entry in content.study.get("published") or []]
-    warnings = [Text(text, "note") for text in _texts(content, "warnings")]
+    warnings = [Text(text, "note") for text in [*_leaks(content), *_texts(content, "warnings")]]
     commands, open_ = set(content.results["command"]), limits(content)
     sections = [
-        Section("Answer", _brief_answer(content, heads), only="markdown"),
+        Section("Answer", [*warnings[:3], *_brief_answer(content, heads)], only="markdown"),
         Section("What we found", [Listing(_texts(content, "findings"))]),
         Section("Scores and differences with all labels", _at_all_labels(content, heads), only="markdown"),
         Section("Scores by label count", _scores(heads), intro="Each figure above as a table.", only="html"),
         Section("Labels", _labels(content), intro=labels.INTRO, only="html"),
+        Section("Labels", _labels(content, content.lead), intro=_OF_LEAD, only="markdown"),
         Section("One class against the rest", _checklists(content), intro=checklist.INTRO, only="html"),
+        Section("One class against the rest", _checklists(content, content.lead), intro=_OF_LEAD, only="markdown"),
         Section("Retrieval", _retrieval(content), intro=retrieval.INTRO),
         Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
         Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
@@ -74,6 +76,7 @@ _DIFFERENCES = (
     "Both encoders judged on the same units; intervals resample groups (patients or recordings). "
     "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05."
 )
+_OF_LEAD = "Of the headline encoder; the others stand in the tables below."
 _CONFUSION = "Pooled over folds, summed over seeds; shade and per cent by true class."
 _PUBLISHED = (
     "From the papers, as data: other splits and other selection rules, so they stand beside ours and are not compared."
@@ -206,14 +209,27 @@ def _at_all_labels(content: Content, heads: list[Headline]) -> list[Part]:
     ]
 
 
-def _labels(content: Content) -> list[Part]:
-    """Of each multi-label task a table of its labels, of each task of several classes one of these."""
+def _leaks(content: Content) -> list[str]:
+    """A warning where a given split leaks."""
+    leaks = "leaks" in content.results and content.results["leaks"].fillna(False).astype(bool).any()
+    return ["**The given split leaks**: part of its test side was learnt from, and the numbers are too good."] * bool(
+        leaks
+    )
+
+
+def _labels(content: Content, encoder: str = "") -> list[Part]:
+    """Of each multi-label task a table of its labels, of each task of several classes one of these; of ``encoder`` alone, or
+    of all."""
     parts: list[Part] = []
     for task in content.tasks:
         title, own = content.task_title(task), content.honest[content.honest["task"] == task]
-        parts += under(title, labels.label_table(content.labels(task)))
-        parts += under(f"{title}: each class against the rest", labels.class_table(own))
+        parts += under(title, labels.label_table(_of(content.labels(task), encoder)))
+        parts += under(f"{title}: each class against the rest", labels.class_table(_of(own, encoder)))
     return parts
+
+
+def _of(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    return rows[rows["encoder"] == encoder] if encoder else rows
 
 
 def _retrieval(content: Content) -> list[Part]:
@@ -259,11 +275,11 @@ def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part]]:
     return curves or [Text("No pre-training run belongs to this study.", "empty")], examples, weighed
 
 
-def _checklists(content: Content) -> list[Part]:
+def _checklists(content: Content, encoder: str = "") -> list[Part]:
     return [
         part
         for task in content.tasks
-        for title, table in checklist.checklist_tables(content.both(task))
+        for title, table in checklist.checklist_tables(_of(content.both(task), encoder))
         for part in under(f"{content.task_title(task)}: {title}", table)
     ]
 
