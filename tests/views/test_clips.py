@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
+from sidelight.config import build
 from sidelight.errors import ConfigError, DataError
 from sidelight.views.augment import Augment, resize
-from sidelight.views.clips import ClipPairs, PairRecipe, PairSource, finish
+from sidelight.views.clips import ClipPairs, FirstFrame, PairRecipe, PairSource, finish
 
 PLAIN = Augment.none()
 LENGTHS = (30, 1, 2, 3, 12)
@@ -50,8 +51,10 @@ class Store:
         return (frames * 257).astype(np.uint16) if wide else frames.astype(np.uint8)
 
 
-def source(store: Store | None = None, seed: int = 3, broken: bool = False, pool=None, **recipe) -> PairSource:
-    return PairSource(store or Store(), PairRecipe(**recipe), PLAIN, seed, size=8, broken=broken, pool=pool)
+def source(
+    store: Store | None = None, seed: int = 3, broken: bool = False, pool=None, recipe=None, **pairs
+) -> PairSource:
+    return PairSource(store or Store(), recipe or PairRecipe(**pairs), PLAIN, seed, size=8, broken=broken, pool=pool)
 
 
 def many(row: int, count: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +89,7 @@ def test_standard_distances_are_a_uniform_pair_without_replacement() -> None:
 @pytest.mark.parametrize("mode", ["standard", "inner", "uscl", "two"])
 @pytest.mark.parametrize(("gap", "unit"), [(5, "frames"), (0.5, "seconds")])
 def test_no_pair_is_wider_than_max_gap(mode: str, gap: float, unit: str) -> None:
-    made = source(mode=mode, max_gap=gap, gap_unit=unit)
+    made = source(pairs=mode, max_gap=gap, gap_unit=unit)
     plan = made.plan(0, *many(0, 2000))
     used = np.where(plan.weights > 0, plan.frames, plan.frames[:1, :, :1])
     assert (used.max((0, 2)) - used.min((0, 2))).max() == 5
@@ -95,7 +98,7 @@ def test_no_pair_is_wider_than_max_gap(mode: str, gap: float, unit: str) -> None
 
 
 def test_uscl_shares_one_weight_and_any_order() -> None:
-    plan = source(mode="uscl").plan(0, *many(0))
+    plan = source(pairs="uscl").plan(0, *many(0))
     one, two, three = plan.frames[0, :, 0], plan.frames[0, :, 1], plan.frames[1, :, 0]
     np.testing.assert_array_equal(plan.weights[0], plan.weights[1])
     np.testing.assert_array_equal(two, plan.frames[1, :, 1])
@@ -106,20 +109,20 @@ def test_uscl_shares_one_weight_and_any_order() -> None:
 
 
 def test_inner_takes_two_points_of_the_convex_hull() -> None:
-    plan = source(mode="inner", inner_frames=4).plan(0, *many(0, 4000))
+    plan = source(pairs="inner", inner_frames=4).plan(0, *many(0, 4000))
     assert (np.diff(plan.frames, axis=2) > 0).all()
     np.testing.assert_array_equal(plan.frames[0], plan.frames[1])
     np.testing.assert_allclose(plan.weights.sum(2), 1)
     np.testing.assert_allclose(plan.weights.mean((0, 1)), 0.25, atol=0.01)
     assert abs(np.corrcoef(plan.weights[0, :, 0], plan.weights[1, :, 0])[0, 1]) < 0.1
-    three = source(mode="inner", inner_frames=4).plan(0, *many(3, 50))  # a clip of three frames mixes three
+    three = source(pairs="inner", inner_frames=4).plan(0, *many(3, 50))  # a clip of three frames mixes three
     assert (np.sort(three.frames[0, :, :3]) == [0, 1, 2]).all()
     assert not three.weights[..., 3].any()
 
 
 @pytest.mark.parametrize("mode", ["standard", "inner", "uscl", "two"])
 def test_short_clips_fall_back(mode: str) -> None:
-    made = source(mode=mode)
+    made = source(pairs=mode)
     one, two = made.plan(0, *many(1, 50)), made.plan(0, *many(2, 50))
     assert not one.frames.any()
     assert not one.gap.any()
@@ -131,8 +134,8 @@ def test_short_clips_fall_back(mode: str) -> None:
 
 def test_single_shows_one_frame_twice_the_first_as_published() -> None:
     random, first = (
-        source(mode="single").plan(0, *many(0)),
-        source(mode="single", single_frame="first").plan(0, *many(0)),
+        source(pairs="single").plan(0, *many(0)),
+        source(recipe=FirstFrame()).plan(0, *many(0)),
     )
     np.testing.assert_array_equal(random.frames[0], random.frames[1])
     assert set(random.frames.ravel()) == set(range(30))
@@ -141,7 +144,7 @@ def test_single_shows_one_frame_twice_the_first_as_published() -> None:
 
 
 def test_a_distance_between_frames_that_cannot_be_reached_gives_single() -> None:
-    plan = source(mode="two", max_gap=0.05, gap_unit="seconds").plan(0, *many(0, 50))
+    plan = source(pairs="two", max_gap=0.05, gap_unit="seconds").plan(0, *many(0, 50))
     np.testing.assert_array_equal(plan.frames[0], plan.frames[1])
 
 
@@ -191,7 +194,7 @@ def test_augmenting_first_mixes_augmented_frames() -> None:
 
 def test_without_mixing_a_frame_seen_twice_is_augmented_independently() -> None:
     recipe = Augment()
-    made = PairSource(Store(), PairRecipe(mode="single"), recipe, 0, size=8)
+    made = PairSource(Store(), PairRecipe(pairs="single"), recipe, 0, size=8)
     pairs = made.finish(made.raw(0, *many(0, 8)), "cpu")
     assert all((left - right).abs().max() > 0.01 for left, right in zip(pairs.left, pairs.right, strict=True))
 
@@ -199,7 +202,7 @@ def test_without_mixing_a_frame_seen_twice_is_augmented_independently() -> None:
 def test_each_view_may_have_an_augmentation_of_its_own() -> None:
     plain, bright = Augment.none(), Augment.none().model_copy(update={"brightness": 0.8, "jittered": 0.9})
     asked = {
-        name: PairSource(Store(), PairRecipe(mode="single"), augment, 0, size=8)
+        name: PairSource(Store(), PairRecipe(pairs="single"), augment, 0, size=8)
         for name, augment in (("plain", plain), ("bright", bright), ("both", (plain, bright)))
     }
     made = {name: source.finish(source.raw(0, *many(0, 8)), "cpu") for name, source in asked.items()}
@@ -214,7 +217,7 @@ def test_each_view_may_have_an_augmentation_of_its_own() -> None:
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_pair_does_not_depend_on_its_batch(mode: str, broken: bool) -> None:
     store = Store(deep=(4,))
-    made = PairSource(store, PairRecipe(mode=mode), Augment(), 7, size=8, broken=broken)
+    made = PairSource(store, PairRecipe(pairs=mode), Augment(), 7, size=8, broken=broken)
     rows, draws = np.array([0, 1, 2, 3, 4, 0]), np.array([0, 0, 0, 0, 0, 1])
     whole = made.finish(made.raw(2, rows, draws), "cpu")
     again = pickle.loads(pickle.dumps(made))
@@ -256,9 +259,9 @@ def test_errors() -> None:
     with pytest.raises(DataError, match="one group"):
         source(Store((3, 3), per_group=2), broken=True)
     with pytest.raises(ConfigError, match="max_gap"):
-        PairRecipe(max_gap=0)
+        build(PairRecipe, {"max_gap": 0})
     with pytest.raises(ConfigError, match="inner_frames"):
-        PairRecipe(inner_frames=1)
+        build(PairRecipe, {"inner_frames": 1})
 
 
 def test_pairs_map_and_move() -> None:

@@ -15,21 +15,9 @@ from sidelight.views.clips import PairRecipe, PairSource
 from sidelight.views.feed import Feed, Integers
 
 
-class ClipSettings(PretrainSettings):
-    """What every method on clips understands beside :class:`PretrainSettings`."""
+class ClipSettings(PretrainSettings, PairRecipe):
+    """What every method on clips understands beside :class:`PretrainSettings`; how pairs are made among it."""
 
-    pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
-        "standard",
-        description="standard: the outer two of three frames, each mixed with the middle one; inner: two random "
-        "mixtures; uscl: one shared mixing weight; two: two frames; single: one frame twice",
-    )
-    max_gap: float | None = Field(
-        None, gt=0, description="largest distance between a pair's frames; none is unrestricted"
-    )
-    gap_unit: Literal["frames", "seconds"] = Field("frames", description="unit of max_gap")
-    inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
-    aug_first: bool = Field(False, description="augment frames before mixing them, not after")
-    truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
     pairs_per_clip: int = Field(4, ge=1, description="pairs of each clip in an epoch")
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
     mean: float | None = Field(
@@ -51,8 +39,8 @@ class ClipMethod(MethodBase):
 
     def recipe(self, role: str) -> PairRecipe:
         """How the pairs of ``role`` ("train", "valid" or "extra") are made."""
-        names = ("max_gap", "gap_unit", "aug_first", "inner_frames", "truncate")
-        return PairRecipe(mode=self.settings.pairs, **{name: getattr(self.settings, name) for name in names})
+        recipe: PairRecipe = self.settings
+        return recipe
 
     def augmentation(self, role: str) -> Augment | tuple[Augment, Augment]:
         """How the views of ``role`` are changed; two recipes are of the left and of the right view."""

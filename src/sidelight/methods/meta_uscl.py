@@ -77,7 +77,7 @@ from sidelight.methods.pair_weights import (
     meta_gradient_jvp,
 )
 from sidelight.models.heads import mlp
-from sidelight.views.clips import ClipPairs, PairRecipe
+from sidelight.views.clips import ClipPairs, FirstFrame, PairRecipe
 from sidelight.views.feed import Integers
 
 
@@ -304,7 +304,7 @@ class MetaUSCL(ClipMethod):
         """Pairs as the settings say; meta pairs are one frame twice."""
         if role != "extra":
             return super().recipe(role)
-        return PairRecipe(mode="single", single_frame=self.settings.meta_frame)
+        return FirstFrame() if self.settings.meta_frame == "first" else PairRecipe(pairs="single")
 
     def roles(self, rows: Integers, groups: NDArray[Any]) -> dict[str, Integers]:
         """Training, validation and meta clips; the last only where weights are learned."""

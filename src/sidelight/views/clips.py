@@ -7,57 +7,58 @@ fall-back. The host picks frames and weights and reads the pixels (:class:`PairS
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.views.augment import Augment, augment, unit_range
 from sidelight.views.randomness import Floats, Ints, arcsine, beta35, dirichlet, distinct, integer, uniform
-
-Mode = Literal["standard", "inner", "uscl", "two", "single"]
 
 # Streams of random numbers beside those of the views, which count from 0: left, right, shared frames.
 _FRAMES, _MIXING, _PARTNER = -1, -2, -3
 _SHARED = 2
 
 
-@dataclass(frozen=True)
-class PairRecipe:
-    """How two views of one clip are made.
+class PairRecipe(Settings):
+    """How two views of one clip are made. A clip whose frames do not suffice falls back to ``two``, then to ``single``.
 
-    :param mode: ``standard``: three frames in order, the outer two each pulled towards the middle one with its own
-        Beta(3, 5) weight. ``inner``: two random convex combinations of ``inner_frames`` frames. ``uscl``: three frames
-        in random order, the first and the third each mixed with the second by one shared Beta(0.5, 0.5) weight.
-        ``two``: two frames. ``single``: one frame twice. A clip whose frames do not suffice falls back to ``two``, then
-        to ``single``.
-    :param max_gap: largest distance of two frames of a pair, in frames of the source or seconds; None: the whole clip.
-    :param aug_first: augment the frames, a shared frame once, and mix then; else mix and augment each view.
-    :param truncate: cut mixtures down to whole 8-bit grey values, as the published code does; not under ``aug_first``.
-    :param single_frame: which frame ``single`` shows twice; the published code always takes the first.
+    ``standard``: each of the outer two frames is pulled towards the middle one with its own Beta(3, 5) weight. ``inner``: two
+    random convex combinations. ``uscl``: the first and the third of three frames in random order are mixed with the second by
+    one shared Beta(0.5, 0.5) weight.
     """
 
-    mode: Mode = "standard"
-    max_gap: float | None = None
-    gap_unit: Literal["frames", "seconds"] = "frames"
-    aug_first: bool = False
-    inner_frames: int = 3
-    truncate: bool = False
-    single_frame: Literal["first", "random"] = "random"
-
-    def __post_init__(self) -> None:
-        if self.inner_frames < 2:
-            raise ConfigError(f"inner_frames = {self.inner_frames}", expected="at least 2")
-        if self.max_gap is not None and not self.max_gap > 0:
-            raise ConfigError(f"max_gap = {self.max_gap}", expected="a positive number, or none for the whole clip")
+    pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
+        "standard",
+        description="standard: the outer two of three frames, each mixed with the middle one; inner: two random "
+        "mixtures; uscl: one shared mixing weight; two: two frames; single: one frame twice",
+    )
+    max_gap: float | None = Field(
+        None, gt=0, description="largest distance between a pair's frames; none is unrestricted"
+    )
+    gap_unit: Literal["frames", "seconds"] = Field("frames", description="unit of max_gap")
+    inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
+    aug_first: bool = Field(False, description="augment frames before mixing them, not after")
+    truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
+    first_frame: ClassVar[bool] = False
+    """Whether ``single`` shows the first frame, and not a random one."""
 
     @property
     def width(self) -> int:
         """Frames that one view mixes at most, F."""
-        return {"standard": 2, "uscl": 2, "inner": self.inner_frames, "two": 1, "single": 1}[self.mode]
+        return {"standard": 2, "uscl": 2, "inner": self.inner_frames, "two": 1, "single": 1}[self.pairs]
+
+
+class FirstFrame(PairRecipe):
+    """The first frame of a clip twice, as the published meta pairs are."""
+
+    pairs: Literal["standard", "inner", "uscl", "two", "single"] = "single"
+    first_frame: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +218,7 @@ class PairSource:
         plan = _two(self.recipe, reach, last, u)
         long = reach >= 2
         if self.recipe.width > 1 and long.any():
-            mixed = {"standard": _standard, "inner": _inner, "uscl": _uscl}[self.recipe.mode](
+            mixed = {"standard": _standard, "inner": _inner, "uscl": _uscl}[self.recipe.pairs](
                 self.recipe, reach, last, u, mix
             )
             plan = tuple(np.where(long[:, None], new, old) for new, old in zip(mixed, plan, strict=True))
@@ -228,8 +229,8 @@ class PairSource:
     def _reach_of(self, row: int) -> int:
         """The largest number of cached frames between two that are never farther apart than the recipe allows."""
         last, limit = int(self.last[row]), self.recipe.max_gap
-        if self.recipe.mode == "single" or limit is None:
-            return 0 if self.recipe.mode == "single" else last
+        if self.recipe.pairs == "single" or limit is None:
+            return 0 if self.recipe.pairs == "single" else last
         axis = self.numbers[row] if self.recipe.gap_unit == "frames" else self.pixels.times(row)
         reach = 0
         while reach < last and _spread(axis, reach + 1) <= limit + 1e-9:
@@ -299,7 +300,7 @@ def _two(recipe: PairRecipe, reach: Ints, last: Ints, u: Floats) -> Parts:
     """Two frames at a uniform distance, the earlier one left; where the reach is 0, one frame twice."""
     distance = np.where(reach > 0, 1 + integer(u[:, 0], np.maximum(reach, 1)), 0)
     start = integer(u[:, 1], last - distance + 1)
-    if recipe.mode == "single" and recipe.single_frame == "first":
+    if recipe.pairs == "single" and recipe.first_frame:
         start = np.zeros_like(start)
     anchors = np.stack([start, start + distance], 1)
     frames = np.repeat(anchors.T[:, :, None], recipe.width, 2)
