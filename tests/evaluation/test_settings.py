@@ -50,8 +50,12 @@ def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
 def test_a_setting_that_came_later_changes_no_cell_while_it_has_its_default():
     plain = EvaluateSettings()
     assert "width" not in plain.for_cell_hash()["finetune"]
-    wide = build(EvaluateSettings, {"finetune": {"width": 64}})
-    assert wide.for_cell_hash()["finetune"]["width"] == 64
+    narrow = build(EvaluateSettings, {"finetune": {"width": 64}})
+    assert narrow.for_cell_hash()["finetune"]["width"] == 64
+    both = build(EvaluateSettings, {"finetune": {"width": 64}, "projector": {"width": 64}})
+    assert "width" not in both.for_cell_hash()["finetune"]
+    other = build(EvaluateSettings, {"projector": {"width": 64}})  # was the width of fine-tuned pairs, too
+    assert other.for_cell_hash()["finetune"]["width"] == 512
 
 
 def test_a_setting_of_a_group_that_is_unknown_names_the_nearest_of_that_group():

@@ -57,8 +57,6 @@ FIRST = frozenset(
     ]
 )
 """Settings and groups that the first cells of studies were named by."""
-LATER = {"finetune": ("width",)}
-"""Settings of those groups that came later."""
 
 _OWN: dict[str, Any] = {one.group: (one.Settings, one.Settings()) for one in PROTOCOLS.values() if one.group}
 _OfProtocols: Any = create_model("_OfProtocols", __base__=Settings, **_OWN)
@@ -104,14 +102,15 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
     def for_cell_hash(self) -> dict[str, Any]:
         """As JSON, what names a finished cell of a study: by the names of version 0.1.0, before some moved into groups.
 
-        A setting that came later is left out while it has its default, so that cells which were finished before stay valid.
+        A setting or group that came later is left out while it has its default, so that cells which were finished before stay
+        valid; whoever adds a field to a group of then leaves it out here.
         """
         values, usual = self.model_dump(mode="json"), type(self)().model_dump(mode="json")
         values = {name: value for name, value in values.items() if name in FIRST or value != usual[name]}
         inputs, own = values.pop("inputs"), values.pop("knn")
         photographs, robustness = values.pop("photographs"), values.pop("robustness")
-        for group, later in LATER.items():
-            values[group] = {k: v for k, v in values[group].items() if k not in later or v != usual[group][k]}
+        if values["finetune"]["width"] == values["projector"]["width"]:  # the projector's was both
+            del values["finetune"]["width"]
         old = {old: new.partition(".") for old, new in MOVED.items()}
         groups = {"inputs": inputs, "knn": own, "photographs": photographs, "robustness": robustness}
         moved = {name: groups[group][leaf] for name, (group, _, leaf) in old.items()}
