@@ -4,6 +4,7 @@ import pytest
 
 from sidelight.config import build, changed
 from sidelight.errors import ConfigError
+from sidelight.evaluation.protocols import find
 from sidelight.evaluation.settings import MOVED, EvaluateSettings
 
 
@@ -52,10 +53,12 @@ def test_a_setting_that_came_later_changes_no_cell_while_it_has_its_default():
     assert "width" not in plain.for_cell_hash()["finetune"]
     narrow = build(EvaluateSettings, {"finetune": {"width": 64}})
     assert narrow.for_cell_hash()["finetune"]["width"] == 64
-    both = build(EvaluateSettings, {"finetune": {"width": 64}, "projector": {"width": 64}})
-    assert "width" not in both.for_cell_hash()["finetune"]
-    other = build(EvaluateSettings, {"projector": {"width": 64}})  # was the width of fine-tuned pairs, too
-    assert other.for_cell_hash()["finetune"]["width"] == 512
+
+
+def test_photographs_are_fine_tuned_at_the_width_of_the_projector_unless_they_have_their_own():
+    one = build(EvaluateSettings, {"projector": {"width": 64}})
+    other = build(EvaluateSettings, {"projector": {"width": 64}, "finetune": {"width": 32}})
+    assert [settings.of(find("finetune")).width for settings in (EvaluateSettings(), one, other)] == [512, 64, 32]
 
 
 def test_a_setting_of_a_group_that_is_unknown_names_the_nearest_of_that_group():

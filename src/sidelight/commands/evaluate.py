@@ -1,6 +1,7 @@
 """evaluate: an encoder, a cohort, a task -> results, and the model that predict reads."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,7 @@ def evaluate(
     found["results"] = found["results"].assign(
         transductive=evaluation.protocol.selects_on != "none"
         and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
-        command=f"sidelight evaluate {name} --data {cohort.alias} --task {task} --protocol {protocol}"
-        + "".join(f" {flag} {value}" for flag, value in said.items() if value)
-        + (" --random" if random else "")
-        + _flags(resolved),
+        command=_command(evaluation, name, said),
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
@@ -99,6 +97,17 @@ def _write(results: Results, scored: Scored, folder: Path) -> None:
     if scored.fitted is not None:
         model = scored.fitted(results.results).save(folder / "model")
         write_text(folder / "card.md", model_card(read_model(model), results))
+
+
+def _command(evaluation: Evaluation, name: str, said: Mapping[str, str | None]) -> str:
+    """What makes these numbers again, without the path of anything.
+
+    :param name: of the encoder; ``said`` further flags with their values.
+    """
+    data, task, protocol = evaluation.cohort.alias, evaluation.task, evaluation.protocol.name
+    words = f"sidelight evaluate {name} --data {data} --task {task} --protocol {protocol}"
+    words += "".join(f" {flag} {value}" for flag, value in said.items() if value)
+    return words + " --random" * evaluation.random + _flags(evaluation.settings)
 
 
 def _flags(settings: EvaluateSettings) -> str:

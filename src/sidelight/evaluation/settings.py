@@ -1,5 +1,6 @@
 """Settings of an evaluation: each group stands beside the code that reads it, and is put together here."""
 
+import json
 from typing import Any, Literal
 
 from pydantic import Field, create_model, model_validator
@@ -11,6 +12,8 @@ from sidelight.evaluation.inputs.beside import InputSettings
 from sidelight.evaluation.labelled import SplitSettings
 from sidelight.evaluation.protocols import PROTOCOLS
 from sidelight.evaluation.protocols.base import HeadSettings, Protocol
+from sidelight.evaluation.protocols.relations import Projector
+from sidelight.evaluation.protocols.supervised import FinetuneSettings
 from sidelight.evaluation.reader import PhotographSettings
 from sidelight.views.disturb import RobustnessSettings
 
@@ -25,37 +28,11 @@ MOVED = {
 }
 """Settings that had no group before -> their names now."""
 
-FIRST = frozenset(
-    [
-        "profile",
-        "labels",
-        "seeds",
-        "first_seed",
-        "resamples",
-        "subgroups",
-        "inputs",
-        "photographs",
-        "robustness",
-        "other_people",
-        "image_size",
-        "device",
-        "folds",
-        "split_seed",
-        "split",
-        "allow_leak",
-        "merge_duplicates",
-        "frames",
-        "balance",
-        "precision",
-        "cache",
-        "max_frames",
-        "max_bad_fraction",
-        "knn",
-        "projector",
-        "series",
-        "finetune",
-    ]
-)
+FIRST = (
+    "profile", "labels", "seeds", "first_seed", "resamples", "subgroups", "inputs", "photographs", "robustness",
+    "other_people", "image_size", "device", "folds", "split_seed", "split", "allow_leak", "merge_duplicates", "frames",
+    "balance", "precision", "cache", "max_frames", "max_bad_fraction", "knn", "projector", "series", "finetune",
+)  # fmt: skip
 """Settings and groups that the first cells of studies were named by."""
 
 _OWN: dict[str, Any] = {one.group: (one.Settings, one.Settings()) for one in PROTOCOLS.values() if one.group}
@@ -89,14 +66,21 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         if isinstance(values, dict):
             for name, value in values.items():
                 if name in MOVED:
-                    raise ConfigError(f"The setting {name} is called {MOVED[name]} now", do=f"Say {MOVED[name]}")
+                    raise ConfigError(
+                        f"The setting {name} is called {MOVED[name]} now", do=f"Say --set {MOVED[name]}=VALUE"
+                    )
                 if name == "inputs" and isinstance(value, str):
-                    raise ConfigError(f"The setting inputs = {value!r} is called inputs.kind now", do="Say inputs.kind")
+                    raise ConfigError(
+                        f"The setting inputs = {value!r} is called inputs.kind now",
+                        do=f"Say --set inputs.kind={value}, or in a file inputs.kind = {json.dumps(value)}",
+                    )
         return values
 
     def of(self, protocol: Protocol) -> Settings:
-        """The own settings of a protocol."""
+        """The own settings of a protocol; a ``finetune.width`` that is not given is that of the projector."""
         own: Settings = getattr(self, protocol.group) if protocol.group else protocol.Settings()
+        if isinstance(own, FinetuneSettings) and own.width is None:
+            return own.model_copy(update={"width": getattr(self, Projector.group).width})
         return own
 
     def for_cell_hash(self) -> dict[str, Any]:
@@ -109,7 +93,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         values = {name: value for name, value in values.items() if name in FIRST or value != usual[name]}
         inputs, own = values.pop("inputs"), values.pop("knn")
         photographs, robustness = values.pop("photographs"), values.pop("robustness")
-        if values["finetune"]["width"] == values["projector"]["width"]:  # the projector's was both
+        if values["finetune"]["width"] is None:  # came later
             del values["finetune"]["width"]
         old = {old: new.partition(".") for old, new in MOVED.items()}
         groups = {"inputs": inputs, "knn": own, "photographs": photographs, "robustness": robustness}

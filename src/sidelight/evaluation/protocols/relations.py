@@ -254,7 +254,9 @@ def fit_pair(
     device = pair.mean.device
     train, valid = examples.sides(seed)
     names = tuple(target.name for target in targets)
-    model = PairNet(pair, make_net(pair.dim, targets, own.width, pair.start, seed)).to(device)
+    model = PairNet(pair, make_net(pair.dim, targets, own.width or ProjectorSettings().width, pair.start, seed)).to(
+        device
+    )
     towers = [p for tower in dict.fromkeys(model.pair.both) for p in tower.parameters()]
     rates = ((towers, own.lr), (list(model.net.parameters()), min(own.head_lr, own.lr)))
     optimizer = torch.optim.AdamW(

@@ -35,7 +35,11 @@ class FinetuneSettings(Settings):
     crop: float = 0.6
     jitter: float = 0.3
     checks: int = 10
-    width: int = Field(512, ge=2, description="of a label's token, where two photographs are read side by side")
+    width: int | None = Field(
+        None,
+        ge=2,
+        description="of a label's token, where two photographs are read side by side; none is projector.width",
+    )
 
 
 @dataclass(frozen=True)
