@@ -74,3 +74,10 @@ def test_a_private_page_is_its_owners_and_pictures_stay_out_of_markdown(tmp_path
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") == 2 and "<figcaption>&lt;b&gt;</figcaption>" in text
     assert "Row" not in write(document, tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+def test_parts_of_a_section_that_are_cut_are_not_cut_in_silence(tmp_path: Path):
+    parts = [Text(f"paragraph {number}") for number in range(400)]
+    text = write(Document("many", [Section("Much", parts)]), tmp_path / "many.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300 and "paragraph 0" in text and "paragraph 399" not in text
+    assert "The rest of this section stands in the HTML report" in text

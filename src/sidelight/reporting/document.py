@@ -174,6 +174,8 @@ def _markdown_page(document: Document, out: Path) -> str:
 
 def _markdown_section(section: Section, out: Path, most: int) -> list[str]:
     parts = [text for part in section.parts[: 2 * most] if (text := _markdown(part, out, most))]
+    if any(map(_shows, section.parts[2 * most :])):
+        parts.append("The rest of this section stands in the HTML report and in the tables beside this page.")
     return [f"## {plain(section.title)}", plain(section.intro), *parts] if parts else []
 
 
