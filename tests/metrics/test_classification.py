@@ -5,7 +5,16 @@ import pytest
 from sklearn import metrics as reference
 
 from sidelight.metrics import classification as ours
-from sidelight.metrics.classification import AUROC, auroc, average_precision, recall
+from sidelight.metrics.classification import (
+    ACCURACY,
+    AUROC,
+    AVERAGE_PRECISION,
+    F1,
+    PARTIAL_AUROC,
+    auroc,
+    average_precision,
+    recall,
+)
 from sidelight.metrics.intervals import clustered_interval, paired_difference
 from sidelight.metrics.metric import Macro
 
@@ -196,9 +205,16 @@ def test_ranks_are_taken_within_a_target():
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
-def test_many_rare_labels_have_no_bootstrap_rather_than_an_endless_one():
+def test_many_rare_labels_have_no_interval_rather_than_an_endless_one():
     truth = np.zeros((60, 40), int)
     truth[np.arange(80) % 60, np.arange(80) // 2] = 1
     labels, scores = (2 * np.arange(40) + truth).ravel(), two(np.random.default_rng(0).random(2400))
     found = clustered_interval(labels, scores, np.repeat(np.arange(60), 40), AUROC.over((2,) * 40))
-    assert found.method == "none" and "too many rare classes" in found.note and 0 < found.value < 1
+    assert found.method == "none" and "a class comes from 2 groups" in found.note and 0 < found.value < 1
+
+
+@pytest.mark.parametrize("metric", [AUROC, AVERAGE_PRECISION, ACCURACY, F1, PARTIAL_AUROC])
+def test_scores_that_are_not_numbers_are_an_error(metric):
+    """All positives NaN was an AUROC of 1."""
+    with pytest.raises(ValueError, match="2 of 4 scores are not a number"):
+        metric(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, np.nan, np.nan]))

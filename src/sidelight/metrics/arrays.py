@@ -14,6 +14,14 @@ def as_columns(scores: ArrayLike) -> Floats:
     return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
 
 
+def all_numbers(scores: ArrayLike) -> Floats:
+    """Scores as they are; :raises ValueError: where some are not a number, which would rank above all that are."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if (wrong := np.isnan(scores)).any():
+        raise ValueError(f"{wrong.sum()} of {wrong.size} scores are not a number")
+    return scores
+
+
 def as_rows(weights: Floats | None, count: int) -> Floats:
     """Weights as [R, N]."""
     return np.ones((1, count)) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))

@@ -13,7 +13,7 @@ Two conventions, stated once:
   where a class 0 .. C-1 has no (weighted) unit: a mean over the classes that happen to be there is another quantity.
 - *0/0 counts as 0* in ``precision``, ``recall`` and ``f1``, as in scikit-learn with ``zero_division=0``.
 
-With no unit at all everything is NaN, except 0/0 as said.
+With no unit at all everything is NaN, except 0/0 as said. Scores that are not numbers are an error.
 The predicted class is the arg max, the first one of equals; with [N] scores class 1 is predicted above 0.5.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from sidelight.metrics.arrays import as_columns, as_rows, ratio, shaped
+from sidelight.metrics.arrays import all_numbers, as_columns, as_rows, ratio, shaped
 from sidelight.metrics.metric import Array, Floats, Metric
 
 
@@ -31,9 +31,9 @@ def _one_against_rest(
     labels: Array, scores: Array, curve: Callable[[Array, Array, Floats], Floats], rows: Floats
 ) -> Floats:
     """``curve(is_positive [N], score [N], rows)`` of the positive class of two, else its mean over all classes: [R]."""
-    if np.ndim(scores) == 1:
-        return curve(labels == 1, np.asarray(scores, dtype=np.float64), rows)
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = all_numbers(scores)
+    if scores.ndim == 1:
+        return curve(labels == 1, scores, rows)
     if scores.shape[1] == 2:
         return curve(labels == 1, scores[:, 1], rows)
     each = [curve(labels == index, scores[:, index], rows) for index in range(scores.shape[1])]
@@ -75,7 +75,7 @@ def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *
     0.2
     """
     labels = np.asarray(labels)
-    rows, positive = as_rows(weights, len(labels)), np.asarray(as_columns(scores))[:, 1]
+    rows, positive = as_rows(weights, len(labels)), as_columns(all_numbers(scores))[:, 1]
     values = np.array([_area_above(labels, positive, row, least_tpr) for row in rows])
     return shaped(np.round(values, 12), weights)
 
@@ -128,7 +128,7 @@ def confusion_matrix(labels: Array, scores: Array, weights: Floats | None = None
 
 
 def _confusion(labels: Array, scores: Array, weights: Floats | None) -> Floats:
-    columns = as_columns(scores)
+    columns = as_columns(all_numbers(scores))
     classes = columns.shape[1]
     cell = np.asarray(labels) * classes + columns.argmax(axis=1)
     member = np.zeros((len(cell), classes * classes))
@@ -173,6 +173,7 @@ def against_rest(
     0.5
     """
     is_one, rows = np.asarray(labels) == of, as_rows(weights, len(labels))
+    scores = all_numbers(scores)
     if measure == "auroc":
         return shaped(_binary_auroc(is_one, as_columns(scores)[:, of], rows), weights)
     called = as_columns(scores).argmax(axis=1) == of

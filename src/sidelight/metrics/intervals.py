@@ -5,25 +5,30 @@ The unit of resampling is the group (patient, recording group), never the row: t
 ========================  ==========================================================================================
 groups                    interval
 ========================  ==========================================================================================
-fewer than 10             none: NaN, "too few groups"
-10 to 39                  ``t``: delete-one-group jackknife on the probit scale, t quantile; "few groups" below 20
-40 and more               ``bootstrap``: whole groups redrawn, BCa with quantiles expanded to those of t
+fewer than 10, or fewer   none: NaN, "too few groups"
+than 5 of the rarest
+class
+10 to 39, or 5 to 19 of   ``t``: delete-one-group jackknife on the probit scale, t quantile; "few groups" below 20 (of
+the rarest class          the rarest class)
+more                      ``bootstrap``: whole groups redrawn, BCa with quantiles expanded to those of t
 an end of the range       ``bound``: exact binomial bound with the groups as trials
+nothing varies            none: whoever is left out, the value stays (constant scores)
 calibration error (ECE)   none: distances add up, so resampling only makes it larger, and at 0 no rule above covers it
 ========================  ==========================================================================================
 
+Groups of the rarest class do not count for a metric to which every unit counts alike (``Metric.pooled``: accuracy).
+
 Why so: a percentile bootstrap over few groups is too narrow, and for a score of groups whose label is constant the
-sample that counts is the smaller class, not all groups. Hence the degrees of freedom are Welch-Satterthwaite's over the
+sample that counts is the smaller class, not all groups: a bootstrap over 600 patients of whom 6 are positive covers 81 %.
+Hence the degrees of freedom are Welch-Satterthwaite's over the
 class strata, as in the clustered DeLong variance (Obuchowski 1997), the jackknife is stratified for metrics that
 condition on the class, and the transformed scale keeps limits inside [0, 1]. Near 0 and 1 the variance seen in few
-groups is often far too small, so a small constant variance (``FLOOR_UNITS``) is added. And no t interval is wider than
+groups is often far too small, so small constant variances (``FLOOR_UNITS``, ``UNSEEN_SHARE``) are added. And no t interval is wider than
 the exact binomial one whose trials are the (effective) groups of the rarest class: an AUROC's variance never exceeds
 value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. A metric of another range is mapped
 to [0, 1] first, and its limits back. What a row is does not matter: a metric is a function of weights over rows.
 
-Coverage by ``benchmarks/intervals.py`` (10 images a patient, ICC 0.7, 30 or 50 % positives, labels constant in the
-patient or not), AUROC 0.7 to 0.9: 10 groups 93.8-95.5 % (0.7 and 0.8), 25 groups 94.5-96.7 % (4,000 worlds each);
-40 groups 93.2-96.0 % (1,000 to 3,000 worlds); 100 groups 94.5-96.0 % (0.8 and 0.9, 800 to 1,000 worlds).
+Coverage over worlds of known truth is measured by ``benchmarks/intervals.py``; its table stands in ``docs/evaluation.md``.
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
@@ -34,17 +39,22 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+from scipy.stats import rankdata
 
 from sidelight.metrics.metric import Array, Floats, Metric
 from sidelight.metrics.sample import Sample, chunks, resampled, sample_of, seeded, values_of
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
-LEAST_CLASS_GROUPS = 2
-LEAST_WHOLE = 0.01  # share of the resamples that hold every class, below which drawing them takes too long
+LEAST_CLASS_GROUPS = 5
+LEAST_IN_TAIL = 5  # resamples beyond a limit, below which they cannot show where it lies
+CONSTANT = "no interval: whoever is left out, the value stays, as with constant scores"
 FLOOR_UNITS = 1000
-"""The t interval adds the variance that a share measured on so many independent units would have."""
-JACKKNIFE_GROUPS = 500
-"""Above so many groups the bootstrap goes without acceleration, which is then negligible."""
+"""The t interval adds the variance that a share measured on so many independent units would have,"""
+UNSEEN_SHARE = 0.05
+"""and this share of the largest one that is possible, over the degrees of freedom: where the value happens to be high, the
+variance that five groups show is too low."""
+JACKKNIFE_BLOCKS = 300
+"""The jackknife leaves out single groups, or so many blocks of groups where there are more."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,36 @@ class Difference:
     redrawn: int = 0
     few_groups: bool = False
     note: str = ""
+
+
+def _counting(sample: Sample, metric: Metric) -> int:
+    """The groups that limit what can be known: those of the rarest class, or all of a metric that counts all units alike."""
+    return sample.groups if metric.pooled else sample.least
+
+
+def _few(sample: Sample, metric: Metric) -> tuple[int, bool, str]:
+    """The groups that count, whether they are few, and the note that says so."""
+    counting = _counting(sample, metric)
+    what = "" if counting == sample.groups else " of the rarest class"
+    few = counting < FEW_GROUPS
+    return counting, few, f"few groups{what}: {counting}" if few else ""
+
+
+def _blocks(strata: Array, fixed: bool) -> tuple[Array, Array]:
+    """Which block each group is left out with [G], and the stratum of each block [B]; one group each while they are few.
+
+    :param fixed: blocks hold groups of one stratum; else of any, since what varies is how many groups a stratum has, and
+        a block counts to the rarest stratum that it holds.
+    """
+    sizes = np.bincount(strata)
+    parts = [np.flatnonzero(strata == kind) for kind in range(len(sizes))] if fixed else [np.arange(len(strata))]
+    block, kinds = np.empty(len(strata), np.int64), list[int]()
+    for own in parts:
+        count = min(len(own), JACKKNIFE_BLOCKS)
+        dealt = np.random.default_rng([len(own), 6]).permutation(len(own)) if len(own) > count else np.arange(len(own))
+        block[own[dealt]] = len(kinds) + np.arange(len(own)) % count
+        kinds += [min(strata[own[dealt[at::count]]], key=lambda kind: (sizes[kind], kind)) for at in range(count)]
+    return block, np.array(kinds)
 
 
 def _trials(sample: Sample, metric: Metric) -> float:
@@ -116,14 +156,14 @@ def _binomial_limits(value: float, trials: float, tail: float) -> tuple[float, f
 def _t_limits(value: float, variance: float, df: float, trials: float, tail: float) -> tuple[float, float]:
     """t interval on the probit scale, nowhere beyond the binomial one."""
     shrunk = (trials * value + 0.5) / (trials + 1)
-    variance += shrunk * (1 - shrunk) / FLOOR_UNITS
+    variance += shrunk * (1 - shrunk) * (1 / FLOOR_UNITS + UNSEEN_SHARE / (trials * (df + 1)))
     middle = float(ndtri(value))
     half = float(stdtrit(df, 1 - tail)) * np.sqrt(variance) * np.sqrt(2 * np.pi) * np.exp(middle**2 / 2)
     least, most = _binomial_limits(value, trials, tail)
     return max(float(ndtr(middle - half)), least), min(float(ndtr(middle + half)), most)
 
 
-def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float, tail: float) -> tuple[float, float]:
+def _bca_limits(value: float, drawn: Floats, left_out: Floats, df: float, tail: float) -> tuple[float, float]:
     """BCa limits (Efron 1987) of resampled values.
 
     Normal quantiles are expanded to those of t, and by sqrt(G / (G - 1)) (Hesterberg 2015).
@@ -131,10 +171,8 @@ def _bca_limits(value: float, drawn: Floats, left_out: Floats | None, df: float,
     count = len(drawn)
     below = ((drawn < value).sum() + (drawn == value).sum() / 2) / count
     bias = float(ndtri(np.clip(below, 1 / count, 1 - 1 / count)))
-    acceleration, groups = 0.0, df + 1
-    if left_out is not None:
-        pull, groups = left_out.mean() - left_out, len(left_out)
-        acceleration = float((pull**3).sum() / (6 * max((pull**2).sum(), 1e-30) ** 1.5))
+    pull, groups = left_out.mean() - left_out, len(left_out)
+    acceleration = float((pull**3).sum() / (6 * max((pull**2).sum(), 1e-30) ** 1.5))
     reach = float(stdtrit(df, 1 - tail)) * np.sqrt(groups / (groups - 1))
     shifted = bias + np.array([-reach, reach])
     low, high = np.quantile(drawn, ndtr(bias + shifted / np.maximum(1 - acceleration * shifted, 0.05)))
@@ -147,21 +185,17 @@ def _obstacle(sample: Sample, value: float, metric: Metric) -> str:
         return metric.no_interval
     if sample.groups < LEAST_GROUPS:
         return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
-    if sample.least < LEAST_CLASS_GROUPS:
-        return (
-            f"too few groups: a class comes from {sample.least} group, an interval needs {LEAST_CLASS_GROUPS} of each"
-        )
+    if _counting(sample, metric) < LEAST_CLASS_GROUPS:
+        held = f"{sample.least} group{'s' * (sample.least != 1)}"
+        return f"too few groups: a class comes from {held}, an interval needs {LEAST_CLASS_GROUPS} of each"
     if np.isnan(value):
         return "the metric is undefined: a class is absent from the labels"
-    share = float(np.prod(1 - (1 - sample.present.mean(axis=0)) ** sample.groups))
-    if sample.groups >= MANY_GROUPS and share < LEAST_WHOLE:
-        return f"too many rare classes: about {share:.0e} of the resamples would hold every one"
     return ""
 
 
 def _holding(found: Interval) -> Interval:
     """``found``, without limits where they do not hold its value."""
-    if found.low <= found.value <= found.high:
+    if found.method == "none" or found.low <= found.value <= found.high:
         return found
     return replace(found, low=np.nan, high=np.nan, method="none", note="no interval: its limits do not hold the value")
 
@@ -207,7 +241,7 @@ def interval_of(
     :param metric: its range and what else an interval depends on; its function is not called.
     """
     value, tail = float(values(np.ones((1, sample.groups)))[0]), (1 - level) / 2
-    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
+    (_, few, _), obstacle = _few(sample, metric), _obstacle(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
     trials, span = _trials(sample, metric), metric.high - metric.low
@@ -235,13 +269,14 @@ def _interval(
     seed: int,
 ) -> Interval:
     """t or bootstrap interval of ``values(group weights [R, G])``; a difference is unbounded: ``trials=None``."""
-    left_out, variance, df = None, 0.0, float(sample.groups - 1)
-    if sample.groups <= JACKKNIFE_GROUPS:
-        left_out = values(1 - np.eye(sample.groups))
-        variance, df = _jackknife(left_out, sample.strata, metric.by_class)
-    note = f"few groups: {sample.groups}" if (few := sample.groups < FEW_GROUPS) else ""
-    if sample.groups >= MANY_GROUPS:
-        weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]))
+    block, kinds = _blocks(sample.strata, metric.by_class)
+    left_out = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
+    variance, df = _jackknife(left_out, kinds, metric.by_class)
+    counting, few, note = _few(sample, metric)
+    if trials is not None and np.ptp(left_out) < 1e-12:
+        return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, CONSTANT)
+    if sample.groups >= MANY_GROUPS and counting >= FEW_GROUPS and resamples * tail >= LEAST_IN_TAIL:
+        weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]), whole=not metric.pooled)
         low, high = _bca_limits(value, values(weights), left_out, df, tail)
         return Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note)
     if trials is None:
@@ -285,7 +320,7 @@ def paired_difference(
     if np.isnan(value):
         return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=_obstacle(sample, value, metric))
     p = _swap_p(metric, sample, first, second, value, permutations, np.random.default_rng([seed, 2]))
-    few, obstacle = sample.groups < FEW_GROUPS, _obstacle(sample, value, metric)
+    (_, few, _), obstacle = _few(sample, metric), _obstacle(sample, value, metric)
     if obstacle:
         return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
     found = _holding(_interval(value, differences, sample, metric, None, tail, resamples, seed))
@@ -293,13 +328,16 @@ def paired_difference(
 
 
 def _ranks(scores: Array, parts: Iterable[NDArray[np.bool_]]) -> Floats:
-    """Scores [S, N, ...] -> their rank among the units of their part, bool [N] each, equal ones alike."""
+    """Scores [S, N, ...] -> their rank among the units of their part, bool [N] each; equal ones have their mean rank.
+
+    With another rank of ties a swap would make a unit that shares its score win or lose against the other encoder's.
+    """
     flat = scores.reshape(*scores.shape[:2], -1)
     ranks = np.empty(flat.shape)
     for seed, column in np.ndindex(flat.shape[0], flat.shape[2]):
         for part in parts:
             own = flat[seed, part, column]
-            ranks[seed, part, column] = np.searchsorted(np.sort(own), own) / len(own)
+            ranks[seed, part, column] = rankdata(own) / len(own)
     return np.asarray(ranks.reshape(scores.shape))
 
 

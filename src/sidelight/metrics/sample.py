@@ -77,13 +77,18 @@ def values_of(metric: Metric, sample: Sample, scores: Array, weights: Floats) ->
     )
 
 
-def resampled(sample: Sample, count: int, rng: np.random.Generator) -> tuple[Floats, int]:
-    """How often each group is drawn [R, G], with every class in each resample, and how many draws that cost."""
+def resampled(
+    sample: Sample, count: int, rng: np.random.Generator, *, whole: bool = True
+) -> tuple[Floats, int]:
+    """How often each group is drawn [R, G], and how many draws were done again.
+
+    :param whole: a resample that lacks a class is drawn again.
+    """
     share = np.full(sample.groups, 1 / sample.groups)
     weights, redrawn = np.empty((0, sample.groups)), 0
     while len(weights) < count:
         drawn = rng.multinomial(sample.groups, share, size=count - len(weights)).astype(np.float64)
-        whole = (drawn @ sample.present > 0).all(axis=1)
-        redrawn += int((~whole).sum())
-        weights = np.concatenate([weights, drawn[whole]])
+        kept = (drawn @ sample.present > 0).all(axis=1) if whole else np.ones(len(drawn), bool)
+        redrawn += int((~kept).sum())
+        weights = np.concatenate([weights, drawn[kept]])
     return weights, redrawn
