@@ -7,8 +7,9 @@ from sklearn.metrics import matthews_corrcoef
 
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.blocks import Block
+from sidelight.evaluation.tables.comparisons import differences, efficiency
 from sidelight.evaluation.tables.subgroups import subgroup_table
-from sidelight.evaluation.tables.summary import differences, efficiency, value_row
+from sidelight.evaluation.tables.summary import value_row
 from sidelight.metrics import METRICS, Metric
 from sidelight.metrics.arrays import ratio
 from sidelight.metrics.classification import confusion_matrix
@@ -94,7 +95,9 @@ def test_it_stands_in_every_table_with_its_interval(added, groups, method):
     found = compared[(compared["metric"] == "matthews") & (compared["labels"] == 32)].iloc[0]
     assert abs(found["difference"]) == pytest.approx(good["value"] - poor["value"]) and found["p_holm"] < 0.01
     assert metric_name("matthews") == "Matthews correlation"
-    factor = efficiency(scores, metric="matthews", resamples=50).query("encoder == 'good one' and labels == 8")
+    factor = efficiency(scores, compared, metric="matthews", resamples=50).query(
+        "encoder == 'good one' and labels == 8"
+    )
     assert factor["factor"].item() > 1
     sides = pd.DataFrame({"sex": "m"}, index=scores["unit"].unique())
     table = subgroup_table(scores, sides, metric="matthews", resamples=200).query("encoder == 'good one'")

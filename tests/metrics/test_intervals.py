@@ -53,7 +53,7 @@ def test_intervals_by_number_of_groups():
     assert np.isnan(found[8].low)
     assert np.isnan(found[8].high)
     assert "too few groups: 8" in found[8].note
-    assert "few groups: 12" in found[12].note
+    assert "few groups of the rarest class: 6" in found[12].note
     for groups in (12, 25, 60):
         assert 0 <= found[groups].low < found[groups].value < found[groups].high <= 1
     assert found[12].high - found[12].low > found[60].high - found[60].low

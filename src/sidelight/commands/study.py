@@ -28,8 +28,8 @@ from sidelight.evaluation.protocols import find
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
+from sidelight.evaluation.tables.comparisons import differences, efficiency
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
-from sidelight.evaluation.tables.summary import differences, efficiency
 from sidelight.evaluation.unseen_folds import score_unseen
 from sidelight.files import write_json, write_table, write_text
 from sidelight.methods import load_method
@@ -163,9 +163,9 @@ class Work:
         """The scores of one cell, computed now."""
         evaluation = Evaluation("", self.cohort, cell.part.task, find(cell.protocol), evaluate)
         if not cell.part.unseen or cell.row.method is None:
-            return score(replace(evaluation, encoder=self.encoder(cell, self.cohort)))
+            return score(replace(evaluation, encoder=self.encoder(cell, self.cohort)), halves=True)
         size = resolve(load_method(cell.row.method), self.recipe(cell)[0]).image_size
-        return score_unseen(lambda *fold: self.encoder(cell, *fold), evaluation, size)
+        return score_unseen(lambda *fold: self.encoder(cell, *fold), evaluation, size, halves=True)
 
     def encoder(
         self, cell: Cell, cohort: Cohort, where: Mapping[str, str] = MappingProxyType({}), fold: int = 0
@@ -228,10 +228,11 @@ class Work:
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command
+        gaps = differences(scores, resamples=resamples)
         results = StudyResults(
             table.drop(columns="base"),
-            differences(scores, resamples=resamples),
-            efficiency(scores, resamples=min(resamples, 500)),
+            gaps,
+            efficiency(scores, gaps, resamples=min(resamples, 500)),
             scores,
             notes=tuple(notes),
             subgroups=self.subgroups(scores, resamples),

@@ -25,9 +25,9 @@ from sidelight.evaluation.protocols import check_inputs, check_side_by_side
 from sidelight.evaluation.protocols.base import Asked, Learned, Protocol
 from sidelight.evaluation.protocols.retrieval import rank_units
 from sidelight.evaluation.reader import Fresh, open_reader
-from sidelight.evaluation.results import check_same
+from sidelight.evaluation.results import check_numbers, check_same
 from sidelight.evaluation.robustness import disturbed_scores
-from sidelight.evaluation.scores import Ready, collect_scores
+from sidelight.evaluation.scores import Ready, collect_scores, further_draws, half_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.subgroups import subgroup_columns
 from sidelight.evaluation.units import Reader
@@ -56,6 +56,11 @@ class Evaluation:
         settings, task = self.settings, self.cohort.task(self.task)
         self.protocol.refuse(Asked(task, settings.profile, settings.split is not None, external))
         check_inputs(self.protocol, settings.inputs.kind, settings.inputs.context, bool(settings.robustness.severities))
+
+    @property
+    def called(self) -> str:
+        """The encoder as errors call it."""
+        return "the encoder" if isinstance(self.encoder, Encoder) else Path(self.encoder).name
 
     @property
     def folder(self) -> Path | None:
@@ -132,9 +137,17 @@ class Scored:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def score(evaluation: Evaluation, *, out: Path | None = None, force: bool = False, only: int | None = None) -> Scored:
+def score(
+    evaluation: Evaluation,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    only: int | None = None,
+    halves: bool = False,
+) -> Scored:
     """Out-of-fold scores of every unit of the task, for every seed of the settings.
 
+    :param halves: also score halves of the patients, which comparisons with other encoders read.
     :param out: also learn a head from all labelled units, to be saved there as a model; ``force`` where another one lies.
     :param only: the number of the one fold that is tested; none tests all.
     """
@@ -158,11 +171,12 @@ def score(evaluation: Evaluation, *, out: Path | None = None, force: bool = Fals
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         table, more = collect_scores(ready, seed, only)
-        tables.append(table)
+        tables += [table, *further_draws(ready, seed, only), *(half_scores(ready, seed, only) if halves else [])]
         notes += more
     if read is not None and settings.robustness.severities:
         tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors))
     scores = pd.concat(tables, ignore_index=True)
+    check_numbers(scores, evaluation.called)
     facts = {
         "split_hash": labelled.split_hash,
         "leaks": bool(labelled.leaks),

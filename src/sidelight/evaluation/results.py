@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sidelight.errors import ConfigError
+from sidelight.errors import ConfigError, RunError
 from sidelight.files import write_json, write_table
 from sidelight.metrics import METRICS
 
@@ -15,6 +16,8 @@ PER_LABEL = tuple(name for name, one in METRICS.items() if one.per_label)
 """Metrics that cards, pages and the terminal give of each label of a multi-label task; the table has more."""
 INSIDE = "inside"
 """The step of rows that no table shows: out-of-fold scores of units that train, from which calibration and threshold come."""
+HALF = "half"
+"""The step of rows that no table shows: by heads that learnt from half of the patients, for what comparisons can know."""
 DISTURBED = "disturbed"
 """The step of rows whose images were made worse."""
 RANKED = "retrieval"
@@ -72,6 +75,26 @@ class Results:
         """The rows that may be compared: one metric of whole tasks, nothing selected on test."""
         table = self.results
         return table[(table["metric"] == metric) & (table["selected_on"] != "test") & (table["target"] == "")]
+
+
+def check_numbers(scores: pd.DataFrame, encoder: str) -> None:
+    """:raises RunError: where scores are not numbers, as those of a training that diverged: they would rank above all others.
+
+    :param scores: as :func:`sidelight.evaluation.scores.collect_scores` makes them, perhaps of several label counts and seeds.
+    """
+    columns = [name for name in map(str, scores.columns) if name.startswith("p") and name[1:].isdigit()]
+    for target in scores["target"].unique():
+        own = scores[scores["target"] == target]
+        used = own[[name for name in columns if own[name].notna().any() or int(name[1:]) <= own["label"].max()]]
+        wrong = own[~np.isfinite(used.to_numpy(np.float64)).all(axis=1)]
+        if len(wrong):
+            first = wrong.iloc[0]
+            raise RunError(
+                f"{len(wrong)} of {len(own)} scores of {encoder}{f' for {target}' if target else ''} are not numbers, first "
+                f"with seed {first['seed']}, fold {first['fold'] + 1} and {first['labels']} labels",
+                expected="finite probabilities",
+                do="The training of its head or of its encoder diverged: lower the learning rate, or look at its features",
+            )
 
 
 def check_same(folder: Path, task: str, protocol: str, *, data_hash: str, encoder_hash: str) -> None:

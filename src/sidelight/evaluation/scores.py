@@ -12,15 +12,19 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.split import nested_counts
+from sidelight.data.split import k_folds, nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
 from sidelight.evaluation.protocols.base import Examples, Head, Learned
-from sidelight.evaluation.results import INSIDE
+from sidelight.evaluation.results import HALF, INSIDE
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.units import Reader, Units, codes, read_units
 from sidelight.models.pair import PhotoPair
+
+FURTHER = 1_000_000
+"""Between the numbers from which chance draws the labelled units of one draw and the next."""
+COLUMNS = ("unit", "group", "target", "label", "labels", "step", "seed", "draw")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +97,18 @@ class Sample:
         return Examples(units, y, groups, ready.labelled.heads, valid_side(self.table) if valid else None)
 
 
-def collect_scores(ready: Ready, seed: int, only: int | None = None) -> tuple[pd.DataFrame, list[str]]:
+def collect_scores(ready: Ready, seed: int, only: int | None = None, draw: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """What every tested unit contributes, by heads that had not seen it, at every label count, for one seed.
 
     :param only: the number of the one fold that is tested; none tests all.
+    :param draw: the number of a draw of labelled units: above 0 it is a further one, of the smaller label counts alone.
     :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
         fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
         out. Of several targets each has the rows of the units whose label it knows.
     """
     task = ready.labelled
     if task.test is not None:
-        return _given_scores(ready, task.test, seed)
+        return _given_scores(ready, task.test, seed, draw)
     everyone = ready.sample(task.table)
     frames: list[pd.DataFrame] = []
     left_out: dict[int, str] = {}
@@ -112,16 +117,17 @@ def collect_scores(ready: Ready, seed: int, only: int | None = None) -> tuple[pd
             continue
         tested = task.table["unit"].isin(fold).to_numpy()
         learn, test = everyone.take(~tested), everyone.take(tested)
-        part, missing = _curve(ready, learn, test, seed=seed, draw=seed * 1000 + number)
+        part, missing = _curve(ready, learn, test, seed=seed, part=number, draw=draw)
         frames.append(part.assign(fold=number))
         left_out |= missing
-    return _complete(pd.concat(frames, ignore_index=True), task, left_out)
+    tested_units = sum(len(fold) for number, fold in enumerate(task.folds) if only in (None, number))
+    return _complete(pd.concat(frames, ignore_index=True), task, left_out, tested_units)
 
 
-def _given_scores(ready: Ready, test: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+def _given_scores(ready: Ready, test: pd.DataFrame, seed: int, draw: int) -> tuple[pd.DataFrame, list[str]]:
     """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
-    outside, notes = external_scores(ready, ready.pixels, test, seed, ready.vectors)
-    if ready.protocol.selects_on == "test":
+    outside, notes = external_scores(ready, ready.pixels, test, seed, ready.vectors, draw)
+    if ready.protocol.selects_on == "test" or draw:
         return outside, notes
     own = replace(ready.labelled, table=ready.labelled.table.drop(columns="side"), test=None)
     inside, _ = collect_scores(replace(ready, labelled=own).at_all_labels(), seed)
@@ -129,12 +135,13 @@ def _given_scores(ready: Ready, test: pd.DataFrame, seed: int) -> tuple[pd.DataF
 
 
 def external_scores(
-    ready: Ready, other: Pixels, unseen: pd.DataFrame, seed: int, vectors: np.ndarray | None = None
+    ready: Ready, other: Pixels, unseen: pd.DataFrame, seed: int, vectors: np.ndarray | None = None, draw: int = 0
 ) -> tuple[pd.DataFrame, list[str]]:
     """What other units contribute, by heads that learnt those that are ready; nothing is refitted there.
 
     :param unseen: another cohort's units or a given test side, as :attr:`Labelled.table`, with labels in the order of
         ``ready.labelled.targets``; ``other`` holds their pixels, ``vectors`` their vectors as :attr:`Ready.vectors`.
+    :param draw: as of :func:`collect_scores`.
     :return: as :func:`collect_scores`, with fold -1.
     """
     known = ready.labelled.table
@@ -142,16 +149,20 @@ def external_scores(
         known = known[known["side"] == "train"].reset_index(drop=True)
     learn = ready.sample(known)
     test = Sample(unseen, ready.units(unseen["rows"].tolist(), other, vectors))
-    table, missing = _curve(ready, learn, test, seed=seed, draw=seed * 1000 + 999)
+    table, missing = _curve(ready, learn, test, seed=seed, part=999, draw=draw)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))
     notes = [f"labels = {count} was not run: {reason}" for count, reason in sorted(missing.items())]
     return table.assign(fold=-1), notes
 
 
-def _curve(ready: Ready, learn: Sample, test: Sample, *, seed: int, draw: int) -> tuple[pd.DataFrame, dict[int, str]]:
+def _curve(
+    ready: Ready, learn: Sample, test: Sample, *, seed: int, part: int, draw: int = 0
+) -> tuple[pd.DataFrame, dict[int, str]]:
     """Scores of ``test`` by heads that learnt ``learn``, at every label count and (labels -1) all; counts left out, and why.
 
+    :param part: the number of the fold, so that each draws its labelled units independently of the others; ``draw`` above 0
+        leaves out all labels, which are no draw.
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
     if ready.protocol.selects_on == "test":
@@ -159,20 +170,60 @@ def _curve(ready: Ready, learn: Sample, test: Sample, *, seed: int, draw: int) -
     else:
         own, valid = learn.units.only(ready.settings.photographs.learn, ready.reader), valid_side(learn.table)
         whole = learn.table if valid is None else learn.table[~valid]
-        drawn = nested_counts(whole, ready.settings.labels, seed) if ready.settings.labels else None
+        chance = seed * 1000 + part + FURTHER * draw
+        drawn = nested_counts(whole, ready.settings.labels, chance) if ready.settings.labels else None
         subsets, left_out = (drawn.subsets, drawn.left_out) if drawn else ({}, {})
         examples = {}
         for count, chosen in subsets.items():
             if count < len(learn.table):
-                part = learn.table["unit"].isin(chosen).to_numpy()
-                examples[count] = learn.take(part).examples(ready, own.take(np.flatnonzero(part)), valid=False)
-        examples[-1] = learn.examples(ready, own)
+                known = learn.table["unit"].isin(chosen).to_numpy()
+                examples[count] = learn.take(known).examples(ready, own.take(np.flatnonzero(known)), valid=False)
+        if not draw:
+            examples[-1] = learn.examples(ready, own)
     seen, frames = test.units.only(ready.settings.photographs.test, ready.reader), []
-    for count, known in examples.items():
-        for step, head in ready.fit(known, seed, draw).items():
-            parts = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
-            frames += [part.assign(labels=count, step=step, seed=seed) for part in parts]
-    return pd.concat(frames, ignore_index=True), left_out
+    for count, labelled in examples.items():
+        for step, head in ready.fit(labelled, seed, seed * 1000 + part).items():
+            rows = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
+            frames += [one.assign(labels=count, step=step, seed=seed, draw=draw) for one in rows]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), left_out
+
+
+def further_draws(ready: Ready, seed: int, only: int | None = None) -> list[pd.DataFrame]:
+    """The smaller label counts with other labelled units, ``settings.draws`` times in all; nothing where networks train."""
+    if ready.protocol.reads != "vectors" or not ready.settings.labels or ready.protocol.selects_on == "test":
+        return []
+    return [collect_scores(ready, seed, only, draw)[0] for draw in range(1, ready.settings.draws)]
+
+
+def half_scores(ready: Ready, seed: int, only: int | None = None) -> list[pd.DataFrame]:
+    """Rows of step ``HALF``: heads learnt from one half of the patients, ``settings.draws`` times; no table shows them.
+
+    How far such numbers are from each other says how far those of all patients are from what other patients would have given:
+    the variance between halves is that of the whole (delete-half jackknife, Shao and Wu 1989). In folds the units of that half
+    alone are tested, since who learns and who is tested are the same people; a given test side is tested whole. Nothing where
+    networks train.
+    """
+    if ready.protocol.reads != "vectors" or ready.protocol.selects_on == "test":
+        return []
+    task, ready, frames = ready.labelled, ready.at_all_labels(), []
+    everyone, units = ready.sample(task.table), task.table["unit"]
+    folds = [(number, units.isin(fold).to_numpy()) for number, fold in enumerate(task.folds) if only in (None, number)]
+    for draw in range(ready.settings.draws):
+        halves = k_folds(task.table, 2, FURTHER * (draw + 1) + seed, require_classes=False)
+        kept = units.isin(halves[0].test).to_numpy()
+        if task.test is not None:
+            sides = [(-1, everyone.take(kept), ready.sample(task.test), len(units))]
+        else:
+            sides = [
+                (number, everyone.take(kept & ~tested), everyone.take(kept & tested), len(units) - int(tested.sum()))
+                for number, tested in folds
+            ]
+        count = round(float(np.mean([size for *_, size in sides])))
+        for number, learn, test, _ in sides:
+            if len(learn.table) and len(test.table):
+                part, _ = _curve(ready, learn, test, seed=seed, part=number)
+                frames.append(part.assign(fold=number, labels=count, all_labels=True, step=HALF, draw=draw))
+    return frames
 
 
 def _peeking(ready: Ready, learn: Sample, test: Sample) -> Examples:
@@ -184,14 +235,17 @@ def _peeking(ready: Ready, learn: Sample, test: Sample) -> Examples:
     return both.examples(ready, both.units.only(ready.settings.photographs.learn, ready.reader))
 
 
-def _complete(table: pd.DataFrame, task: Labelled, left_out: dict[int, str]) -> tuple[pd.DataFrame, list[str]]:
+def _complete(
+    table: pd.DataFrame, task: Labelled, left_out: dict[int, str], tested: int
+) -> tuple[pd.DataFrame, list[str]]:
     """Keep label counts that every fold could give, and name the rest; all labels are the mean over folds.
 
     :param left_out: label counts that a fold could not give, and why.
+    :param tested: how many units there are to test.
     """
     sizes = [len(task.table) - len(fold) for fold in task.folds]
     scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
-    kept = [count for count, number in scored.items() if number == scored[-1]]
+    kept = [count for count, number in scored.items() if number == tested]
     dropped = sorted({*left_out, *(int(count) for count in scored.index if count not in kept)})
     table = table[table["labels"].isin(kept)].copy()
     table["all_labels"] = table["labels"] == -1

@@ -46,6 +46,9 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
     labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
     seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
     first_seed: int = Field(0, ge=0)
+    draws: int = Field(
+        5, ge=1, description="draws of the labelled units for each seed where heads are cheap, on stored vectors"
+    )
     resamples: int = Field(1000, ge=100)
     subgroups: list[str] | None = Field(
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"

@@ -44,17 +44,17 @@ def mark_folds(cohort: Cohort, task: str, settings: EvaluateSettings, image_size
     return replace(cohort, items=cohort.items.assign(**{column: fold})), column, len(labelled.folds)
 
 
-def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int) -> Scored:
+def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int, *, halves: bool = False) -> Scored:
     """Out-of-fold scores as :func:`sidelight.evaluation.judge.score` makes them, the encoder of each fold learnt without its
     test patients; the hash of the encoder is that of all of them.
 
-    :param evaluation: whose encoder is not looked at.
+    :param evaluation: whose encoder is not looked at; ``halves`` as of :func:`sidelight.evaluation.judge.score`.
     """
     marked, column, folds = mark_folds(evaluation.cohort, evaluation.task, evaluation.settings, image_size)
     parts = []
     for number in range(folds):
         encoder = pretrain(marked, {column: f"!= {number}"}, number)
-        parts.append(score(replace(evaluation, encoder=encoder), only=number))
+        parts.append(score(replace(evaluation, encoder=encoder), only=number, halves=halves))
     everywhere = set.intersection(
         *(set(one.table["labels"]) for one in parts)
     )  # label counts that each fold could give

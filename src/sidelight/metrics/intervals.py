@@ -19,14 +19,14 @@ calibration error (ECE)   none: distances add up, so resampling only makes it la
 Groups of the rarest class do not count for a metric to which every unit counts alike (``Metric.pooled``: accuracy).
 
 Why so: a percentile bootstrap over few groups is too narrow, and for a score of groups whose label is constant the
-sample that counts is the smaller class, not all groups: a bootstrap over 600 patients of whom 6 are positive covers 81 %.
-Hence the degrees of freedom are Welch-Satterthwaite's over the
-class strata, as in the clustered DeLong variance (Obuchowski 1997), the jackknife is stratified for metrics that
-condition on the class, and the transformed scale keeps limits inside [0, 1]. Near 0 and 1 the variance seen in few
-groups is often far too small, so small constant variances (``FLOOR_UNITS``, ``UNSEEN_SHARE``) are added. And no t interval is wider than
-the exact binomial one whose trials are the (effective) groups of the rarest class: an AUROC's variance never exceeds
-value (1 - value) / trials (van Dantzig 1951). At 0 and 1 that bound is all there is. A metric of another range is mapped
-to [0, 1] first, and its limits back. What a row is does not matter: a metric is a function of weights over rows.
+sample that counts is the smaller class, not all groups: a bootstrap over 600 patients of whom 6 are positive covers 81
+%. Hence the degrees of freedom are Welch-Satterthwaite's over the class strata, as in the clustered DeLong variance
+(Obuchowski 1997), the jackknife is stratified for metrics that condition on the class, and the transformed scale keeps
+limits inside [0, 1]. Near 0 and 1 the variance seen in few groups is often far too small, so small constant variances
+(``FLOOR_UNITS``, ``UNSEEN_SHARE``) are added. And no t interval is wider than the exact binomial one whose trials are
+the (effective) groups of the rarest class: an AUROC's variance never exceeds value (1 - value) / trials (van Dantzig
+1951). At 0 and 1 that bound is all there is. A metric of another range is mapped to [0, 1] first, and its limits back.
+What a row is does not matter: a metric is a function of weights over rows.
 
 Coverage over worlds of known truth is measured by ``benchmarks/intervals.py``; its table stands in ``docs/evaluation.md``.
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
@@ -38,11 +38,12 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import rankdata
 
 from sidelight.metrics.metric import Array, Floats, Metric
 from sidelight.metrics.sample import Sample, chunks, resampled, sample_of, seeded, values_of
+from sidelight.metrics.training import FIXED, Training
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 5
@@ -179,7 +180,7 @@ def _bca_limits(value: float, drawn: Floats, left_out: Floats, df: float, tail: 
     return float(low), float(high)
 
 
-def _obstacle(sample: Sample, value: float, metric: Metric) -> str:
+def obstacle_to(sample: Sample, value: float, metric: Metric) -> str:
     """Why no interval can be given; empty if one can."""
     if metric.no_interval:
         return metric.no_interval
@@ -241,7 +242,7 @@ def interval_of(
     :param metric: its range and what else an interval depends on; its function is not called.
     """
     value, tail = float(values(np.ones((1, sample.groups)))[0]), (1 - level) / 2
-    (_, few, _), obstacle = _few(sample, metric), _obstacle(sample, value, metric)
+    (_, few, _), obstacle = _few(sample, metric), obstacle_to(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
     trials, span = _trials(sample, metric), metric.high - metric.low
@@ -269,9 +270,7 @@ def _interval(
     seed: int,
 ) -> Interval:
     """t or bootstrap interval of ``values(group weights [R, G])``; a difference is unbounded: ``trials=None``."""
-    block, kinds = _blocks(sample.strata, metric.by_class)
-    left_out = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
-    variance, df = _jackknife(left_out, kinds, metric.by_class)
+    left_out, variance, df = _left_out(values, sample, metric)
     counting, few, note = _few(sample, metric)
     if trials is not None and np.ptp(left_out) < 1e-12:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, CONSTANT)
@@ -294,18 +293,21 @@ def paired_difference(
     groups: ArrayLike,
     metric: Metric,
     *,
+    training: Training = FIXED,
     level: float = 0.95,
     resamples: int = 1000,
     permutations: int = 2000,
     seed: int = 0,
 ) -> Difference:
-    """Metric of a minus metric of b on the same units, its clustered interval and a permutation p-value.
+    """Metric of a minus metric of b on the same units, its clustered interval and a p-value.
 
     Both encoders see the same resampled groups. For p whole groups swap their two scores at random, all seeds of a
     group together: p = (b + 1) / (n + 1) with b of n permutations at least as far from 0 as the data. Ranking metrics
     are compared on ranks, so encoders may score on different scales. One of the two may have a single seed.
-    The interval is the jackknife's with t, without the probit, below 40 groups, else the bootstrap of
-    :func:`clustered_interval`. Two encoders that agree on every unit have the interval (0, 0) and p = 1.
+    The interval is the jackknife's with t, without the probit, where :func:`clustered_interval` has ``t``, else its bootstrap.
+    ``training`` widens it by what other labelled patients would have changed; p is then the larger of the permutation's, which
+    takes the heads as they are, and of that of the t test with this variance. Two encoders that agree on every unit have
+    the interval (0, 0) and p = 1.
     """
     sample, tail = sample_of(labels, groups), (1 - level) / 2
     pair = [seeded(scores, len(sample.index)) for scores in (scores_a, scores_b)]
@@ -318,13 +320,52 @@ def paired_difference(
 
     value = float(differences(np.ones((1, sample.groups)))[0])
     if np.isnan(value):
-        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=_obstacle(sample, value, metric))
+        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=obstacle_to(sample, value, metric))
     p = _swap_p(metric, sample, first, second, value, permutations, np.random.default_rng([seed, 2]))
-    (_, few, _), obstacle = _few(sample, metric), _obstacle(sample, value, metric)
+    (_, few, _), obstacle = _few(sample, metric), obstacle_to(sample, value, metric)
     if obstacle:
         return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
     found = _holding(_interval(value, differences, sample, metric, None, tail, resamples, seed))
+    if training != FIXED and found.method != "none":
+        found, p = _with_training(found, p, training, *variance_of(differences, sample, metric), tail)
     return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
+
+
+def variance_of(values: Callable[[Floats], Floats], sample: Sample, metric: Metric) -> tuple[float, float]:
+    """Jackknife variance of ``values(group weights [R, G])`` and its degrees of freedom."""
+    return _left_out(values, sample, metric)[1:]
+
+
+def _left_out(values: Callable[[Floats], Floats], sample: Sample, metric: Metric) -> tuple[Floats, float, float]:
+    """The values with one group or block of groups left out [B], their jackknife variance and its degrees of freedom."""
+    block, kinds = _blocks(sample.strata, metric.by_class)
+    left_out = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
+    return left_out, *_jackknife(left_out, kinds, metric.by_class)
+
+
+def reach_of(training: Training, tested: float, df: float, groups: int, level: float = 0.95) -> float:
+    """How many times further than it resampled differences must lie for their percentiles to be limits.
+
+    :param tested: variance of the difference with heads as they are, and ``df`` its degrees of freedom, in ``groups`` groups.
+    """
+    total, freedom = training.total(tested, df)
+    tail = (1 - level) / 2
+    far = float(stdtrit(freedom, 1 - tail) / ndtri(1 - tail) * np.sqrt(groups / (groups - 1)))
+    return far * float(np.sqrt(total / tested)) if tested > 0 else far
+
+
+def _with_training(
+    found: Interval, p: float, training: Training, tested: float, df: float, tail: float
+) -> tuple[Interval, float]:
+    """The interval of a difference, as wide as all of its variance asks for, and its p-value."""
+    total, freedom = training.total(tested, df)
+    if total <= 0:
+        return found, p
+    wider = np.sqrt(total / tested) if tested > 0 else np.inf
+    wider *= float(stdtrit(freedom, 1 - tail) / stdtrit(df, 1 - tail))
+    low, high = (found.value + wider * (limit - found.value) for limit in (found.low, found.high))
+    by_t = 2 * float(stdtr(freedom, -abs(found.value) / np.sqrt(total)))
+    return replace(found, low=float(low), high=float(high)), max(p, by_t)
 
 
 def _ranks(scores: Array, parts: Iterable[NDArray[np.bool_]]) -> Floats:

@@ -77,9 +77,7 @@ def values_of(metric: Metric, sample: Sample, scores: Array, weights: Floats) ->
     )
 
 
-def resampled(
-    sample: Sample, count: int, rng: np.random.Generator, *, whole: bool = True
-) -> tuple[Floats, int]:
+def resampled(sample: Sample, count: int, rng: np.random.Generator, *, whole: bool = True) -> tuple[Floats, int]:
     """How often each group is drawn [R, G], and how many draws were done again.
 
     :param whole: a resample that lacks a class is drawn again.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.reporting.study.answer import answer, limits, saves, verdict
+from sidelight.reporting.study.answer import answer, claims, limits, verdict
 from sidelight.reporting.study.content import Content, load
 
 
@@ -48,7 +48,10 @@ def test_a_factor_interval_that_holds_one_claims_no_saving(study_folder: Path):
 
 
 def test_a_saving_that_prints_as_one_is_none():
-    assert [saves(low) for low in (0.9, 1.0, 1.02, 1.1)] == [False, False, False, True]
+    said = [claims({"low": low, "high": 3.0}) for low in (0.9, 1.0, 1.02, 1.1)]
+    assert said == ["none", "none", "none", "fewer"]
+    assert claims({"low": 1.2, "high": 3.0, "p_holm": 0.2}) == "uncorrected"
+    assert claims({"low": 0.2, "high": 0.9, "p_holm": 0.01}) == "more"
 
 
 def test_differences_are_turned_round_when_the_table_has_them_so(study_folder: Path):

@@ -1,7 +1,7 @@
 """A table of scores as arrays: one block per (encoder, task, protocol, labels), units aligned over seeds and encoders."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ KEYS = ["encoder", "task", "protocol", "labels"]
 class Block:
     """Scores of one (encoder, task, protocol, labels), aligned by unit; of several targets one after the other.
 
-    :ivar scores: float ``[S, N, C]`` for S seeds, or what else a metric reads of a unit; ``groups`` [N]; ``units`` [N].
+    :ivar scores: float ``[S, N, C]`` for S draws, or what else a metric reads of a unit; ``groups`` [N]; ``units`` [N].
     :ivar labels: int [N]; classes count on from target to target, as :class:`sidelight.metrics.metric.Macro` reads them.
+    :ivar folds: [N] in which each unit is tested, the same for every draw; -1 on a test side.
+    :ivar draws: S pairs of a seed and the number of a draw of its labelled units.
     :ivar targets: names of the targets and ``sizes``, how many classes each has; 1 where rows have no class.
     """
 
@@ -30,6 +32,13 @@ class Block:
     all_labels: bool
     targets: tuple[str, ...] = ("",)
     sizes: tuple[int, ...] = ()
+    folds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    draws: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are; each may have several draws of labelled units."""
+        return len({seed for seed, _ in self.draws})
 
     @property
     def several(self) -> bool:
@@ -43,8 +52,13 @@ class Block:
     def take(self, own: np.ndarray) -> "Block":
         """The rows ``own``, bool [N]."""
         return replace(
-            self, scores=self.scores[:, own], labels=self.labels[own], groups=self.groups[own], units=self.units[own]
-        )
+            self, scores=self.scores[:, own], labels=self.labels[own], groups=self.groups[own], units=self.units[own],
+            folds=self.folds[own] if len(self.folds) else self.folds,
+        )  # fmt: skip
+
+    def only(self, places: Sequence[int]) -> "Block":
+        """The draws at these places."""
+        return replace(self, scores=self.scores[list(places)], draws=tuple(self.draws[at] for at in places))
 
     def parts(self) -> Iterator[tuple[str, "Block"]]:
         """Each target of a multi-label task alone; nothing where there is only the task itself."""
@@ -87,13 +101,14 @@ def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple
 
 
 def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
-    """One target, units in the order of their names in every seed; :raises SplitError: where seeds judged others."""
+    """One target, units in the order of their names in every draw; :raises SplitError: where draws judged others."""
     used = part[columns].notna().any()
-    per_seed = [one.sort_values("unit") for _, one in part.groupby("seed")]
-    first = per_seed[0]
-    if any(one["unit"].tolist() != first["unit"].tolist() for one in per_seed[1:]):
+    keys = part.assign(draw=part["draw"].fillna(0).astype(int) if "draw" in part else 0)
+    per_draw = [one.sort_values("unit") for _, one in keys.groupby(["seed", "draw"])]
+    first = per_draw[0]
+    if any(one["unit"].tolist() != first["unit"].tolist() for one in per_draw[1:]):
         raise SplitError("Seeds judged different units", expected="the same units, each once, of every seed")
-    stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_seed])
+    stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_draw])
     return Block(
         stacked,
         first["label"].to_numpy(dtype=np.int64),
@@ -101,6 +116,8 @@ def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
         first["unit"].to_numpy(),
         bool(first["all_labels"].iloc[0]),
         sizes=(stacked.shape[2],),
+        folds=first["fold"].to_numpy(dtype=np.int64),
+        draws=tuple((int(one["seed"].iloc[0]), int(one["draw"].iloc[0])) for one in per_draw),
     )
 
 
@@ -119,4 +136,6 @@ def _joined(each: list[Block], targets: tuple[str, ...], sizes: tuple[int, ...])
         each[0].all_labels,
         targets,
         sizes,
+        np.concatenate([one.folds for one in each]),
+        each[0].draws,
     )

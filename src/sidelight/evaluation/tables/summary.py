@@ -1,4 +1,4 @@
-"""Scores -> the tables of a result: values with clustered intervals, paired differences, label factors, confusion matrices.
+"""Scores -> the tables of a result: values with clustered intervals, calibration, operating points, confusion matrices.
 
 Seed variance and resampling variance are two numbers: ``seed_sd`` is the standard deviation of the metric over seeds; the
 interval resamples patients, each resample averaging the metric over the seeds.
@@ -6,21 +6,19 @@ interval resamples patients, each resample averaging the metric over the seeds.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import combinations, permutations
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sidelight.errors import RunError
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.results import INSIDE
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks, probability_columns
-from sidelight.metrics import METRICS, metrics_of
+from sidelight.metrics import metrics_of
 from sidelight.metrics.calibration import Calibration, fit_calibration, reliability, youden_threshold
 from sidelight.metrics.classification import confusion_matrix, precision, recall
-from sidelight.metrics.efficiency import label_factor_interval
-from sidelight.metrics.intervals import FEW_GROUPS, clustered_interval, holm, paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.metric import Metric
 
 Targets = Mapping[str, Sequence[str]]
@@ -51,7 +49,10 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
                 rows += [{**named, **row} for row in _values(block, metrics_of("calibration"), resamples)]
             if not block.several:
                 names = targets[named["task"]][""]
-                rows += [{**named, **row} for row in [*_per_class(block, names), *_against(block, names, resamples)]]
+                rows += [
+                    {**named, **row}
+                    for row in [*_per_class(block, names, resamples), *_against(block, names, resamples)]
+                ]
     return pd.DataFrame(rows)
 
 
@@ -70,15 +71,15 @@ def _values(
 
 
 def _shared(block: Block) -> dict[str, Any]:
-    groups = len(np.unique(block.groups))
+    two = block.sizes == (2,)
     return {
         "target": "",
         "all_labels": block.all_labels,
-        "groups": groups,
+        "groups": len(np.unique(block.groups)),
+        "positive_groups": float(len(np.unique(block.groups[block.labels == 1]))) if two else float("nan"),
         "units": len(np.unique(block.units)),
-        "positives": float((block.labels == 1).sum()) if block.sizes == (2,) else float("nan"),
-        "few_groups": groups < FEW_GROUPS,
-        "seeds": len(block.scores),
+        "positives": float((block.labels == 1).sum()) if two else float("nan"),
+        "seeds": block.seeds,
     }
 
 
@@ -93,6 +94,7 @@ def value_row(block: Block, metric: Metric, resamples: int) -> dict[str, Any]:
         "high": found.high,
         "interval": found.method,
         "interval_note": found.note,
+        "few_groups": found.few_groups,
         "seed_sd": _sd(each),
         **_shared(block),
     }
@@ -102,20 +104,11 @@ def _sd(values: list[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _per_class(block: Block, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _per_class(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:
     for measure, function in (("precision", precision), ("recall", recall)):
-        values = np.stack([function(block.labels, one) for one in block.scores])
         for c, name in enumerate(names):
-            yield {
-                "metric": f"{measure}:{name}",
-                "value": float(values[:, c].mean()),
-                "low": float("nan"),
-                "high": float("nan"),
-                "interval": "none",
-                "interval_note": "",
-                "seed_sd": _sd(values[:, c].tolist()),
-                **_shared(block),
-            }
+            metric = Metric(f"{measure}:{name}", partial(function, of=c), by_class=measure == "recall")
+            yield value_row(block, metric, resamples)
 
 
 def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:
@@ -215,74 +208,3 @@ def _at_all(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, Block]
         if block.all_labels:
             for target, part in block.parts() if block.several else [("", block)]:
                 yield key, target, part
-
-
-def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
-    """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric)."""
-    every = dict(blocks(_comparable(scores)))
-    rows: list[dict[str, Any]] = []
-    # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
-    for task, labels in sorted({(key[1], key[3]) for key in every}):
-        here = {key: block for key, block in every.items() if (key[1], key[3]) == (task, labels)}
-        for metric in [one for one in METRICS.values() if one.compared]:
-            family, pairs = [], list(combinations(here, 2))
-            swaps = max(2000, 40 * len(pairs))  # the smallest p-value, times the pairs, stays below 0.05
-            for one, other in pairs:
-                a, b = here[one], here[other]
-                if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:] or a.sizes != b.sizes:
-                    continue
-                if not np.array_equal(a.units, b.units):
-                    raise RunError(
-                        f"{one[0]} and {other[0]} were judged on different units of {task}: nothing pairs them",
-                        do="Score both anew on the same data",
-                    )
-                seeds = min(len(a.scores), len(b.scores))
-                found = paired_difference(
-                    a.labels, a.scores[:seeds], b.scores[:seeds], a.groups, a.of(metric),
-                    resamples=resamples, permutations=swaps,
-                )  # fmt: skip
-                family.append(
-                    {"task": task, "protocol": one[2], "rival_protocol": other[2], "labels": labels, "metric": metric.name,
-                     "encoder": one[0], "rival": other[0], "difference": found.value, "low": found.low,
-                     "high": found.high, "p": found.p, "groups": found.groups}
-                )  # fmt: skip
-            for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-                rows.append({**row, "p_holm": adjusted})
-    return pd.DataFrame(rows)
-
-
-def efficiency(scores: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000) -> pd.DataFrame:
-    """How many times more labels each rival needs to reach an encoder's score, at every label count, with its interval.
-
-    Every encoder sees the same resampled patients, so that the factor is paired.
-    """
-    curves: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
-    for (encoder, task, protocol, labels), block in blocks(_comparable(scores)):
-        drawn = _resampled(block, block.of(METRICS[metric]), resamples)
-        curves.setdefault((encoder, task, protocol), {})[labels] = drawn if METRICS[metric].higher_is_better else -drawn
-    rows = []
-    for one, other in permutations(curves, 2):
-        if one[0] == other[0] or one[1] != other[1] or len(curves[one]) < 2 or len(curves[other]) < 2:
-            continue
-        a, b = (np.stack(list(curves[key].values()), axis=1) for key in (one, other))
-        found = label_factor_interval(list(curves[one]), a[1:], list(curves[other]), b[1:], point_a=a[0], point_b=b[0])
-        columns = (found.counts, found.value, found.low, found.high)
-        for labels, factor, low, high in zip(*(column.tolist() for column in columns), strict=True):
-            rows.append(
-                {"task": one[1], "protocol": one[2], "metric": metric, "encoder": one[0], "rival": other[0],
-                 "rival_protocol": other[2], "labels": labels, "factor": factor, "low": low, "high": high}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _comparable(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores[~scores["protocol"].isin(TEST_SELECTED)]
-
-
-def _resampled(block: Block, metric: Metric, resamples: int) -> np.ndarray:
-    """The metric, averaged over seeds, of all groups and then of ``resamples`` bootstraps of groups: [1 + resamples]."""
-    _, index = np.unique(block.groups, return_inverse=True)
-    count = index.max() + 1
-    drawn = np.random.default_rng([count, 5]).multinomial(count, np.full(count, 1 / count), size=resamples)
-    weights = np.concatenate([np.ones((1, count)), drawn])[:, index].astype(np.float64)
-    return np.asarray(np.mean([metric(block.labels, one, weights) for one in block.scores], axis=0))

@@ -95,9 +95,15 @@ def factor_interval(headline: Headline, row: "pd.Series[Any]") -> str:
     return f"{text} [{times(row['low'], limit)}, {times(row['high'], limit)}]"
 
 
-def saves(low: float) -> bool:
-    """Whether the lower end of a label factor claims a saving: above 1 also as it is printed, in tenths."""
-    return round(low, 1) > 1
+def claims(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """What a label factor claims: ``"fewer"``, ``"more"``, ``"none"`` (1 is inside), ``"uncorrected"`` or ``"unknown"``.
+
+    A saving is above 1 also as it is printed, in tenths. As differences are, it is corrected for several comparisons (Holm).
+    """
+    if math.isnan(row["low"]) or math.isnan(row["high"]):
+        return "unknown"
+    said = "fewer" if round(row["low"], 1) > 1 else "more" if row["high"] < 1 else "none"
+    return "uncorrected" if said != "none" and row.get("p_holm", math.nan) >= 0.05 else said
 
 
 def factor_words(content: Content, headline: Headline) -> str:
@@ -106,13 +112,16 @@ def factor_words(content: Content, headline: Headline) -> str:
     if row is None:
         return ""
     interval, rival = factor_interval(headline, row), row["rival"]
-    if math.isnan(row["low"]) or math.isnan(row["high"]):
+    claim = claims(row)
+    if claim == "unknown":
         return f"Labels that {rival} needs for the same score: {interval}; too few groups, so no saving is shown."
-    if saves(row["low"]):
+    if claim == "fewer":
         return f"It needs **{interval} fewer labels** than {rival}."
-    if row["high"] < 1:
+    if claim == "more":
         return f"It needs more labels than {rival}, which reaches the same score with {interval} as many."
-    inside = "1 is inside" if row["low"] <= 1 else "that may be none"
+    inside = "1 is inside" if row["low"] <= 1 <= row["high"] else "that may be none"
+    if claim == "uncorrected":
+        inside = f"after correction for several comparisons (Holm p = {p_value(row['p_holm'])})"
     return f"Labels that {rival} needs for the same score: {interval} as many; {inside}, so **no saving is shown**."
 
 

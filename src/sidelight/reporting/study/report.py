@@ -17,7 +17,7 @@ from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, training, weights
 from sidelight.reporting.study import checklist, labels, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
-from sidelight.reporting.study.answer import answer, factor_interval, limits, saves
+from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, load
 
 
@@ -116,9 +116,10 @@ def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Pan
 
 def _subtitle(headline: Headline, factor: "pd.Series[Any]") -> str:
     at = f"at {headline.labels} {plural(headline.unit, headline.labels)}: {factor_interval(headline, factor)}"
-    if saves(factor["low"]):
+    claim = claims(factor)
+    if claim == "fewer":
         return f"{at} fewer labels than {factor['rival']}"
-    return f"{at} labels for {factor['rival']}" + ("" if factor["high"] < 1 else ", no saving shown")
+    return f"{at} labels for {factor['rival']}" + ("" if claim == "more" else ", no saving shown")
 
 
 def _opening(content: Content, heads: list[Headline], warnings: list[Text]) -> Section:
