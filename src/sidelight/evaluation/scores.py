@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.split import nested_counts
+from sidelight.data.split import LabelCounts, nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
@@ -97,9 +97,10 @@ def collect_scores(ready: Ready, seed: int, only: int | None = None) -> tuple[pd
     """What every tested unit contributes, by heads that had not seen it, at every label count, for one seed.
 
     :param only: the number of the one fold that is tested; none tests all.
-    :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
-        fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
-        out. Of several targets each has the rows of the units whose label it knows.
+    :return: rows of labels (int), cases_read (float: units that are read to find them), all_labels (bool), step ("selected" or
+        "last"; with a given split also ``INSIDE``), seed, fold (-1 on a given test side), unit, group, target, label, p0, p1,
+        ...; and sentences on label counts that were left out. Of several targets each has the rows of the units whose label it
+        knows.
     """
     task = ready.labelled
     if task.test is not None:
@@ -154,13 +155,15 @@ def _curve(ready: Ready, learn: Sample, test: Sample, *, seed: int, draw: int) -
 
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
+    read = {-1: float(len(learn.table))}
     if ready.protocol.selects_on == "test":
         examples, left_out = {-1: _peeking(ready, learn, test)}, dict[int, str]()
     else:
         own, valid = learn.units.only(ready.settings.photographs.learn, ready.reader), valid_side(learn.table)
         whole = learn.table if valid is None else learn.table[~valid]
-        drawn = nested_counts(whole, ready.settings.labels, seed) if ready.settings.labels else None
-        subsets, left_out = (drawn.subsets, drawn.left_out) if drawn else ({}, {})
+        asked, draw_by = ready.settings.labels, ready.settings.label_draw
+        drawn = nested_counts(whole, asked, seed, draw=draw_by) if asked else LabelCounts({}, {})
+        subsets, left_out, read = drawn.subsets, drawn.left_out, read | drawn.read
         examples = {}
         for count, chosen in subsets.items():
             if count < len(learn.table):
@@ -171,7 +174,7 @@ def _curve(ready: Ready, learn: Sample, test: Sample, *, seed: int, draw: int) -
     for count, known in examples.items():
         for step, head in ready.fit(known, seed, draw).items():
             parts = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
-            frames += [part.assign(labels=count, step=step, seed=seed) for part in parts]
+            frames += [part.assign(labels=count, step=step, seed=seed, cases_read=read[count]) for part in parts]
     return pd.concat(frames, ignore_index=True), left_out
 
 
