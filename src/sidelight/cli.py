@@ -106,12 +106,13 @@ def check(
     Exit code 1 if something was found that stops other commands or makes their numbers wrong, 0 with warnings and notes.
     """
     from sidelight.commands.check import check as run_check
+    from sidelight.data.cells import visible
     from sidelight.files import write_text
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
     found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, cache=cache))
-    print_check(found.to_dict(named=str), found.notices)
+    print_check(found.to_dict(named=visible), found.notices)
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
@@ -163,6 +164,9 @@ def evaluate(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="go on with a split that leaks; every result says so")
     ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="go on with a split that has unknown names; every result says so")
+    ] = False,
     force: Force = False,
     preset: Preset = None,
     config: Config = None,
@@ -173,7 +177,8 @@ def evaluate(
     from sidelight.commands.evaluate import evaluate as run_evaluate
     from sidelight.reporting.terminal import results_table
 
-    settings = _settings(config, flags, cache=cache, split=split, allow_leak=allow_leak or None)
+    allowed = {"allow_leak": allow_leak or None, "allow_missing": allow_missing or None}
+    settings = _settings(config, flags, cache=cache, split=split, **allowed)
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out,
         random=random, test_preset=test_preset, force=force, **settings,

@@ -62,6 +62,8 @@ def test_evaluate_gives_values_with_intervals_and_provenance(run, cohort, cache,
     assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
     assert row["groups"] == 16
     assert {"split_hash", "data_hash", "encoder_hash", "command"} <= set(results.results.columns)
+    read = dict(results.results[["labels", "cases_read"]].drop_duplicates().to_numpy())
+    assert len(read) == 2 and read[26] == pytest.approx(4 / 5 * 32) and 8 < read[8] < 26
     assert (tmp_path / "results.parquet").is_file()
 
 
@@ -81,6 +83,10 @@ def test_pre_training_that_saw_the_test_items_is_named(run, cohort, cache, tmp_p
     assert found.results["transductive"].all()
     other = Cohort.open("phantom:ultrasound?patients=16&clips=2&frames=6&size=40&seed=5")
     elsewhere = dataclasses.replace(other, name="another hospital")
+    outside = sidelight.evaluate(run, elsewhere, "diagnosis", "knn", test=cohort, cache=cache, **EVALUATE).results
+    assert outside.groupby("task")["transductive"].unique().map(list).to_dict() == {
+        "diagnosis": [False], f"diagnosis on {cohort.alias}": [True],
+    }  # fmt: skip
     assert not sidelight.evaluate(run, elsewhere, "diagnosis", cache=cache, **EVALUATE).results["transductive"].any()
 
 

@@ -1,14 +1,16 @@
 """A study runs cell by cell, goes on where it stopped, and says what it could not do."""
 
+import dataclasses
+import json
+
 import pandas as pd
 import pytest
 
 import sidelight
 from sidelight.commands import study as studies
-from sidelight.config import build
+from sidelight.commands.study_file import StudyFile
+from sidelight.config import build, load_toml, merge
 from sidelight.errors import ConfigError
-from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.unseen_folds import mark_folds
 
 FILE = """
 title = "A small study"
@@ -201,15 +203,37 @@ def test_unseen_patients_are_not_in_pre_training(place):
     assert kept["unit"].is_unique and len(kept) == len(cohort.items)
 
 
-def test_folds_are_marked_by_patient(place):
-    cohort = sidelight.Cohort.open("phantom:skin?patients=12&size=32")
-    settings = build(EvaluateSettings, {"folds": 3, "cache": str(place / "cache")})
-    marked, column, folds = mark_folds(cohort, "malignant", settings, 32)
-    assert folds == 3
-    assert marked.items.groupby("patient")[column].nunique().eq(1).all(), "a patient is tested in one fold"
-    assert set(marked.items[column]) == {"0", "1", "2"}
-    with pytest.raises(ConfigError, match="given split"):
-        mark_folds(cohort, "malignant", build(EvaluateSettings, {"split": "site"}), 32)
+def test_a_part_of_strangers_takes_no_run_that_has_met_them(place, found):
+    run_folder = min(path.parent for path in found.folder.glob("runs/*/done.json"))
+    tower = run_folder / "towers/image.safetensors"
+    rows = {"ours": {"run": str(run_folder)}, "given weights": {"weights": str(tower)}}
+    plan = build(
+        StudyFile, merge(load_toml(place / "small.toml"), {"parts": {"diagnosis": {"unseen": True}}, "encoders": rows})
+    )
+    cohort = sidelight.Cohort.open(plan.data)
+    work = studies.Work(plan, cohort, place / "no", str(place / "cache"), quiet=True, command="")
+    with pytest.raises(ConfigError, match=r"'ours' has learnt from patients who are tested.*encoders\.ours\.parts"):
+        work.run("cpu")
+    other = sidelight.Cohort.open(f"{plan.data}&seed=5")
+    elsewhere = dataclasses.replace(other, name="another hospital")
+    notes = dataclasses.replace(work, cohort=elsewhere).check_unseen()
+    assert notes == [
+        "diagnosis: what the weights of given weights has seen of its patients is not known",
+        "diagnosis: what the run of ours has seen of its patients is not known",
+    ]
+
+
+def test_transductive_is_computed_whatever_the_file_says(place, found):
+    """Also of cells that were finished before it was."""
+    for path in (found.folder / "cells").glob("*.json"):
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in facts.items() if name != "transductive"}))
+    again = run(place, parts={"diagnosis": {"transductive": False}})
+    columns = ["encoder", "protocol", "metric", "labels", "transductive"]
+    pd.testing.assert_frame_equal(again.results[columns], found.results[columns], check_like=True)
+    said = "diagnosis: the study file says transductive = false, but by what they wrote down its encoders have met the patients"
+    assert any(note.startswith(said) for note in again.notes)
+    assert not any("the study file says" in note for note in found.notes)
 
 
 def test_a_row_can_be_a_run_of_other_data(place, tmp_path):

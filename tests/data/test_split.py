@@ -3,6 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import hypergeom
 
 from sidelight.data.split import Fold, k_folds, leave_one_group_out, nested_counts
 from sidelight.errors import SplitError
@@ -138,6 +139,19 @@ def test_bad_tables_are_refused(change, message):
             call(change(_cohort(1)))
 
 
+def test_keys_are_numbers_or_text_and_one_number_is_one_group():
+    units = _cohort(1)
+    number = units["group"].str[1:].astype(int)
+    as_numbers = units.assign(group=number)
+    mixed_floats = units.assign(group=[int(n) if at % 2 else float(n) for at, n in enumerate(number)])
+    wanted = k_folds(as_numbers, 4, 0)
+    assert k_folds(mixed_floats, 4, 0) == k_folds(units.assign(group=number.astype(float)), 4, 0) == wanted
+    assert k_folds(units.assign(group=number.astype(str)), 4, 0) == wanted
+    half_text = units.assign(group=[f"{n:02d}" if at % 2 else n for at, n in enumerate(number)])
+    with pytest.raises(SplitError, match=r"'group' holds numbers and text, such as 0 and '00'.*one spelling for each"):
+        k_folds(half_text, 4, 0)
+
+
 def test_impossible_requests_are_refused():
     units = pd.DataFrame({"unit": ["a", "b", "c"], "group": ["x", "x", "y"], "label": [0, 1, 1]})
     with pytest.raises(SplitError, match="3 folds of 2 groups"):
@@ -206,3 +220,65 @@ def test_one_label_in_a_tuple_is_one_label():
     told = units.assign(label=[(label,) for label in units["label"]])
     assert k_folds(told, 4, 0) == k_folds(units, 4, 0)
     assert nested_counts(told, [8, 16], 0) == nested_counts(units, [8, 16], 0)
+
+
+def _rare(seed: int, patients: int = 600, prevalence: float = 0.05) -> pd.DataFrame:
+    """Nothing but a prevalence: patients with 1-3 units, whose class is drawn without regard to how many they have."""
+    rng = np.random.default_rng(seed)
+    ill, sizes = rng.random(patients) < prevalence, rng.integers(1, 4, patients)
+    rows = [(f"p{p}/u{n}", f"p{p}", int(ill[p])) for p in range(patients) for n in range(sizes[p])]
+    return pd.DataFrame(rows, columns=["unit", "group", "label"])
+
+
+def test_natural_subsets_have_the_prevalence_and_balanced_ones_have_not():
+    shares = {"natural": [], "balanced": []}
+    for seed in range(20):
+        units = _rare(seed)
+        for draw in shares:
+            found = nested_counts(units, [128, 256], seed, draw=draw)
+            shares[draw] += [_labels(units, found.subsets[256]).mean()] if 256 in found.subsets else []
+            assert all(set(small) < set(large) for small, large in pairwise(found.subsets.values()))
+    # the mean over 20 worlds of about 128 patients of 5 %: sd 0.2 / sqrt(20 * 128), about 0.005
+    assert len(shares["natural"]) == 20 and np.mean(shares["natural"]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(shares["balanced"]) > 0.2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_natural_subsets_take_patients_whole_but_for_the_last(seed):
+    units = _rare(seed, prevalence=0.3)
+    found = nested_counts(units, [5, 40, 200], seed, draw="natural")
+    group, size = dict(zip(units["unit"], units["group"], strict=True)), units["group"].value_counts()
+    assert nested_counts(_shuffled(units), [5, 40, 200], seed, draw="natural") == found
+    assert nested_counts(units, [40], seed + 1, draw="natural").subsets[40] != found.subsets[40]
+    for count, keys in found.subsets.items():
+        own = [group[key] for key in keys]
+        assert own == sorted(own, key=own.index), "a patient's units follow each other"
+        cut = [one for one in dict.fromkeys(own) if own.count(one) < size[one]]
+        assert len(keys) == len(set(keys)) == count and cut in ([], [own[-1]])
+        assert found.read[count] == count
+
+
+def test_a_natural_subset_without_a_class_is_left_out_by_name():
+    units = _rare(0, patients=300, prevalence=0.03)
+    found = nested_counts(units, [2, 8, 300], 0, draw="natural")
+    assert found.left_out[2] == "a class would come from fewer than 2 groups" and 300 in found.subsets
+
+
+def test_cases_read_are_those_of_the_hypergeometric_world():
+    """Of 1,000 patients 50 are ill: how many are read for the 8 of 16 labels that are ill, and for all 50 of 128."""
+    units = pd.DataFrame({"unit": range(1000), "group": range(1000), "label": [1] * 50 + [0] * 950})
+    found = nested_counts(units, [16, 128, 1000], 0)
+    seen = np.arange(1001)
+    for ill, count in ((8, 16), (50, 128)):
+        # patients read until the last ill one: the sum over t of the chance that fewer have come among t
+        exact = hypergeom(1000, 50, seen).cdf(ill - 1).sum()
+        assert exact == pytest.approx(ill * 1001 / 51)
+        assert found.read[count] == pytest.approx(exact, rel=0.15)
+    assert found.read[1000] == 1000
+    assert nested_counts(units[:100], [100], 0).read == {100: 100}
+
+
+def test_cases_read_of_equal_classes_worked_by_hand():
+    """Two patients of each of two classes: for both of both, all are read."""
+    units = pd.DataFrame({"unit": list("abcd"), "group": list("wxyz"), "label": [0, 0, 1, 1]})
+    assert nested_counts(units, [4], 0).read == {4: 4}

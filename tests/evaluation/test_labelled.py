@@ -154,9 +154,20 @@ def test_units_on_no_side_are_left_out_and_counted(tmp_path):
     results = judged(ward(tmp_path, frame))
     assert "ill: given split, 46 units train, 12 are valid, 20 are tested, 2 on no side are left out" in results.notes
     assert "2 of 80 items are on no side of the split" in results.notes
-    names = {"train": ["p1", "p2", "p4", "p5", "p6"], "test": ["p3", "p7", "p8", "gone"]}
+
+
+def test_names_of_nothing_here_stop_and_are_said_where_they_are_allowed(place, tmp_path):
+    test = [f"p{number}" for number in range(3, 40, 4)]
+    names = {"train": ["p1", "p2", "p4", "p5", "p6"], "test": [*test[:5], *(f"P-0{name[1:]}" for name in test[5:])]}
     (tmp_path / "split.json").write_text(json.dumps(names))
-    assert "1 name of the split is of nothing in the cohort" in judged(tmp_path, tmp_path / "split.json").notes
+    said = r"5 names of the split are of nothing .* 'P-023', .* Did you mean 'p23' by the first\? .*--allow-missing"
+    with pytest.raises(SplitError, match=said):
+        judged(place, tmp_path / "split.json")
+    results = judged(place, tmp_path / "split.json", allow_missing=True)
+    (note,) = [note for note in results.notes if "of nothing" in note]
+    assert note == "5 names of the split are of nothing in the cohort and it was used all the same (allow_missing)"
+    assert " --split FILE.json --allow-missing" in results.results["command"].iloc[0]
+    assert set(results.results["units"]) == {10} and not results.results["leaks"].any()
 
 
 def test_splits_that_cannot_be_used(place, tmp_path):

@@ -51,6 +51,9 @@ def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
 def test_a_setting_that_came_later_changes_no_cell_while_it_has_its_default():
     plain = EvaluateSettings()
     assert "width" not in plain.for_cell_hash()["finetune"]
+    assert not {"label_draw", "allow_missing"} & set(plain.for_cell_hash())
+    natural = build(EvaluateSettings, {"label_draw": "natural"})
+    assert natural.for_cell_hash() == plain.for_cell_hash() | {"label_draw": "natural"}
     narrow = build(EvaluateSettings, {"finetune": {"width": 64}})
     assert narrow.for_cell_hash()["finetune"]["width"] == 64
 

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sidelight.config import build, changed
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.cohort.columns import select
 from sidelight.evaluation.external import score_elsewhere
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_name
@@ -18,6 +16,7 @@ from sidelight.evaluation.model.card import model_card
 from sidelight.evaluation.model.model import read_model
 from sidelight.evaluation.protocols import find
 from sidelight.evaluation.results import Results
+from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
@@ -52,7 +51,8 @@ def evaluate(
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
         evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
-    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
+    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``, or that has names of nothing in the cohort,
+        unless ``allow_missing=True``; then every result says so.
     """
     resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
     if folder is not None:
@@ -65,19 +65,20 @@ def evaluate(
         evaluation.check(external=True)
     scored = score(evaluation, out=folder, force=force)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
+    seen = {task: scored.facts["transductive"]}
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
         outside, notes = score_elsewhere(evaluation, other)
         scored.notes.extend(notes)
+        seen |= {str(name): saw_scored(given, other, part, resolved) for name, part in outside.groupby("task")}
         said["--test"] = other.alias
         columns = pd.concat([columns, subgroup_columns(other, task, resolved.subgroups, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
     found = tabulated(table, targets, dict.fromkeys(targets, cohort.tasks[task]), resamples=resolved.resamples)
     found["results"] = found["results"].assign(
-        transductive=evaluation.protocol.selects_on != "none"
-        and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
+        transductive=found["results"]["task"].map(seen),
         command=_command(evaluation, name, said),
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )
@@ -114,20 +115,7 @@ def _flags(settings: EvaluateSettings) -> str:
     """The settings that are not the defaults, as the command line takes them; but for what changes no number."""
     said = ["--split", split_name(settings.split)] if settings.split is not None else []
     said += ["--allow-leak"] if settings.allow_leak else []
-    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak")):
+    said += ["--allow-missing"] if settings.allow_missing else []
+    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak", "allow_missing")):
         said += ["--set", flag]
     return f" {shlex.join(said)}" if said else ""
-
-
-def _saw_test_items(encoder: str | Path | Encoder, cohort: Cohort, tested: np.ndarray, data_hash: str) -> bool:
-    """Whether the encoder's pre-training saw (unlabelled) items that it is tested on: then it is transductive.
-
-    A cohort is known again by its name, or, in a copy that has another key, by its pixels.
-    """
-    if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file():
-        return False
-    config = Run.open(encoder).config
-    if config["data"]["name"] != cohort.alias and config["data"]["hash"] != data_hash:
-        return False
-    seen = select(cohort.items, config["settings"]["where"], "where")
-    return bool(seen[tested].any())

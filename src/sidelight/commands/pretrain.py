@@ -85,7 +85,8 @@ def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixel
     write_csv(run.folder / "quarantine.csv", _nameless(pixels, cohort))
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
-    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), cohort.key)
+    earlier = None if net.source is None or net.source.start is None else Run(net.source.start.folder).split()
+    run.save_split(dict(zip(ROLES, (part["item"] for part in dealt.values()), strict=True)), cohort.key, earlier)
     counts = {part: _count(chosen) for part, chosen in dealt.items()}
     write_text(run.folder / "card.md", run_card(run.config, run.summary, run.metrics(), counts, net.TELLING))
     keep(run.config["method"], net, feed, run.folder, pictures=bool(cohort.spec.public))

@@ -20,12 +20,14 @@ from sidelight.commands.report import report
 from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError, nearest
-from sidelight.evaluation.judge import Evaluation, Scored, score
+from sidelight.evaluation.judge import Evaluation, Scored, nameless, score
 from sidelight.evaluation.labelled import split_content, split_name
 from sidelight.evaluation.model.card import study_card
 from sidelight.evaluation.protocols import find
 from sidelight.evaluation.results import Results
+from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.comparisons import differences, efficiency
@@ -40,7 +42,7 @@ from sidelight.train.run import Run
 SCORING = 2
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
 
-PROVENANCE = ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
+PROVENANCE = ("transductive", "split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
 """Facts of a cell that stand in each of its rows."""
 
 
@@ -129,6 +131,7 @@ class Work:
                 if getattr(row, what) == ""
             ],
         )
+        notes += self.check_unseen()
         for number, cell in enumerate(cells, 1):
             label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
@@ -150,14 +153,48 @@ class Work:
             scored = self.scored(cell, evaluate)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
             write_table(path, scored.table)
-        facts = _load_json(path.with_suffix(".json"))
-        table = pd.read_parquet(path).assign(
-            encoder=cell.encoder, task=cell.part_name, protocol=cell.protocol,
-            transductive=cell.part.transductive and not cell.part.unseen and bool(cell.row.method or cell.row.run)
-            and find(cell.protocol).selects_on != "none",
-            **{key: facts[key] for key in PROVENANCE},
-        )  # fmt: skip
-        return table, list(facts["notes"])
+        table, facts = pd.read_parquet(path), _load_json(path.with_suffix(".json"))
+        if "transductive" not in facts:  # of a cell that was finished before it was computed
+            facts["transductive"] = self.saw(cell, table, evaluate)
+            write_json(path.with_suffix(".json"), facts)
+        named = {"encoder": cell.encoder, "task": cell.part_name, "protocol": cell.protocol}
+        return table.assign(**named, **{key: facts[key] for key in PROVENANCE}), list(facts["notes"])
+
+    def saw(self, cell: Cell, scores: pd.DataFrame, evaluate: EvaluateSettings) -> bool:
+        """Whether the pre-training of a scored cell has met whom it was tested on."""
+        if (cell.row.method is None and not cell.row.run) or find(cell.protocol).selects_on == "none":
+            return False
+        by_fold = {0: scores}
+        if cell.part.unseen and cell.row.method:
+            by_fold = {fold: scores[scores["fold"] == fold] for fold in scores["fold"].unique().tolist()}
+        runs = [(Path(cell.row.run or self.run_of(cell, fold)), part) for fold, part in by_fold.items()]
+        return any(saw_scored(run, self.cohort, part, evaluate) for run, part in runs)
+
+    def check_unseen(self) -> list[str]:
+        """Sentences on encoders of unknown past in parts whose patients none should have met.
+
+        :raises ConfigError: for a finished run that has met them.
+        """
+        notes = []
+        for name, part in self.plan.parts.items():
+            rows = [(key, row) for key, row in self.plan.encoders.items() if not row.parts or name in row.parts]
+            for key, row in rows if part.unseen else []:
+                what = "run" if row.run else "weights" if row.weights else ""
+                if row.run and self._met(part, row.run):
+                    raise ConfigError(
+                        f"The part {name!r} has unseen = true, and the finished run of the row {key!r} has learnt from "
+                        "patients who are tested in it",
+                        do=f"Leave the row out of this part (encoders.{key}.parts names its parts), or give it a method, "
+                        "which pre-trains anew in each fold",
+                    )
+                notes += [f"{name}: what the {what} of {key} has seen of its patients is not known"] if what else []
+        return notes
+
+    def _met(self, part: Part, run: str) -> bool:
+        """Whether a finished run has learnt from patients of a part."""
+        known = units(self.cohort, self.cohort.tasks[part.task])
+        evaluate = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate) | {"cache": self.cache})
+        return saw_scored(run, self.cohort, nameless(known, self.cohort.key), evaluate)
 
     def scored(self, cell: Cell, evaluate: EvaluateSettings) -> Scored:
         """The scores of one cell, computed now."""
@@ -220,9 +257,9 @@ class Work:
         names = {name: task.targets for name, task in tasks.items()}
         resamples = build(EvaluateSettings, self.plan.evaluate).resamples
         Console(stderr=True, quiet=self.quiet).print("intervals ...")
-        provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False)[
-            ["transductive", *PROVENANCE]
-        ].first()
+        rules = dict.fromkeys(PROVENANCE, "first") | {"transductive": "max"}
+        provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False).agg(rules)
+        notes = [*notes, *self.differently(provenance)]
         found = tabulated(scores, names, tasks, resamples=resamples)
         table = found.pop("results")
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
@@ -245,6 +282,20 @@ class Work:
         write_text(self.folder / "card.md", study_card(results, said))
         report(self.folder, self.folder / "report.html")
         return results
+
+    def differently(self, rows: pd.DataFrame) -> list[str]:
+        """A sentence for each part of which the study file says another thing than the runs."""
+        learnt = {name for name, row in self.plan.encoders.items() if row.method or row.run}
+        notes = []
+        for name, part in self.plan.parts.items():
+            own = rows.loc[(rows["task"] == name) & rows["encoder"].isin(learnt), "transductive"]
+            if part.transductive is not None and len(own) and bool(own.any()) != part.transductive:
+                met = "have" if own.any() else "have not"
+                said = f"{name}: the study file says transductive = {str(part.transductive).lower()}"
+                notes.append(
+                    f"{said}, but by what they wrote down its encoders {met} met the patients they are tested on"
+                )
+        return notes
 
     def subgroups(self, scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
         """The score of each subgroup in each part."""

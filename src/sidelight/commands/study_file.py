@@ -29,7 +29,9 @@ class Part(Settings):
     title: str = ""
     unit: str = Field("", description="what a unit is called on the page, e.g. clip; none is the task's own word")
     where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
-    transductive: bool = Field(False, description="pre-training sees the unlabelled test items")
+    transductive: bool | None = Field(
+        None, description="what its author expects of the computed column of this name; a note says where it differs"
+    )
     unseen: bool = Field(False, description="pre-training starts anew in each fold, without its test patients")
     warning: str = ""
     evaluate: dict[str, Any] = Field({})

@@ -18,6 +18,11 @@ def normalise(value: object) -> str:
     return re.sub(r"\.0+$", "", text) if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text) else text
 
 
+def visible(text: str) -> str:
+    """``text`` with signs that cannot be seen as TOML and JSON write them: ``P\\u200B001``."""
+    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04X}" for sign in text)
+
+
 def natural(text: str) -> list[str | int]:
     """A sort key that counts: ``frame2`` before ``frame10``."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]

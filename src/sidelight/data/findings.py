@@ -13,7 +13,7 @@ class Finding:
     """One fault, or what may become one. ``sentence`` and ``numbers`` name no item and no patient: they may be shown.
 
     ``kind`` is one of: conflict, join, table, ids, task, spelling, support (what the tables say); file, mixed, copies,
-    contradiction (what the files say); leak (of a given split); shortcut, blanks, source, recoding (what predicts a label
+    contradiction (what the files say); split, leak (of a given split); shortcut, blanks, source, recoding (what predicts a label
     by itself).
     """
 

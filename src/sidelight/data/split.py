@@ -2,7 +2,7 @@
 
 Every function takes ``units``: a table with one row per unit and the columns ``unit`` (unique key), ``group`` and
 ``label`` (int class; of several labels a tuple of classes, -1 where one is unknown). The order of its rows does not
-matter: units are sorted by key first, and chance comes from ``seed`` alone.
+matter: units are sorted by key first, and chance comes from ``seed`` alone. Keys are all text, or all numbers.
 
 Of several labels every class of every label is stratified, the rarest first (iterative stratification, Sechidis et al.
 2011, with whole groups).
@@ -10,14 +10,14 @@ Of several labels every class of every label is stratified, the rarest first (it
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidelight.data.cells import counted
+from sidelight.data.cells import counted, normalise
 from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.errors import ConfigError, SplitError
 
@@ -27,6 +27,9 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 SIDES = ("train", "valid", "test")
 REPLACEMENTS = 3
+Draw = Literal["balanced", "natural"]
+ORDERS = 50
+"""Random orders over which the number of cases read is averaged."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,8 @@ def _prepare(units: pd.DataFrame) -> _Units:
         raise SplitError(
             f"Unit {units.loc[blank, 'unit'].iloc[0]!r} has no group or no label", do="Leave such units out"
         )
-    table = units.assign(unit=units["unit"].astype(str), group=units["group"].astype(str)).sort_values(
-        "unit", kind="stable"
-    )
+    named = {column: _names(units[column]) for column in ("unit", "group")}
+    table = units.assign(**named).sort_values("unit", kind="stable")
     twice = table["unit"].duplicated()
     if twice.any():
         raise SplitError(
@@ -88,6 +90,19 @@ def _prepare(units: pd.DataFrame) -> _Units:
     np.add.at(counts, group, has)
     label = np.where(has, (counts > 0).sum(axis=0), np.iinfo(np.int64).max).argmin(axis=1)
     return _Units(table["unit"].to_numpy(dtype=object), groups.tolist(), classes, has, label, group, counts, several)
+
+
+def _names(column: "pd.Series[Any]") -> list[str]:
+    """Keys as text: 1 and 1.0 are one, and text stays as it is; :raises SplitError: where 1 and "01" might be one."""
+    text = column.map(lambda name: isinstance(name, str)).to_numpy()
+    if text.any() and not text.all():
+        one, other = column[~text].iloc[0], column[text].iloc[0]
+        raise SplitError(
+            f"The column {column.name!r} holds numbers and text, such as {one!r} and {other!r}: whether 1 and '01' are one "
+            "cannot be told",
+            do=f"Write all of {column.name!r} as text, one spelling for each",
+        )
+    return [str(name) for name in column] if text.any() else [normalise(name) for name in column]
 
 
 def _classes(codes: Array) -> tuple[list[str], Array]:
@@ -187,13 +202,18 @@ class LabelCounts:
 
     subsets: dict[int, list[str]]
     left_out: dict[int, str]
+    read: dict[int, float] = field(default_factory=dict)
+    """Label count -> how many units somebody reads, patient after patient, until the subset's labels of every class are found."""
 
 
-def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_groups_per_class: int = 2) -> LabelCounts:
-    """Nested labelled subsets of ``counts`` units: balanced over classes while they last, from many groups.
+def nested_counts(
+    units: pd.DataFrame, counts: Iterable[int], seed: int, min_groups_per_class: int = 2, *, draw: Draw = "balanced"
+) -> LabelCounts:
+    """Nested labelled subsets of ``counts`` units: balanced over classes while they last, or as an annotator gets them.
 
-    One order of all units is drawn: classes take turns, and a class takes its next unit from the group that has given
-    the fewest. A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class``
+    One order of all units is drawn. "balanced": classes take turns, and a class takes its next unit from the group that has
+    given the fewest; prevalence is lost. "natural": groups in random order, each with all of its units; classes come as they
+    are. A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class``
     groups, or that exceeds the units there are, is left out with its reason. Of several labels a unit waits for the turn
     of its rarest class, and a class that fewer groups hold is asked for as many groups as there are.
     :raises SplitError: when a class comes from fewer than ``min_groups_per_class`` groups altogether.
@@ -210,7 +230,8 @@ def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_gro
             expected=f"at least {min_groups_per_class} for every label count",
             do="Leave the class out of the task, or add patients",
         )
-    order = _turns(table, np.random.default_rng([seed, 13]))
+    rng = np.random.default_rng([seed, 13])
+    order = _turns(table, rng) if draw == "balanced" else _as_they_come(table, rng)
     seen = np.zeros(table.table.shape, dtype=bool)
     enough = np.empty(len(order), dtype=bool)
     for place, unit in enumerate(order):
@@ -225,7 +246,29 @@ def nested_counts(units: pd.DataFrame, counts: Iterable[int], seed: int, min_gro
             left_out[count] = f"a class would come from fewer than {min_groups_per_class} groups"
         else:
             subsets[count] = keys[:count]
-    return LabelCounts(subsets, left_out)
+    if draw == "natural":
+        return LabelCounts(subsets, left_out, {count: float(count) for count in subsets})
+    return LabelCounts(
+        subsets, left_out, _read(table, {count: table.has[order[:count]].sum(axis=0) for count in subsets})
+    )
+
+
+def _as_they_come(table: _Units, rng: np.random.Generator) -> list[int]:
+    """All units [N], group after group in random order."""
+    rank, within = rng.permutation(len(table.groups)), rng.permutation(len(table.keys))
+    order: list[int] = np.lexsort((within, rank[table.group])).tolist()
+    return order
+
+
+def _read(table: _Units, wanted: Mapping[int, Integers]) -> dict[int, float]:
+    """By label count, how many units are read on average until as many of every class as ``wanted`` [C] have come."""
+    rng, total = np.random.default_rng(ORDERS), dict.fromkeys(wanted, 0)
+    for _ in range(ORDERS if wanted else 0):
+        come = table.has[_as_they_come(table, rng)].cumsum(axis=0)
+        for count, classes in wanted.items():
+            last = [int(np.searchsorted(come[:, c], number)) + 1 for c, number in enumerate(classes) if number]
+            total[count] += max(last)
+    return {count: read / ORDERS for count, read in total.items()}
 
 
 def _turns(table: _Units, rng: np.random.Generator) -> list[int]:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from sidelight.config import digest, working_size
+from sidelight.data.audit.spellings import spelling_notes
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import own_names
 from sidelight.data.identity import item_hash
@@ -28,6 +29,7 @@ from sidelight.evaluation.reader import Fresh, open_reader
 from sidelight.evaluation.results import check_numbers, check_same
 from sidelight.evaluation.robustness import disturbed_scores
 from sidelight.evaluation.scores import Ready, collect_scores, further_draws, half_scores
+from sidelight.evaluation.seen import saw
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.subgroups import subgroup_columns
 from sidelight.evaluation.units import Reader
@@ -122,7 +124,6 @@ class Scored:
     """Scores of one encoder on one task, and where they come from.
 
     :ivar columns: the subgroup columns of each unit, indexed by unit.
-    :ivar tested: positions in ``cohort.items`` of what was tested.
     :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
         head reads what a new cohort cannot bring (``inputs.kind`` not in ``SAVED``).
     :ivar tables: what else is to be written, by name, such as who lent which metadata.
@@ -132,7 +133,6 @@ class Scored:
     facts: dict[str, Any]
     notes: list[str]
     columns: pd.DataFrame
-    tested: np.ndarray
     fitted: Callable[[pd.DataFrame], Model] | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -156,6 +156,7 @@ def score(
         return _ranked(evaluation, None if force else out)
     started = time.perf_counter()
     ready, notes = evaluation.ready()
+    notes += spelling_notes(evaluation.cohort)
     cohort, pixels, labelled = evaluation.cohort, ready.pixels, ready.labelled
     settings, protocol = ready.settings, evaluation.protocol
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(ready.reader)}
@@ -187,11 +188,13 @@ def score(
     fitted = None
     if out is not None and protocol.selects_on != "test" and settings.inputs.kind in SAVED:
         fitted = model_of(ready, cohort, evaluation.task, scores, facts, None if read is None else read.metadata)
+    tested = labelled.tested if only is None else labelled.tested[labelled.tested["unit"].isin(labelled.folds[only])]
+    here = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
+    facts["transductive"] = saw(evaluation.encoder, cohort, here, pixels)
     scores = nameless(own_names(cohort, scores, cohort.tasks[evaluation.task].unit), cohort.key)
-    tested = pixels.index["position"].to_numpy()[np.concatenate(labelled.tested["rows"].tolist())]
     written = {} if inputs is None else inputs.tables
     columns = subgroup_columns(cohort, evaluation.task, settings.subgroups)
-    return Scored(scores, facts, sorted(set(notes)), columns, tested, fitted, written)
+    return Scored(scores, facts, sorted(set(notes)), columns, fitted, written)
 
 
 def _ranked(evaluation: Evaluation, out: Path | None) -> Scored:
@@ -214,9 +217,10 @@ def _ranked(evaluation: Evaluation, out: Path | None) -> Scored:
     ranks, more = rank_units(run, net, cohort, pixels, table, frames=settings.frames, seed=settings.first_seed)
     tested = table[table["unit"].isin(ranks["unit"])]
     facts = {
-        "split_hash": digest(sorted(tested["unit"])), "leaks": False, **hashes, "seconds": time.perf_counter() - started,
+        "split_hash": digest(sorted(tested["unit"])), "leaks": False, "transductive": False, **hashes,
+        "seconds": time.perf_counter() - started,
         "targets": {name: list(classes) for name, classes in task.targets.items()},
     }  # fmt: skip
-    rows = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
     scores = nameless(own_names(cohort, ranks, task.unit), cohort.key)
-    return Scored(scores, facts, [*notes, *more], subgroup_columns(cohort, evaluation.task, settings.subgroups), rows)
+    notes += [*more, *spelling_notes(cohort)]
+    return Scored(scores, facts, notes, subgroup_columns(cohort, evaluation.task, settings.subgroups))

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sidelight.config import Settings, digest
 from sidelight.data.audit.class_support import FOLDS, require_groups
-from sidelight.data.audit.leaks import leak_findings, same_pictures, sides
+from sidelight.data.audit.leaks import leak_findings, missing_findings, same_pictures, sides
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
 from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target
@@ -35,6 +35,9 @@ class SplitSettings(Settings):
         None, description="a given split in place of folds: a column, or a JSON file of side -> names"
     )
     allow_leak: bool = Field(False, description="go on with a given split that leaks; every result says so")
+    allow_missing: bool = Field(
+        False, description="go on with a split file that has names which the cohort has not; every result says so"
+    )
     merge_duplicates: bool = Field(True, description="near-duplicates go into one group before the split")
 
 
@@ -84,7 +87,8 @@ class Labelled:
 def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettings) -> tuple[Labelled, list[str]]:
     """Units of a task that can be scored, in folds or as a given split has them. Notes say what was left out or merged.
 
-    :raises SplitError: for a given split that leaks, unless ``settings.allow_leak``.
+    :raises SplitError: for a given split that leaks, unless ``settings.allow_leak``, or that has names of nothing here,
+        unless ``settings.allow_missing``.
     """
     same = duplicate_items(pixels) if settings.merge_duplicates or settings.split is not None else []
     table, notes = unit_table(cohort, pixels, task, settings, same)
@@ -248,7 +252,8 @@ def _audit(
 ) -> tuple[tuple[str, ...], list[str]]:
     """What stands on two sides of a split, in sentences that name nobody, and remarks for the results.
 
-    :raises SplitError: for sides that are not train, valid and test, and for leaks that are not allowed.
+    :raises SplitError: for sides that are not train, valid and test, and for names of nothing here and leaks that are not
+        allowed.
     """
     unknown = [side for side in placed["side"].unique() if side not in SIDES]
     if unknown:
@@ -256,6 +261,7 @@ def _audit(
             f"The split has the side {unknown[0]!r}",
             expected="train, test and, if there is one, valid; blank is no side",
         )
+    missing = _missing(placed, settings)
     findings = leak_findings(cohort, placed, same_pictures(pixels, same))
     leaks = [finding for finding in findings if finding.severity == "error"]
     if leaks and not settings.allow_leak:
@@ -267,7 +273,22 @@ def _audit(
         )
     sentences = tuple(finding.sentence for finding in leaks)
     remarks = [f"The split LEAKS and was used all the same (allow_leak): {one}" for one in sentences]
-    return sentences, remarks + [one.sentence for one in findings if one.severity != "error"]
+    return sentences, missing + remarks + [one.sentence for one in findings if one.severity != "error"]
+
+
+def _missing(placed: pd.DataFrame, settings: SplitSettings) -> list[str]:
+    """Remarks on names of the split that nothing here has; :raises SplitError: where such are not allowed."""
+    found = missing_findings(placed)
+    if found and not settings.allow_missing:
+        meant = placed.attrs["nearest"]
+        hint = f"Did you mean {meant!r} by the first? " if meant else ""
+        raise SplitError(
+            f"{found[0].sentence}, for example {', '.join(map(repr, found[0].items[:3]))}",
+            expected="names of items, files, patients or units that are here, all of one kind",
+            do=f"{hint}Mend the file, or go on without them with --allow-missing (allow_missing=True) and every result will "
+            "say so",
+        )
+    return [f"{one.sentence} and it was used all the same (allow_missing)" for one in found]
 
 
 def _place(table: pd.DataFrame, pixels: Pixels, placed: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.split import k_folds, nested_counts
+from sidelight.data.split import LabelCounts, k_folds, nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
@@ -24,6 +24,8 @@ from sidelight.models.pair import PhotoPair
 
 FURTHER = 1_000_000
 """Between the numbers from which chance draws the labelled units of one draw and the next."""
+OUTSIDE = 999
+"""The number of what is no fold."""
 COLUMNS = ("unit", "group", "target", "label", "labels", "step", "seed", "draw")
 
 
@@ -102,9 +104,10 @@ def collect_scores(ready: Ready, seed: int, only: int | None = None, draw: int =
 
     :param only: the number of the one fold that is tested; none tests all.
     :param draw: the number of a draw of labelled units: above 0 it is a further one, of the smaller label counts alone.
-    :return: rows of labels (int), all_labels (bool), step ("selected" or "last"; with a given split also ``INSIDE``), seed,
-        fold (-1 on a given test side), unit, group, target, label, p0, p1, ...; and sentences on label counts that were left
-        out. Of several targets each has the rows of the units whose label it knows.
+    :return: rows of labels (int), cases_read (float: units that are read to find them), all_labels (bool), step ("selected" or
+        "last"; with a given split also ``INSIDE``), seed, draw, fold (-1 on a given test side), unit, group, target, label, p0,
+        p1, ...; and sentences on label counts that were left out. Of several targets each has the rows of the units whose label
+        it knows.
     """
     task = ready.labelled
     if task.test is not None:
@@ -149,7 +152,7 @@ def external_scores(
         known = known[known["side"] == "train"].reset_index(drop=True)
     learn = ready.sample(known)
     test = Sample(unseen, ready.units(unseen["rows"].tolist(), other, vectors))
-    table, missing = _curve(ready, learn, test, seed=seed, part=999, draw=draw)
+    table, missing = _curve(ready, learn, test, seed=seed, part=OUTSIDE, draw=draw)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))
     notes = [f"labels = {count} was not run: {reason}" for count, reason in sorted(missing.items())]
@@ -165,14 +168,16 @@ def _curve(
         leaves out all labels, which are no draw.
     Of a given split the counts are drawn from the train side, and its valid side joins them at all labels.
     """
+    read = {-1: float(len(learn.table))}
     if ready.protocol.selects_on == "test":
         examples, left_out = {-1: _peeking(ready, learn, test)}, dict[int, str]()
     else:
         own, valid = learn.units.only(ready.settings.photographs.learn, ready.reader), valid_side(learn.table)
         whole = learn.table if valid is None else learn.table[~valid]
+        asked, draw_by = ready.settings.labels, ready.settings.label_draw
         chance = seed * 1000 + part + FURTHER * draw
-        drawn = nested_counts(whole, ready.settings.labels, chance) if ready.settings.labels else None
-        subsets, left_out = (drawn.subsets, drawn.left_out) if drawn else ({}, {})
+        drawn = nested_counts(whole, asked, chance, draw=draw_by) if asked else LabelCounts({}, {})
+        subsets, left_out, read = drawn.subsets, drawn.left_out, read | drawn.read
         examples = {}
         for count, chosen in subsets.items():
             if count < len(learn.table):
@@ -184,7 +189,7 @@ def _curve(
     for count, labelled in examples.items():
         for step, head in ready.fit(labelled, seed, seed * 1000 + part).items():
             rows = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
-            frames += [one.assign(labels=count, step=step, seed=seed, draw=draw) for one in rows]
+            frames += [one.assign(labels=count, step=step, seed=seed, draw=draw, cases_read=read[count]) for one in rows]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), left_out
 
 
@@ -221,7 +226,7 @@ def half_scores(ready: Ready, seed: int, only: int | None = None) -> list[pd.Dat
         count = round(float(np.mean([size for *_, size in sides])))
         for number, learn, test, _ in sides:
             if len(learn.table) and len(test.table):
-                part, _ = _curve(ready, learn, test, seed=seed, part=number)
+                part, _ = _curve(ready, learn, test, seed=seed, part=number if number >= 0 else OUTSIDE)
                 frames.append(part.assign(fold=number, labels=count, all_labels=True, step=HALF, draw=draw))
     return frames
 

@@ -7,6 +7,7 @@ from pydantic import Field, create_model, model_validator
 
 from sidelight.config import Settings
 from sidelight.data.pixels.cache import PixelSettings
+from sidelight.data.split import Draw
 from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs.beside import InputSettings
 from sidelight.evaluation.labelled import SplitSettings
@@ -44,6 +45,11 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
 
     profile: Literal["default", "paper"] = "default"
     labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
+    label_draw: Draw = Field(
+        "balanced",
+        description="which units are labelled: as many of each class while they last, or natural: patient after "
+        "patient as they come",
+    )
     seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
     first_seed: int = Field(0, ge=0)
     draws: int = Field(

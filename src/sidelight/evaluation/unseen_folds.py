@@ -16,6 +16,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import label_units
+from sidelight.evaluation.seen import copies_together
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
 
@@ -23,9 +24,12 @@ Pretrain = Callable[[Cohort, dict[str, str], int], "str | Encoder"]
 """An encoder from the cohort's items that a condition selects, for the fold of this number."""
 
 
-def mark_folds(cohort: Cohort, task: str, settings: EvaluateSettings, image_size: int) -> tuple[Cohort, str, int]:
-    """The cohort with a column that says in which fold each item's patient is tested ("" in none), its name, and the number
-    of folds.
+def mark_folds(
+    cohort: Cohort, task: str, settings: EvaluateSettings, image_size: int
+) -> list[tuple[Cohort, dict[str, str]]]:
+    """For each fold the cohort with a column that marks whom pre-training must not meet, and the ``where`` that leaves them out.
+
+    These are the patients who are tested in the fold, labelled or not, and all who are tied to them by copies of pictures.
 
     :raises ConfigError: with a given split, whose train side a ``where`` selects.
     """
@@ -35,13 +39,14 @@ def mark_folds(cohort: Cohort, task: str, settings: EvaluateSettings, image_size
         )
     pixels = open_pixels(cohort, working_size(image_size), settings, quiet=True)
     labelled, _ = label_units(cohort, pixels, task, settings)
-    groups, positions = pixels.index["group"].to_numpy(str), pixels.index["position"].to_numpy()
-    fold = np.full(len(cohort.items), "", dtype=object)
+    positions, groups = pixels.index["position"].to_numpy(), np.array(copies_together(cohort, pixels))
+    column, marked = f"fold_{labelled.split_hash}", []
     for number, units in enumerate(labelled.folds):
         rows = np.concatenate(labelled.table.loc[labelled.table["unit"].isin(units), "rows"].tolist())
-        fold[positions[np.isin(groups, groups[rows])]] = str(number)
-    column = f"fold_{labelled.split_hash}"
-    return replace(cohort, items=cohort.items.assign(**{column: fold})), column, len(labelled.folds)
+        held = np.where(np.isin(groups, groups[positions[rows]]), str(number), "")
+        items = cohort.items.assign(**{column: held.astype(object)})
+        marked.append((replace(cohort, items=items), {column: f"!= {number}"}))
+    return marked
 
 
 def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int, *, halves: bool = False) -> Scored:
@@ -50,11 +55,11 @@ def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int, *,
 
     :param evaluation: whose encoder is not looked at; ``halves`` as of :func:`sidelight.evaluation.judge.score`.
     """
-    marked, column, folds = mark_folds(evaluation.cohort, evaluation.task, evaluation.settings, image_size)
-    parts = []
-    for number in range(folds):
-        encoder = pretrain(marked, {column: f"!= {number}"}, number)
-        parts.append(score(replace(evaluation, encoder=encoder), only=number, halves=halves))
+    marked = mark_folds(evaluation.cohort, evaluation.task, evaluation.settings, image_size)
+    parts = [
+        score(replace(evaluation, encoder=pretrain(cohort, where, number)), only=number, halves=halves)
+        for number, (cohort, where) in enumerate(marked)
+    ]
     everywhere = set.intersection(
         *(set(one.table["labels"]) for one in parts)
     )  # label counts that each fold could give
@@ -62,5 +67,6 @@ def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int, *,
     facts = parts[0].facts | {
         "encoder_hash": digest([one.facts["encoder_hash"] for one in parts]),
         "seconds": sum(one.facts["seconds"] for one in parts),
+        "transductive": any(one.facts["transductive"] for one in parts),
     }
     return replace(parts[0], table=table, facts=facts, notes=sorted({note for one in parts for note in one.notes}))

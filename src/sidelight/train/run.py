@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ROLES = ("train", "valid", "extra")
 """What an item of the data can be to a run; "extra" are learnt from, too, such as meta pairs."""
 
+EARLIER = "earlier"
+"""The role of what a run of several stages learnt from before its last one."""
+
 FREE = frozenset({"workers", "checkpoint_every"})
 """Settings that may change when a run is resumed: the result does not depend on them."""
 
@@ -74,14 +77,21 @@ class Run:
         """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
         return pd.DataFrame(read_log(self.folder / "metrics.jsonl"))
 
-    def save_split(self, items: Mapping[str, Iterable[str]], secret: bytes) -> None:
-        """Write ``split.csv``: which items (ids by role) the run learnt from and which it kept back, by keyed hash."""
+    def save_split(
+        self, items: Mapping[str, Iterable[str]], secret: bytes, earlier: pd.DataFrame | None = None
+    ) -> None:
+        """Write ``split.csv``: which items (ids by role) the run learnt from and which it kept back, by keyed hash.
+
+        :param earlier: :meth:`split` of the run that this one started from: what that learnt from has the role ``EARLIER``.
+        """
         named = [(item_hash(str(item), secret), role) for role in items for item in items[role]]
+        if earlier is not None:
+            named += [(item, EARLIER) for item in earlier.loc[earlier["role"] != "valid", "item"].unique()]
         table = pd.DataFrame(named, columns=["item", "role"], dtype=str)
         write_text(self.folder / "split.csv", table.to_csv(index=False))
 
     def split(self) -> pd.DataFrame | None:
-        """What :meth:`save_split` wrote: ``item`` (hash) and ``role`` (one of ``ROLES``); None where it did not."""
+        """What :meth:`save_split` wrote: ``item`` (hash) and ``role`` (of ``ROLES``, or ``EARLIER``); None without."""
         path = self.folder / "split.csv"
         return pd.read_csv(path, dtype=str) if path.is_file() else None
 

@@ -236,12 +236,22 @@ def test_a_split_file_in_any_spelling(tmp_path, spelling):
         assert one.numbers == {"level": "patient", "units": 2, "leaks": 1}
 
 
+def test_names_of_a_split_that_nothing_has_are_an_error(tmp_path):
+    given = {"train": ["p0", "p1", "P2"], "test": ["p3", "gone", "P2"]}
+    found = audited(tmp_path, table(4), split=given, task={})
+    (unknown,) = [one for one in found if one.kind == "split"]
+    assert (unknown.severity, unknown.numbers, unknown.items) == ("error", {"names": 2}, ("P2", "gone"))
+    assert unknown.sentence == "2 names of the split are of nothing in the cohort"
+
+
 def test_splits_that_are_none(tmp_path):
     cohort = opened(write(tmp_path, table(4)))
     with pytest.raises(SplitError, match=r"'sitee' is neither a file nor a column.*Did you mean 'site'"):
         sides(cohort, "sitee")
     with pytest.raises(SplitError, match="names nothing"):
         sides(cohort, {"train": ["a"], "test": ["b"]})
+    with pytest.raises(SplitError, match=r"names nothing .* Did you mean 'p0' by 'P-00'\?"):
+        sides(cohort, {"train": ["P-00"], "test": ["P-01"]})
     with pytest.raises(SplitError, match=r"'no\.json' is neither a file nor a column\. Check the path\."):
         sides(cohort, "no.json")
     (tmp_path / "split.json").write_text('["p0", "p1"]')

@@ -9,7 +9,14 @@ import pandas as pd
 
 from sidelight.data.audit.ids import id_findings
 from sidelight.data.audit.joins import join_findings
-from sidelight.data.audit.leaks import contradictions, duplicate_findings, leak_findings, same_pictures
+from sidelight.data.audit.leaks import (
+    contradictions,
+    duplicate_findings,
+    leak_findings,
+    missing_findings,
+    same_pictures,
+)
+from sidelight.data.audit.spellings import spelling_findings
 from sidelight.data.audit.survey import file_findings
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Finding
@@ -32,7 +39,7 @@ def audit(
     :param tasks: whose labels are compared between equal pictures.
     :param placed: a given split, of :func:`sidelight.data.audit.leaks.sides`.
     """
-    found = id_findings(cohort)
+    found = [*id_findings(cohort), *spelling_findings(cohort)]
     if cohort.phantom is None:
         known = ("item", "files", "group", *cohort.levels)
         columns = [str(name) for name in cohort.items if name not in known]
@@ -43,5 +50,5 @@ def audit(
     for name in tasks:
         found += contradictions(cohort, cohort.tasks[name], pairs)
     if placed is not None:
-        found += leak_findings(cohort, placed, pairs)
+        found += [*missing_findings(placed), *leak_findings(cohort, placed, pairs)]
     return found

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.audit.ids import id_columns
+from sidelight.data.audit.spellings import bare, without_zeros
 from sidelight.data.cells import counted, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
@@ -79,7 +81,8 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
         files, file names with or without suffix, parts of a file (``::NAME``), units of a level, or sidelight's hashes of
         items and units.
     :returns: columns ``position`` and ``side``; an item may stand on several sides. Sides in a spelling of ``SPELLINGS`` are
-        called train, valid and test, others stay as they are. ``attrs["unknown"]`` counts names that nothing here has.
+        called train, valid and test, others stay as they are. ``attrs["unknown"]`` lists names that nothing here has, in the
+        order of the file, and ``attrs["nearest"]`` what the first of them may mean ("" where nothing is alike).
     :raises SplitError: when the split is no such thing, or names nothing that is here.
     """
     if isinstance(split, str | Path) and not Path(split).is_file():
@@ -93,13 +96,26 @@ def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd
     best = max(_spellings(cohort), key=lambda names: len(set(names) & set(wanted["name"])))
     here = pd.DataFrame({"name": best, "position": range(len(best))}).merge(wanted.drop_duplicates(), on="name")
     if here.empty:
+        first = next(iter(wanted["name"]), "")
+        meant = _meant(first, [one for names in _spellings(cohort) for one in names])
         raise SplitError(
             "The split names nothing that is in the cohort",
             expected="items, file names, units of a level, or the hashes that sidelight writes",
+            do=f"Did you mean {meant!r} by {first!r}?" if meant else "",
         )
     placed = here[["position", "side"]]
-    placed.attrs["unknown"] = len(set(wanted["name"]) - set(here["name"]))
+    known = set(here["name"])
+    unknown = [name for name in dict.fromkeys(wanted["name"]) if name not in known]
+    placed.attrs["unknown"] = unknown
+    placed.attrs["nearest"] = _meant(unknown[0], best) if unknown else ""
     return placed
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """The one of ``known`` names that another one may mean: a spelling of it, else the most alike; "" for none."""
+    wanted = without_zeros(bare(name))
+    spelt = next((one for one in known if without_zeros(bare(one)) == wanted), "")
+    return spelt or next(iter(get_close_matches(name, set(known), n=1, cutoff=0.5)), "")
 
 
 def _side(written: str) -> str:
@@ -155,16 +171,26 @@ def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = No
     found += _pictures(cohort, placed, pairs or [])
     for name in id_columns(cohort) if cohort.phantom is None else []:
         found += _crossing(items[name], placed, name, "warning")
-    unknown = placed.attrs.get("unknown", 0)
-    if unknown:
-        text = f"{counted(unknown, 'name')} of the split {'is' if unknown == 1 else 'are'} of nothing in the cohort"
-        found.append(Finding("leak", "note", text, {"names": unknown}))
     left = len(items) - placed["position"].nunique()
     if left:
         found.append(
             Finding("leak", "note", f"{left} of {len(items)} items are on no side of the split", {"items": left})
         )
     return found
+
+
+def missing_findings(placed: pd.DataFrame) -> list[Finding]:
+    """Names of a split file that nothing here has: whoever they mean is not where the split wants them. An error.
+
+    :param placed: of :func:`sides`.
+    """
+    unknown = placed.attrs.get("unknown", [])
+    if not unknown:
+        return []
+    text = (
+        f"{counted(len(unknown), 'name')} of the split {'is' if len(unknown) == 1 else 'are'} of nothing in the cohort"
+    )
+    return [Finding("split", "error", text, {"names": len(unknown)}, some(unknown))]
 
 
 def _crossing(keys: "pd.Series[str]", placed: pd.DataFrame, name: str, severity: Any) -> list[Finding]:

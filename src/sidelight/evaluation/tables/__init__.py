@@ -36,8 +36,18 @@ def tabulated(
         robustness(scores, resamples=resamples),
         checklist_rows(scores, tasks, resamples=resamples),
     ]
+    results = pd.concat([table for table in rows if len(table)], ignore_index=True)
     return {
-        "results": pd.concat([table for table in rows if len(table)], ignore_index=True),
+        "results": results.assign(cases_read=_cases_read(scores, results)),
         "confusion": confusions(scores, targets),
         "reliability": [*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
     }
+
+
+def _cases_read(scores: pd.DataFrame, results: pd.DataFrame) -> Any:
+    """Of each row, how many units are read to find its labels: the mean over folds and seeds; NaN where nobody counted."""
+    if "cases_read" not in scores:
+        return float("nan")
+    once = scores[["task", "labels", "seed", "fold", "cases_read"]].drop_duplicates()
+    known = once.groupby(["task", "labels"])["cases_read"].mean()
+    return known.reindex(pd.MultiIndex.from_frame(results[["task", "labels"]])).to_numpy()

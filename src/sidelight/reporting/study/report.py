@@ -19,6 +19,7 @@ from sidelight.reporting.study import checklist, labels, retrieval, robustness, 
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, load
+from sidelight.reporting.study.draw import drawn
 
 
 def render_study(folder: str | Path, out: str | Path) -> Path:
@@ -154,7 +155,8 @@ def _brief_answer(content: Content, heads: list[Headline]) -> list[Part]:
     panels = [panel(content, head, palette) for head in heads]
     text = "Label efficiency: score against the number of labels, one curve per encoder with its 95 % band"
     figure = Figure("", "efficiency", text, partial(efficiency_png, panels))
-    return [study_tables.answers(content, heads), Text(_DIFFERENCES), figure]
+    sentence = drawn(content, heads)
+    return [study_tables.answers(content, heads), Text(_DIFFERENCES), figure, *([Text(sentence)] if sentence else [])]
 
 
 def _task(content: Content, head: Headline, palette: dict[str, Look]) -> str:
@@ -185,7 +187,8 @@ def _how_to_read(content: Content, heads: list[Headline]) -> str:
         " (or the one the study names). " if content.study.get("headline") else ". "
     )
     few = any(head.rows["few_groups"].astype(bool).any() for head in heads)
-    return text + ("Fewer than 20 groups were judged: read the bands as rough." if few else "")
+    text += "Fewer than 20 groups were judged: read the bands as rough. " if few else ""
+    return text + drawn(content, heads)
 
 
 def _scores(heads: list[Headline]) -> list[Part]:

@@ -10,6 +10,7 @@ from sidelight.reporting.html import escape
 from sidelight.reporting.numbers import bounds, decimal, duration, estimate, metric_name, p_value, plural
 from sidelight.reporting.study.answer import factor_interval, verdict
 from sidelight.reporting.study.content import Content, Headline
+from sidelight.reporting.study.draw import reads
 from sidelight.reporting.tables import Table, estimated, flatten, spread
 
 
@@ -19,9 +20,11 @@ def scores(headline: Headline) -> Table:
     counts = sorted(rows["labels"].unique())
     everything = set(rows.loc[rows["all_labels"].astype(bool), "labels"])
     names = tuple(f"{count:,}" + (" (all)" if count in everything else "") for count in counts)
+    read = {**{count: float(count) for count in everything}, **reads(headline)}
+    cases = ("cases read to find them", "", *(decimal(read.get(count, math.nan), 0) for count in counts))
     return Table(
         ("encoder", "protocol", *names),
-        spread(rows, ("encoder", "protocol"), "labels", counts),
+        (*spread(rows, ("encoder", "protocol"), "labels", counts), *([cases] if reads(headline) else [])),
         numeric=frozenset(range(2, 2 + len(counts))),
         caption=f"{metric_name(headline.metric)} with 95 % interval, by number of labelled {plural(headline.unit)}",
         lead=frozenset({list(dict.fromkeys(rows["encoder"])).index(headline.encoder)}),
