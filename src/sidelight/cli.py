@@ -320,12 +320,19 @@ def cache(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="a run or a study folder")],
-    out: Annotated[Path, typer.Option("--out", help="the HTML file, or a .md page")] = Path("report.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="the HTML file, or a .md page; default is report.html or CHECKLIST.html"),
+    ] = None,
+    checklist: Annotated[
+        str, typer.Option("--checklist", help="tripod+ai or claim: this guideline, filled in from a study")
+    ] = "",
 ) -> None:
     """One file that opens anywhere, without a network; a name ending in .md makes a Markdown page with figures."""
     from sidelight.commands.report import report as make_report
 
-    typer.echo(f"The report lies in {make_report(folder, out)}")
+    place = out or Path(f"{checklist or 'report'}.html")
+    typer.echo(f"The report lies in {make_report(folder, place, checklist=checklist)}")
 
 
 @app.command()

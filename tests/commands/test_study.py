@@ -176,6 +176,40 @@ def test_a_page_is_rendered_from_the_table(found, tmp_path):
     assert (tmp_path / "figures").is_dir()
 
 
+def test_what_is_asked_is_recorded_before_the_first_cell(place, tmp_path, monkeypatch):
+    asked = {"encoder": "simclr", "task": "diagnosis", "labels": 8, "rival": "random", "metric": "auroc"}
+
+    def stopped(evaluation, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "score", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sidelight.study(place / "small.toml", out=tmp_path, cache=str(place / "cache"), quiet=True, headline=asked)
+    assert json.loads((tmp_path / "beforehand.json").read_text())["declared"] == asked
+    assert not list(tmp_path.glob("cells/*"))
+
+
+def test_participants_and_silence_stand_on_the_page(found):
+    page = (found.folder / "report.html").read_text()
+    assert "Nothing was said beforehand" in page and "From files to tested units" in page
+    flow = json.loads((found.folder / "participants.json").read_text())["diagnosis"]
+    assert flow["steps"][-1]["items"] == found.scores["unit"].nunique() == 32
+
+
+@pytest.mark.parametrize("name", ["tripod+ai", "claim"])
+def test_a_checklist_is_filled_in_from_a_finished_study(found, tmp_path, name):
+    page = sidelight.report(found.folder, tmp_path / "x.md", checklist=name).read_text()
+    for text in (
+        "2 folds over groups, split seed 0",
+        "torch",
+        "for the authors",
+        "Disjoint by patient" * (name == "claim"),
+    ):
+        assert text in page
+    with pytest.raises(ConfigError, match="tripod"):
+        sidelight.report(found.folder, tmp_path / "x.md", checklist="tripod")
+
+
 def test_an_unknown_size_and_an_unknown_key_are_refused(place, found):
     with pytest.raises(ConfigError, match="gpu"):
         run(place, size="gup")

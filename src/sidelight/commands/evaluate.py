@@ -20,7 +20,7 @@ from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
-from sidelight.files import check_place, write_text
+from sidelight.files import check_place, write_json, write_text
 from sidelight.models.image import Encoder
 from sidelight.train.run import Run
 
@@ -85,19 +85,21 @@ def evaluate(
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
     results = Results(**found, scores=table, notes=tuple(scored.notes))
     if folder is not None:
-        _write(results, scored, folder)
+        _write(results, scored, task, folder)
     return results
 
 
-def _write(results: Results, scored: Scored, folder: Path) -> None:
+def _write(results: Results, scored: Scored, task: str, folder: Path) -> None:
     """The tables and, where a head was learnt to be kept, the model and its card."""
     (folder / "model" / "model.json").unlink(missing_ok=True)  # an older model would stand beside new numbers
     results.save(folder)
+    if scored.participants:
+        write_json(folder / "participants.json", {task: scored.participants})
     for name, table in scored.tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
     if scored.fitted is not None:
         model = scored.fitted(results.results).save(folder / "model")
-        write_text(folder / "card.md", model_card(read_model(model), results))
+        write_text(folder / "card.md", model_card(read_model(model), results, scored.participants))
 
 
 def _command(evaluation: Evaluation, name: str, said: Mapping[str, str | None]) -> str:

@@ -12,6 +12,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, open_pixels
+from sidelight.data.pixels.quarantine import nameless_reasons
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.protocols.probes import Knn
@@ -119,14 +120,8 @@ def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Star
 
 def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:
     """Broken items by hash, with reasons that name no file: a run names nobody, only what the terminal says does."""
-    secret, files = cohort.key, dict(zip(cohort.items["item"], cohort.items["files"], strict=True))
-    items, reasons = pixels.quarantine["item"].tolist(), []
-    for item, reason in zip(items, pixels.quarantine["reason"], strict=True):
-        names = {item, *files[item], *(Path(file).name for file in files[item]), str(cohort.root)}
-        for name in sorted(names, key=len, reverse=True):
-            reason = reason.removeprefix(f"{name}: ").replace(name, "the file")
-        reasons.append(reason)
-    return pd.DataFrame({"item": [item_hash(item, secret) for item in items], "reason": reasons}, dtype=str)
+    items = [item_hash(item, cohort.key) for item in pixels.quarantine["item"]]
+    return pd.DataFrame({"item": items, "reason": nameless_reasons(cohort, pixels)}, dtype=str)
 
 
 def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.ndarray:

@@ -4,7 +4,9 @@ A cell is one pre-training (encoder, part, seed) or one scoring (encoder, part, 
 after everything that it depends on; a study that is started again computes only what is missing.
 """
 
+import importlib.metadata
 import json
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +17,10 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from sidelight import __version__
 from sidelight.commands.pretrain import pretrain
 from sidelight.commands.report import report
-from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size
+from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size, check_headline, record_beforehand
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.units import units
@@ -84,6 +87,7 @@ def study(
     """
     plan = build(StudyFile, merge(load_toml(file), settings))
     plan = at_size(plan, size)
+    check_headline(plan)
     source = data or plan.data
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
@@ -120,6 +124,7 @@ class Work:
 
     def run(self, size: str) -> StudyResults:
         """Compute what is missing, then the tables and the report."""
+        record_beforehand(self.folder, self.plan.headline.named)
         console = Console(stderr=True, quiet=self.quiet)
         cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
         tables, notes = (
@@ -152,6 +157,7 @@ class Work:
         if not path.is_file():
             scored = self.scored(cell, evaluate)
             write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
+            self.keep_participants(cell.part_name, scored.participants)
             write_table(path, scored.table)
         table, facts = pd.read_parquet(path), _load_json(path.with_suffix(".json"))
         if "transductive" not in facts:  # of a cell that was finished before it was computed
@@ -195,6 +201,13 @@ class Work:
         known = units(self.cohort, self.cohort.tasks[part.task])
         evaluate = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate) | {"cache": self.cache})
         return saw_scored(run, self.cohort, nameless(known, self.cohort.key), evaluate)
+
+    def keep_participants(self, part: str, found: dict[str, Any]) -> None:
+        """Who took part in ``part``, beside what is known of the others."""
+        path = self.folder / "participants.json"
+        known = _load_json(path) if path.is_file() else {}
+        if found and known.get(part) != found:
+            write_json(path, {**known, part: found})
 
     def scored(self, cell: Cell, evaluate: EvaluateSettings) -> Scored:
         """The scores of one cell, computed now."""
@@ -327,6 +340,19 @@ class Work:
         """Optimiser steps that the pre-training of a cell took."""
         return int(_load_json(self.run_of(cell) / "done.json")["steps"])
 
+    def judging(self, part: str) -> dict[str, Any]:
+        """How the rows of a part are judged, with all defaults; ``balance`` has every value that a row has."""
+        cells = [cell for cell in self.cells() if cell.part_name == part and cell.seed == 0]
+        layers = (merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate) for cell in cells)
+        settings = [build(EvaluateSettings, one) for one in layers]
+        if not settings:
+            return {}
+        names = ("folds", "split_seed", "merge_duplicates", "labels", "resamples", "max_frames")
+        said = {name: getattr(settings[0], name) for name in names}
+        split = settings[0].split
+        said["split"] = None if split is None else split_name(split)
+        return {**said, "balance": sorted({one.balance for one in settings})}
+
     def notices(self) -> list[str]:
         """What opening the data said; of data that are not public only how much, for a notice may quote cells and files."""
         said = self.cohort.notices
@@ -356,16 +382,28 @@ class Work:
                 name: {"title": part.title or part.task, "unit": part.unit or self.cohort.tasks[part.task].unit}
                 for name, part in self.plan.parts.items()
             },
-            "headline": self.plan.headline,
+            "headline": self.plan.headline.named,
             "published": [table.model_dump() for table in self.plan.published],
             "warnings": [part.warning for part in self.plan.parts.values() if part.warning],
             "findings": self.plan.findings,
             "not_shown": [*self.plan.limits, *self.unequal_budgets()],
             "notes": [*notes, *self.notices()],
             "runs": runs,
+            "judging": {name: judged for name in self.plan.parts if (judged := self.judging(name))},
+            "software": software(),
             "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},
             "command": self.command,
         }
+
+
+def software() -> dict[str, str]:
+    """What makes the numbers, with versions."""
+    packages = ("torch", "timm", "numpy", "pandas", "scikit-learn")
+    return {
+        "sidelight": __version__,
+        "Python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -1,11 +1,16 @@
-"""What a study file may say: encoders, parts, settings, sizes, and what its authors found."""
+"""What a study file may say: encoders, parts, settings, sizes, what is asked first, and what its authors found."""
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
-from sidelight.config import Settings, build, merge
+from sidelight.config import Settings, build, digest, merge
 from sidelight.errors import ConfigError, nearest
+from sidelight.files import write_json
+from sidelight.metrics import METRICS
 
 
 class EncoderRow(Settings):
@@ -46,6 +51,26 @@ class Published(Settings):
     note: str
 
 
+class Headline(Settings):
+    """What the page opens with. With ``task`` and ``rival`` it is the primary question, kept from before the first cell."""
+
+    encoder: str = Field("", description="the row that the study is about; none is the last one that is no baseline")
+    task: str = Field("", description="the part that the primary question is asked of")
+    labels: int | Literal["all"] | None = Field(None, description="label count; none is the smallest that rivals have")
+    rival: str = Field("", description="the row that the encoder is compared with; none is the best, picked afterwards")
+    metric: str = ""
+    protocol: str = ""
+
+    @property
+    def named(self) -> dict[str, str | int]:
+        """What is given, by name."""
+        return {name: value for name, value in self.model_dump().items() if value not in ("", None)}
+
+
+PRIMARY = ("encoder", "task", "labels", "rival", "metric")
+"""What a primary question names."""
+
+
 class Size(Settings):
     """What changes between the sizes of a study."""
 
@@ -71,9 +96,7 @@ class StudyFile(Settings):
     parts: dict[str, Part]
     sizes: dict[str, Size] = Field({})
     published: list[Published] = Field([])
-    headline: dict[str, str | int] = Field(
-        {}, description="encoder, metric, protocol or labels that the page opens with"
-    )
+    headline: Headline = Headline()
     findings: list[str] = Field([], description="what its authors read in the numbers, in sentences that name rows")
     limits: list[str] = Field([], description="what the study cannot show, in sentences")
 
@@ -92,3 +115,62 @@ def at_size(plan: StudyFile, size: str) -> StudyFile:
             raise ConfigError(f"Size {size!r} has settings of the row {name!r}", do=nearest(name, plan.encoders))
         values["encoders"][name]["settings"] = merge(plan.encoders[name].settings, settings)
     return build(StudyFile, values)
+
+
+def check_headline(plan: StudyFile) -> None:
+    """:raises ConfigError: for a primary question that is half asked, or that the study cannot answer."""
+    headline, named = plan.headline, plan.headline.named
+    for key in ("encoder", "rival"):
+        if named.get(key) and named[key] not in plan.encoders:
+            raise ConfigError(
+                f"[headline] {key} = {named[key]!r} is no row", do=nearest(str(named[key]), plan.encoders)
+            )
+    if not (headline.task or headline.rival):
+        return
+    missing = [name for name in PRIMARY if name not in named]
+    if missing:
+        raise ConfigError(
+            f"[headline] asks a primary question without {', '.join(missing)}",
+            expected=f"{', '.join(PRIMARY)}",
+            do="Name them, or take out task and rival",
+        )
+    if headline.task not in plan.parts:
+        raise ConfigError(f"[headline] task = {headline.task!r} is no part", do=nearest(headline.task, plan.parts))
+    if headline.rival == headline.encoder:
+        raise ConfigError(f"[headline] compares {headline.encoder!r} with itself", do="Name another row as its rival")
+    rows = (headline.encoder, headline.rival)
+    absent = [row for row in rows if headline.task not in (plan.encoders[row].parts or plan.parts)]
+    if absent:
+        raise ConfigError(f"[headline] asks for {absent[0]!r} on {headline.task!r}, where this row is not judged")
+    compared = [name for name, one in METRICS.items() if one.compared]
+    if headline.metric not in compared:
+        raise ConfigError(
+            f"[headline] metric = {headline.metric!r}: rows are not compared by it",
+            do=nearest(headline.metric, compared),
+        )
+    protocols = plan.encoders[headline.encoder].protocols or plan.protocols
+    if headline.protocol and headline.protocol not in protocols:
+        raise ConfigError(
+            f"[headline] protocol = {headline.protocol!r}: {headline.encoder!r} is not judged by it",
+            do=nearest(headline.protocol, protocols),
+        )
+    counts = merge(plan.evaluate, plan.parts[headline.task].evaluate).get("labels") or []
+    if headline.labels != "all" and headline.labels not in counts:
+        raise ConfigError(
+            f"[headline] labels = {headline.labels} on {headline.task!r}",
+            expected=" or ".join(['"all"', *map(str, counts)]),
+        )
+
+
+def record_beforehand(folder: Path, named: Mapping[str, Any]) -> None:
+    """Write ``beforehand.json``, once: what the study file names, a hash of it, and the date (UTC).
+
+    Nothing is written where a cell is scored already: what was said then stays, and of a folder from before there was such a
+    record nobody can know.
+
+    :param named: of the ``[headline]`` of the study file.
+    """
+    if (folder / "results.parquet").is_file() or any((folder / "cells").glob("*.parquet")):
+        return
+    today = datetime.now(UTC).date().isoformat()
+    write_json(folder / "beforehand.json", {"declared": dict(named), "hash": digest(dict(named)), "date": today})

@@ -22,6 +22,7 @@ from sidelight.evaluation.inputs.metadata import metadata_reader
 from sidelight.evaluation.labelled import label_units, unit_table
 from sidelight.evaluation.model.fit import SAVED, model_of
 from sidelight.evaluation.model.model import Model
+from sidelight.evaluation.participants import participants
 from sidelight.evaluation.protocols import check_inputs, check_side_by_side
 from sidelight.evaluation.protocols.base import Asked, Learned, Protocol
 from sidelight.evaluation.protocols.retrieval import rank_units
@@ -127,6 +128,7 @@ class Scored:
     :ivar fitted: makes the model of all labelled units from the results; None where none was asked for, or where the
         head reads what a new cohort cannot bring (``inputs.kind`` not in ``SAVED``).
     :ivar tables: what else is to be written, by name, such as who lent which metadata.
+    :ivar participants: flow and characteristics of who was scored; nothing of a protocol that learns nothing.
     """
 
     table: pd.DataFrame
@@ -135,6 +137,7 @@ class Scored:
     columns: pd.DataFrame
     fitted: Callable[[pd.DataFrame], Model] | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    participants: dict[str, Any] = field(default_factory=dict)
 
 
 def score(
@@ -194,7 +197,8 @@ def score(
     scores = nameless(own_names(cohort, scores, cohort.tasks[evaluation.task].unit), cohort.key)
     written = {} if inputs is None else inputs.tables
     columns = subgroup_columns(cohort, evaluation.task, settings.subgroups)
-    return Scored(scores, facts, sorted(set(notes)), columns, fitted, written)
+    who = participants(cohort, pixels, evaluation.task, labelled, settings.subgroups)
+    return Scored(scores, facts, sorted(set(notes)), columns, fitted, written, who)
 
 
 def _ranked(evaluation: Evaluation, out: Path | None) -> Scored:

@@ -71,7 +71,8 @@ def test_every_part_is_there(report: str):
     parts = ["Scores by label count", "Paired differences", "Confusion matrices", "Published numbers", "Training"]
     parts += ["Example pairs", "Pair weights", "All numbers", "Settings, hashes and commands", "Warnings and notes"]
     found = re.findall("<h2>(.*?)</h2>", report)
-    assert found == ["How many labels does the score cost?", *parts, "What we could not show"]
+    last = ["What we could not show", "How to read this page"]
+    assert found == ["How many labels does the score cost?", *parts, *last]
 
 
 def test_pictures_are_embedded(report: str):
@@ -146,7 +147,8 @@ def test_a_page_is_short_and_its_files_hold_the_rest(study_folder: Path, tmp_pat
     names = ("results", "differences", "label-factors", "confusion", "hashes-and-commands")
     assert links[1:] == [f"ultrasound/{name}.csv" for name in names]
     titles = ["Answer", "Scores and differences with all labels", "Published numbers", "Warnings and notes"]
-    assert re.findall("^## (.*)$", text, re.MULTILINE) == [*titles, "What we could not show", "Tables"]
+    last = ["What we could not show", "How to read this page", "Tables"]
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [*titles, *last]
     assert "| Meta-USCL | 0.94 [0.87, 0.99] | 0.89 [0.82, 0.94] |" in text
     assert "**+0.21 [0.14, 0.29]**" in text
     assert "selected on the test fold, their split" in text

@@ -48,6 +48,8 @@ def test_results_name_everything_behind_a_number(study_folder: Path):
     cells = dict(zip(table.header, table.rows[0], strict=True))
     assert cells["95 % interval"] == "[0.390, 0.642]"
     assert (cells["groups"], cells["units"], cells["seeds"], cells["seed sd"]) == ("18", "113", "3", "0.013")
+    two = study_tables.results(one.assign(seeds=2))
+    assert two.rows[0][two.header.index("seed sd")] == "range 0.018", "by hand: 0.013 times the root of 2"
     assert cells["remarks"] == "few groups, transductive, test-selected"
     assert "metric" in study_tables.results(content.results).header
 

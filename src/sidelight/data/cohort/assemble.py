@@ -24,8 +24,8 @@ from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 def assemble(
     root: Path, spec: CohortSpec, record: Record | None = None, *, absent: dict[str, str] | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Items listed, derived, joined, with levels and views, and selected.
+) -> tuple[pd.DataFrame, list[str], tuple[int, int]]:
+    """Items listed, derived, joined, with levels and views, and selected; and items and groups before they were selected.
 
     :param absent: takes tables that are not there or have no row for any item, and why, in place of an error.
     """
@@ -56,10 +56,11 @@ def assemble(
     if not keep.any():
         raise DataError(f"No item of {len(items)} fulfils where = {spec.where}", do="Mend `where`")
     passing = [f"dicom:{name}" for name in tags.PASSING]
-    return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more
+    found = len(items), int(items[spec.levels[0]].nunique()) if spec.levels else len(items)
+    return items[keep].drop(columns=passing, errors="ignore").reset_index(drop=True), notices + more, found
 
 
-def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.DataFrame, list[str]]:
+def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.DataFrame, list[str], tuple[int, int]]:
     """New patients: ``spec`` without its tasks and without tables that tell nothing about them, and as :func:`assemble`.
 
     :raises DataError: where a level, the view or ``where`` needs a column of such a table.
@@ -67,7 +68,7 @@ def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.Da
     absent: dict[str, str] = {}
     spec = spec.model_copy(update={"task": {}})
     try:
-        items, notices = assemble(root, spec, absent=absent)
+        items, notices, found = assemble(root, spec, absent=absent)
     except DataError as error:
         if not absent:
             raise
@@ -79,7 +80,7 @@ def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.Da
         kept = tuple(table for table in spec.tables if table.file not in absent)
         spec = without_absent(spec.model_copy(update={"tables": kept}), items)
     notices += [f"The table {name} {why}: goes without its columns" for name, why in absent.items()]
-    return spec, items, notices
+    return spec, items, notices, found
 
 
 def _is_there(root: Path, table: TableSpec, absent: dict[str, str] | None) -> bool:

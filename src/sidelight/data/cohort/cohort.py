@@ -60,6 +60,8 @@ class Cohort:
     phantom: Phantom | None = None
     broken: Mapping[str, str] = field(default_factory=dict)
     """Tasks that do not fit what is here, and why; nothing but asking for one stops. The reason may quote cells."""
+    found: tuple[int, int] = (0, 0)
+    """Items and groups before the ``where`` of its cohort file; zeros where nothing was listed, as of a phantom."""
 
     @classmethod
     def open(

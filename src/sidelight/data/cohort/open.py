@@ -45,9 +45,9 @@ def open_cohort(
     if not root.is_dir():
         raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
     if labels:
-        items, notices = assemble(root, spec, record)
+        items, notices, found = assemble(root, spec, record)
     else:
-        spec, items, notices = assemble_unlabelled(root, spec)
+        spec, items, notices, found = assemble_unlabelled(root, spec)
     if (preset or cohort_file) and (root / "cohort.toml").exists():
         notices = [f"The folder's own cohort.toml is not used: {source} is", *notices]
     if record is not None:
@@ -62,6 +62,7 @@ def open_cohort(
         channels=spec.images.channels,
         spec=spec.model_copy(update={"root": None}),
         notices=(*notices, *(described if record is None else ())),
+        found=found,
     )
     return _with_tasks(cohort, spec, record)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.evaluation.model.model import Facts, Model
+from sidelight.evaluation.participants import sentences
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.results import Results, shown_rows
 from sidelight.train.card import LICENCE, USE, bullets
@@ -27,8 +28,11 @@ LEFT_TO_AUTHORS = (
 LEAKS = "**The given split leaks**: what was learnt from stands on its test side too, and the numbers are too good."
 
 
-def model_card(model: Model, results: Results) -> str:
-    """The card as Markdown; it names no item and no patient."""
+def model_card(model: Model, results: Results, who: Mapping[str, Any]) -> str:
+    """The card as Markdown; it names no item and no patient.
+
+    :param who: of :func:`sidelight.evaluation.participants.participants`.
+    """
     facts = model.facts
     parts = [
         f"# Model card: {facts.task}",
@@ -37,6 +41,8 @@ def model_card(model: Model, results: Results) -> str:
         bullets(_about(model)),
         "## Data",
         bullets(_data(facts)),
+        "## Participants",
+        bullets(sentences(who)),
         "## Results",
         "Of units that neither the head nor what was chosen for it had seen; 95 % intervals resample patients "
         "(or recording groups).",

@@ -40,16 +40,17 @@ def verdict_words(row: "pd.Series[Any] | None") -> str:
 
 def answer(content: Content, headline: Headline) -> list[str]:
     """One to four sentences about a task: at the few labels, the factor, and with all labels."""
-    lines = _at(content, headline, headline.labels)
+    lines = at_labels(content, headline, headline.labels)
     factor = factor_words(content, headline)
     if factor:
         lines.append(factor)
     if headline.most > headline.labels:
-        lines += _at(content, headline, headline.most, brief=True)
+        lines += at_labels(content, headline, headline.most, brief=True)
     return lines
 
 
-def _at(content: Content, headline: Headline, labels: int, *, brief: bool = False) -> list[str]:
+def at_labels(content: Content, headline: Headline, labels: int, *, brief: bool = False) -> list[str]:
+    """A sentence about the headline encoder at ``labels`` and its rival there; unless ``brief`` also one about the random one."""
     own = headline.at(headline.encoder, labels)
     if own is None:
         return []
@@ -59,11 +60,13 @@ def _at(content: Content, headline: Headline, labels: int, *, brief: bool = Fals
     rivals = headline.rivals(labels)
     if not rivals:
         return [f"{score}; nothing stands beside it."]
-    best = headline.at(rivals[0], labels)
-    assert best is not None
-    lines = [f"{score}; the best rival, {curve_name(headline, rivals[0])}, {estimated(best)}."]
-    lines[0] += f" {_difference(content, headline, rivals[0], labels)}"
-    floor = next((name for name in rivals[1:] if "random" in name.lower()), None)
+    rival = headline.against(labels)
+    other = headline.at(rival, labels)
+    assert other is not None
+    word = "the rival" if rival == headline.rival else "the best rival"
+    lines = [f"{score}; {word}, {curve_name(headline, rival)}, {estimated(other)}."]
+    lines[0] += f" {_difference(content, headline, rival, labels)}"
+    floor = next((name for name in rivals if name != rival and "random" in name.lower()), None)
     if floor and not brief:
         row = headline.at(floor, labels)
         assert row is not None
@@ -139,7 +142,7 @@ def limits(content: Content) -> list[str]:
     results = content.results
     if results["low"].isna().any():
         lines.append("Where fewer than 10 groups were judged there is no interval, and no claim.")
-    few = results[results["few_groups"].astype(bool)]
+    few = results[results["few_groups"].astype(bool) & results["low"].notna()]
     if not few.empty:
         low, high = int(few["groups"].min()), int(few["groups"].max())
         groups = f"{low}" if low == high else f"{low} to {high}"

@@ -2,14 +2,14 @@
 
 The choice never looks at which encoder won: the headline encoder is the one that ``study.json`` names under
 ``headline`` or else the last of its ``encoders`` that is not a baseline; the label count is the one named there or else
-the smallest. Named are ``encoder``, ``metric``, ``protocol`` and ``labels``; ``baselines`` lists what is drawn grey;
-``tasks`` may give each task a ``title`` and a ``unit``.
+the smallest. Named are ``encoder``, ``metric``, ``protocol``, ``labels``, and with ``task`` and ``rival`` the primary question;
+``baselines`` lists what is drawn grey; ``tasks`` may give each task a ``title`` and a ``unit``.
 Rows that were selected on the test split are refused by headlines, figures and comparisons.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,10 @@ _BASELINE = re.compile(r"\b(random|scratch|imagenet|given|no weights|(?<!self-)s
 
 @dataclass(frozen=True)
 class Headline:
-    """What is said first about one task. ``rows`` are the curves: one row per (encoder, labels), sorted by labels."""
+    """What is said first about one task. ``rows`` are the curves: one row per (encoder, labels), sorted by labels.
+
+    ``rival`` is the one that the study names, "" where it names none.
+    """
 
     task: str
     title: str
@@ -49,6 +52,7 @@ class Headline:
     rows: pd.DataFrame
     encoder: str
     labels: int
+    rival: str = ""
 
     def at(self, encoder: str, labels: int) -> "pd.Series[Any] | None":
         """The row of ``encoder`` at ``labels``, or None."""
@@ -63,6 +67,11 @@ class Headline:
         rows = self.rows[(self.rows["labels"] == labels) & (self.rows["encoder"] != self.encoder)]
         return list(rows.dropna(subset=["value"]).sort_values("value", ascending=False, kind="stable")["encoder"])
 
+    def against(self, labels: int) -> str:
+        """The rival that the study names, where it was measured at ``labels``, else the best there; "" where none was."""
+        found = self.rivals(labels)
+        return self.rival if self.rival in found else next(iter(found), "")
+
     @property
     def most(self) -> int:
         """The largest label count at which the headline encoder was measured."""
@@ -74,7 +83,8 @@ class Content:
     """All that a study folder holds. ``study`` is ``study.json``; missing tables are empty, with their columns.
 
     ``results`` are the rows of whole tasks, ``targets`` those of each label of multi-label tasks, ``retrieval`` those of the
-    protocol of this name, which has no labels, and ``disturbed`` those under worse imaging conditions.
+    protocol of this name, which has no labels, and ``disturbed`` those under worse imaging conditions. ``beforehand`` is what was
+    said before the first cell, None where that was not recorded; ``participants`` the flow and characteristics of each task.
     """
 
     folder: Path
@@ -88,6 +98,8 @@ class Content:
     targets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "target"]))
     retrieval: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
     disturbed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
+    beforehand: dict[str, Any] | None = None
+    participants: dict[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -184,8 +196,17 @@ class Content:
         """What is said first about ``task``; None where nothing may be said (only test-selected or empty rows)."""
         return self.headlines.get(task)
 
-    def _headline(self, task: str) -> Headline | None:
-        wish = self.study.get("headline") or {}
+    @property
+    def named(self) -> dict[str, Any]:
+        """What ``study.json`` names under ``headline``."""
+        return self.study.get("headline") or {}
+
+    def primary(self, named: Mapping[str, Any]) -> Headline | None:
+        """The headline of a primary question; None where it has no row, or where ``named`` asks none."""
+        return self._headline(str(named["task"]), named) if named.get("task") and named.get("rival") else None
+
+    def _headline(self, task: str, named: Mapping[str, Any] | None = None) -> Headline | None:
+        wish = self.named if named is None else named
         rows = self.honest[self.honest["task"] == task].dropna(subset=["value"])
         if rows.empty:
             return None
@@ -199,11 +220,14 @@ class Content:
                 own = own[own["protocol"] == _prefer(own["protocol"], protocol)]
                 curves.append(own.drop_duplicates("labels").sort_values("labels"))
         table = pd.concat(curves, ignore_index=True)
-        lead = self.lead if self.lead in set(table["encoder"]) else str(table["encoder"].iloc[-1])
+        first_choice = str((named or {}).get("encoder") or self.lead)
+        lead = first_choice if first_choice in set(table["encoder"]) else str(table["encoder"].iloc[-1])
         counts = sorted(table.loc[table["encoder"] == lead, "labels"])
         shared = [n for n in counts if ((table["labels"] == n) & (table["encoder"] != lead)).any()] or counts
-        labels = int(wish["labels"] if wish.get("labels") in counts else shared[0])
-        return Headline(task, self.task_title(task), self.unit(task), metric, protocol, table, lead, labels)
+        asked = counts[-1] if wish.get("labels") == "all" and wish.get("task") == task else wish.get("labels")
+        labels = int(asked) if asked is not None and asked in counts else int(shared[0])
+        rival = str(wish.get("rival") or "")
+        return Headline(task, self.task_title(task), self.unit(task), metric, protocol, table, lead, labels, rival)
 
     def difference(self, headline: Headline, rival: str, labels: int) -> "pd.Series[Any] | None":
         """The paired difference of the headline encoder minus ``rival``, turned round if the table has it so.
@@ -232,7 +256,7 @@ class Content:
         return dict(self.differences.groupby(["task", "metric", "labels", "encoder", "rival"], sort=False).indices)
 
     def factor(self, headline: Headline) -> "pd.Series[Any] | None":
-        """The label factor at the headline's count; of several rivals the smallest, which belongs to the best."""
+        """The label factor at the headline's count, for the rival that is named; else of several the smallest, the best's."""
         table = self.efficiency
         table = table[
             (table["task"] == headline.task)
@@ -246,6 +270,8 @@ class Content:
             pairs = zip(table["rival"], table["rival_protocol"], strict=True)
             known = set(shown)
             table = table[[pair in known for pair in pairs]]
+        if headline.rival in set(headline.rows["encoder"]):
+            table = table[table["rival"] == headline.rival]
         return first(table.sort_values("factor", kind="stable"))
 
 
@@ -272,6 +298,8 @@ def load(folder: Path) -> Content:
         targets=every[~whole].reset_index(drop=True),
         retrieval=every[found].reset_index(drop=True),
         disturbed=every[worse].reset_index(drop=True),
+        beforehand=_json(folder / "beforehand.json", None),
+        participants=_json(folder / "participants.json", {}),
     )
 
 

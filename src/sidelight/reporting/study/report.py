@@ -15,11 +15,13 @@ from sidelight.reporting.document import Detail, Document, Figure, Listing, Part
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, training, weights
-from sidelight.reporting.study import checklist, labels, retrieval, robustness, trust
+from sidelight.reporting.study import checklist, labels, participants, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
+from sidelight.reporting.study.beforehand import beforehand
 from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, load
 from sidelight.reporting.study.draw import drawn
+from sidelight.reporting.study.glossary import glossary
 
 
 def render_study(folder: str | Path, out: str | Path) -> Path:
@@ -32,16 +34,17 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
 
 def document(content: Content) -> Document:
     """The report: long tables stand in the HTML alone, and whole in the files beside a Markdown page."""
-    heads = list(content.headlines.values())
+    heads = sorted(content.headlines.values(), key=lambda head: head.task != content.named.get("task"))
     curves, examples, weighed = _runs(content)
     published = [study_tables.published(entry) for entry in content.study.get("published") or []]
     warnings = [Text(text, "note") for text in [*_leaks(content), *_texts(content, "warnings")]]
     commands, open_ = set(content.results["command"]), limits(content)
     sections = [
-        Section("Answer", [*warnings[:3], *_brief_answer(content, heads)], only="markdown"),
+        Section("Answer", [*beforehand(content), *warnings[:3], *_brief_answer(content, heads)], only="markdown"),
         Section("What we found", [Listing(_texts(content, "findings"))]),
         Section("Scores and differences with all labels", _at_all_labels(content, heads), only="markdown"),
         Section("Scores by label count", _scores(heads), intro="Each figure above as a table.", only="html"),
+        Section("Participants", participants.sections(content), intro=participants.INTRO),
         Section("Labels", _labels(content), intro=labels.INTRO, only="html"),
         Section("Labels", _labels(content, content.lead), intro=_OF_LEAD, only="markdown"),
         Section("One class against the rest", _checklists(content), intro=checklist.INTRO, only="html"),
@@ -61,6 +64,7 @@ def document(content: Content) -> Document:
         Section("Settings, hashes and commands", _provenance(content), "What makes each number again.", only="html"),
         Section("Warnings and notes", [*warnings, Listing(_texts(content, "notes"))]),
         Section("What we could not show", [Listing(open_) if open_ else Text("Nothing was left open.", "empty")]),
+        Section("How to read this page", [Listing(glossary(content))]),
     ]
     return Document(
         content.title,
@@ -75,7 +79,8 @@ def document(content: Content) -> Document:
 
 _DIFFERENCES = (
     "Both encoders judged on the same units; intervals resample groups (patients or recordings). "
-    "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05."
+    "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05. "
+    "Holm corrects over all pairs of one task, label count and metric, and not over tasks, label counts or metrics."
 )
 _OF_LEAD = "Of the headline encoder; the others stand in the tables below."
 _CONFUSION = "Pooled over folds, summed over seeds; shade and per cent by true class."
@@ -83,8 +88,8 @@ _PUBLISHED = (
     "From the papers, as data: other splits and other selection rules, so they stand beside ours and are not compared."
 )
 _EVERYTHING = (
-    "Intervals resample groups; seed sd is what changing only the seed does. "
-    "No interval means fewer than 10 groups, “few groups” fewer than 20."
+    "Intervals resample groups and hold the trained heads fixed; seed sd is what changing only the seed does, of two seeds their "
+    "range. No interval means fewer than 10 groups, “few groups” fewer than 20."
 )
 
 
@@ -128,7 +133,8 @@ def _opening(content: Content, heads: list[Headline], warnings: list[Text]) -> S
     if not heads:
         return Section("Answer", [Text(_no_answer(content), "empty" if content.results.empty else "note")], only="html")
     figure = Figure(partial(_tasks, content, heads))
-    return Section("How many labels does the score cost?", [figure, *warnings], only="html")
+    parts = [*beforehand(content), figure, *warnings]
+    return Section("How many labels does the score cost?", parts, only="html")
 
 
 def _tasks(content: Content, heads: list[Headline]) -> str:
@@ -331,6 +337,8 @@ def _files(content: Content) -> dict[str, pd.DataFrame]:
         "differences": content.differences,
         "label-factors": content.efficiency,
         "subgroups": content.subgroups,
+        "flow": participants.flow_rows(content),
+        "characteristics": participants.characteristics_rows(content),
         "confusion": study_tables.confusion_rows(content.confusion),
         "hashes-and-commands": rows[["encoder", "task", *once]].drop_duplicates(),
     }

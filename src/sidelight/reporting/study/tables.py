@@ -43,7 +43,7 @@ def results(rows: pd.DataFrame) -> Table:
             "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
             "by": "–" if row["interval"] == "none" else str(row["interval"]),
             "seeds": f"{int(row['seeds'])}",
-            "seed sd": decimal(row["seed_sd"], 3),
+            "seed sd": _spread_of_seeds(row),
             "groups": f"{int(row['groups'])}",
             "units": f"{int(row['units']):,}",
             "selected on": str(row["selected_on"]),
@@ -54,6 +54,13 @@ def results(rows: pd.DataFrame) -> Table:
     ]
     single = len({line["metric"] for line in lines}) < 2
     return _table(lines, ("encoder", "protocol", "metric", "by", "selected on", "remarks"), without="metric" * single)
+
+
+def _spread_of_seeds(row: Any) -> str:
+    """The standard deviation over seeds; two values have a range, which is their standard deviation times the root of 2."""
+    if row["seeds"] == 2 and not math.isnan(row["seed_sd"]):
+        return f"range {decimal(row['seed_sd'] * math.sqrt(2), 3)}"
+    return decimal(row["seed_sd"], 3)
 
 
 _REMARKS: dict[str, Callable[[Any], bool]] = {
@@ -72,10 +79,13 @@ def _table(lines: Sequence[dict[str, str]], words: tuple[str, ...], without: str
 
 
 def answers(content: Content, heads: Sequence[Headline]) -> Table:
-    """The answer, task by task: the headline encoder beside the best rival, at the headline's labels and at the most."""
-    lines = []
+    """The answer, task by task: the headline encoder beside its rival, at the headline's labels and at the most.
+
+    The rival is the one that the study names; where it names none, the best, picked afterwards.
+    """
+    lines, word = [], "rival" if any(head.rival for head in heads) else "best rival"
     for head, labels in [(one, labels) for one in heads for labels in dict.fromkeys((one.labels, one.most))]:
-        own, rival = head.at(head.encoder, labels), next(iter(head.rivals(labels)), "")
+        own, rival = head.at(head.encoder, labels), head.against(labels)
         best, row = head.at(rival, labels), content.difference(head, rival, labels)
         factor = content.factor(head) if labels == head.labels else None
         assert own is not None
@@ -84,7 +94,7 @@ def answers(content: Content, heads: Sequence[Headline]) -> Table:
             "labels": f"{labels:,} {plural(head.unit, labels)}" + (" (all)" if own["all_labels"] else ""),
             "metric": metric_name(head.metric),
             "ours": f"{head.encoder} {estimated(own)}",
-            "best rival": "–" if best is None else f"{rival} {estimated(best)}",
+            word: "–" if best is None else f"{rival} {estimated(best)}",
             "difference": "–" if row is None else estimate(row["difference"], row["low"], row["high"], sign=True),
             "verdict": "not compared" if row is None else _READINGS.get(verdict(row), "no difference shown"),
             "labels for the same score": f"{factor_interval(head, factor)} for {factor['rival']}"
