@@ -28,6 +28,7 @@ from sidelight.evaluation.protocols import find
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
+from sidelight.evaluation.tables.second_method import with_delong_p
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import differences, efficiency
 from sidelight.evaluation.unseen_folds import score_unseen
@@ -230,7 +231,7 @@ class Work:
         table["command"] = self.command
         results = StudyResults(
             table.drop(columns="base"),
-            differences(scores, resamples=resamples),
+            with_delong_p(differences(scores, resamples=resamples), scores),
             efficiency(scores, resamples=min(resamples, 500)),
             scores,
             notes=tuple(notes),

@@ -9,6 +9,7 @@ from sidelight.data.cohort.task import Task
 from sidelight.evaluation.tables.checklist import checklist_rows
 from sidelight.evaluation.tables.retrieval import recalls
 from sidelight.evaluation.tables.robustness import robustness
+from sidelight.evaluation.tables.second_method import with_delong
 from sidelight.evaluation.tables.summary import (
     Targets,
     calibrated,
@@ -37,7 +38,7 @@ def tabulated(
         checklist_rows(scores, tasks, resamples=resamples),
     ]
     return {
-        "results": pd.concat([table for table in rows if len(table)], ignore_index=True),
+        "results": with_delong(pd.concat([table for table in rows if len(table)], ignore_index=True), scores),
         "confusion": confusions(scores, targets),
         "reliability": [*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
     }

@@ -30,6 +30,7 @@ def scores(headline: Headline) -> Table:
 
 def results(rows: pd.DataFrame) -> Table:
     """Every number with all that stands behind it; the metric has a column only where there are several."""
+    second = known(rows, "delong_low")
     lines = [
         {
             "encoder": row["encoder"],
@@ -39,6 +40,11 @@ def results(rows: pd.DataFrame) -> Table:
             "value": decimal(row["value"], 3),
             "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
             "by": "–" if row["interval"] == "none" else str(row["interval"]),
+            **(
+                {"DeLong": bounds(row["delong_low"], row["delong_high"], 3).replace("no interval", "–")}
+                if second
+                else {}
+            ),
             "seeds": f"{int(row['seeds'])}",
             "seed sd": decimal(row["seed_sd"], 3),
             "groups": f"{int(row['groups'])}",
@@ -51,6 +57,11 @@ def results(rows: pd.DataFrame) -> Table:
     ]
     single = len({line["metric"] for line in lines}) < 2
     return _table(lines, ("encoder", "protocol", "metric", "by", "selected on", "remarks"), without="metric" * single)
+
+
+def known(rows: pd.DataFrame, column: str) -> bool:
+    """Whether any row has this number; tables of older folders lack the column."""
+    return column in rows and bool(rows[column].notna().any())
 
 
 _REMARKS: dict[str, Callable[[Any], bool]] = {
@@ -136,6 +147,7 @@ def difference(content: Content, headline: Headline, rival: str, labels: int) ->
 
 def differences(rows: pd.DataFrame) -> Table:
     """Paired differences, encoder minus rival."""
+    second = known(rows, "delong_p")
     lines = [
         {
             "encoder": row["encoder"],
@@ -147,6 +159,7 @@ def differences(rows: pd.DataFrame) -> Table:
             "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
             "p": p_value(row["p"]),
             "Holm p": p_value(row["p_holm"]),
+            **({"DeLong p": p_value(row["delong_p"])} if second else {}),
             "groups": f"{int(row['groups'])}",
             "reading": _READINGS.get(verdict(row), "no difference shown"),
         }
