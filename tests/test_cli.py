@@ -25,7 +25,7 @@ def sidelight(*words: str, **kwargs) -> subprocess.CompletedProcess:
 
 def test_help_lists_only_what_works():
     shown = sidelight("--help").stdout
-    names = ("demo", "init", "check", "pretrain", "evaluate", "predict")
+    names = ("demo", "init", "check", "plan", "pretrain", "evaluate", "predict")
     for name in (*names, "study", "embed", "export", "explain", "cache", "report", "methods"):
         assert f"  {name} " in shown
 

@@ -23,6 +23,7 @@ _PUBLIC = {
     "init": "sidelight.commands.init",
     "load_encoder": "sidelight.models.image",
     "losses": "sidelight.losses",
+    "plan": "sidelight.commands.plan",
     "predict": "sidelight.commands.predict",
     "pretrain": "sidelight.commands.pretrain",
     "report": "sidelight.commands.report",

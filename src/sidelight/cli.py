@@ -122,6 +122,39 @@ def check(
 
 
 @app.command()
+def plan(
+    data: Looked,
+    preset: Preset = None,
+    task: Annotated[str | None, typer.Option("--task", help="plan this task alone; default is all")] = None,
+    auroc: Annotated[list[float] | None, typer.Option("--auroc", help="assumed AUROC; may be repeated; 0.8")] = None,
+    gain: Annotated[float | None, typer.Option("--gain", help="gain in AUROC that is to be shown; 0.05")] = None,
+    icc: Annotated[float | None, typer.Option("--icc", help="correlation of scores within a patient; 0.5")] = None,
+    correlation: Annotated[
+        float | None, typer.Option("--correlation", help="correlation of the scores of two encoders; 0.5")
+    ] = None,
+    width: Annotated[float | None, typer.Option("--width", help="widest interval that will do; 0.1")] = None,
+    worlds: Annotated[int | None, typer.Option("--worlds", help="simulated studies of each size; 200")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="of the simulation; 0")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
+) -> None:
+    """Before anything is trained: how wide the intervals will be, which gain can be shown, how many patients would do."""
+    from sidelight.commands.plan import plan as run_plan
+    from sidelight.files import check_place, write_text
+    from sidelight.reporting.terminal import print_plan
+
+    if json is not None:
+        check_place(json, folder=False)
+    settings = _settings(
+        None, None,
+        auroc=auroc or None, gain=gain, icc=icc, correlation=correlation, width=width, worlds=worlds, seed=seed,
+    )  # fmt: skip
+    found = run_plan(data, preset, task, **settings)
+    print_plan(found.to_dict())
+    if json is not None:
+        typer.echo(f"Written: {write_text(json, found.to_json())}")
+
+
+@app.command()
 def pretrain(
     method: Annotated[str, typer.Argument(help="see `sidelight methods`")],
     data: Data,

@@ -34,6 +34,7 @@ from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.comparisons import differences, efficiency
+from sidelight.evaluation.tables.second_method import with_delong_p
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.unseen_folds import score_unseen
 from sidelight.files import write_json, write_table, write_text
@@ -281,7 +282,7 @@ class Work:
         gaps = differences(scores, resamples=resamples)
         results = StudyResults(
             table.drop(columns="base"),
-            gaps,
+            with_delong_p(gaps, scores),
             efficiency(scores, gaps, resamples=min(resamples, 500)),
             scores,
             notes=tuple(notes),

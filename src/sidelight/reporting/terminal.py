@@ -14,6 +14,7 @@ from sidelight.data.cells import counted
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.numbers import estimate, metric_name
+from sidelight.reporting.plan_table import plan_sentences, plan_table
 from sidelight.reporting.study.checklist import checklist_tables
 from sidelight.reporting.study.labels import label_table
 
@@ -100,6 +101,14 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
         line = Text(f"{severity:<8}", style=COLOURS[severity]).append(f"{kind}: {sentence}", style="default")
         console.print(line.append(f"; for example {example}" if example else "", style="dim"), highlight=False)
     console.print(check_line(values), style="bold", highlight=False)
+
+
+def print_plan(values: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Print a plan; ``values`` of ``Plan.to_dict``."""
+    console = console or Console(file=sys.stdout)
+    console.print(_rich(plan_table(values), f"Plan of {values['name']}: nothing is trained yet"))
+    for line in plan_sentences(values):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_prediction(table: pd.DataFrame, out: Path, *, names: bool, console: Console | None = None) -> None:

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sidelight.reporting import tables
@@ -63,6 +64,18 @@ def test_differences_are_bold_only_where_shown(study_folder: Path):
     assert rows["SimCLR"][1] == "+0.10 [0.03, 0.18]", "an interval beyond 0 that Holm takes back is not bold"
     readings = {row[-1] for row in study_tables.differences(content.differences).rows}
     assert readings == {"better", "no difference shown"}
+
+
+def test_a_second_method_has_a_column_where_it_is_known(study_folder: Path):
+    content = load(study_folder)
+    assert "DeLong" not in study_tables.results(content.results).header, "older folders have no such column"
+    some = content.results["metric"] == "auroc"
+    rows = content.results.assign(delong_low=np.where(some, 0.5, np.nan), delong_high=np.where(some, 0.75, np.nan))
+    table = study_tables.results(rows)
+    cells = {row[table.header.index("metric")]: row[table.header.index("DeLong")] for row in table.rows}
+    assert cells == {"AUROC": "[0.500, 0.750]", "accuracy": "–", "recall (regular)": "–"}
+    table = study_tables.differences(content.differences.assign(delong_p=0.01))
+    assert {row[table.header.index("DeLong p")] for row in table.rows} == {"0.010"}
 
 
 def test_confusion_shares_are_of_the_true_class():

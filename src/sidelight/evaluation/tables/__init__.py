@@ -9,6 +9,7 @@ from sidelight.data.cohort.task import Task
 from sidelight.evaluation.tables.checklist import checklist_rows
 from sidelight.evaluation.tables.retrieval import recalls
 from sidelight.evaluation.tables.robustness import robustness
+from sidelight.evaluation.tables.second_method import with_delong
 from sidelight.evaluation.tables.summary import (
     Targets,
     calibrated,
@@ -38,7 +39,7 @@ def tabulated(
     ]
     results = pd.concat([table for table in rows if len(table)], ignore_index=True)
     return {
-        "results": results.assign(cases_read=_cases_read(scores, results)),
+        "results": with_delong(results.assign(cases_read=_cases_read(scores, results)), scores),
         "confusion": confusions(scores, targets),
         "reliability": [*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
     }

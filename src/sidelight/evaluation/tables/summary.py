@@ -86,7 +86,8 @@ def _shared(block: Block) -> dict[str, Any]:
 def value_row(block: Block, metric: Metric, resamples: int) -> dict[str, Any]:
     """One metric of a block as a row, with its interval and the spread over seeds."""
     found = clustered_interval(block.labels, block.scores, block.groups, metric, resamples=resamples)
-    each = [float(metric(block.labels, one)) for one in block.scores]
+    each = np.array([float(metric(block.labels, one)) for one in block.scores])
+    seeds = np.array([seed for seed, _ in block.draws]) if block.draws else np.arange(len(each))
     return {
         "metric": metric.name,
         "value": found.value,
@@ -95,7 +96,7 @@ def value_row(block: Block, metric: Metric, resamples: int) -> dict[str, Any]:
         "interval": found.method,
         "interval_note": found.note,
         "few_groups": found.few_groups,
-        "seed_sd": _sd(each),
+        "seed_sd": _sd([float(each[seeds == seed].mean()) for seed in np.unique(seeds)]),
         **_shared(block),
     }
 

@@ -92,6 +92,8 @@ _EVERYTHING = (
     "range. No interval means fewer than 10 groups, “few groups” fewer than 20."
 )
 
+_SECOND = "DeLong: a second method for the AUROC, clustered by patient (Obuchowski 1997); no verdict rests on it."
+
 
 def panel(content: Content, headline: Headline, palette: dict[str, Look]) -> Panel:
     """The label-efficiency panel of one task."""
@@ -295,7 +297,7 @@ def _checklists(content: Content, encoder: str = "") -> list[Part]:
 
 
 def _everything(content: Content, heads: list[Headline]) -> list[Part]:
-    parts: list[Part] = []
+    parts: list[Part] = [Text(_SECOND)] if heads and study_tables.known(content.honest, "delong_low") else []
     for head in heads:
         rows = content.honest[content.honest["task"] == head.task]
         main = rows["metric"] == head.metric

@@ -33,6 +33,7 @@ def scores(headline: Headline) -> Table:
 
 def results(rows: pd.DataFrame) -> Table:
     """Every number with all that stands behind it; the metric has a column only where there are several."""
+    second = known(rows, "delong_low")
     lines = [
         {
             "encoder": row["encoder"],
@@ -42,6 +43,11 @@ def results(rows: pd.DataFrame) -> Table:
             "value": decimal(row["value"], 3),
             "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
             "by": "–" if row["interval"] == "none" else str(row["interval"]),
+            **(
+                {"DeLong": bounds(row["delong_low"], row["delong_high"], 3).replace("no interval", "–")}
+                if second
+                else {}
+            ),
             "seeds": f"{int(row['seeds'])}",
             "seed sd": _spread_of_seeds(row),
             "groups": f"{int(row['groups'])}",
@@ -61,6 +67,11 @@ def _spread_of_seeds(row: Any) -> str:
     if row["seeds"] == 2 and not math.isnan(row["seed_sd"]):
         return f"range {decimal(row['seed_sd'] * math.sqrt(2), 3)}"
     return decimal(row["seed_sd"], 3)
+
+
+def known(rows: pd.DataFrame, column: str) -> bool:
+    """Whether any row has this number; tables of older folders lack the column."""
+    return column in rows and bool(rows[column].notna().any())
 
 
 _REMARKS: dict[str, Callable[[Any], bool]] = {
@@ -149,6 +160,7 @@ def difference(content: Content, headline: Headline, rival: str, labels: int) ->
 
 def differences(rows: pd.DataFrame) -> Table:
     """Paired differences, encoder minus rival."""
+    second = known(rows, "delong_p")
     lines = [
         {
             "encoder": row["encoder"],
@@ -160,6 +172,7 @@ def differences(rows: pd.DataFrame) -> Table:
             "95 % interval": bounds(row["low"], row["high"], 3).replace("no interval", "–"),
             "p": p_value(row["p"]),
             "Holm p": p_value(row["p_holm"]),
+            **({"DeLong p": p_value(row["delong_p"])} if second else {}),
             "groups": f"{int(row['groups'])}",
             "reading": _READINGS.get(verdict(row), "no difference shown"),
         }
