@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.results import LATER
 from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
@@ -88,6 +89,10 @@ class Content:
     targets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "target"]))
     retrieval: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
     disturbed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decision_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def title(self) -> str:
@@ -272,6 +277,7 @@ def load(folder: Path) -> Content:
         targets=every[~whole].reset_index(drop=True),
         retrieval=every[found].reset_index(drop=True),
         disturbed=every[worse].reset_index(drop=True),
+        **{name: _table(folder / f"{name}.parquet", ()) for name in LATER},
     )
 
 
