@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sidelight.reporting import html
 from sidelight.reporting.document import Detail, Figure, Part, Text, under
-from sidelight.reporting.figures import GREYS, SOFT, Look, grid_png, looks, svg
+from sidelight.reporting.figures import SOFT, Look, grid_png, looks, svg
 from sidelight.reporting.numbers import decimal
 from sidelight.reporting.study.content import Content
 from sidelight.reporting.tables import Table, briefly, spread
@@ -87,13 +86,13 @@ def _drawn(content: Content, curves: pd.DataFrame, title: str) -> Figure:
         axes.legend(frameon=False, fontsize=8, borderpad=0.2)
 
     figure = svg(both, size=(5.4, 3.4), label=f"{title}: net benefit against the threshold")
-    return Figure(f"<figure><figcaption>{html.escape(title)}: net benefit</figcaption>{figure}</figure>")
+    return Figure(f'<div class="grid"><figure>{figure}</figure></div>')
 
 
 def draw(axes: Axes, curves: pd.DataFrame, palette: Mapping[str, Look]) -> None:
     """Net benefit over thresholds: a line per encoder and protocol, the band of the headline one, everybody and nobody."""
     first = curves.drop_duplicates("threshold")
-    axes.plot(first["threshold"], first["everybody"], color=GREYS[0], linewidth=1.2, linestyle=(0, (5, 2)),
+    axes.plot(first["threshold"], first["everybody"], color=SOFT, linewidth=1.0,
               label="act on everybody", gid="curve")  # fmt: skip
     axes.axhline(0, color=SOFT, linewidth=1.0, linestyle=(0, (1, 2)), label="act on nobody")
     for (encoder, protocol), own in curves.groupby(["encoder", "protocol"], sort=False):
@@ -119,7 +118,7 @@ def _said(content: Content, curves: pd.DataFrame) -> list[Part]:
     for protocol, own in curves[curves["encoder"] == content.lead].groupby("protocol", sort=False):
         low, high, better = own["threshold"].min(), own["threshold"].max(), own.loc[own["better"], "threshold"]
         where = "at no threshold" if better.empty else f"at {len(better)} of {len(own)} thresholds"
-        span = "" if better.empty else f", all of them from {better.min():.2f} to {better.max():.2f}"
+        span = "" if better.empty else f", between {better.min():.2f} and {better.max():.2f}"
         why = str(own["interval_note"].iloc[0])
         text = f"{content.lead} ({protocol}) is shown to be of more use than acting on everybody and on nobody {where}{span}"
         tail = f" ({why})" if better.empty and why else ""

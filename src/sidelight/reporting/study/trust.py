@@ -115,7 +115,7 @@ def weak_table(rows: pd.DataFrame, first: str = "encoder") -> Table:
         return (f"{row['positives']:,} of {row['units']:,}", f"{row['positive_groups']:,} of {row['groups']:,}")
 
     lines = spread(rows, ("encoder", "protocol", "class", "kind"), "measure", WEAK, cell=briefly, support=support)
-    header = (first, "protocol", "class", "probabilities", "units", "patients or groups", *map(metric_name, WEAK))
+    header = (first, "protocol", "class", "probabilities", "units", "patients", "intercept", "slope", "O:E")
     return Table(header, lines, numeric=frozenset(range(4, len(header))))
 
 
@@ -163,7 +163,7 @@ def by_subgroup(rows: pd.DataFrame, metrics: Sequence[str]) -> Table:
         if compared:
             cells.insert(1, _difference(named.get(present[0])))
         lines.append((*label, row["column"], row["subgroup"], f"{row['units']:,}", f"{row['groups']:,}", *ill, *cells))
-    names = [metric_name(name) for name in present]
+    names = [name if name in WEAK else metric_name(name) for name in present]
     if compared:
         names.insert(1, "difference (Holm p)")
     ill = ["with it"] if "positive_groups" in rows else []
