@@ -171,7 +171,7 @@ def test_the_card_and_the_files_name_nobody(judged):
     assert facts["views"] == ["a", "b"] and facts["channels"] == 1 and facts["unit"] == "patient"
     for path in out.rglob("*"):
         assert not path.is_file() or b"pat0" not in path.read_bytes(), path
-    sexes = results.subgroups[results.subgroups["column"] == "sex"]
+    sexes = results.subgroups.query("column == 'sex' and metric == 'auroc'")
     assert sexes["subgroup"].tolist() == ["f", "m"] and (sexes["value"] > 0.8).all() and (sexes["groups"] == 20).all()
     assert {curve["kind"] for curve in results.reliability} == {"as predicted", "calibrated"}
 

@@ -76,13 +76,15 @@ def evaluate(
         columns = pd.concat([columns, subgroup_columns(other, task, resolved.subgroups, like=cohort)])
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
-    found = tabulated(table, targets, dict.fromkeys(targets, cohort.tasks[task]), resamples=resolved.resamples)
+    asked, tasks = dict.fromkeys(targets, resolved.decisions), dict.fromkeys(targets, cohort.tasks[task])
+    found = tabulated(table, targets, tasks, resamples=resolved.resamples, decisions=asked)
     found["results"] = found["results"].assign(
         transductive=found["results"]["task"].map(seen),
         command=_command(evaluation, name, said),
         **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
     )
-    found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
+    costs = dict.fromkeys(targets, resolved.decisions.miss_cost)
+    found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples, costs=costs)
     results = Results(**found, scores=table, notes=tuple(scored.notes))
     if folder is not None:
         _write(results, scored, task, folder)

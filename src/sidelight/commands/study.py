@@ -152,7 +152,8 @@ class Work:
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
         used = {**evaluate.for_cell_hash()}
-        del used["cache"], used["resamples"]  # these change no score
+        for group in ("cache", "resamples", "decisions"):  # these change no score
+            used.pop(group, None)
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
         path = self.folder / "cells" / f"{digest(identity)}.parquet"
         if not path.is_file():
@@ -274,7 +275,11 @@ class Work:
         rules = dict.fromkeys(PROVENANCE, "first") | {"transductive": "max"}
         provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False).agg(rules)
         notes = [*notes, *self.differently(provenance)]
-        found = tabulated(scores, names, tasks, resamples=resamples)
+        asked = {
+            name: build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate)).decisions
+            for name, part in self.plan.parts.items()
+        }
+        found = tabulated(scores, names, tasks, resamples=resamples, decisions=asked)
         table = found.pop("results")
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
@@ -317,7 +322,8 @@ class Work:
         for name, part in self.plan.parts.items():
             settings = build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate))
             columns = subgroup_columns(self.cohort, part.task, settings.subgroups)
-            parts.append(subgroup_table(scores[scores["task"] == name], columns, resamples=resamples))
+            costs = {name: settings.decisions.miss_cost}
+            parts.append(subgroup_table(scores[scores["task"] == name], columns, resamples=resamples, costs=costs))
         return pd.concat(parts, ignore_index=True)
 
     def unequal_budgets(self) -> list[str]:

@@ -22,7 +22,9 @@ DISTURBED = "disturbed"
 """The step of rows whose images were made worse."""
 RANKED = "retrieval"
 """The step of rows that are ranks in place of probabilities."""
-TABLES = ("scores", "results", "differences", "efficiency", "subgroups")
+LATER = ("calibration", "calibration_curves", "decisions", "decision_curves")
+"""Tables that folders of older evaluations lack."""
+TABLES = ("scores", "results", "differences", "efficiency", "subgroups", *LATER)
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Results:
         probabilities. With a given split those of step "inside" are of units that train, out of fold: no table shows them,
         calibration and threshold come from them.
     :ivar confusion: pooled confusion matrices.
-    :ivar subgroups: the score of each subgroup with its support.
+    :ivar subgroups: the score, operating point and calibration of each subgroup with its support, and its difference to the rest.
     :ivar reliability: reliability curves, before and after calibration.
+    :ivar calibration: intercept, slope and O:E, before and after calibration; ``calibration_curves``: the smooth curves.
+    :ivar decisions: what follows at the threshold, by unit and by patient; ``decision_curves``: net benefit.
     :ivar notes: what was left out and why, in sentences.
     """
 
@@ -50,6 +54,10 @@ class Results:
     notes: tuple[str, ...] = ()
     subgroups: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: list[dict[str, Any]] = field(default_factory=list)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decision_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, folder: Path) -> Path:
         """Write the tables as Parquet and the matrices as JSON; each file appears whole or not at all."""
@@ -63,8 +71,9 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path) -> "Results":
-        """Read what :meth:`save` wrote."""
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        """Read what :meth:`save` wrote; a table that an older folder lacks is empty."""
+        kept = [name for name in TABLES if name not in LATER or (folder / f"{name}.parquet").is_file()]
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in kept}
         confusion, curves = (
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("confusion", "reliability")
         )

@@ -189,7 +189,9 @@ def _curve(
     for count, labelled in examples.items():
         for step, head in ready.fit(labelled, seed, seed * 1000 + part).items():
             rows = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
-            frames += [one.assign(labels=count, step=step, seed=seed, draw=draw, cases_read=read[count]) for one in rows]
+            frames += [
+                one.assign(labels=count, step=step, seed=seed, draw=draw, cases_read=read[count]) for one in rows
+            ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), left_out
 
 

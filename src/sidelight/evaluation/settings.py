@@ -16,6 +16,7 @@ from sidelight.evaluation.protocols.base import HeadSettings, Protocol
 from sidelight.evaluation.protocols.relations import Projector
 from sidelight.evaluation.protocols.supervised import FinetuneSettings
 from sidelight.evaluation.reader import PhotographSettings
+from sidelight.evaluation.tables.decisions import DecisionSettings
 from sidelight.views.disturb import RobustnessSettings
 
 MOVED = {
@@ -62,6 +63,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
     inputs: InputSettings = InputSettings()
     photographs: PhotographSettings = PhotographSettings()
     robustness: RobustnessSettings = RobustnessSettings()
+    decisions: DecisionSettings = DecisionSettings()
     other_people: bool = Field(
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )

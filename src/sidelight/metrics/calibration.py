@@ -1,6 +1,7 @@
 """Calibration: Brier score, expected calibration error with equal-mass bins, reliability curves, and maps that mend them.
 
-Labels, scores and weights are as in :mod:`sidelight.metrics.classification`; scores are probabilities.
+Labels, scores and weights are as in :mod:`sidelight.metrics.classification`; scores are probabilities. O:E, intercept, slope and
+the smooth curve stand in :mod:`sidelight.metrics.recalibration`.
 """
 
 from dataclasses import dataclass
@@ -130,19 +131,36 @@ def youden_threshold(labels: ArrayLike, score: ArrayLike) -> float:
     """The probability from which on a unit is called positive such that sensitivity + specificity is largest.
 
     It lies midway between two neighbouring scores, so that rounding does not turn a decision; of equally good ones it is
-    the one nearest to one half. 0.5 where a class is absent.
+    the one nearest to one half. 0.5 where a class is absent. O(N log N).
     """
+    return float(youden_thresholds(labels, score, np.ones((1, np.size(labels))))[0])
+
+
+def youden_thresholds(labels: ArrayLike, score: ArrayLike, weights: Floats) -> Floats:
+    """:func:`youden_threshold` under each row of ``weights`` [R, N], its candidates being those of all units: [R]."""
     truth, score = np.asarray(labels) == 1, np.asarray(score, dtype=np.float64)
-    if truth.all() or not truth.any():
-        return 0.5
-    cuts = np.unique(score)
-    cuts = (cuts[1:] + cuts[:-1]) / 2
-    if not len(cuts):
-        return 0.5
-    called = score[None, :] >= cuts[:, None]
-    value = called[:, truth].mean(axis=1) - called[:, ~truth].mean(axis=1)
-    best = np.flatnonzero(value > value.max() - 1e-12)
-    return float(cuts[best[np.abs(cuts[best] - 0.5).argmin()]])
+    values, place = np.unique(score, return_inverse=True)
+    if len(values) < 2:
+        return np.full(len(weights), 0.5)
+    cuts, order = (values[1:] + values[:-1]) / 2, np.argsort(place, kind="stable")
+    last = np.flatnonzero(np.diff(place[order]))  # the unit after which each cut comes
+    below = [(weights[:, order] * side[order]).cumsum(axis=1) for side in (truth, ~truth)]
+    missed, cleared = (ratio(one[:, last], one[:, -1:], np.nan) for one in below)
+    gain = cleared - missed
+    best = gain > gain.max(axis=1, keepdims=True) - 1e-12
+    nearest = np.where(best, np.abs(cuts - 0.5), np.inf).argmin(axis=1)
+    return np.where(best.any(axis=1), cuts[nearest], 0.5)
+
+
+def to_prevalence(score: ArrayLike, known: ArrayLike, wanted: float) -> Floats:
+    """Probabilities made at the prevalence ``known`` as they are at ``wanted``: their log-odds are shifted by the difference.
+
+    Right where only the share of the classes differs, and not what a class looks like (Saerens et al. 2002).
+
+    >>> to_prevalence(0.5, 0.5, 0.1).round(3).item()
+    0.1
+    """
+    return np.asarray(expit(_logit(np.asarray(score)) + logit(wanted) - logit(np.asarray(known))))
 
 
 def _logit(p: Floats) -> Floats:
@@ -153,4 +171,6 @@ ECE = Metric(
     "ece", ece, "ECE", higher_is_better=False, where=("calibration",),
     no_interval="the calibration error is biased upwards, and more so in resamples: no interval",
 )  # fmt: skip
-BRIER = Metric("brier", brier, "Brier score", higher_is_better=False, where=("calibration",))
+BRIER = Metric(
+    "brier", brier, "Brier score", higher_is_better=False, where=("calibration",), high_of_many=2.0
+)  # fmt: skip

@@ -75,23 +75,22 @@ def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *
     0.2
     """
     labels = np.asarray(labels)
-    rows, positive = as_rows(weights, len(labels)), as_columns(all_numbers(scores))[:, 1]
-    values = np.array([_area_above(labels, positive, row, least_tpr) for row in rows])
-    return shaped(np.round(values, 12), weights)
+    tpr, fpr = roc_curves(labels, as_columns(all_numbers(scores))[:, 1], as_rows(weights, len(labels)))
+    # the curve as FPR over TPR, from the line upwards; what lies to its right is the area
+    low, high = (np.maximum(side, least_tpr) for side in (tpr[:, :-1], tpr[:, 1:]))
+    start = fpr[:, :-1] + (fpr[:, 1:] - fpr[:, :-1]) * ratio(low - tpr[:, :-1], tpr[:, 1:] - tpr[:, :-1], 0.0)
+    area = ((high - low) * (1 - (np.where(high > low, start, 0) + fpr[:, 1:]) / 2)).sum(axis=1)
+    return shaped(np.round(area, 12), weights)
 
 
-def _area_above(labels: Array, score: Floats, weight: Floats, least: float) -> float:
+def roc_curves(labels: Array, score: Array, rows: Floats) -> tuple[Floats, Floats]:
+    """TPR and FPR [R, T + 1] under weights [R, N], from (0, 0) over the T distinct scores downwards; NaN without a class."""
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-    hits, alarms = ((weight[order] * (labels[order] == c)).cumsum()[ends] for c in (1, 0))
-    if hits[-1] <= 0 or alarms[-1] <= 0:
-        return float("nan")
-    tpr, fpr = (np.concatenate([[0.0], part / part[-1]]) for part in (hits, alarms))
-    # the curve as FPR over TPR, from the line upwards; what lies to its right is the area
-    start = np.interp(least, tpr, fpr)
-    above = tpr > least
-    heights, places = np.append(least, tpr[above]), np.append(start, fpr[above])
-    return float(np.trapezoid(1 - places, heights))
+    ranked, every = rows[:, order], len(ends) == len(order)
+    sums = [(ranked * (labels[order] == c)).cumsum(axis=1)[:, slice(None) if every else ends] for c in (1, 0)]
+    tpr, fpr = (np.pad(ratio(one, one[:, -1:], np.nan), ((0, 0), (1, 0))) for one in sums)
+    return tpr, fpr
 
 
 def average_precision(labels: Array, scores: Array, weights: Floats | None = None) -> Any:

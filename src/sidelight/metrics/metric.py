@@ -31,6 +31,7 @@ class Metric:
     :ivar function: ``(labels [N], scores [N, ...], weights) -> value``: a float for ``weights`` [N] or None, [R] for [R, N].
         A metric of rows without a class, for example pixels that a mask has found, does not read ``labels``.
     :ivar low, high: the range of its values; limits of an interval lie in it.
+    :ivar high_of_many: the upper end for three or more classes, where that is another.
     :ivar ranks: it depends on the order of the scores only, so two encoders may score on different scales.
     :ivar higher_is_better: false of errors.
     :ivar by_class: it asks what happens within each class, so how many units a class has is given, not sampled.
@@ -54,14 +55,20 @@ class Metric:
     where: tuple[Where, ...] = ()
     compared: bool = False
     per_label: bool = False
+    high_of_many: float | None = None
 
     def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> Any:
         """A float, or [R] for weights [R, N]."""
         return self.function(labels, scores, weights)
 
+    def of(self, classes: int) -> "Metric":
+        """Itself, with the range that it has for so many classes."""
+        return self if self.high_of_many is None or classes < 3 else replace(self, high=self.high_of_many)
+
     def over(self, sizes: tuple[int, ...]) -> "Metric":
         """Its mean over targets, each with so many classes; see :class:`Macro`."""
-        return replace(self, function=Macro(self.function, sizes))
+        high = sum(self.of(size).high for size in sizes) / len(sizes)
+        return replace(self, function=Macro(self.function, sizes), high=high)
 
     def parts(self, labels: Array) -> list[Array]:
         """Rows, bool [N] each, that are ranked among themselves: those of each target."""

@@ -6,7 +6,7 @@ dashed, each encoder looks the same everywhere. In the SVG every colour becomes 
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -235,17 +235,30 @@ def lines_svg(
     return svg(draw, size=(3.9, 2.5), label=label)
 
 
-def reliability_svg(curves: dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]], *, label: str) -> str:
-    """Reliability curves by name: stated probabilities, observed shares and units of each bin."""
+Bins = tuple[Sequence[float], Sequence[float], Sequence[int]]
+"""Stated probabilities, observed shares and units of the bins of a reliability curve."""
+
+
+def draw_reliability(axes: Axes, bins: Mapping[str, Bins], smooth: Mapping[str, Curve]) -> None:
+    """Per name bins as dots, and through them a smooth curve with its band, or a line where there is none."""
+    axes.plot([0, 1], [0, 1], color=GREYS[1], linewidth=1, linestyle=(0, (2, 2)))
+    for index, (name, (stated, observed, units)) in enumerate(bins.items()):
+        colour, through = COLOURS[index], smooth.get(name)
+        size = 12 + 60 * np.asarray(units, float) / max(units)
+        if through is not None:
+            axes.fill_between(through.x, through.low, through.high, color=colour, linewidth=0, alpha=0.15)
+        x, y = (stated, observed) if through is None else (through.x, through.y)
+        axes.plot(x, y, color=colour, linewidth=1.2, label=name, gid="curve")
+        axes.scatter(stated, observed, s=size, color=colour, alpha=0.8, linewidths=0, clip_on=False)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", ylabel="observed share")
+    axes.set_aspect("equal")
+
+
+def reliability_svg(bins: Mapping[str, Bins], smooth: Mapping[str, Curve], *, label: str) -> str:
+    """Reliability curves by name, as :func:`draw_reliability` draws them."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=GREYS[1], linewidth=1, linestyle=(0, (2, 2)))
-        for index, (name, (stated, observed, units)) in enumerate(curves.items()):
-            size = 12 + 60 * np.asarray(units, float) / max(units)
-            axes.plot(stated, observed, color=COLOURS[index], linewidth=1.2, label=name)
-            axes.scatter(stated, observed, s=size, color=COLOURS[index], alpha=0.8, linewidths=0, clip_on=False)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="stated probability", ylabel="observed share")
-        axes.set_aspect("equal")
+        draw_reliability(axes, bins, smooth)
         axes.legend(frameon=False, loc="upper left", borderpad=0.2, handlelength=1.4)
 
     return svg(draw, size=(3.1, 3.0), label=label)

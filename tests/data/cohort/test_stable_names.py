@@ -131,7 +131,7 @@ def test_an_external_test_stops_unless_they_are_other_people(folder, tmp_path):
     found = sidelight.evaluate("test_resnet", folder, "ill", test=there, other_people=True, subgroups=["mass"], **QUIET)
     outer = found.subgroups[found.subgroups["task"] != "ill"]
     assert set(outer["subgroup"]) == {"over 58", "(rare values)"}  # the thirds of those that trained: 20, 23, ..., 77
-    assert outer.set_index("subgroup").loc["over 58", "groups"] == 33
+    assert (outer.set_index("subgroup").loc["over 58", "groups"] == 33).all()
 
 
 def test_no_identifier_is_written_by_the_comparison(folder, tmp_path):

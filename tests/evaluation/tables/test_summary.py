@@ -4,14 +4,10 @@ import pytest
 
 from sidelight.errors import RunError
 from sidelight.evaluation.tables.blocks import blocks
+from sidelight.evaluation.tables.calibration import calibrated, reliabilities
 from sidelight.evaluation.tables.comparisons import differences, efficiency
-from sidelight.evaluation.tables.summary import (
-    calibrated,
-    confusions,
-    operating_points,
-    reliabilities,
-    summarise,
-)
+from sidelight.evaluation.tables.decisions import operating_points
+from sidelight.evaluation.tables.summary import confusions, summarise
 
 
 def scores(encoder: str, strength: float, seeds: int = 2, counts: tuple[int, ...] = (8, 32)) -> pd.DataFrame:

@@ -224,10 +224,11 @@ def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
             "fitted on out-of-fold scores"
         )
         if len(target.classes) == 2:
-            said.append(
-                f"{of}{'p' if name else 'P'}ositive from a calibrated probability of {target.threshold:.3f} on "
-                "(largest Youden index out of fold)"
-            )
+            why = "largest Youden index out of fold"
+            if target.miss_cost is not None:
+                why = f"a miss costs as much as {target.miss_cost:g} false alarms"
+            positive = f"{of}{'p' if name else 'P'}ositive"
+            said.append(f"{positive} from a calibrated probability of {target.threshold:.3f} on ({why})")
     said.append(
         f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}; {facts.outside_note}"
     )
@@ -237,6 +238,7 @@ def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
 def _subgroups(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
+    table = table[table["metric"] == table["metric"].iloc[0]]
     several = (table["target"] != "").any()
     return pd.DataFrame(
         {

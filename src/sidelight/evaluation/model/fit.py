@@ -72,7 +72,7 @@ def model_of(
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
         table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
         known = {**facts, "results": table.to_dict("records")}
-        return make_model(used, head, seen, groups, out_of_fold, targets, known, metadata)
+        return make_model(used, head, seen, groups, out_of_fold, targets, known, metadata, settings.decisions.miss_cost)
 
     return make
 

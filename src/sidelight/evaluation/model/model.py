@@ -36,6 +36,7 @@ from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.files import write_arrays, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
+from sidelight.metrics.decisions import threshold_of_cost
 from sidelight.models.image import load_encoder
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import save_tower
@@ -60,6 +61,7 @@ class Decision:
     calibration: Calibration
     positive: str = ""
     points: int = 0
+    miss_cost: float | None = None
 
     def decide(self, calibrated: np.ndarray) -> list[str]:
         """Class names of probabilities ``[N, C]``: by the threshold where there are two classes, else the most probable."""
@@ -178,6 +180,7 @@ def make_model(
     targets: Mapping[str, Target],
     facts: Mapping[str, Any],
     metadata: MetadataReader,
+    miss_cost: float | None = None,
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
 
@@ -189,10 +192,11 @@ def make_model(
         folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
     :param metadata: how the head's metadata were read.
+    :param miss_cost: in false alarms; where it is given the threshold follows from it, else from Youden's index.
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
-    decided = {name: _decision(unseen[unseen["target"] == name], one) for name, one in targets.items()}
+    decided = {name: _decision(unseen[unseen["target"] == name], one, miss_cost) for name, one in targets.items()}
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
     reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
@@ -203,16 +207,18 @@ def make_model(
     return Model(encoder, head, known, centred(reference, centre), centre, metadata)
 
 
-def _decision(unseen: pd.DataFrame, target: Target) -> Decision:
+def _decision(unseen: pd.DataFrame, target: Target, miss_cost: float | None) -> Decision:
     """Threshold and calibration of one target from scores of units that their head had not seen."""
     columns = [f"p{c}" for c in range(len(target.classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()
     label = unseen.groupby("unit")["label"].first()
     threshold = 0.5
-    if len(columns) == 2:
+    if len(columns) == 2 and miss_cost is not None:
+        threshold = threshold_of_cost(miss_cost)
+    elif len(columns) == 2:
         threshold = youden_threshold(label.to_numpy(), calibration(mean.to_numpy())[:, 1])
-    return Decision(target.classes, threshold, calibration, target.positive, target.points)
+    return Decision(target.classes, threshold, calibration, target.positive, target.points, miss_cost)
 
 
 def read_model(folder: str | Path) -> Model:

@@ -1,4 +1,4 @@
-"""Scores -> what every result holds: the rows of all its metrics, confusion matrices and reliability curves."""
+"""Scores -> what every result holds: the rows of all its metrics, confusion matrices, calibration and decisions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,29 +6,38 @@ from typing import Any
 import pandas as pd
 
 from sidelight.data.cohort.task import Task
+from sidelight.evaluation.tables.blocks import Targets
+from sidelight.evaluation.tables.calibration import (
+    AS_PREDICTED,
+    CALIBRATED,
+    at_prevalence,
+    calibrated_with_thresholds,
+    calibration_tables,
+    reliabilities,
+)
 from sidelight.evaluation.tables.checklist import checklist_rows
+from sidelight.evaluation.tables.decisions import DecisionSettings, decision_curves, decision_rows, operating_points
 from sidelight.evaluation.tables.retrieval import recalls
 from sidelight.evaluation.tables.robustness import robustness
 from sidelight.evaluation.tables.second_method import with_delong
-from sidelight.evaluation.tables.summary import (
-    Targets,
-    calibrated,
-    confusions,
-    operating_points,
-    reliabilities,
-    summarise,
-)
+from sidelight.evaluation.tables.summary import confusions, summarise
 from sidelight.evaluation.tables.within_patients import within_patients
 
 
 def tabulated(
-    scores: pd.DataFrame, targets: Mapping[str, Targets], tasks: Mapping[str, Task], *, resamples: int
+    scores: pd.DataFrame,
+    targets: Mapping[str, Targets],
+    tasks: Mapping[str, Task],
+    *,
+    resamples: int,
+    decisions: Mapping[str, DecisionSettings] | None = None,
 ) -> dict[str, Any]:
-    """The fields ``results``, ``confusion`` and ``reliability`` of :class:`sidelight.evaluation.results.Results`.
+    """The fields of :class:`sidelight.evaluation.results.Results` that one table of scores gives.
 
-    :param targets: what each task predicts, with its classes; ``tasks`` by the same names.
+    :param targets: what each task predicts, with its classes; ``tasks`` and ``decisions`` by the same names.
     """
-    after = calibrated(scores)
+    asked = decisions or {}
+    after, drawn = calibrated_with_thresholds(scores, {task: one.miss_cost for task, one in asked.items()})
     rows = [
         summarise(scores, targets, resamples=resamples),
         operating_points(after, resamples=resamples),
@@ -41,7 +50,33 @@ def tabulated(
     return {
         "results": with_delong(results.assign(cases_read=_cases_read(scores, results)), scores),
         "confusion": confusions(scores, targets),
-        "reliability": [*reliabilities(scores, targets, "as predicted"), *reliabilities(after, targets, "calibrated")],
+        "reliability": [*reliabilities(scores, targets, AS_PREDICTED), *reliabilities(after, targets, CALIBRATED)],
+        **_probabilities(scores, after, targets, asked, resamples),
+        "decisions": decision_rows(after, targets, drawn, asked, resamples=resamples),
+        "decision_curves": decision_curves(after, targets, asked, resamples=resamples),
+    }
+
+
+def _probabilities(
+    scores: pd.DataFrame,
+    after: pd.DataFrame,
+    targets: Mapping[str, Targets],
+    asked: Mapping[str, DecisionSettings],
+    resamples: int,
+) -> dict[str, pd.DataFrame]:
+    """Whether probabilities may be believed: as predicted, calibrated, and at another prevalence.
+
+    :param after: ``scores`` calibrated.
+    """
+    moved = at_prevalence(after, {task: one.prevalence for task, one in asked.items()})
+    kinds: list[tuple[pd.DataFrame, str, float | None]] = [(scores, AS_PREDICTED, None), (after, CALIBRATED, None)]
+    kinds += [(table, f"calibrated, moved to prevalence {share:g}", share) for share, table in moved.items()]
+    found = [
+        calibration_tables(table, targets, kind, prevalence=share, resamples=resamples) for table, kind, share in kinds
+    ]
+    return {
+        "calibration": pd.DataFrame([row for rows, _ in found for row in rows]),
+        "calibration_curves": pd.DataFrame([row for _, rows in found for row in rows]),
     }
 
 

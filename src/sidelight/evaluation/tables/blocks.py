@@ -1,6 +1,6 @@
 """A table of scores as arrays: one block per (encoder, task, protocol, labels), units aligned over seeds and encoders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from sidelight.metrics.classification import AUROC
 from sidelight.metrics.metric import Macro, Metric
 
 KEYS = ["encoder", "task", "protocol", "labels"]
+Targets = Mapping[str, Sequence[str]]
+"""What a task predicts, each with its class names."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Block:
         return self.targets != ("",)
 
     def of(self, metric: Metric) -> Metric:
-        """The metric of the task: itself for one target, else its mean over the targets."""
-        return metric.over(self.sizes) if self.several else metric
+        """The metric of the task: itself for one target, in its range, else its mean over the targets."""
+        return metric.over(self.sizes) if self.several else metric.of(max(self.sizes, default=2))
 
     def take(self, own: np.ndarray) -> "Block":
         """The rows ``own``, bool [N]."""
@@ -98,6 +100,14 @@ def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple
         each = [_aligned(part[part["target"] == name], columns) for name in targets]
         sizes = tuple(block.scores.shape[2] for block in each)
         yield key, each[0] if targets == ("",) else _joined(each, targets, sizes)
+
+
+def at_all_labels(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, Block]]:
+    """Every target of every block at all labels."""
+    for key, block in blocks(scores):
+        if block.all_labels:
+            for target, part in block.parts() if block.several else [("", block)]:
+                yield key, target, part
 
 
 def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:

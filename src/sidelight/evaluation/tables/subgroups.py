@@ -1,28 +1,42 @@
-"""The score of each subgroup (sex, age band, skin type, site, device) with its support and its interval.
+"""Each subgroup (sex, age band, skin type, site, device): its score, sensitivity and specificity at the one threshold, and
+calibration, with its support, its intervals and its difference to all others.
 
 A subgroup that is too small gets "too few" instead of a number, and a value that too few patients have is not named: its
 name alone might tell who they are.
 """
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, has_column
 from sidelight.data.cohort.units import units
 from sidelight.data.identity import item_hash
-from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
+from sidelight.evaluation.tables.blocks import KEYS, Block, at_all_labels, blocks
+from sidelight.evaluation.tables.calibration import Costs, calibrated, weak_rows
 from sidelight.metrics import METRICS
-from sidelight.metrics.intervals import clustered_interval
+from sidelight.metrics.bands import Values, band_of
+from sidelight.metrics.classification import THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY
+from sidelight.metrics.intervals import clustered_interval, holm
+from sidelight.metrics.metric import Array, Floats, Metric
+from sidelight.metrics.recalibration import INTERCEPT, RATIO, SLOPE, weak_calibration
+from sidelight.metrics.sample import chunks, sample_of
 
 FEWEST_GROUPS = 10
 FEWEST_OF_A_CLASS = 5
 MOST_VALUES = 8
+COMPARED = ("difference", "difference_low", "difference_high", "p", "p_holm")
+Numbers = tuple[float, float, float, str]
+"""Value, limits, note."""
+_TOO_FEW: Numbers = (np.nan, np.nan, np.nan, "too few")
 AGES = (18, 40, 60, 80)
 USUAL = re.compile(
     r"^(sex|gender|geschlecht|age|alter|age_approx|patient_age|fitzpatrick|skin_?type|hauttyp|ethnicity|race|site|hospital|"
@@ -72,24 +86,38 @@ def _numbers(values: "pd.Series[str]") -> "pd.Series[float] | None":
 
 
 def subgroup_table(
-    scores: pd.DataFrame, columns: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000
+    scores: pd.DataFrame,
+    columns: pd.DataFrame,
+    *,
+    metric: str = "auroc",
+    resamples: int = 1000,
+    costs: Costs | None = None,
 ) -> pd.DataFrame:
-    """One row per (encoder, task, protocol, target, column, value) at all labels: units, groups, the metric with its interval.
+    """One row per (encoder, task, protocol, target, column, value, metric) at all labels: support, value, difference to the rest.
+
+    Metrics are ``metric`` and, of targets of two classes, sensitivity and specificity at the threshold that other units chose,
+    and O:E, calibration intercept and slope of the calibrated probabilities; the last two without a difference.
 
     :param columns: indexed by unit (as in ``scores``), one str column per subgroup column, "" for unknown.
-    :return: ``value`` NaN and ``note`` "too few" where a subgroup has fewer than 10 patients or 5 units of a class; values
-        that fewer than 10 patients have are pooled under "(rare values)".
+    :param costs: what a miss costs, by task, as :func:`sidelight.evaluation.tables.calibration.calibrated` takes it.
+    :return: ``value`` NaN and ``note`` "too few" where a subgroup has fewer than 10 patients, or fewer than 5 with or 5 without a
+        class; values that fewer than 10 patients have are pooled under "(rare values)". ``difference`` is the subgroup minus all
+        other units, with its interval by patient and ``p`` (t); ``p_holm`` is adjusted over the subgroups of a column.
     """
     rows: list[dict[str, Any]] = []
+    decided = _decided(calibrated(scores, costs)) if len(columns.columns) else {}
     for own, block in blocks(scores):
         if not block.all_labels:
             continue
         named = {name: one for name, one in zip(KEYS, own, strict=True) if name != "labels"}
         for column, (target, part) in product(columns.columns, [("", block), *block.parts()]):
             values = _named(columns[column].reindex(part.units).fillna("").to_numpy(dtype=object), part.groups)
-            for value in sorted(set(values)):
-                found = _score(part.take(values == value), metric, resamples)
-                rows.append({**named, "target": target, "column": column, "subgroup": value, **found})
+            asked = [(_measured(part.of(METRICS[metric])), part)]
+            if (*own, target) in decided:
+                asked += _of_decisions(*decided[(*own, target)])
+            for measure, sampled in asked:
+                found = _rows(measure, sampled, values, resamples)
+                rows += [{**named, "target": target, "column": column, **row} for row in found]
     return pd.DataFrame(rows)
 
 
@@ -102,15 +130,128 @@ def _named(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return named
 
 
-def _score(block: Block, metric: str, resamples: int) -> dict[str, Any]:
-    patients = len(np.unique(block.groups))
-    support = {"units": len(np.unique(block.units)), "groups": patients, "metric": metric}
-    counts = np.bincount(block.labels, minlength=sum(block.sizes))
-    if patients < FEWEST_GROUPS or counts.min() < FEWEST_OF_A_CLASS:
-        return {**support, "value": np.nan, "low": np.nan, "high": np.nan, "note": "too few"}
-    function = block.of(METRICS[metric])
-    found = clustered_interval(block.labels, block.scores, block.groups, function, resamples=resamples)
-    return {**support, "value": found.value, "low": found.low, "high": found.high, "note": found.note}
+@dataclass(frozen=True)
+class _Measure:
+    """Numbers of a block.
+
+    :ivar names: of the numbers; :ivar intervals: each one's value, limits and note.
+    :ivar values: the first number of a part of a block, as it is compared with that of the rest.
+    """
+
+    names: tuple[str, ...]
+    intervals: Callable[[Block, int], Sequence[Numbers]]
+    values: Callable[[Block, Array], Values]
+    by_class: bool
+
+
+def _measured(metric: Metric) -> _Measure:
+    def intervals(block: Block, resamples: int) -> Sequence[Numbers]:
+        found = clustered_interval(block.labels, block.scores, block.groups, metric, resamples=resamples)
+        return [(found.value, found.low, found.high, found.note)]
+
+    def values(block: Block, index: Array) -> Values:
+        return lambda weights: _averaged(metric, block, index, weights)[:, None]
+
+    return _Measure((metric.name,), intervals, values, metric.by_class)
+
+
+def _averaged(metric: Metric, block: Block, index: Array, weights: Floats) -> Floats:
+    """The metric under group weights [R, G], averaged over seeds: [R]."""
+    parts = [
+        np.mean([metric(block.labels, seed, part[:, index]) for seed in block.scores], axis=0)
+        for part in chunks(weights, len(index))
+    ]
+    return np.concatenate(parts)
+
+
+def _calibration() -> _Measure:
+    """O:E, which is compared, intercept and slope."""
+    names = (RATIO, INTERCEPT, SLOPE)
+
+    def intervals(block: Block, resamples: int) -> Sequence[Numbers]:
+        sample = sample_of(block.labels, block.groups)
+        rows = weak_rows(block.labels == 1, block.scores[:, :, 1], sample, resamples=resamples)
+        found = {row["measure"]: (row["value"], row["low"], row["high"], row["interval_note"]) for row in rows}
+        return [found[name] for name in names]
+
+    def values(block: Block, index: Array) -> Values:
+        used, inner = np.unique(index, return_inverse=True)
+        measured = weak_calibration(block.labels == 1, block.scores[:, :, 1], inner, logistic=False)
+        return lambda weights: np.exp(measured(weights[:, used]))
+
+    return _Measure(names, intervals, values, by_class=False)
+
+
+def _decided(after: pd.DataFrame) -> dict[tuple[Any, ...], tuple[Block, Block]]:
+    """By ``KEYS`` and target of two classes the calibrated block, and that of what was called."""
+    two = after[after["p2"].isna()] if "p2" in after else after
+    called = two.assign(p0=1.0 - two["called"], p1=1.0 * two["called"])
+    pairs = zip(at_all_labels(two), at_all_labels(called), strict=True)
+    return {(*key, target): (block, calls) for (key, target, block), (_, _, calls) in pairs}
+
+
+def _of_decisions(block: Block, calls: Block) -> list[tuple[_Measure, Block]]:
+    at_threshold = [(_measured(one), calls) for one in (THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY)]
+    return [*at_threshold, (_calibration(), block)]
+
+
+def _rows(measure: _Measure, block: Block, values: np.ndarray, resamples: int) -> list[dict[str, Any]]:
+    """A row per number and value; two values that share all units are each other's rest: one comparison, not two."""
+    names, rows = sorted(set(values)), list[dict[str, Any]]()
+    for value in names:
+        own = values == value
+        part, rest = block.take(own), block.take(~own)
+        few, shared = too_few(part), {"subgroup": value, **_support(part), **dict.fromkeys(COMPARED, np.nan)}
+        found = [_TOO_FEW] * len(measure.names) if few else measure.intervals(part, resamples)
+        each = [
+            {**shared, "metric": name, **dict(zip(("value", "low", "high", "note"), numbers, strict=True))}
+            for name, numbers in zip(measure.names, found, strict=True)
+        ]
+        if not few and not too_few(rest):
+            mirrored = len(names) == 2 and rows
+            each[0] |= _turned(rows[0]) if mirrored else _difference(measure, block, own, resamples)
+        rows += each
+    compared = rows[:: len(measure.names)]
+    counted = compared[:1] if len(names) == 2 else compared
+    adjusted = holm([row["p"] for row in counted])
+    for row, p in zip(compared, np.resize(adjusted, len(compared)), strict=True):
+        row["p_holm"] = p
+    return rows
+
+
+def _support(block: Block) -> dict[str, Any]:
+    two = block.sizes == (2,)
+    return {
+        "units": len(np.unique(block.units)), "groups": len(np.unique(block.groups)),
+        "positive_groups": len(np.unique(block.groups[block.labels == 1])) if two else np.nan,
+    }  # fmt: skip
+
+
+def too_few(block: Block) -> bool:
+    """Fewer than 10 patients, or than 5 that have a unit of some class."""
+    sample, classes = sample_of(block.labels, block.groups), sum(block.sizes)
+    return sample.groups < FEWEST_GROUPS or sample.counts.shape[1] < classes or sample.least < FEWEST_OF_A_CLASS
+
+
+def _difference(measure: _Measure, block: Block, own: np.ndarray, resamples: int) -> dict[str, float]:
+    """The units ``own`` minus all others. Both are resampled together, for a patient may have units in either."""
+    index = np.unique(block.groups, return_inverse=True)[1]
+    sample = sample_of(2 * block.labels + own, block.groups)
+    inside, outside = (measure.values(block.take(part), index[part]) for part in (own, ~own))
+    band = band_of(
+        lambda weights: inside(weights) - outside(weights), sample, by_class=measure.by_class, resamples=resamples
+    )
+    p = np.nan
+    if np.isfinite(band.low[0]):
+        away = np.inf if band.error[0] < 1e-12 else abs(band.value[0]) / band.error[0]
+        p = 1.0 if abs(band.value[0]) < 1e-12 else float(2 * stdtr(band.df[0], -away))
+    return {"difference": float(band.value[0]), "difference_low": float(band.low[0]),
+            "difference_high": float(band.high[0]), "p": p}  # fmt: skip
+
+
+def _turned(row: dict[str, Any]) -> dict[str, float]:
+    return {"difference": -row["difference"], "difference_low": -row["difference_high"],
+            "difference_high": -row["difference_low"], "p": row["p"]}  # fmt: skip
 
 
 def subgroup_columns(cohort: Cohort, task: str, wanted: list[str] | None, like: Cohort | None = None) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.results import LATER
 from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
@@ -100,6 +101,10 @@ class Content:
     disturbed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RESULTS)))
     beforehand: dict[str, Any] | None = None
     participants: dict[str, Any] = field(default_factory=dict)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decision_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def title(self) -> str:
@@ -300,6 +305,7 @@ def load(folder: Path) -> Content:
         disturbed=every[worse].reset_index(drop=True),
         beforehand=_json(folder / "beforehand.json", None),
         participants=_json(folder / "participants.json", {}),
+        **{name: _table(folder / f"{name}.parquet", ()) for name in LATER},
     )
 
 

@@ -15,7 +15,7 @@ from sidelight.reporting.document import Detail, Document, Figure, Listing, Part
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, training, weights
-from sidelight.reporting.study import checklist, labels, participants, retrieval, robustness, trust
+from sidelight.reporting.study import checklist, decisions, labels, participants, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.beforehand import beforehand
@@ -53,8 +53,10 @@ def document(content: Content) -> Document:
         Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
         Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
         Section("Confusion matrices", _confusion(content), intro=_CONFUSION, only="html"),
-        Section("Calibration and decisions", trust.calibration(content), intro=trust.INTRO, only="html"),
-        Section("Calibration and decisions", [trust.calibration_of_lead(content)], trust.LEAD, only="markdown"),
+        Section("Calibration", trust.calibration(content), intro=trust.INTRO, only="html"),
+        Section("Calibration", trust.calibration_of_lead(content), trust.LEAD, only="markdown"),
+        Section("Decisions", decisions.sections(content), intro=decisions.INTRO, only="html"),
+        Section("Decisions", decisions.of_lead(content), intro=decisions.INTRO, only="markdown"),
         Section("Subgroups", trust.subgroups(content), intro=trust.SUBGROUPS, only="html"),
         Section("Published numbers", published, intro=_PUBLISHED),
         Section("Training", curves, only="html"),
@@ -341,6 +343,10 @@ def _files(content: Content) -> dict[str, pd.DataFrame]:
         "subgroups": content.subgroups,
         "flow": participants.flow_rows(content),
         "characteristics": participants.characteristics_rows(content),
+        "calibration": content.calibration,
+        "calibration-curves": content.calibration_curves,
+        "decisions": content.decisions,
+        "decision-curves": content.decision_curves,
         "confusion": study_tables.confusion_rows(content.confusion),
         "hashes-and-commands": rows[["encoder", "task", *once]].drop_duplicates(),
     }
