@@ -172,7 +172,9 @@ def _require_classes(table: _Units, part: Array, k: int, names: Sequence[str]) -
             raise SplitError(
                 f"Class {name} is absent from fold {fold + 1} of {k}: {counted(holders, 'group')} "
                 f"hold{'s' * (holders == 1)} it",
-                do=f"Use fewer folds{f' ({holders})' if holders > 1 else ''} or leave one group out",
+                do=f"Use fewer folds: --set folds={holders}"
+                if holders > 1
+                else "Leave the class out of the task, or add patients",
             )
 
 

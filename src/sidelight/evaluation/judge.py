@@ -57,6 +57,13 @@ class Evaluation:
     def check(self, *, external: bool = False) -> None:
         """:raises ConfigError: before any work, for what the protocol cannot do or read."""
         settings, task = self.settings, self.cohort.task(self.task)
+        if settings.folds == "one_group_out" and self.protocol.ranked and settings.split is None:
+            raise ConfigError(
+                f"folds = 'one_group_out' with {self.protocol.name}: who is left out lowers the share of its class among those "
+                "that learn, so its score falls below those of the other class, and noise has an AUROC of 0.05",
+                expected="folds of several patients of each class",
+                do="Say --set folds=5, or as many as the rarest class has patients",
+            )
         self.protocol.refuse(Asked(task, settings.profile, settings.split is not None, external))
         check_inputs(self.protocol, settings.inputs.kind, settings.inputs.context, bool(settings.robustness.severities))
 

@@ -29,7 +29,9 @@ Rows = Sequence[tuple[int, int]]
 class SplitSettings(Settings):
     """Who is tested, by heads of whom."""
 
-    folds: int | Literal["one_group_out"] = Field(FOLDS, description="folds over patients, or leave one patient out")
+    folds: int | Literal["one_group_out"] = Field(
+        FOLDS, description="folds over patients; one_group_out is for protocols whose scores are not ranked over folds"
+    )
     split_seed: int = Field(0, ge=0, description="the folds; the same for every encoder")
     split: str | Path | None = Field(
         None, description="a given split in place of folds: a column, or a JSON file of side -> names"

@@ -13,6 +13,7 @@ from sidelight.metrics.classification import (
     PARTIAL_AUROC,
     SENSITIVITY,
     SPECIFICITY,
+    THRESHOLD_BALANCED_ACCURACY,
     THRESHOLD_SENSITIVITY,
     THRESHOLD_SPECIFICITY,
 )
@@ -31,6 +32,7 @@ METRICS: dict[str, Metric] = {
         PARTIAL_AUROC,
         ECE,
         BRIER,
+        THRESHOLD_BALANCED_ACCURACY,
         THRESHOLD_SENSITIVITY,
         THRESHOLD_SPECIFICITY,
     )

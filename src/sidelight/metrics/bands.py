@@ -22,14 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
+from sidelight.metrics.intervals import FEW_GROUPS, LEAST_CLASS_GROUPS, LEAST_GROUPS, MANY_GROUPS
 from sidelight.metrics.metric import Array, Floats
 from sidelight.metrics.sample import Sample
 
 Values = Callable[[Floats], Floats]
 """Group weights [R, G] -> what is measured [R, K]; NaN or infinite where it is undefined."""
 
-LEAST_GROUPS, MANY_GROUPS = 10, 40
-LEAST_CLASS_GROUPS, MANY_CLASS_GROUPS = 5, 20
 JACKKNIFE_GROUPS, PLAIN_GROUPS = 500, 200
 """The most groups that are left out one by one, where few speak and where many do."""
 LEAST_DEFINED = 0.99
@@ -83,7 +82,7 @@ def band_of(
     if why := obstacle(sample):
         notes = (why,) * len(value)
         return Band(value, nothing, nothing, nothing, nothing, "none", groups, notes, np.empty((0, len(value))))
-    few = groups < MANY_GROUPS or sample.least < MANY_CLASS_GROUPS
+    few = groups < MANY_GROUPS or sample.least < FEW_GROUPS
     left_out = values(1 - np.eye(groups)) if groups <= (JACKKNIFE_GROUPS if few else PLAIN_GROUPS) else None
     drawn = np.empty((0, len(value)))
     if draw or not few or left_out is None:

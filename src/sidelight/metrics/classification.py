@@ -53,8 +53,31 @@ def auroc(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     return shaped(_one_against_rest(labels, scores, _binary_auroc, as_rows(weights, len(labels))), weights)
 
 
+def auroc_within(labels: Array, scores: Array, weights: Floats | None = None, *, folds: Array) -> Any:
+    """As :func:`auroc`, of pairs within one fold alone (covariate-adjusted: Janes and Pepe, Biometrika 2009;96:371).
+
+    Heads of different folds saw other shares of the classes, which ranks the pooled scores of a class in which few are against
+    each other: leaving out single patients, noise has a pooled AUROC of 0.05 (Airola et al., PMLR 2009;8:3).
+
+    :param folds: [N] the fold in which each unit was tested.
+    """
+    labels, folds = np.asarray(labels), np.asarray(folds)
+    parts = [folds == fold for fold in np.unique(folds)]
+
+    def curve(positive: Array, score: Floats, rows: Floats) -> Floats:
+        counted = [_pairs(positive[own], score[own], rows[:, own]) for own in parts]
+        return ratio(np.sum([won for won, _ in counted], axis=0), np.sum([all_ for _, all_ in counted], axis=0), np.nan)
+
+    return shaped(_one_against_rest(labels, scores, curve, as_rows(weights, len(labels))), weights)
+
+
 def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
-    """Sum over the positives of the weight of negatives below (midrank at ties), as a share of all pairs: [R]."""
+    """The share of pairs that the positive one wins: [R]."""
+    return ratio(*_pairs(positive, score, rows), np.nan)
+
+
+def _pairs(positive: Array, score: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """Sum over the positives of the weight of negatives below (midrank at ties), and the weight of all pairs: [R] each."""
     negatives = np.flatnonzero(~positive)
     negatives = negatives[np.argsort(score[negatives], kind="stable")]
     below = np.zeros((len(rows), len(negatives) + 1))
@@ -63,7 +86,7 @@ def _binary_auroc(positive: Array, score: Floats, rows: Floats) -> Floats:
     first, last = np.searchsorted(ranked, own, "left"), np.searchsorted(ranked, own, "right")
     gains = rows[:, positive]
     wins = np.einsum("rn,rn->r", gains, below[:, first] + below[:, last]) / 2
-    return ratio(wins, gains.sum(axis=1) * below[:, -1], np.nan)
+    return wins, gains.sum(axis=1) * below[:, -1]
 
 
 def partial_auroc(labels: Array, scores: Array, weights: Floats | None = None, *, least_tpr: float = 0.8) -> Any:
@@ -201,9 +224,12 @@ AVERAGE_PRECISION = Metric(
     "average_precision", average_precision, "average precision", ranks=True, where=("labels", "class"), per_label=True
 )
 ACCURACY = Metric("accuracy", accuracy, pooled=True, where=("task",), per_label=True)
-BALANCED_ACCURACY = Metric(
-    "balanced_accuracy", balanced_accuracy, "balanced accuracy", by_class=True, where=("task",), compared=True
-)
+BALANCED_ACCURACY = Metric("balanced_accuracy", balanced_accuracy, "balanced accuracy", by_class=True, where=("task",))
+THRESHOLD_BALANCED_ACCURACY = Metric(
+    "balanced_accuracy at threshold", balanced_accuracy, "balanced accuracy at threshold", by_class=True,
+    where=("threshold",), compared=True,
+)  # fmt: skip
+"""Compared in place of the one at the arg max, which at a low prevalence calls everybody negative."""
 F1 = Metric("f1", f1, "F1", where=("task",), per_label=True)
 SENSITIVITY, SPECIFICITY = (
     Metric(f"{name} at 0.5", partial(recall, of=of), by_class=True, where=("labels",), per_label=True)

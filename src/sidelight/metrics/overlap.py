@@ -23,25 +23,6 @@ def pooled_dice(table: ArrayLike) -> float:
     return float(2 * hit / total) if total else 0.0
 
 
-def dice_difference(
-    one: ArrayLike, other: ArrayLike, groups: ArrayLike, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """Pooled Dice of one minus that of the other on the same images, with its interval: value, low, high.
-
-    The interval is the percentile bootstrap over groups (patients), both seeing the same resamples.
-
-    :param one: :func:`counts` of the images [N, 3]; ``other`` likewise; ``groups`` [N].
-    """
-    tables = [np.asarray(table, np.float64) for table in (one, other)]
-    _, code = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    sums = [np.stack([np.bincount(code, table[:, k]) for k in range(3)], 1) for table in tables]
-    drawn = np.random.default_rng(seed).multinomial(len(sums[0]), np.full(len(sums[0]), 1 / len(sums[0])), resamples)
-    totals = [drawn @ part for part in sums]
-    dice = [2 * t[:, 0] / np.maximum(2 * t[:, 0] + t[:, 1] + t[:, 2], 1) for t in totals]
-    low, high = np.quantile(dice[0] - dice[1], [(1 - level) / 2, (1 + level) / 2])
-    return pooled_dice(tables[0]) - pooled_dice(tables[1]), float(low), float(high)
-
-
 def image_dice(table: ArrayLike) -> NDArray[np.float64]:
     """Dice of each image [N] from :func:`counts`; NaN for an image whose mask is empty."""
     rows = np.asarray(table, np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
@@ -26,6 +26,7 @@ from sidelight.metrics.representation import knn_scores
 from sidelight.models.pair import PhotoPair
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
+NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE = 64, 50, 1e-4
 
 
 class KnnSettings(Settings):
@@ -188,14 +189,11 @@ def fit_linear(
     counts = np.bincount(y, minlength=classes)
     if not counts.all():
         return LinearProbe(np.zeros((x.shape[1], classes)), np.log((counts + 0.5) / (len(y) + classes / 2)))
-    mean, scale, basis = _span(x)
-    reduced = ((x - mean) / scale) @ basis
     # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
     with threadpool_limits(1):
-        strength, temperature = _choose(reduced, y, groups, classes, seed, weights)
-        weight, bias = _fit(reduced, y, classes, strength, weights)
-    weight = (basis @ weight) / scale[:, None]
-    return LinearProbe(weight / temperature, (bias - mean @ weight) / temperature)
+        strength, temperature = _choose(x, y, groups, classes, seed, weights)
+        weight, bias = _path(x, y, classes, (strength,), weights)[0]
+    return LinearProbe(weight / temperature, bias / temperature)
 
 
 def _choose(
@@ -238,15 +236,59 @@ def _out_of_fold(
     if not parts:
         return None
     rows = np.concatenate([b for _, b in parts])
-    logits = [np.concatenate([_logits(x[a], y[a], x[b], classes, c, weights) for a, b in parts]) for c in STRENGTHS]
-    return rows, logits
+    each = [[x[b] @ weight + bias for weight, bias in _path(x[a], y[a], classes, STRENGTHS, weights)] for a, b in parts]
+    return rows, [np.concatenate(logits) for logits in zip(*each, strict=True)]
 
 
-def _logits(
-    x: np.ndarray, y: np.ndarray, test: np.ndarray, classes: int, strength: float, weights: np.ndarray | None = None
-) -> np.ndarray:
-    weight, bias = _fit(x, y, classes, strength, weights)
-    return np.asarray(test @ weight + bias)
+def _path(
+    x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight ``[D, C]`` and bias ``[C]`` on ``x`` for each strength; ``x`` is standardised by itself, not by what is held out."""
+    mean, scale, basis = _span(x)
+    reduced, found = ((x - mean) / scale) @ basis, []
+    if classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS:
+        fits = _newton(reduced, y, strengths, weights)
+    else:
+        fits = [_fit(reduced, y, classes, strength, weights) for strength in strengths]
+    for weight, bias in fits:
+        own = (basis @ weight) / scale[:, None]
+        found.append((own, bias - mean @ own))
+    return found
+
+
+def _newton(
+    x: np.ndarray, y: np.ndarray, strengths: tuple[float, ...], weights: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """As :func:`_fit` of two classes, the fit of one strength starting from that of the last.
+
+    Forty fits choose one head, of units so few that scikit-learn spends its time on checking its input: this is six times
+    faster.
+    """
+    each = np.ones(len(y)) if weights is None else weights[y]
+    design, fits = np.concatenate([x, np.ones((len(x), 1))], axis=1), []
+    ridge, point = np.ones(design.shape[1]), np.zeros(design.shape[1])
+    ridge[-1] = 0.0
+    point[-1] = np.log((each @ y) / (each @ (1 - y)))
+
+    def cost(at: np.ndarray, strength: float) -> float:
+        line = design @ at
+        return float(strength * (each @ (np.logaddexp(0, line) - y * line)) + 0.5 * ridge @ at**2)
+
+    for strength in strengths:
+        here = cost(point, strength)
+        for _ in range(NEWTON_STEPS):
+            chance = expit(design @ point)
+            slope = strength * (design.T @ (each * (chance - y))) + ridge * point
+            if np.abs(slope).max() < NEWTON_SLOPE:
+                break
+            curve = strength * (design.T * (each * chance * (1 - chance))) @ design
+            curve[np.diag_indices_from(curve)] += ridge + 1e-10
+            step, size = np.linalg.solve(curve, slope), 1.0
+            while (there := cost(point - size * step, strength)) > here and size > 1e-4:
+                size /= 2
+            point, here = point - size * step, there
+        fits.append((np.stack([np.zeros(x.shape[1]), point[:-1]], axis=1), np.array([0.0, point[-1]])))
+    return fits
 
 
 def _fit(

@@ -14,7 +14,8 @@ import pandas as pd
 from sidelight.errors import RunError
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.results import HALF
-from sidelight.evaluation.tables.blocks import Block, blocks
+from sidelight.evaluation.tables.blocks import Block, blocks, probability_columns
+from sidelight.evaluation.tables.calibration import calibrated
 from sidelight.metrics import METRICS
 from sidelight.metrics.efficiency import label_factor_interval
 from sidelight.metrics.intervals import holm, obstacle_to, paired_difference, reach_of, variance_of
@@ -116,13 +117,17 @@ class Pair:
 
 
 def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
-    """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric)."""
-    compared = Compared.of(scores)
+    """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric).
+
+    Metrics of classes called at the threshold (``Metric.where``) are compared with all labels, which choose it.
+    """
+    plain, called = Compared.of(scores), Compared.of(_called(scores))
     rows: list[dict[str, Any]] = []
     # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
-    for task, labels in sorted({(key[1], key[3]) for key in compared.every}):
-        here = {key: block for key, block in compared.every.items() if (key[1], key[3]) == (task, labels)}
+    for task, labels in sorted({(key[1], key[3]) for key in plain.every}):
         for metric in [one for one in METRICS.values() if one.compared]:
+            compared = called if "threshold" in metric.where else plain
+            here = {key: block for key, block in compared.every.items() if (key[1], key[3]) == (task, labels)}
             family: list[dict[str, Any]] = []
             pairs = list(combinations(here, 2))
             swaps = max(2000, 40 * len(pairs))  # the smallest p-value, times the pairs, stays below 0.05
@@ -148,6 +153,14 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
             for row, adjusted in zip(family, holm(np.array([row["p"] for row in family], np.float64)), strict=True):
                 rows.append({**row, "p_holm": adjusted})
     return pd.DataFrame(rows)
+
+
+def _called(scores: pd.DataFrame) -> pd.DataFrame:
+    """With the class that is called at the threshold in place of probabilities: 1 for it, 0 for the others."""
+    table = calibrated(scores)
+    columns = probability_columns(table)
+    sure = {name: (table["called"] == int(name[1:])).astype(float).where(table[name].notna()) for name in columns}
+    return table.assign(**sure)
 
 
 def efficiency(

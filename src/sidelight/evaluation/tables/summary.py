@@ -15,9 +15,11 @@ import pandas as pd
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.tables.blocks import KEYS, Block, Targets, at_all_labels, blocks
 from sidelight.metrics import metrics_of
-from sidelight.metrics.classification import confusion_matrix, precision, recall
+from sidelight.metrics.classification import AUROC, auroc_within, confusion_matrix, precision, recall
 from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.metric import Metric
+
+WITHIN = "auroc within folds"
 
 
 def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples: int = 1000) -> pd.DataFrame:
@@ -44,6 +46,7 @@ def summarise(scores: pd.DataFrame, targets: Mapping[str, Targets], *, resamples
                 rows += [{**named, **row} for row in metric_rows(block, metrics_of("calibration"), resamples)]
             if not block.several:
                 names = targets[named["task"]][""]
+                rows += [{**named, **row} for row in _within_folds(block, resamples)]
                 rows += [
                     {**named, **row}
                     for row in [*_per_class(block, names, resamples), *_against(block, names, resamples)]
@@ -63,6 +66,27 @@ def metric_rows(
     for target, part in block.parts():
         for metric in metrics:
             yield {**value_row(part, part.of(metric), resamples), "target": target}
+
+
+def _within_folds(block: Block, resamples: int) -> Iterator[dict[str, Any]]:
+    """The AUROC of pairs of one fold, beside that of all: heads of different folds are never compared."""
+    if len(np.unique(block.folds)) > 1:
+        yield value_row(
+            block, replace(AUROC, name=WITHIN, function=partial(auroc_within, folds=block.folds)), resamples
+        )
+
+
+def fold_gaps(results: pd.DataFrame) -> list[str]:
+    """A sentence for each AUROC that differs from that within folds by more than half of its interval."""
+    keys = ["encoder", "task", "protocol", "labels", "target"]
+    pooled, within = (results[results["metric"] == name] for name in ("auroc", WITHIN))
+    both = pooled.merge(within[[*keys, "value"]], on=keys, suffixes=("", "_within"))
+    apart = both[(both["value"] - both["value_within"]).abs() > (both["high"] - both["low"]) / 2]
+    return [
+        f"{row.encoder}, {row.task}, {row.protocol}, {row.labels} labels: the AUROC of all folds together is {row.value:.2f}, "
+        f"within folds {row.value_within:.2f}; believe the second"
+        for row in apart.itertuples()
+    ]
 
 
 def _shared(block: Block) -> dict[str, Any]:

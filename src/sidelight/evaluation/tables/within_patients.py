@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from sidelight.evaluation.protocols import TEST_SELECTED
-from sidelight.evaluation.tables.blocks import KEYS, blocks
-from sidelight.metrics.intervals import FEW_GROUPS, LEAST_GROUPS
+from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
+from sidelight.evaluation.tables.summary import value_row
+from sidelight.metrics.arrays import as_rows, ratio, shaped
+from sidelight.metrics.metric import Array, Floats, Metric
 from sidelight.metrics.ranking import first_hits
 
 FIRST = (1, 3)
@@ -17,7 +19,7 @@ LEAST_PATIENTS = 2
 def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """Rows as :func:`sidelight.evaluation.tables.summary.summarise` makes, for binary tasks in which patients have units of both
     classes: ``top-k within patient`` (one of the patient's positives is among the k highest scores) and what a blind
-    choice would reach. The interval resamples those patients (percentiles of a bootstrap); of fewer than ten there is none.
+    choice would reach. The interval is that of any share of those patients.
     """
     rows: list[dict[str, Any]] = []
     for key, block in blocks(scores):
@@ -29,24 +31,16 @@ def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
             if each.shape[1] < LEAST_PATIENTS:
                 continue
             blind = first_hits(block.labels, np.zeros(len(block.labels)), block.groups, k)
-            for metric, hits in ((f"top-{k} within patient", each), (f"top-{k} within patient, blind", blind[None])):
-                rows.append({**named, "metric": metric, **_mean(hits, resamples), "all_labels": block.all_labels})
+            for name, hits, draws in (("", each, block.draws), (", blind", blind[None], block.draws[:1])):
+                patients = np.arange(each.shape[1])
+                found = Block(hits[:, :, None], np.zeros(len(patients), np.int64), patients, patients, block.all_labels,
+                              sizes=(1,), draws=draws)  # fmt: skip
+                metric = Metric(f"top-{k} within patient{name}", _mean, pooled=True)
+                rows.append({**named, **value_row(found, metric, resamples)})
     return pd.DataFrame(rows)
 
 
-def _mean(hits: np.ndarray, resamples: int) -> dict[str, Any]:
-    """The mean over seeds and patients of ``hits`` [S, G], with its interval."""
-    patients = hits.mean(axis=0)
-    drawn = np.random.default_rng(0).integers(len(patients), size=(resamples, len(patients)))
-    low, high = np.quantile(patients[drawn].mean(axis=1), [0.025, 0.975])
-    few = len(patients) < LEAST_GROUPS
-    if few:
-        low = high = np.nan
-    spread = float(np.std(hits.mean(axis=1), ddof=1)) if len(hits) > 1 else float("nan")
-    return {
-        "value": float(patients.mean()), "low": float(low), "high": float(high),
-        "interval": "none" if few else "bootstrap", "target": "", "positives": float("nan"),
-        "interval_note": f"too few groups: {len(patients)}, an interval needs {LEAST_GROUPS}" if few else "",
-        "seed_sd": spread, "groups": len(patients), "units": len(patients), "few_groups": len(patients) < FEW_GROUPS,
-        "seeds": len(hits),
-    }  # fmt: skip
+def _mean(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
+    """The mean of ``scores`` [N, 1], one per patient."""
+    rows = as_rows(weights, len(scores))
+    return shaped(ratio(rows @ scores[:, 0], rows.sum(axis=1), np.nan), weights)
