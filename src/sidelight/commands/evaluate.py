@@ -52,7 +52,8 @@ def evaluate(
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
         evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
-    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``; then every result says so.
+    :raises SplitError: for a given split that leaks, or a ``test`` cohort that has pictures of ``data``, unless
+        ``allow_leak=True``; then every result says so.
     """
     resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
     if folder is not None:
@@ -66,9 +67,11 @@ def evaluate(
     scored = score(evaluation, out=folder, force=force)
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
+    leaking = set(table["task"]) if scored.facts["leaks"] else set()
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
-        outside, notes = score_elsewhere(evaluation, other)
+        outside, notes, leaks = score_elsewhere(evaluation, other)
+        leaking |= set(outside["task"]) if leaks else set()
         scored.notes.extend(notes)
         said["--test"] = other.alias
         columns = pd.concat([columns, subgroup_columns(other, task, resolved.subgroups, like=cohort)])
@@ -79,7 +82,9 @@ def evaluate(
         transductive=evaluation.protocol.selects_on != "none"
         and _saw_test_items(given, cohort, scored.tested, scored.facts["data_hash"]),
         command=_command(evaluation, name, said),
-        **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
+        split_hash=scored.facts["split_hash"],
+        leaks=lambda rows: rows["task"].isin(leaking),
+        **{key: scored.facts[key] for key in ("data_hash", "encoder_hash", "seconds")},
     )
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples)
     results = Results(**found, scores=table, notes=tuple(scored.notes))
