@@ -97,7 +97,9 @@ def check(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="without timed steps")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="write everything there, items by hash")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="write a page there, items by hash")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="write a page there, items by hash; it shows pairs of copies")
+    ] = None,
     flags: Set = None,
     cache: Cache = None,
 ) -> None:
@@ -116,7 +118,7 @@ def check(
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
-        typer.echo(f"Written: {render_check(found.to_dict(), html)}")
+        typer.echo(f"Written: {render_check(found.to_dict(), html, found.copies)}")
     if found.failed:
         raise typer.Exit(1)
 
@@ -195,7 +197,7 @@ def evaluate(
         str | None, typer.Option("--split", help="a given split in place of folds: a column, or a JSON file of sides")
     ] = None,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="go on with a split that leaks; every result says so")
+        bool, typer.Option("--allow-leak", help="go on with a split, or --test, that leaks; every result says so")
     ] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="go on with a split that has unknown names; every result says so")

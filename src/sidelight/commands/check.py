@@ -18,7 +18,7 @@ from sidelight.config import build, working_size
 from sidelight.data.audit.audit import audit
 from sidelight.data.audit.class_support import support_findings
 from sidelight.data.audit.counts import count
-from sidelight.data.audit.leaks import sides
+from sidelight.data.audit.leaks import copy_pictures, same_pictures, sides
 from sidelight.data.audit.survey import brightness, survey
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
@@ -26,6 +26,7 @@ from sidelight.data.findings import SEVERITIES, Finding, Record
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
+from sidelight.data.read.clip import Array
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
 from sidelight.evaluation.shortcuts.shortcuts import shortcuts
 from sidelight.methods import METHODS, load_method
@@ -48,6 +49,8 @@ class Check:
     secret: bytes = field(default=b"", repr=False)
     tables: tuple[str, ...] = ()
     """Files of the cohort's tables; none where they may be named."""
+    copies: tuple[tuple[str, str, Array, Array], ...] = field(default=(), repr=False)
+    """Pairs of copies: hashes of both items, and a frame of each, uint8 ``[C, H, W]``; for the HTML page only."""
 
     @property
     def failed(self) -> bool:
@@ -103,6 +106,7 @@ def check(
     pixels, why = _pixels(cohort, known, quiet)
     with _stage("Looking for copies and leaks", quiet):
         found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed)]
+        pairs = [] if pixels is None else copy_pictures(cohort, pixels, same_pictures(pixels))
     properties = _properties(cohort, pixels, seen)
     for name in tasks:
         with _stage(f"Looking for what predicts {name}", quiet):
@@ -121,6 +125,7 @@ def check(
         notices=(*cohort.notices, why) if why else cohort.notices,
         secret=cohort.key,
         tables=() if cohort.spec.public else _tables(cohort.spec),
+        copies=tuple((item_hash(a, cohort.key), item_hash(b, cohort.key), one, other) for a, b, one, other in pairs),
     )
 
 

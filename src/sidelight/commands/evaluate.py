@@ -51,8 +51,9 @@ def evaluate(
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
         evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
-    :raises SplitError: for a given split that leaks, unless ``allow_leak=True``, or that has names of nothing in the cohort,
-        unless ``allow_missing=True``; then every result says so.
+    :raises SplitError: for a given split that leaks, or a ``test`` cohort that has pictures of ``data``, unless
+        ``allow_leak=True``; for a split that has names of nothing in the cohort, unless ``allow_missing=True``; then every
+        result says so.
     """
     resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
     if folder is not None:
@@ -67,9 +68,11 @@ def evaluate(
     table = scored.table.assign(encoder=name, task=task, protocol=protocol)
     seen = {task: scored.facts["transductive"]}
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
+    leaking = set(table["task"]) if scored.facts["leaks"] else set()
     if test is not None:
         other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
-        outside, notes = score_elsewhere(evaluation, other)
+        outside, notes, leaks = score_elsewhere(evaluation, other)
+        leaking |= set(outside["task"]) if leaks else set()
         scored.notes.extend(notes)
         seen |= {str(name): saw_scored(given, other, part, resolved) for name, part in outside.groupby("task")}
         said["--test"] = other.alias
@@ -81,7 +84,9 @@ def evaluate(
     found["results"] = found["results"].assign(
         transductive=found["results"]["task"].map(seen),
         command=_command(evaluation, name, said),
-        **{key: scored.facts[key] for key in ("split_hash", "leaks", "data_hash", "encoder_hash", "seconds")},
+        split_hash=scored.facts["split_hash"],
+        leaks=lambda rows: rows["task"].isin(leaking),
+        **{key: scored.facts[key] for key in ("data_hash", "encoder_hash", "seconds")},
     )
     costs = dict.fromkeys(targets, resolved.decisions.miss_cost)
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples, costs=costs)

@@ -1,11 +1,13 @@
 """External tests: heads learn one cohort and are tested on another, in which nothing is refitted."""
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from sidelight.config import working_size
+from sidelight.data.audit.shared import shared_with
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spelling import classes_elsewhere
 from sidelight.data.cohort.stable_names import own_names, shared_items
@@ -18,8 +20,12 @@ from sidelight.evaluation.scores import external_scores
 from sidelight.evaluation.settings import EvaluateSettings
 
 
-def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame, list[str]]:
-    """Scores of ``other``'s units by heads that learnt those of the question's cohort."""
+def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame, list[str], bool]:
+    """Scores of ``other``'s units by heads that learnt those of the question's cohort, notes, and whether it leaks.
+
+    :raises SplitError: where ``other`` has patients of that cohort, or files, DICOM objects or pictures of it, the latter
+        unless ``settings.allow_leak``.
+    """
     cohort, task, settings = evaluation.cohort, evaluation.task, evaluation.settings
     evaluation.check(external=True)
     _check_patients(cohort, other, settings)
@@ -27,12 +33,15 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
     pixels_there = open_pixels(other, working_size(ready.reader.image_size), settings, quiet=True)
     there, notes = unit_table(other, pixels_there, task, settings)
     there, more = _in_order(there, other, cohort, task, ready.labelled)
-    same = set(ready.pixels.index["digest"]) & set(pixels_there.index["digest"])
-    if same:
+    leaks = shared_with(cohort, ready.pixels, other, pixels_there, quiet=not sys.stderr.isatty())
+    if leaks and not settings.allow_leak:
         raise SplitError(
-            f"{len(same)} images of {other.name} are also in {cohort.name}: that is no external test",
-            do="Leave them out with `where`, or test on other data",
+            f"{'; '.join(leaks)}: that is no external test",
+            expected="pictures that the heads have not learnt from, neither as they are nor re-encoded, mirrored or cut",
+            do="Leave them out with `where`, test on other data, or go on with --allow-leak (allow_leak=True) and every "
+            "result says so",
         )
+    more = [*more, *(f"The external test LEAKS and was made all the same (allow_leak): {one}" for one in leaks)]
     vectors = None
     if not settings.inputs.plain:
         read = evaluation.inputs(ready)
@@ -49,7 +58,7 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
     ]
     named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
     scores = nameless(named, other.key)
-    return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more]
+    return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more], bool(leaks)
 
 
 def _in_order(

@@ -1,5 +1,6 @@
 """The units of a task, ready to score: readable ones, near-duplicates in one group, in folds or on the sides of a given split."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from sidelight.data.cohort.stable_names import lasting_names
 from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target
 from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.pixels.duplicates import duplicate_items, merge_groups
+from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merging
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out
 from sidelight.errors import SplitError
 from sidelight.evaluation.units import codes
@@ -36,7 +37,9 @@ class SplitSettings(Settings):
     split: str | Path | None = Field(
         None, description="a given split in place of folds: a column, or a JSON file of side -> names"
     )
-    allow_leak: bool = Field(False, description="go on with a given split that leaks; every result says so")
+    allow_leak: bool = Field(
+        False, description="go on with a given split, or external test, that leaks; every result says so"
+    )
     allow_missing: bool = Field(
         False, description="go on with a split file that has names which the cohort has not; every result says so"
     )
@@ -92,7 +95,8 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettin
     :raises SplitError: for a given split that leaks, unless ``settings.allow_leak``, or that has names of nothing here,
         unless ``settings.allow_missing``.
     """
-    same = duplicate_items(pixels) if settings.merge_duplicates or settings.split is not None else []
+    quiet = not sys.stderr.isatty()
+    same = duplicate_items(pixels, quiet=quiet) if settings.merge_duplicates or settings.split is not None else []
     table, notes = unit_table(cohort, pixels, task, settings, same)
     targets = cohort.tasks[task].targets
     several, heads = cohort.tasks[task].several, cohort.tasks[task].heads
@@ -130,10 +134,13 @@ def unit_table(
     notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
     table = table[readable].copy()
     if settings.merge_duplicates:
-        before = table["group"].nunique()
-        table["group"] = _merged(table, duplicate_items(pixels) if same is None else same)
-        if table["group"].nunique() < before:
-            notes.append(f"{task}: near-duplicates merged {before} groups into {table['group'].nunique()}")
+        merged = _merged(table, duplicate_items(pixels) if same is None else same)
+        joined = merging(table["group"].tolist(), merged)
+        table["group"] = merged
+        if joined.after < joined.before:
+            notes.append(f"{task}: near-duplicates merged {joined.before} groups into {joined.after}")
+        if joined.suspicious:
+            notes.append(f"{task}: WARNING, {joined.sentence}; without merging: --set merge_duplicates=false")
     return table, notes
 
 

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sidelight.data.cells import counted
-from sidelight.reporting.document import Document, Section, write
+from sidelight.data.read.clip import Array
+from sidelight.reporting.document import Document, Figure, Section, picture_row, write
 from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
 
 EXAMPLES = 3
+HEIGHT = 96
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -43,14 +47,25 @@ def check_line(values: Mapping[str, Any]) -> str:
     return f"{held}: {words or 'nothing found'}"
 
 
-def render_check(values: Mapping[str, Any], out: Path) -> Path:
-    """Write the HTML file; ``values`` must be those with hashes."""
+def render_check(values: Mapping[str, Any], out: Path, copies: Sequence[tuple[str, str, Array, Array]] = ()) -> Path:
+    """Write the HTML file; ``values`` must be those with hashes.
+
+    :param copies: of ``Check.copies``; a page that shows them is for its owner's eyes only (mode 0600).
+    """
     intros = {
         "Findings": "Errors stop other commands or make their numbers wrong; warnings want a look. Items by hash.",
         "Methods": "With default settings on the machine that ran the check; hours of training steps alone.",
     }
     sections = [Section(title, [table], intro=intros.get(title, "")) for title, table in check_tables(values).items()]
-    return write(Document(f"Check of {values['name']}", sections, lead=check_line(values)), out)
+    if copies:
+        intro = "Pictures of different groups that show the same, as their groups are merged: are they? Do not send this page on."
+        sections.insert(1, Section("Copies", [_pair(*one) for one in copies], intro=intro))
+    return write(Document(f"Check of {values['name']}", sections, lead=check_line(values)), out, private=bool(copies))
+
+
+def _pair(left: str, right: str, one: Array, other: Array) -> Figure:
+    images = [np.broadcast_to(np.moveaxis(image, 0, -1), (*image.shape[1:], 3)) for image in (one, other)]
+    return picture_row(images, [left, right], height=HEIGHT)
 
 
 def _findings(rows: Rows) -> Table:

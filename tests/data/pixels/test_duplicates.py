@@ -8,7 +8,15 @@ from PIL import Image, ImageFilter
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.cache import build
-from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, near_duplicates, perceptual_hash
+from sidelight.data.pixels.duplicates import (
+    LEAST,
+    MOST,
+    copies_across,
+    duplicate_items,
+    least_similarity,
+    merge_groups,
+    merging,
+)
 from sidelight.data.read import Clip
 
 
@@ -32,59 +40,20 @@ def resize(array, size):
     return np.asarray(Image.fromarray(array).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def bits(left, right):
-    pair = np.concatenate([perceptual_hash(left[None]), perceptual_hash(right[None])])
-    return int(np.bitwise_count(pair[0] ^ pair[1]).sum())
-
-
-SCENES = np.stack([scene(seed) for seed in range(40)])
-
-
-def test_the_hash_is_256_bits_and_forgets_scale_and_offset():
-    hashes = perceptual_hash(SCENES)
-    assert (hashes.shape, hashes.dtype) == ((40, 32), np.uint8)
-    np.testing.assert_array_equal(perceptual_hash(SCENES.astype(np.uint16) * 257), hashes)
-    assert perceptual_hash(SCENES[:0]).shape == (0, 32)
-
-
-def test_a_cosine_sets_the_bit_of_its_frequency():
-    y, x = np.mgrid[0:64, 0:64] + 0.5
-    wave = np.cos(np.pi * 3 * y / 64) * np.cos(np.pi * 5 * x / 64)
-    for sign in (1, -1):
-        bits = np.unpackbits(perceptual_hash(128 + sign * 100 * wave[None])).reshape(16, 16)
-        assert bits[3, 5] == (sign == 1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda a: a,
-        lambda a: jpeg(a, 60),
-        lambda a: resize(a, 90),
-        lambda a: jpeg(resize(a, 64), 75),
-        lambda a: (a * 0.7 + 20).astype(np.uint8),
-    ],
-    ids=["copy", "jpeg", "resized", "halved and jpeg", "contrast"],
-)
-def test_copies_are_near_and_other_scenes_are_far(change):
-    changed = np.concatenate([perceptual_hash(change(image)[None]) for image in SCENES])
-    pairs = near_duplicates(np.concatenate([perceptual_hash(SCENES), changed]))
-    assert pairs == [(k, k + 40) for k in range(40)]
-
-
-def test_near_duplicates_agrees_with_counting_bits_in_any_block():
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 256, (50, 32), np.uint8)
-    hashes[7] = hashes[31] ^ np.eye(1, 32, 3, dtype=np.uint8)[0]
-    by_hand = [
-        (i, j) for i in range(50) for j in range(i + 1, 50) if np.bitwise_count(hashes[i] ^ hashes[j]).sum() <= 120
-    ]
-    assert (7, 31) in by_hand
-    assert len(by_hand) > 10
-    for block in (1, 7, 1024):
-        assert near_duplicates(hashes, 120, block=block) == by_hand
-    assert near_duplicates(hashes, 1) == [(7, 31)]
-    assert near_duplicates(hashes, 0) == []
+SCENES = np.stack([scene(seed) for seed in range(24)])
+COPIES = {
+    "jpeg 20": lambda a: jpeg(a, 20),
+    "half size": lambda a: resize(a, 64),
+    "contrast": lambda a: (a * 0.7 + 20).astype(np.uint8),
+    "gamma": lambda a: (255 * (a / 255) ** 1.6).astype(np.uint8),
+    "mirrored": lambda a: a[:, ::-1],
+    "turned": lambda a: np.rot90(a),
+    "turned and mirrored": lambda a: np.rot90(a, 3)[:, ::-1],
+    "negative": lambda a: 255 - a,
+    "border": lambda a: np.pad(a, 10, constant_values=255),
+    "cropped": lambda a: a[12:-12, 12:-12],
+    "mirrored, cropped, jpeg": lambda a: jpeg(np.ascontiguousarray(a[6:-6, -7:6:-1]), 60),
+}
 
 
 class Clips:
@@ -92,10 +61,10 @@ class Clips:
 
     name, channels, hash, phantom = "clips", 1, "0" * 16, "scenes"
 
-    def __init__(self, root, shown):
+    def __init__(self, root, shown, groups=None):
         self.root, self.shown = root, shown
         names = [f"i{k}" for k in range(len(shown))]
-        self.items = pd.DataFrame({"item": names, "files": [()] * len(shown), "group": names})
+        self.items = pd.DataFrame({"item": names, "files": [()] * len(shown), "group": groups or names})
         self.spec, self.levels, self.views = CohortSpec(), (), pd.Series([""] * len(shown))
 
     key = Cohort.key
@@ -103,6 +72,16 @@ class Clips:
     def read(self, position, **_):
         frames = np.stack([np.asarray(one, np.uint8) for one in self.shown[position]])
         return Clip(frames, np.arange(len(frames)) / 25, np.arange(len(frames)), len(frames))
+
+
+def pixels_of(folder, shown, size=96, groups=None, **more):
+    return build(Clips(folder, shown, groups), size=size, folder=folder, **more)
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_planted_copies_are_found_and_nothing_else(tmp_path, kind):
+    shown = [[one] for one in [*SCENES, *map(COPIES[kind], SCENES[:8])]]
+    assert duplicate_items(pixels_of(tmp_path, shown)) == [(k, k + 24) for k in range(8)]
 
 
 def test_items_are_compared_by_pixels_and_by_first_middle_and_last_frame(tmp_path):
@@ -117,15 +96,43 @@ def test_items_are_compared_by_pixels_and_by_first_middle_and_last_frame(tmp_pat
         [resize(SCENES[8], 100)],
     ]
     for channels in (1, 3):
-        pixels = build(Clips(tmp_path, shown), size=64, channels=channels, folder=tmp_path)
+        pixels = pixels_of(tmp_path, shown, channels=channels)
         assert duplicate_items(pixels) == [(0, 1), (0, 2), (1, 2), (5, 6)]
+
+
+def test_within_a_group_only_equal_pixels_count(tmp_path):
+    shown = [[SCENES[0]], [jpeg(SCENES[0], 50)], [SCENES[0]], [SCENES[1]]]
+    pixels = pixels_of(tmp_path, shown, groups=["a", "a", "a", "b"])
+    assert duplicate_items(pixels) == [(0, 2)]
 
 
 def test_equal_pixels_count_even_where_frames_are_blank(tmp_path):
     faint = np.zeros((64, 64))
     faint[5, 5] = 9
-    pixels = build(Clips(tmp_path, [[faint], [SCENES[0]], [faint]]), size=64, folder=tmp_path)
-    assert duplicate_items(pixels) == [(0, 2)]
+    assert duplicate_items(pixels_of(tmp_path, [[faint], [SCENES[0]], [faint]], size=64)) == [(0, 2)]
+
+
+def test_the_answer_is_kept_beside_the_pixels(tmp_path):
+    pixels = pixels_of(tmp_path, [[SCENES[0]], [SCENES[0][:, ::-1]], [SCENES[1]]])
+    found = duplicate_items(pixels)
+    kept = list((pixels.folder / "copies").iterdir())
+    assert len(kept) == 1 and duplicate_items(pixels) == found == [(0, 1)]
+
+
+def test_copies_of_another_cohort(tmp_path):
+    here = pixels_of(tmp_path / "a", [[one] for one in SCENES[:12]])
+    there = pixels_of(tmp_path / "b", [[SCENES[12]], [jpeg(SCENES[3], 90)], [SCENES[5]], [SCENES[13]], [SCENES[13]]])
+    assert copies_across(here, there) == [(3, 1), (5, 2)]  # and not the pair within the other cohort
+
+
+def test_from_which_similarity_on_follows_the_cohort():
+    rng = np.random.default_rng(0)
+    far, near = np.tanh(rng.normal(0.1, 0.1, 300)), np.tanh(rng.normal(1.0, 0.13, 300))
+    assert least_similarity(far) == LEAST == least_similarity(near[:5])
+    # median 1.0 and 5 x 0.13 on Fisher's z
+    assert least_similarity(near) == pytest.approx(np.tanh(1.65), abs=0.02)
+    assert least_similarity(np.concatenate([near, np.full(60, 0.99)])) == pytest.approx(np.tanh(1.8), abs=0.03)
+    assert least_similarity(np.full(300, 0.99)) == MOST
 
 
 def test_merged_groups_take_the_smallest_name():
@@ -136,22 +143,38 @@ def test_merged_groups_take_the_smallest_name():
     assert merge_groups(groups, [(2, 1), (4, 5), (0, 3), (3, 2)]) == ["a", "a", "a", "a", "d", "d"]
 
 
-def test_frames_of_different_phantoms_are_no_duplicates():
-    from sidelight.data.cohort.cohort import Cohort
+def test_merging_that_joins_many_is_suspicious():
+    groups = [f"{k:03}" for k in range(100)]
+    for pairs, expected in [
+        ([], (100, 100, 1, False)),
+        ([(0, 1)], (100, 99, 2, False)),
+        ([(0, 1), (1, 2)], (100, 98, 3, False)),
+        ([(0, 1), (1, 2), (2, 3)], (100, 97, 4, True)),
+        ([(0, 1), (2, 3), (4, 5)], (100, 97, 2, True)),
+    ]:
+        found = merging(groups, merge_groups(groups, pairs))
+        assert (found.before, found.after, found.largest, found.suspicious) == expected
+    assert not merging(["a", "b", "a"], ["a", "a", "a"]).suspicious  # one pair of few groups
 
-    cohort = Cohort.open("phantom:ultrasound?patients=8&seed=1")
-    firsts = cohort.items.drop_duplicates("group").index
-    frames = np.stack([cohort.read(int(k), max_frames=1).frames[0] for k in firsts])
-    assert near_duplicates(perceptual_hash(frames)) == []
+
+def test_a_clean_cohort_of_standardised_views_keeps_its_groups(tmp_path):
+    """Films of 30 phantom patients in one position; one mirrored JPEG copy and its copy join their three groups, no more."""
+    cohort = Cohort.open("phantom:chest?patients=30")
+    firsts = [cohort.read(int(k), max_frames=1).frames[:1] for k in cohort.items.drop_duplicates("group").index]
+    assert duplicate_items(pixels_of(tmp_path, firsts)) == []
+    copy = jpeg(np.ascontiguousarray(firsts[7][0][:, ::-1]), 90)
+    chain = pixels_of(tmp_path, [*firsts, [copy], [jpeg(copy, 70)]])
+    merged = merge_groups([str(k) for k in range(32)], duplicate_items(chain))
+    assert merged[7] == merged[30] == merged[31] and len(set(merged)) == 30
 
 
-def test_the_still_saved_under_two_patients_is_found(real_data):
+def test_the_still_saved_under_two_patients_is_found(tmp_path, real_data):
     root = real_data / "covid19_ultrasound" / "data" / "pocus_images" / "convex"
     if not root.is_dir():
         pytest.skip(f"no covid19_ultrasound in {real_data}")
     from sidelight.data.read import read_files
 
     paths = sorted(root.iterdir())
-    hashes = [perceptual_hash(read_files([path], max_frames=1, channels=1, target=112).frames) for path in paths]
-    found = {(paths[i].name, paths[j].name) for i, j in near_duplicates(np.concatenate(hashes))}
+    pixels = pixels_of(tmp_path, [read_files([path], max_frames=1, channels=1).frames for path in paths])
+    found = {(paths[i].name, paths[j].name) for i, j in duplicate_items(pixels)}
     assert ("Pneu_northumbria_0409_set4_img2.jpg", "Pneu_northumbria_0409_set6_img6.jpg") in found

@@ -18,13 +18,15 @@ from sidelight.data.cohort.task import Task
 from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding
 from sidelight.data.identity import item_hash
-from sidelight.data.pixels.duplicates import duplicate_items
+from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merging
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read import container
+from sidelight.data.read.clip import Array
 from sidelight.errors import SplitError, nearest
 
 SPLIT_FILE = 'JSON such as {"train": [NAME, ...], "test": [NAME, ...]}'
 Pairs = list[tuple[int, int, bool]]
+SHOWN = 24
 SPELLINGS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "val", "validation"), "valid"),
@@ -50,11 +52,31 @@ def duplicate_findings(cohort: Cohort, pairs: Pairs) -> list[Finding]:
     if not across:
         return []
     level = cohort.levels[0] if cohort.levels else "item"
+    joined = merging(groups, merge_groups(groups, [(a, b) for a, b, _ in across]))
     equal, torn = sum(same for _, _, same in across), {groups[at] for a, b, _ in across for at in (a, b)}
     text = f"{counted(len(across), 'pair')} of items from different units of {level} show the same ({equal} with equal pixels): "
     text += "those units are merged before sidelight splits; a given split may leak"
     numbers = {"pairs": len(across), "equal": equal, "groups": len(torn)}
-    return [Finding("copies", "warning", text, numbers, some(names[at] for a, b, _ in across for at in (a, b)))]
+    examples = some(names[at] for a, b, _ in across for at in (a, b))
+    found = [Finding("copies", "warning", text, numbers, examples)]
+    if joined.suspicious:
+        numbers = {"before": joined.before, "after": joined.after, "largest": joined.largest}
+        found.append(Finding("copies", "warning", f"Of units of {level}, {joined.sentence}", numbers, examples))
+    return found
+
+
+def copy_pictures(cohort: Cohort, pixels: Pixels, pairs: Pairs) -> list[tuple[str, str, Array, Array]]:
+    """The first ``SHOWN`` pairs of two groups: both items and the middle frame of each, uint8 ``[C, size, size]``."""
+    groups, names = cohort.items["group"].tolist(), cohort.items["item"].tolist()
+    row_of = {place: row for row, place in enumerate(pixels.index["position"])}
+
+    def middle(place: int) -> Array:
+        row = row_of[place]
+        frame: Array = pixels.read(row, [pixels.frames_of(row) // 2])[0]
+        return (frame // 257).astype(np.uint8) if frame.dtype == np.uint16 else frame
+
+    across = [(a, b) for a, b, _ in pairs if groups[a] != groups[b]][:SHOWN]
+    return [(names[a], names[b], middle(a), middle(b)) for a, b in across]
 
 
 def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:

@@ -1,94 +1,179 @@
-"""Near-duplicates: one picture under two names, in two groups, is a leak that no patient-wise split can see.
+"""Copies: one picture under two names, in two groups, is a leak that no patient-wise split can see.
 
-A picture is reduced to 256 bits: the signs, against their median, of its 16 x 16 lowest DCT frequencies after area
-averaging to 64 x 64 (the perceptual hash of Zauner, 2010, with four times its bits). Re-compression, resizing and a
-change of contrast move few bits; another scene moves about half of them.
+For each frame the likest ones of other groups are found (``candidates.py``), each of these pairs is registered and its
+fine structure compared (``registration.py``), and pairs that are alike enough are copies. What is alike enough follows the
+cohort: standardised views of different patients are liker than photographs of different lesions.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TypeVar
 
 import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
 
+from sidelight.config import digest
+from sidelight.data.pixels.candidates import NEAREST, Candidates, nearest_frames
 from sidelight.data.pixels.pixels import Pixels
-from sidelight.data.read.clip import Array, grey
+from sidelight.data.pixels.registration import similarity
+from sidelight.data.pixels.thumbnails import Frames, compared_frames
+from sidelight.data.read.clip import Array
+from sidelight.errors import RunError
+from sidelight.files import write_table
 
-SIDE, WAVES = 64, 16
-MAX_BITS = 28
-FLAT = 2.0
-
-
-def perceptual_hash(images: Array) -> Array:
-    """256 bits that survive re-encoding.
-
-    :param images: ``[N, H, W]``, uint8 (any real dtype does: scale and offset do not matter).
-    :returns: uint8 ``[N, 32]``.
-    """
-    down, across = _projection(images.shape[1]), _projection(images.shape[2])
-    blocks = [images[start : start + 256] for start in range(0, len(images), 256)]
-    waves = [(down @ block.astype(np.float32) @ across.T).reshape(len(block), -1) for block in blocks]
-    bits = [wave > np.median(wave, axis=1, keepdims=True) for wave in waves]
-    return np.packbits(np.concatenate(bits), axis=1) if bits else np.empty((0, WAVES * WAVES // 8), np.uint8)
-
-
-@lru_cache(maxsize=16)
-def _projection(length: int) -> Array:
-    """Area averaging of ``length`` pixels to ``SIDE``, then the lowest DCT-II frequencies: ``[WAVES, length]``."""
-    edges, pixels = np.linspace(0, length, SIDE + 1), np.arange(length)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    cosines = np.cos(np.pi * (np.arange(SIDE) + 0.5) * np.arange(WAVES)[:, None] / SIDE)
-    projection: Array = (cosines @ np.clip(overlap, 0, None) / length).astype(np.float32)
-    return projection
+VERSION = 1
+LEAST, MOST = 0.8, 0.95
+"""Between these the similarity lies from which a pair is a copy."""
+DEVIATIONS = 5.0
+LEAST_SIDE = 32
+"""Smaller pictures hold no detail by which copies are told from pictures that are alike: only equal pixels count."""
+SAMPLE, FEWEST = 300, 20
+BATCH = 32
+MOST_JOINED, MOST_GONE = 3, 0.02
+"""Groups joined into one, and the share of groups that disappear, above which merging is to be looked at."""
+T = TypeVar("T")
 
 
-def near_duplicates(hashes: Array, max_bits: int = MAX_BITS, *, block: int = 1024) -> list[tuple[int, int]]:
-    """Pairs ``(i, j)``, ``i < j``, whose hashes differ in at most ``max_bits`` bits; memory O(``block`` x N).
+def duplicate_items(pixels: Pixels, *, quiet: bool = True) -> list[tuple[int, int]]:
+    """Pairs of rows of ``pixels.index`` that show the same: equal pixels, or pictures of two groups that are copies.
 
-    The default was chosen on 145 public lung ultrasound clips and stills (first, middle and last frames at 112 px). Of
-    66,770 pairs of frames from different recording groups one differs in 8 bits: one still, saved under two patients.
-    The next closest, at 52 and 60, are alike but not the same; those of other clips of one recording begin at 42.
-    Re-compression (JPEG quality 20; halved and quality 75) moves at most 25 bits in 99 % of frames. 28 lies between.
+    Copies within one group are found where their pixels are equal only: no split tears them apart. The answer is kept in
+    the cache's folder ``copies``.
 
-    :param hashes: uint8 ``[N, 32]``.
-    """
-    words = np.ascontiguousarray(hashes).view(np.uint64)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(words), block):
-        part = words[start : start + block]
-        distance = np.zeros((len(part), len(words) - start), np.uint16)
-        for word in range(words.shape[1]):
-            distance += np.bitwise_count(part[:, None, word] ^ words[None, start:, word])
-        left, right = np.nonzero(np.triu(distance <= max_bits, k=1))
-        pairs += zip((left + start).tolist(), (right + start).tolist(), strict=True)
-    return pairs
-
-
-def duplicate_items(pixels: Pixels, max_bits: int = MAX_BITS) -> list[tuple[int, int]]:
-    """Pairs of rows of ``pixels.index`` that show the same: equal pixels, or one frame of each nearly the same.
-
-    Of a clip its first, middle and last frame are compared, each with each of the other's. Frames that are almost blank
-    (standard deviation below 2 of 255, as in a fade) are evidence of nothing and left out.
-
+    :param quiet: no bar; else one on stderr once two seconds have passed.
     :returns: sorted, the first row of a pair below the second.
     """
-    found: set[tuple[int, int]] = set()
-    first: dict[str, int] = {}
-    for row, content in enumerate(pixels.index["digest"]):
-        if content in first:
-            found.add((first[content], row))
-        first.setdefault(content, row)
-    hashes, owners = [], []
-    for row in range(len(pixels)):
-        last = pixels.frames_of(row) - 1
-        frames = pixels.read(row, sorted({0, (last + 1) // 2, last}))
-        planes = grey(np.moveaxis(frames, 1, -1)) if pixels.channels == 3 else frames[:, 0]
-        seen = planes[planes.std(axis=(1, 2)) >= FLAT * (257 if planes.dtype == np.uint16 else 1)]
-        hashes.append(perceptual_hash(seen))
-        owners += [row] * len(seen)
-    if owners:
-        pairs = near_duplicates(np.concatenate(hashes), max_bits)
-        found |= {(owners[i], owners[j]) for i, j in pairs if owners[i] != owners[j]}
-    return sorted(found)
+    groups, content = pixels.index["group"].tolist(), pixels.index["digest"].tolist()
+    stored = pixels.folder / "copies" / f"{digest([VERSION, pixels.size, pixels.channels, groups, content])}.parquet"
+    if stored.is_file():
+        table = pd.read_parquet(stored)
+        return list(zip(table["left"].tolist(), table["right"].tolist(), strict=True))
+    found = sorted(set(_equal(content)) | set(_copies([pixels], groups, quiet)))
+    if pixels.folder.is_dir():
+        with suppress(OSError, RunError):  # on a disk that is full or read-only they are looked for again
+            write_table(stored, pd.DataFrame(found, columns=["left", "right"], dtype=np.int64), private=True)
+    return found
+
+
+def copies_across(here: Pixels, there: Pixels, *, quiet: bool = True) -> list[tuple[int, int]]:
+    """Pairs (row of ``here.index``, row of ``there.index``) that show the same, of two cohorts at one size.
+
+    :returns: sorted.
+    """
+    first = len(here)
+    content = [*here.index["digest"], *there.index["digest"]]
+    found = set(_equal(content, first)) | set(_copies([here, there], [0] * first + [1] * len(there), quiet))
+    return sorted((a, b - first) for a, b in found)
+
+
+def _equal(content: Sequence[str], first: int | None = None) -> Iterator[tuple[int, int]]:
+    """Items with equal pixels, each with the first such; with ``first`` those from there on with one before."""
+    seen: dict[str, int] = {}
+    for number, one in enumerate(content):
+        if one in seen and (first is None or number >= first):
+            yield seen[one], number
+        elif first is None or number < first:
+            seen.setdefault(one, number)
+
+
+def _copies(parts: Sequence[Pixels], groups: Sequence[str | int], quiet: bool) -> Iterator[tuple[int, int]]:
+    """Pairs of items, counted through all parts, of two groups, that show the same."""
+    if any(pixels.size < LEAST_SIDE for pixels in parts):
+        return
+    frames = compared_frames(parts)
+    if not len(frames.item):
+        return
+    group = np.unique(np.array(groups), return_inverse=True)[1][frames.item]
+    pairs = nearest_frames(frames, group, watch=lambda blocks: _watched(blocks, len(blocks), quiet))
+    last = np.flatnonzero(pairs.rank == NEAREST - 1)
+    sample = last[np.linspace(0, len(last) - 1, min(SAMPLE, len(last))).astype(int)]
+    least = least_similarity(_compared(frames, pairs, sample, thorough=True))
+    alike = _compared(frames, pairs, np.arange(len(pairs.left)), quiet=quiet) >= least
+    both = frames.item[np.stack([pairs.left[alike], pairs.right[alike]], axis=1)]
+    yield from map(tuple, np.sort(both, axis=1).tolist())
+
+
+def least_similarity(strangers: Array) -> float:
+    """From which similarity on a pair is a copy: ``DEVIATIONS`` above what different pictures of the cohort have.
+
+    On Fisher's z, with the median and the median absolute deviation, so that a few copies among them change little.
+
+    :param strangers: similarities of frames with the last of their candidates, which seldom is a copy, too.
+    :returns: from ``LEAST``, also where there are under ``FEWEST`` of them, to ``MOST``.
+    """
+    if len(strangers) < FEWEST:
+        return LEAST
+    z = np.arctanh(np.clip(strangers, -0.999, 0.999))
+    middle = np.median(z)
+    return float(np.clip(np.tanh(middle + DEVIATIONS * 1.4826 * np.median(np.abs(z - middle))), LEAST, MOST))
+
+
+def _compared(frames: Frames, pairs: Candidates, chosen: Array, *, thorough: bool = False, quiet: bool = True) -> Array:
+    """Similarities of some pairs, float64 ``[len(chosen)]``."""
+
+    def one(start: int) -> Array:
+        at = chosen[start : start + BATCH]
+        right = frames.thumbnails(pairs.right[at]) * pairs.sign[at, None, None]
+        return similarity(frames.thumbnails(pairs.left[at]), right, pairs.start[at], thorough=thorough)
+
+    starts = range(0, len(chosen), BATCH)
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        done = list(_watched(pool.map(one, starts), len(starts), quiet))
+    return np.concatenate([np.zeros(0), *done])
+
+
+def _watched(steps: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
+    """The same, with a bar on stderr once two seconds have passed."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        bar = None
+        for done, one in enumerate(steps):
+            if bar is None and not quiet and time.monotonic() - began > 2:
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                task = bar.add_task("looking for copies", total=total)
+            if bar is not None:
+                bar.update(task, completed=done)
+            yield one
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What merging did to the groups of a cohort.
+
+    :ivar before, after: groups.
+    :ivar largest: how many groups the largest new one was made of.
+    """
+
+    before: int
+    after: int
+    largest: int
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it joined more than ``MOST_JOINED`` groups into one, or did away with more than one and 2 % of them."""
+        gone = self.before - self.after
+        return self.largest > MOST_JOINED or gone > max(1, MOST_GONE * self.before)
+
+    @property
+    def sentence(self) -> str:
+        """What was joined, to be looked at."""
+        return (
+            f"copies join {self.before} groups into {self.after}, up to {self.largest} into one: that is more than a few "
+            "copies explain, so look at them (`sidelight check DATA --html FILE` shows pairs)"
+        )
+
+
+def merging(groups: Sequence[str], merged: Sequence[str]) -> Merging:
+    """What became of ``groups`` when they were ``merged`` (of :func:`merge_groups`)."""
+    sizes = Counter(new for _, new in set(zip(groups, merged, strict=True)))
+    return Merging(sizes.total(), len(sizes), max(sizes.values(), default=0))
 
 
 def merge_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -25,6 +25,7 @@ LEFT_TO_AUTHORS = (
 )
 
 
+OUTSIDE_LEAKS = "**The external test leaks**: it has pictures that were learnt from, and its numbers are too good."
 LEAKS = "**The given split leaks**: what was learnt from stands on its test side too, and the numbers are too good."
 
 
@@ -261,8 +262,10 @@ def _limits(facts: Facts, results: Results) -> list[str]:
         said.append("Fewer than 20 groups were judged: the intervals are rough.")
     if len(rows) and rows["transductive"].astype(bool).any():
         said.append("Pre-training saw the unlabelled test items (transductive).")
-    if len(rows) and rows["leaks"].astype(bool).any():
-        said.append(LEAKS)
+    if len(rows):
+        leaking = rows.loc[rows["leaks"].astype(bool), "task"]
+        said += [LEAKS] * bool((leaking == rows["task"].iloc[0]).any())
+        said += [OUTSIDE_LEAKS] * bool((leaking != rows["task"].iloc[0]).any())
     if len(rows) and rows["task"].nunique() < 2:
         said.append("No external test was made.")
     return said

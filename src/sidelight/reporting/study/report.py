@@ -224,11 +224,15 @@ def _at_all_labels(content: Content, heads: list[Headline]) -> list[Part]:
 
 
 def _leaks(content: Content) -> list[str]:
-    """A warning where a given split leaks."""
-    leaks = "leaks" in content.results and content.results["leaks"].fillna(False).astype(bool).any()
-    return ["**The given split leaks**: part of its test side was learnt from, and the numbers are too good."] * bool(
-        leaks
-    )
+    """A warning where a given split or an external test leaks."""
+    rows = content.results
+    if "leaks" not in rows or rows.empty:
+        return []
+    leaking = rows.loc[rows["leaks"].fillna(False).astype(bool), "task"]
+    home = leaking.map(lambda task: " on " not in str(task))
+    said = ["**The given split leaks**: part of its test side was learnt from, and the numbers are too good."]
+    outside = ["**The external test leaks**: it has pictures that were learnt from, and its numbers are too good."]
+    return said * bool(home.any()) + outside * bool((~home.astype(bool)).any())
 
 
 def _labels(content: Content, encoder: str = "") -> list[Part]:
