@@ -6,6 +6,10 @@ constant within a patient ("constant": the share of positive patients is given),
 
     python benchmarks/intervals.py --worlds 4000 --groups 10 25 40 100 --workers 8 --json coverage.json
 
+``--rare`` runs the cells of a rare class: 5, 10 and 20 positive of 40, 100 and 600 patients, whose label is constant:
+
+    python benchmarks/intervals.py --rare --worlds 1000
+
 The bar is 93-97 % for AUROC. Beside sidelight's interval stand the percentile bootstraps over patients and over rows.
 """
 
@@ -43,6 +47,7 @@ class Cell:
     worlds: int
     naive: int
     seed: int
+    images: int = IMAGES
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,15 @@ class Coverage:
 
 
 def world(cell: Cell, rng: np.random.Generator) -> tuple[Ints, Floats, Ints]:
-    """Labels, probabilities and patient of G x 10 images; with d, accuracy at 0.5 is Phi(d / 2) for either class."""
-    shape = (cell.groups, IMAGES)
+    """Labels, probabilities and patient of G x M images; with d, accuracy at 0.5 is Phi(d / 2) for either class."""
+    shape = (cell.groups, cell.images)
     if cell.labels == "constant":
-        label = np.repeat(np.arange(cell.groups)[:, None] < round(cell.groups * cell.positives), IMAGES, axis=1)
+        label = np.repeat(np.arange(cell.groups)[:, None] < round(cell.groups * cell.positives), cell.images, axis=1)
     else:
         label = rng.random(shape) < cell.positives
     noise = np.sqrt(ICC) * rng.standard_normal((cell.groups, 1)) + np.sqrt(1 - ICC) * rng.standard_normal(shape)
     score = expit((label - 0.5) * np.sqrt(2) * ndtri(cell.auroc) + noise)
-    return label.ravel().astype(np.int64), score.ravel(), np.repeat(np.arange(cell.groups), IMAGES)
+    return label.ravel().astype(np.int64), score.ravel(), np.repeat(np.arange(cell.groups), cell.images)
 
 
 def percentile_holds(truth: float, cell: Cell, data: tuple[Ints, Floats, Ints], rng: np.random.Generator) -> bool:
@@ -111,7 +116,7 @@ def line(cell: Cell, got: Coverage) -> str:
         cell.metric,
         cell.groups,
         cell.labels,
-        cell.positives,
+        f"{cell.positives:.2g}",
         cell.auroc,
         *(f"{share * 100:.1f}" for share in shares),
     ]
@@ -126,6 +131,10 @@ def main() -> None:
     parser.add_argument("--auroc", type=float, nargs="+", default=[0.7, 0.8, 0.9], help="true AUROC")
     parser.add_argument("--positives", type=float, nargs="+", default=[0.5, 0.3])
     parser.add_argument("--labels", nargs="+", choices=["constant", "mixed"], default=["constant", "mixed"])
+    parser.add_argument(
+        "--rare", action="store_true", help="the cells of a rare class in place of --groups and --positives"
+    )
+    parser.add_argument("--images", type=int, default=IMAGES, help="of each patient")
     parser.add_argument("--metric", nargs="+", choices=MEASURED, default=["auroc"])
     parser.add_argument("--naive", type=int, default=200, help="worlds in which the percentile bootstraps run too")
     parser.add_argument("--seed", type=int, default=0)
@@ -133,8 +142,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the cells here")
     given = parser.parse_args()
     kinds = product(given.metric, given.groups, given.labels, given.positives, given.auroc)
-    cells = [Cell(*kind, given.worlds, given.naive, given.seed) for kind in kinds]
-    heads = "metric, groups, labels, positives, AUROC, coverage %, too high %, percentile over patients %, over rows %"
+    if given.rare:
+        kinds = (
+            (metric, groups, "constant", positive / groups, auroc)
+            for metric, groups, positive, auroc in product(given.metric, (40, 100, 600), (5, 10, 20), given.auroc)
+        )
+    cells = [Cell(*kind, given.worlds, given.naive, given.seed, given.images) for kind in kinds]
+    heads = (
+        "metric, groups, labels, share positive, AUROC, coverage %, too high %, percentile over patients %, over rows %"
+    )
     columns = [*heads.split(", "), "mean width", "methods", "s"]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     done = []
@@ -143,7 +159,7 @@ def main() -> None:
             done.append(asdict(cell) | asdict(got))
             print(line(cell, got), flush=True)
     if given.json:
-        given.json.write_text(json.dumps({"images": IMAGES, "icc": ICC, "cells": done}, indent=1))
+        given.json.write_text(json.dumps({"icc": ICC, "cells": done}, indent=1))
 
 
 if __name__ == "__main__":
