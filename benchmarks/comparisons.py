@@ -24,18 +24,7 @@ from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.scores import Ready, collect_scores, further_draws, half_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.comparisons import differences, efficiency
-from sidelight.evaluation.units import Units
 from sidelight.reporting.study.answer import claims, verdict
-
-
-@dataclass(frozen=True, eq=False)
-class Features(Ready):
-    """Ready units whose vectors are given; there are no pixels."""
-
-    def units(self, items: list[list[int]], pixels: object = None, vectors: object = None) -> Units:
-        """The vectors of these rows."""
-        assert self.vectors is not None
-        return Units(None, items, self.vectors[[rows[0] for rows in items]])  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def scores_of(world: World, number: int) -> pd.DataFrame:
             (len(group), world.width)
         )
         vectors = (label[:, None] * strength * axis / np.linalg.norm(axis) + np.sqrt(0.5) * noise).astype(np.float32)
-        ready = Features(None, None, folds, learned("linear"), settings, vectors)  # type: ignore[arg-type]
+        ready = Ready(None, None, folds, learned("linear"), settings, vectors)  # type: ignore[arg-type]
         own = [one for seed in range(settings.seeds)
                for one in (collect_scores(ready, seed)[0], *further_draws(ready, seed), *half_scores(ready, seed))]  # fmt: skip
         parts.append(pd.concat(own).assign(encoder=name, task="t", protocol="linear"))

@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.errors import SplitError
+import sidelight
+from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation import units as reading
 from sidelight.evaluation.labelled import Labelled, make_folds
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.metrics.classification import auroc, auroc_within
 
 
 def table(patients: int = 12, per: int = 3) -> pd.DataFrame:
@@ -41,8 +43,8 @@ PIXELS = SimpleNamespace(folder=Path("/nowhere"))
 SETTINGS = EvaluateSettings(labels=[4, 8, 500], folds=4)
 
 
-def scored(task: Labelled, protocol: str, settings: EvaluateSettings):
-    return collect_scores(Ready(SimpleNamespace(device="cpu"), PIXELS, task, learned(protocol), settings), 0)
+def scored(task: Labelled, protocol: str, settings: EvaluateSettings, vectors=None):
+    return collect_scores(Ready(SimpleNamespace(device="cpu"), PIXELS, task, learned(protocol), settings, vectors), 0)
 
 
 def test_every_unit_is_scored_once_per_count_and_never_by_its_own_patient(vectors):
@@ -71,9 +73,38 @@ def test_a_class_without_units_is_named(vectors):
         make_folds(vectors, {"": ("no", "yes", "maybe")}, SETTINGS)
 
 
-def test_one_group_out(vectors):
-    task = make_folds(vectors, {"": ("no", "yes")}, EvaluateSettings(folds="one_group_out"))
-    assert len(task.folds) == 12
+def noise(number, patients=12):
+    """Vectors that carry nothing, two units a patient."""
+    rng = np.random.default_rng(number)
+    units = [f"u{at:02d}" for at in range(2 * patients)]
+    table = pd.DataFrame({"unit": units, "group": [f"p{at // 2:02d}" for at in range(2 * patients)]})
+    table["label"] = np.arange(2 * patients) // 2 % 2
+    return table.assign(rows=[[at] for at in range(len(table))]), rng.standard_normal((len(table), 8)).astype(
+        np.float32
+    )
+
+
+def aurocs(folds, number):
+    table, vectors = noise(number)
+    settings = EvaluateSettings(folds=folds, seeds=1)
+    task = make_folds(table, {"": ("no", "yes")}, settings)
+    found, _ = scored(task, "linear", settings, vectors)
+    return auroc(found["label"], found["p1"]), auroc_within(found["label"], found["p1"], folds=found["fold"])
+
+
+def test_noise_is_worth_nothing_within_folds_and_less_than_nothing_where_one_patient_is_left_out():
+    """Leaving out a positive lowers the share of positives that its head has seen: why it is refused where scores are ranked."""
+    alone = [aurocs("one_group_out", number)[0] for number in range(3)]
+    assert np.mean(alone) < 0.25
+    within = [aurocs(3, number)[1] for number in range(60)]
+    assert np.mean(within) == pytest.approx(0.5, abs=3 * np.std(within) / np.sqrt(len(within)))
+
+
+def test_one_group_out_is_refused_where_scores_are_ranked():
+    with pytest.raises(ConfigError, match="--set folds=5"):
+        sidelight.evaluate(
+            "test_resnet", "phantom:ultrasound?patients=12", "diagnosis", random=True, folds="one_group_out"
+        )
 
 
 def test_labels_of_test_units_cannot_reach_the_probe(vectors):
