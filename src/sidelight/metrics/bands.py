@@ -24,7 +24,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from sidelight.metrics.intervals import FEW_GROUPS, LEAST_CLASS_GROUPS, LEAST_GROUPS, MANY_GROUPS
 from sidelight.metrics.metric import Array, Floats
-from sidelight.metrics.sample import Sample
+from sidelight.metrics.sample import Sample, resampled
 
 Values = Callable[[Floats], Floats]
 """Group weights [R, G] -> what is measured [R, K]; NaN or infinite where it is undefined."""
@@ -86,7 +86,7 @@ def band_of(
     left_out = values(1 - np.eye(groups)) if groups <= (JACKKNIFE_GROUPS if few else PLAIN_GROUPS) else None
     drawn = np.empty((0, len(value)))
     if draw or not few or left_out is None:
-        drawn = values(_redrawn(sample, resamples, np.random.default_rng([seed, 1])))
+        drawn = values(resampled(sample, resamples, np.random.default_rng([seed, 1]))[0])
     with np.errstate(invalid="ignore"):
         if left_out is not None:
             error, df = _jackknife(left_out, sample.strata, by_class)
@@ -106,17 +106,6 @@ def band_of(
     low, high = np.where(lost, np.nan, low), np.where(lost, np.nan, high)
     notes = tuple(_note(one, gone) for one, gone in zip(value, lost, strict=True))
     return Band(value, low, high, error, df, "t" if few else "bootstrap", groups, notes, drawn)
-
-
-def _redrawn(sample: Sample, count: int, rng: np.random.Generator) -> Floats:
-    """How often each group is drawn [R, G], with every class in each resample."""
-    weights = np.empty((0, sample.groups))
-    while len(weights) < count:
-        rows = count - len(weights)
-        chosen = rng.integers(sample.groups, size=(rows, sample.groups)) + sample.groups * np.arange(rows)[:, None]
-        drawn = np.bincount(chosen.ravel(), minlength=rows * sample.groups).reshape(rows, -1).astype(np.float64)
-        weights = np.concatenate([weights, drawn[(drawn @ sample.present > 0).all(axis=1)]])
-    return weights
 
 
 def _note(value: float, lost: bool) -> str:
