@@ -43,4 +43,4 @@ def test_a_metric_by_class_does_not_ask_how_many_units_a_class_has(metric):
 def test_every_metric_has_its_place_in_results():
     assert list(METRICS) == [one.name for one in METRICS.values()]
     assert [one.name for one in metrics_of("task")] == ["auroc", "accuracy", "balanced_accuracy", "f1"]
-    assert [one.name for one in METRICS.values() if one.compared] == ["auroc", "balanced_accuracy"]
+    assert [one.name for one in METRICS.values() if one.compared] == ["auroc", "balanced_accuracy at threshold"]

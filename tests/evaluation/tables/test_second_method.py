@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sidelight.evaluation.tables.comparisons import differences
 from sidelight.evaluation.tables.second_method import with_delong, with_delong_p
-from sidelight.evaluation.tables.summary import differences, summarise
+from sidelight.evaluation.tables.summary import summarise
 from sidelight.metrics.delong import delong_interval, delong_p, placements
 
 
