@@ -3,7 +3,7 @@
 Copies of half of a cohort's pictures are put in as new groups, all kinds side by side, each original once; they go through
 the pixel cache as any other item. A copy is found where the search pairs it with an item of its original's group.
 
-    python benchmarks/copies.py --phantoms --data chest=FOLDER hannover_cxr=FOLDER pad_ufes_20=FOLDER ham10000=FOLDER
+    python benchmarks/copies.py --phantoms chest skin ultrasound knee --data chest=FOLDER hannover_cxr=FOLDER
 
 ``NAME=FOLDER``: the preset NAME is used where there is one, else FOLDER/cohort.toml, or for the sets in ``FILES`` what stands
 there. "pairs" and the groups are of the untouched cohort; on real data they are to be looked at (``sidelight check --html``),
@@ -30,7 +30,7 @@ from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merg
 from sidelight.data.read.clip import Clip
 
 SIZE = 128
-PHANTOMS = ("chest?patients=300", "skin?patients=100", "ultrasound?patients=60", "knee?exams=60")
+PHANTOMS = {"chest": "patients=300", "skin": "patients=100", "ultrasound": "patients=60", "knee": "exams=60"}
 PRESETS = {"chest": "covid_chestxray"}
 FILES = {
     "hannover_cxr": 'files = "images/{image}.jpg"\nlevels = ["patient"]\n'
@@ -197,13 +197,13 @@ def opened(name: str, folder: Path) -> Cohort:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="*", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--phantoms", action="store_true")
+    parser.add_argument("--phantoms", nargs="*", default=[], choices=list(PHANTOMS))
     parser.add_argument("--most", type=int, default=1000, help="items of a cohort that are used, at most")
     parser.add_argument("--rounds", type=int, default=2, help="of planting; each takes other originals")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows = {}
-    named = [(f"phantom:{one}", None) for one in PHANTOMS * given.phantoms]
+    named = [(f"phantom:{one}?{PHANTOMS[one]}", None) for one in given.phantoms]
     named += [(one.partition("=")[0], Path(one.partition("=")[2])) for one in given.data]
     for name, folder in named:
         if folder is not None and not folder.is_dir():

@@ -191,7 +191,10 @@ def test_a_study_reports_both_with_and_without_weights(here, tmp_path):
     found = sidelight.study(tmp_path / "labels.toml", data=str(here), out=tmp_path / "out", quiet=True)
     rare = found.scores[found.scores["target"] == "rare"].groupby("encoder")["p1"].mean()
     assert rare["weighted"] > rare["plain"]
-    assert len(found.headline()) == 2 and set(found.differences["metric"]) == {"auroc", "balanced_accuracy"}
+    assert len(found.headline()) == 2 and set(found.differences["metric"]) == {
+        "auroc",
+        "balanced_accuracy at threshold",
+    }
     page = (tmp_path / "out" / "report.html").read_text()
     labels = page[page.index(">Labels<") :]
     assert labels.index(">rare<") < labels.index(">weighted<", labels.index(">rare<"))

@@ -199,7 +199,7 @@ def test_an_external_test_trains_here_and_refits_nothing_there(here, judged, tmp
 def test_an_external_test_on_the_same_images_is_none(here):
     from sidelight.errors import SplitError
 
-    with pytest.raises(SplitError, match="are also in"):
+    with pytest.raises(SplitError, match="no external test"):
         sidelight.evaluate("test_resnet", here, "malignant", test=here, random=True, image_size=32, **QUIET)
 
 

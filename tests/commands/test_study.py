@@ -233,7 +233,7 @@ def test_unseen_patients_are_not_in_pre_training(place):
     table = found.results[found.results["metric"] == "auroc"]
     assert not table["transductive"].any()
     assert set(table["encoder"]) == {"random", "from scratch", "simclr"}
-    kept = found.scores[found.scores["encoder"] == "simclr"]
+    kept = found.scores[(found.scores["encoder"] == "simclr") & (found.scores["step"] == "selected")]
     assert kept["unit"].is_unique and len(kept) == len(cohort.items)
 
 

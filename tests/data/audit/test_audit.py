@@ -23,7 +23,7 @@ def audited(tmp_path, rows, *, split=None, change=lambda photos: None, **options
     root = write(tmp_path / "data", rows, pictures=True)
     change(root / "photos")
     cohort = opened(root, record, **options)
-    pixels = build(cohort, size=48, folder=tmp_path / "cache", max_bad_fraction=1.0)
+    pixels = build(cohort, size=64, folder=tmp_path / "cache", max_bad_fraction=1.0)
     placed = None if split is None else sides(cohort, split)
     return [*record.findings, *audit(cohort, pixels, survey(cohort), tasks=list(cohort.tasks), placed=placed)]
 

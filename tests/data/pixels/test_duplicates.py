@@ -168,6 +168,20 @@ def test_a_clean_cohort_of_standardised_views_keeps_its_groups(tmp_path):
     assert merged[7] == merged[30] == merged[31] and len(set(merged)) == 30
 
 
+def test_the_edge_of_a_round_field_makes_no_copies(tmp_path):
+    """Smooth skin with another lesion each, seen through one dermatoscope: its edge is the sharpest thing in all of them."""
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    field, shown = np.hypot(x, y) < 0.97, []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        skin = np.asarray(
+            Image.fromarray(rng.integers(0, 256, (128, 128), np.uint8)).filter(ImageFilter.GaussianBlur(2))
+        )
+        lesion = 90 * (np.hypot(x - rng.uniform(-0.1, 0.1), y) < rng.uniform(0.15, 0.25))
+        shown.append([(field * (130 + 0.25 * skin - lesion)).astype(np.uint8)])
+    assert duplicate_items(pixels_of(tmp_path, [*shown, [jpeg(shown[0][0], 80)]])) == [(0, 12)]
+
+
 def test_the_still_saved_under_two_patients_is_found(tmp_path, real_data):
     root = real_data / "covid19_ultrasound" / "data" / "pocus_images" / "convex"
     if not root.is_dir():

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
 
-from sidelight.evaluation.protocols.probes import STRENGTHS, _logits, _span, fit_linear
+from sidelight.evaluation.protocols import probes
+from sidelight.evaluation.protocols.probes import STRENGTHS, _fit, _newton, _path, _span, fit_linear
 from sidelight.metrics.classification import auroc
 
 
@@ -35,11 +37,34 @@ def test_rotation_into_the_span_of_few_units_changes_nothing():
     scale = x.std(axis=0)
     plain = LogisticRegression(C=STRENGTHS[4], max_iter=5000, tol=1e-10).fit((x - x.mean(0)) / scale, y)
     expected = plain.decision_function((test - x.mean(0)) / scale)
-    mean, width, basis = _span(x)
-    assert basis.shape[1] < 60
-    few, far = (((part - mean) / width) @ basis for part in (x, test))
-    found = _logits(few, y, far, 2, STRENGTHS[4])
+    assert _span(x)[2].shape[1] < 60
+    ((weight, bias),) = _path(x, y, 2, (STRENGTHS[4],), None)
+    found = test @ weight + bias
     np.testing.assert_allclose(found[:, 1] - found[:, 0], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 3.0])])
+def test_newtons_method_finds_what_scikit_learn_does(weights):
+    x, y, _ = world(20, 3, 1)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    for strength, (weight, bias) in zip(STRENGTHS[:6], _newton(x, y, STRENGTHS[:6], weights), strict=True):
+        expected, start = _fit(x, y, 2, strength, weights)
+        np.testing.assert_allclose(weight, expected, atol=2e-3)
+        np.testing.assert_allclose(bias, start, atol=2e-3)
+
+
+def test_what_is_held_out_does_not_scale_what_is_learnt():
+    """The inner choice standardised on all labelled units."""
+    x, y, groups = world(12, 2, 2)
+    inner = probes._out_of_fold(x, y, groups, 2, 0, None)
+    shifted = x.copy()
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    learnt, held = next(iter(folds.split(x, y, groups)))
+    shifted[held] += 100.0
+    outer = probes._out_of_fold(shifted, y, groups, 2, 0, None)
+    slope = (outer[1][3][: len(held)] - inner[1][3][: len(held)])[:, 1]
+    weight = _path(x[learnt], y[learnt], 2, STRENGTHS, None)[3][0]
+    np.testing.assert_allclose(slope, 100.0 * weight[:, 1].sum(), rtol=1e-6)
 
 
 def test_a_constant_feature_and_a_constant_test_set_are_harmless():

@@ -16,7 +16,15 @@ def scores(encoder, target="", classes=3):
     table = pd.DataFrame(rng.dirichlet(np.ones(classes), 60) + np.eye(classes)[label] * 0.3)
     table = table.div(table.sum(axis=1), axis=0).set_axis([f"p{c}" for c in range(classes)], axis=1)
     table["unit"] = table["group"] = [f"u{number:02d}" for number in range(60)]
-    fixed = {"encoder": encoder, "task": "t", "protocol": "series", "labels": 60, "all_labels": True, "seed": 0}
+    fixed = {
+        "encoder": encoder,
+        "task": "t",
+        "protocol": "series",
+        "labels": 60,
+        "all_labels": True,
+        "seed": 0,
+        "fold": 0,
+    }
     return table.assign(label=label, target=target, step="selected", **fixed)
 
 

@@ -14,7 +14,7 @@ from sidelight.data.pixels.thumbnails import CROPS, WAVES, Frames
 from sidelight.data.read.clip import Array
 
 NEAREST = 3
-"""Candidates of each frame. Over 99 % of planted copies are among them, see ``docs/check.md``."""
+"""Candidates of each frame; see ``benchmarks/copies.py`` for what is found among them."""
 LEAST_COSINE = 0.3
 FORMS = tuple((turned, down, across) for turned in (False, True) for down in (1, -1) for across in (1, -1))
 """Whether the axes are swapped, and then the signs of the vertical and the horizontal one."""

@@ -32,7 +32,7 @@ VERSION = 1
 LEAST, MOST = 0.8, 0.95
 """Between these the similarity lies from which a pair is a copy."""
 DEVIATIONS = 5.0
-LEAST_SIDE = 32
+LEAST_SIDE = 64
 """Smaller pictures hold no detail by which copies are told from pictures that are alike: only equal pixels count."""
 SAMPLE, FEWEST = 300, 20
 BATCH = 32

@@ -9,7 +9,7 @@ median over windows does not see a caption or an arrow.
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
 
 from sidelight.data.read.clip import Array
 
@@ -19,6 +19,8 @@ HOPELESS = {4: 0.5, 2: 0.65}
 """Pairs whose correlation is below it then are given up."""
 FINE = (0.8, 2.5)
 WINDOW = 13
+SURROUND, MARGIN = 0.05, 8
+"""Share of the grey values that a black surround has, and how many pixels its edge reaches inwards."""
 PROMISING = (0.25, 0.9)
 """Similarities between which the position is mended once more, at full size."""
 LAST_STEPS = 3
@@ -141,7 +143,7 @@ def _structure(left: Array, right: Array, inside: Array) -> Array:
     one, other = (
         gaussian_filter(im, (0, FINE[0], FINE[0])) - gaussian_filter(im, (0, FINE[1], FINE[1])) for im in (left, right)
     )
-    mask = inside.astype(np.float32)
+    mask = (inside & _field(left) & _field(right)).astype(np.float32)
 
     def windows(values: Array) -> Array:
         summed: Array = uniform_filter(values, (0, WINDOW, WINDOW), mode="constant")
@@ -149,9 +151,22 @@ def _structure(left: Array, right: Array, inside: Array) -> Array:
 
     power = np.sqrt(np.maximum(windows(one * one * mask), 0) * np.maximum(windows(other * other * mask), 0))
     local = windows(one * other * mask) / (power + 1e-6)
-    least = 0.1 * np.percentile(power, 75, axis=(1, 2), keepdims=True) + 1e-4
+    least = 0.1 * np.median(power, axis=(1, 2), keepdims=True) + 0.25
     held = (windows(mask) > 0.6) & (power > least)
     enough = held.mean((1, 2)) >= 0.15
     return np.array(
         [np.median(values[where]) if ok else 0.0 for values, where, ok in zip(local, held, enough, strict=True)]
     )
+
+
+def _field(images: Array) -> Array:
+    """Where a picture shows something, away from the edge of its field, bool ``[N, S, S]``.
+
+    The round field of one dermatoscope, or the fan of one transducer, is the sharpest detail of all that it sees. The white
+    surround of a negative is black again with its sign turned.
+    """
+    low, high = np.percentile(images[:, ::3, ::3].reshape(len(images), -1), [1, 99], axis=1)[:, :, None, None]
+    share = (images - low) / np.maximum(high - low, 1)
+    around = uniform_filter((share < SURROUND).astype(np.float32), (0, 9, 9)) > 0.5
+    reached: Array = ~maximum_filter(around, (0, 2 * MARGIN + 1, 2 * MARGIN + 1))
+    return reached
