@@ -20,6 +20,7 @@ from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
+from sidelight.evaluation.tables.summary import fold_gaps
 from sidelight.files import check_place, write_json, write_text
 from sidelight.models.image import Encoder
 from sidelight.train.run import Run
@@ -90,7 +91,7 @@ def evaluate(
     )
     costs = dict.fromkeys(targets, resolved.decisions.miss_cost)
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples, costs=costs)
-    results = Results(**found, scores=table, notes=tuple(scored.notes))
+    results = Results(**found, scores=table, notes=(*scored.notes, *fold_gaps(found["results"])))
     if folder is not None:
         _write(results, scored, task, folder)
     return results

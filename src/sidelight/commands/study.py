@@ -36,6 +36,7 @@ from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.comparisons import differences, efficiency
 from sidelight.evaluation.tables.second_method import with_delong_p
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
+from sidelight.evaluation.tables.summary import fold_gaps
 from sidelight.evaluation.unseen_folds import score_unseen
 from sidelight.files import write_json, write_table, write_text
 from sidelight.methods import load_method
@@ -281,6 +282,7 @@ class Work:
         }
         found = tabulated(scores, names, tasks, resamples=resamples, decisions=asked)
         table = found.pop("results")
+        notes = [*notes, *fold_gaps(table)]
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command

@@ -141,7 +141,7 @@ def limits(content: Content) -> list[str]:
         lines += _undecided(content, headline)
     results = content.results
     if results["low"].isna().any():
-        lines.append("Where fewer than 10 groups were judged there is no interval, and no claim.")
+        lines.append("Where fewer than 10 groups were judged, or 5 of a class, there is no interval, and no claim.")
     few = results[results["few_groups"].astype(bool) & results["low"].notna()]
     if not few.empty:
         low, high = int(few["groups"].min()), int(few["groups"].max())

@@ -17,7 +17,7 @@ def glossary(content: Content) -> list[str]:
     lines += [
         "**by**, how an interval was made: " + "; ".join(_WAYS[way] for way in _WAYS if way in ways) + "."
     ] * bool(ways & _WAYS.keys())
-    lines += ["**few groups**: an interval from fewer than 20 groups. Read it as rough."] * bool(
+    lines += ["**few groups**: an interval from fewer than 20 groups of the rarest class. Read it as rough."] * bool(
         (results["few_groups"].astype(bool) & results["low"].notna()).any()
     )
     if (results["seeds"] > 1).any():

@@ -91,7 +91,7 @@ _PUBLISHED = (
 )
 _EVERYTHING = (
     "Intervals resample groups and hold the trained heads fixed; seed sd is what changing only the seed does, of two seeds their "
-    "range. No interval means fewer than 10 groups, “few groups” fewer than 20."
+    "range. No interval means fewer than 10 groups or 5 of the rarest class, “few groups” fewer than 20 of it."
 )
 
 _SECOND = "DeLong: a second method for the AUROC, clustered by patient (Obuchowski 1997); no verdict rests on it."
