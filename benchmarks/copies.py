@@ -3,7 +3,8 @@
 Copies of half of a cohort's pictures are put in as new groups, all kinds side by side, each original once; they go through
 the pixel cache as any other item. A copy is found where the search pairs it with an item of its original's group.
 
-    python benchmarks/copies.py --phantoms chest skin ultrasound knee --data chest=FOLDER hannover_cxr=FOLDER
+    python benchmarks/copies.py --phantoms chest skin ultrasound knee
+    python benchmarks/copies.py --data chest=FOLDER hannover_cxr=FOLDER pad_ufes_20=FOLDER ham10000=FOLDER
 
 ``NAME=FOLDER``: the preset NAME is used where there is one, else FOLDER/cohort.toml, or for the sets in ``FILES`` what stands
 there. "pairs" and the groups are of the untouched cohort; on real data they are to be looked at (``sidelight check --html``),

@@ -1,11 +1,12 @@
 """An external test that shares pictures, files or DICOM objects with what was learnt from is none."""
 
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 import sidelight
 from planted import table, write
-from sidelight.data.audit.shared import shared_files
+from sidelight.data.audit.shared import shared_files, shared_objects
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import SplitError
 
@@ -69,3 +70,21 @@ def test_equal_files_are_found_whatever_they_are_called(ward, tmp_path):
     assert len(shared_files(here, other)) == 24
     next(there.glob("photos/*/*.png")).write_bytes(b"\0" * 100)
     assert len(shared_files(here, other)) == len(other.items) - 1
+
+
+def test_dicom_objects_are_found_under_other_keys_and_patients(tmp_path):
+    pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
+    from dicom_writing import write as write_dicom
+
+    toml = 'files = "*.dcm"\nlevels = ["patient"]\n[roles]\npatient = "dicom:PatientID"\n'
+    wards = [("here", range(4), range(4)), ("there", range(3, 7), range(10, 14)), ("other", range(7, 9), range(4))]
+    for name, objects, patients in wards:
+        (tmp_path / name).mkdir()
+        for number, patient in zip(objects, patients, strict=False):
+            tags = {"PatientID": f"P{patient}", "SeriesInstanceUID": f"1.2.{number}", "SOPInstanceUID": f"1.3.{number}"}
+            write_dicom(
+                tmp_path / name / f"{patient}.dcm", np.full((8, 8), number, np.uint8) + np.eye(8, dtype="u1"), **tags
+            )
+        (tmp_path / name / "cohort.toml").write_text(toml)
+    here, there, other = (Cohort.open(tmp_path / name) for name, *_ in wards)
+    assert shared_objects(here, there) == ["10.dcm"] and shared_objects(here, other) == []

@@ -21,6 +21,7 @@ FINE = (0.8, 2.5)
 WINDOW = 13
 SURROUND, MARGIN = 0.05, 8
 """Share of the grey values that a black surround has, and how many pixels its edge reaches inwards."""
+LEAST_FIELD = 0.3
 PROMISING = (0.25, 0.9)
 """Similarities between which the position is mended once more, at full size."""
 LAST_STEPS = 3
@@ -143,7 +144,9 @@ def _structure(left: Array, right: Array, inside: Array) -> Array:
     one, other = (
         gaussian_filter(im, (0, FINE[0], FINE[0])) - gaussian_filter(im, (0, FINE[1], FINE[1])) for im in (left, right)
     )
-    mask = (inside & _field(left) & _field(right)).astype(np.float32)
+    field = inside & _field(left) & _field(right)
+    small = field.mean((1, 2), keepdims=True) < LEAST_FIELD * inside.mean((1, 2), keepdims=True)
+    mask = np.where(small, inside, field).astype(np.float32)  # dark pictures have no field to speak of
 
     def windows(values: Array) -> Array:
         summed: Array = uniform_filter(values, (0, WINDOW, WINDOW), mode="constant")
@@ -151,7 +154,7 @@ def _structure(left: Array, right: Array, inside: Array) -> Array:
 
     power = np.sqrt(np.maximum(windows(one * one * mask), 0) * np.maximum(windows(other * other * mask), 0))
     local = windows(one * other * mask) / (power + 1e-6)
-    least = 0.1 * np.median(power, axis=(1, 2), keepdims=True) + 0.25
+    least = 0.1 * np.percentile(power, 75, axis=(1, 2), keepdims=True) + 1e-4
     held = (windows(mask) > 0.6) & (power > least)
     enough = held.mean((1, 2)) >= 0.15
     return np.array(
