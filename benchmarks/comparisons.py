@@ -58,8 +58,10 @@ def scores_of(world: World, number: int) -> pd.DataFrame:
         )
         vectors = (label[:, None] * strength * axis / np.linalg.norm(axis) + np.sqrt(0.5) * noise).astype(np.float32)
         ready = Ready(None, None, folds, learned("linear"), settings, vectors)  # type: ignore[arg-type]
-        own = [one for seed in range(settings.seeds)
-               for one in (collect_scores(ready, seed)[0], *further_draws(ready, seed), *half_scores(ready, seed))]  # fmt: skip
+        own: list[pd.DataFrame] = []
+        for seed in range(settings.seeds):
+            own += [collect_scores(ready, seed, None, draw)[0] for draw in (0, *further_draws(ready))]
+            own += half_scores(ready, seed)
         parts.append(pd.concat(own).assign(encoder=name, task="t", protocol="linear"))
     return pd.concat(parts, ignore_index=True)
 

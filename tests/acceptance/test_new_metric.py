@@ -13,7 +13,8 @@ from sidelight.evaluation.tables.summary import value_row
 from sidelight.metrics import METRICS, Metric
 from sidelight.metrics.arrays import ratio
 from sidelight.metrics.classification import confusion_matrix
-from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.overlap import counts, pooled_dice
 from sidelight.reporting.numbers import metric_name
 

@@ -10,7 +10,7 @@ from sidelight.errors import ConfigError, SplitError
 from sidelight.evaluation import units as reading
 from sidelight.evaluation.labelled import Labelled, make_folds
 from sidelight.evaluation.protocols import learned
-from sidelight.evaluation.scores import Ready, collect_scores
+from sidelight.evaluation.scores import Ready, collect_scores, half_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.metrics.classification import auroc, auroc_within
 
@@ -162,3 +162,17 @@ def test_a_label_learns_nothing_from_units_that_do_not_know_it(vectors, monkeypa
     hard, easy = (before["target"] == name for name in ("hard", "easy"))
     np.testing.assert_array_equal(before.loc[hard, "p1"], after.loc[hard, "p1"])
     assert not np.allclose(before.loc[easy, "p1"], after.loc[easy, "p1"])
+
+
+def test_halves_stand_at_the_label_count_of_all_labels_in_each_fold_alone_too():
+    """Where folds are not equally large, halves of one fold were kept under another count, and no comparison found them."""
+    table, vectors = noise(0, patients=13)
+    settings = EvaluateSettings(folds=3, seeds=1, draws=2)
+    task = make_folds(table, {"": ("no", "yes")}, settings)
+    assert len({len(fold) for fold in task.folds}) > 1
+    ready = Ready(SimpleNamespace(device="cpu"), PIXELS, task, learned("linear"), settings, vectors)
+    for number in range(3):
+        whole, _ = collect_scores(ready, 0, number)
+        halves = pd.concat(half_scores(ready, 0, number))
+        assert set(halves["labels"]) == set(whole["labels"]) and set(halves["fold"]) == {number}
+        assert set(halves["unit"]) <= set(task.folds[number])

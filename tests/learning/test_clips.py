@@ -17,7 +17,8 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import load_method
 from sidelight.methods.base import resolve
 from sidelight.metrics.classification import AUROC
-from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 
 pytestmark = pytest.mark.slow

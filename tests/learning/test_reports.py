@@ -25,7 +25,7 @@ from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
 from sidelight.losses import local_alignment, spatial_targets
 from sidelight.metrics.classification import auroc
-from sidelight.metrics.intervals import paired_difference
+from sidelight.metrics.differences import paired_difference
 from sidelight.metrics.metric import Metric
 from sidelight.metrics.overlap import counts
 from sidelight.metrics.representation import recall_at, retrieval_ranks

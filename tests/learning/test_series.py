@@ -23,7 +23,8 @@ from sidelight.evaluation.tables.blocks import blocks
 from sidelight.methods.base import resolve
 from sidelight.methods.sslm import SSLM
 from sidelight.metrics.classification import AUROC
-from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
 
 pytestmark = pytest.mark.slow
 PHANTOM = "phantom:knee?exams=360&slices=8&size=72&difficulty=0.1"

@@ -18,7 +18,8 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.slimp import Slimp
 from sidelight.metrics.classification import AUROC
-from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 
 pytestmark = pytest.mark.slow

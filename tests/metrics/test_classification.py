@@ -15,7 +15,8 @@ from sidelight.metrics.classification import (
     average_precision,
     recall,
 )
-from sidelight.metrics.intervals import clustered_interval, paired_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.metric import Macro
 
 

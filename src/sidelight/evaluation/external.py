@@ -16,7 +16,8 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, SplitError, nearest
 from sidelight.evaluation.judge import Evaluation, nameless
 from sidelight.evaluation.labelled import Labelled, keep_labels, unit_table
-from sidelight.evaluation.scores import external_scores
+from sidelight.evaluation.results import check_numbers
+from sidelight.evaluation.scores import external_scores, further_draws
 from sidelight.evaluation.settings import EvaluateSettings
 
 
@@ -53,10 +54,13 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
         ready = replace(ready, vectors=here.vectors if frozen else here.beside)
         vectors = seen.vectors if frozen else seen.beside
     tables = [
-        external_scores(ready, pixels_there, there, seed, vectors)[0]
+        external_scores(ready, pixels_there, there, seed, vectors, draw)[0]
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds)
+        for draw in (0, *further_draws(ready))
     ]
-    named = own_names(other, pd.concat(tables, ignore_index=True), other.tasks[task].unit)
+    scored = pd.concat(tables, ignore_index=True)
+    check_numbers(scored, evaluation.called)
+    named = own_names(other, scored, other.tasks[task].unit)
     scores = nameless(named, other.key)
     return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more], bool(leaks)
 

@@ -57,7 +57,7 @@ class Evaluation:
     def check(self, *, external: bool = False) -> None:
         """:raises ConfigError: before any work, for what the protocol cannot do or read."""
         settings, task = self.settings, self.cohort.task(self.task)
-        if settings.folds == "one_group_out" and self.protocol.ranked and settings.split is None:
+        if settings.folds == "one_group_out" and self.protocol.ranked:
             raise ConfigError(
                 f"folds = 'one_group_out' with {self.protocol.name}: who is left out lowers the share of its class among those "
                 "that learn, so its score falls below those of the other class, and noise has an AUROC of 0.05",
@@ -182,7 +182,8 @@ def score(
     tables = []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         table, more = collect_scores(ready, seed, only)
-        tables += [table, *further_draws(ready, seed, only), *(half_scores(ready, seed, only) if halves else [])]
+        tables += [table, *(collect_scores(ready, seed, only, draw)[0] for draw in further_draws(ready))]
+        tables += half_scores(ready, seed, only) if halves else []
         notes += more
     if read is not None and settings.robustness.severities:
         tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors))

@@ -24,7 +24,8 @@ from sidelight.config import Settings
 from sidelight.data.cohort.task import Task
 from sidelight.errors import DataError
 from sidelight.metrics.classification import AUROC
-from sidelight.metrics.intervals import Difference, clustered_interval, paired_difference
+from sidelight.metrics.differences import Difference, paired_difference
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.metric import Floats, Macro, Metric
 
 POWER = 0.8

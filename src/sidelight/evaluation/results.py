@@ -98,9 +98,10 @@ def check_numbers(scores: pd.DataFrame, encoder: str) -> None:
         wrong = own[~np.isfinite(used.to_numpy(np.float64)).all(axis=1)]
         if len(wrong):
             first = wrong.iloc[0]
+            where = f"fold {first['fold'] + 1}" if first["fold"] >= 0 else "the test side"
             raise RunError(
                 f"{len(wrong)} of {len(own)} scores of {encoder}{f' for {target}' if target else ''} are not numbers, first "
-                f"with seed {first['seed']}, fold {first['fold'] + 1} and {first['labels']} labels",
+                f"with seed {first['seed']}, {where} and {first['labels']} labels",
                 expected="finite probabilities",
                 do="The training of its head or of its encoder diverged: lower the learning rate, or look at its features",
             )

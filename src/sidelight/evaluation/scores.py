@@ -195,11 +195,10 @@ def _curve(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), left_out
 
 
-def further_draws(ready: Ready, seed: int, only: int | None = None) -> list[pd.DataFrame]:
-    """The smaller label counts with other labelled units, ``settings.draws`` times in all; nothing where networks train."""
-    if ready.protocol.reads != "vectors" or not ready.settings.labels or ready.protocol.selects_on == "test":
-        return []
-    return [collect_scores(ready, seed, only, draw)[0] for draw in range(1, ready.settings.draws)]
+def further_draws(ready: Ready) -> range:
+    """Numbers of the draws that the smaller label counts get beside the first; none where networks train."""
+    cheap = ready.protocol.reads == "vectors" and ready.protocol.selects_on != "test"
+    return range(1, ready.settings.draws if cheap and ready.settings.labels else 1)
 
 
 def half_scores(ready: Ready, seed: int, only: int | None = None) -> list[pd.DataFrame]:
@@ -215,18 +214,15 @@ def half_scores(ready: Ready, seed: int, only: int | None = None) -> list[pd.Dat
     task, ready, frames = ready.labelled, ready.at_all_labels(), []
     everyone, units = ready.sample(task.table), task.table["unit"]
     folds = [(number, units.isin(fold).to_numpy()) for number, fold in enumerate(task.folds) if only in (None, number)]
+    count = len(units) if task.test is not None else _most(task)
     for draw in range(ready.settings.draws):
         halves = k_folds(task.table, 2, FURTHER * (draw + 1) + seed, require_classes=False)
         kept = units.isin(halves[0].test).to_numpy()
         if task.test is not None:
-            sides = [(-1, everyone.take(kept), ready.sample(task.test), len(units))]
+            sides = [(-1, everyone.take(kept), ready.sample(task.test))]
         else:
-            sides = [
-                (number, everyone.take(kept & ~tested), everyone.take(kept & tested), len(units) - int(tested.sum()))
-                for number, tested in folds
-            ]
-        count = round(float(np.mean([size for *_, size in sides])))
-        for number, learn, test, _ in sides:
+            sides = [(number, everyone.take(kept & ~own), everyone.take(kept & own)) for number, own in folds]
+        for number, learn, test in sides:
             if len(learn.table) and len(test.table):
                 part, _ = _curve(ready, learn, test, seed=seed, part=number if number >= 0 else OUTSIDE)
                 frames.append(part.assign(fold=number, labels=count, all_labels=True, step=HALF, draw=draw))
@@ -240,6 +236,11 @@ def _peeking(ready: Ready, learn: Sample, test: Sample) -> Examples:
         learn.units.joined(test.units),
     )
     return both.examples(ready, both.units.only(ready.settings.photographs.learn, ready.reader))
+
+
+def _most(task: Labelled) -> int:
+    """How many units are learnt from with all labels: the mean over folds."""
+    return round(float(np.mean([len(task.table) - len(fold) for fold in task.folds])))
 
 
 def _complete(
@@ -256,7 +257,7 @@ def _complete(
     dropped = sorted({*left_out, *(int(count) for count in scored.index if count not in kept)})
     table = table[table["labels"].isin(kept)].copy()
     table["all_labels"] = table["labels"] == -1
-    table["labels"] = table["labels"].replace(-1, round(float(np.mean(sizes))))
+    table["labels"] = table["labels"].replace(-1, _most(task))
     few = f"a fold has only {min(sizes)} labelled units"
     reasons = {
         count: f"in a fold {left_out[count]}" if count in left_out and count < min(sizes) else few for count in dropped

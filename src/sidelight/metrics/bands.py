@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
-from sidelight.metrics.intervals import FEW_GROUPS, LEAST_CLASS_GROUPS, LEAST_GROUPS, MANY_GROUPS
+from sidelight.metrics.classification import AUROC
+from sidelight.metrics.intervals import FEW_GROUPS, MANY_GROUPS, obstacle_to
 from sidelight.metrics.metric import Array, Floats
 from sidelight.metrics.sample import Sample, resampled
 
@@ -55,11 +56,7 @@ class Band:
 
 def obstacle(sample: Sample) -> str:
     """Why no interval can be given of a number that needs every class of ``sample``; empty if one can."""
-    if sample.groups < LEAST_GROUPS:
-        return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
-    if sample.least < LEAST_CLASS_GROUPS:
-        return f"too few groups: a class comes from {sample.least}, an interval needs {LEAST_CLASS_GROUPS} of each"
-    return ""
+    return obstacle_to(sample, 0.0, AUROC)
 
 
 def band_of(

@@ -1,4 +1,4 @@
-"""Clustered intervals, paired differences and Holm's correction: what a handful of patients can and cannot say.
+"""Clustered intervals: what a handful of patients can and cannot say.
 
 The unit of resampling is the group (patient, recording group), never the row: ten frames of a patient count once.
 
@@ -32,18 +32,16 @@ Coverage over worlds of known truth is measured by ``benchmarks/intervals.py``; 
 Limit: with 10 patients of constant label and AUROC 0.9 it is too wide (99 %), as it is close to 1 from few patients.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, ndtr, ndtri, stdtr, stdtrit
-from scipy.stats import rankdata
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from sidelight.metrics.metric import Array, Floats, Metric
-from sidelight.metrics.sample import Sample, chunks, resampled, sample_of, seeded, values_of
-from sidelight.metrics.training import FIXED, Training
+from sidelight.metrics.sample import Sample, resampled, sample_of, seeded, values_of
 
 LEAST_GROUPS, FEW_GROUPS, MANY_GROUPS = 10, 20, 40
 LEAST_CLASS_GROUPS = 5
@@ -54,8 +52,8 @@ FLOOR_UNITS = 1000
 UNSEEN_SHARE = 0.05
 """and this share of the largest one that is possible, over the degrees of freedom: where the value happens to be high, the
 variance that five groups show is too low."""
-JACKKNIFE_BLOCKS = 300
-"""The jackknife leaves out single groups, or so many blocks of groups where there are more."""
+JACKKNIFE_BLOCKS, LEAST_BLOCKS = 300, 20
+"""The jackknife leaves out single groups, or where there are more of them about so many blocks, and at least 20 of a stratum."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +71,12 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """First minus second encoder on the same units; ``p`` is the two-sided permutation p-value."""
+class LeftOut:
+    """Values with one group or block of groups left out each [B], their jackknife variance and its degrees of freedom."""
 
-    value: float
-    low: float
-    high: float
-    p: float
-    groups: int
-    method: str = "none"
-    redrawn: int = 0
-    few_groups: bool = False
-    note: str = ""
+    values: Floats
+    variance: float
+    df: float
 
 
 def _counting(sample: Sample, metric: Metric) -> int:
@@ -92,7 +84,7 @@ def _counting(sample: Sample, metric: Metric) -> int:
     return sample.groups if metric.pooled else sample.least
 
 
-def _few(sample: Sample, metric: Metric) -> tuple[int, bool, str]:
+def few_of(sample: Sample, metric: Metric) -> tuple[int, bool, str]:
     """The groups that count, whether they are few, and the note that says so."""
     counting = _counting(sample, metric)
     what = "" if counting == sample.groups else " of the rarest class"
@@ -110,7 +102,7 @@ def _blocks(strata: Array, fixed: bool) -> tuple[Array, Array]:
     parts = [np.flatnonzero(strata == kind) for kind in range(len(sizes))] if fixed else [np.arange(len(strata))]
     block, kinds = np.empty(len(strata), np.int64), list[int]()
     for own in parts:
-        count = min(len(own), JACKKNIFE_BLOCKS)
+        count = min(len(own), max(LEAST_BLOCKS, round(JACKKNIFE_BLOCKS * len(own) / len(strata))))
         dealt = np.random.default_rng([len(own), 6]).permutation(len(own)) if len(own) > count else np.arange(len(own))
         block[own[dealt]] = len(kinds) + np.arange(len(own)) % count
         kinds += [min(strata[own[dealt[at::count]]], key=lambda kind: (sizes[kind], kind)) for at in range(count)]
@@ -194,7 +186,7 @@ def obstacle_to(sample: Sample, value: float, metric: Metric) -> str:
     return ""
 
 
-def _holding(found: Interval) -> Interval:
+def holding(found: Interval) -> Interval:
     """``found``, without limits where they do not hold its value."""
     if found.method == "none" or found.low <= found.value <= found.high:
         return found
@@ -242,7 +234,7 @@ def interval_of(
     :param metric: its range and what else an interval depends on; its function is not called.
     """
     value, tail = float(values(np.ones((1, sample.groups)))[0]), (1 - level) / 2
-    (_, few, _), obstacle = _few(sample, metric), obstacle_to(sample, value, metric)
+    (_, few, _), obstacle = few_of(sample, metric), obstacle_to(sample, value, metric)
     if obstacle:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, obstacle)
     trials, span = _trials(sample, metric), metric.high - metric.low
@@ -253,15 +245,20 @@ def interval_of(
         low, high = _binomial_limits(float(round(share)), trials, tail)
         found = Interval(share, low, high, "bound", sample.groups, 0, few, note)
     else:
-        found = _interval(share, lambda weights: (values(weights) - metric.low) / span, sample, metric, trials, tail,
-                          resamples, seed)  # fmt: skip
+
+        def shares(weights: Floats) -> Floats:
+            return (values(weights) - metric.low) / span
+
+        left = left_out(shares, sample, metric)
+        found = spread_of(share, shares, left, sample, metric, trials, tail, resamples, seed)
     low, high = metric.low + found.low * span, metric.low + found.high * span
-    return _holding(replace(found, value=value, low=low, high=high))
+    return holding(replace(found, value=value, low=low, high=high))
 
 
-def _interval(
+def spread_of(
     value: float,
     values: Callable[[Floats], Floats],
+    left: LeftOut,
     sample: Sample,
     metric: Metric,
     trials: float | None,
@@ -270,8 +267,8 @@ def _interval(
     seed: int,
 ) -> Interval:
     """t or bootstrap interval of ``values(group weights [R, G])``; a difference is unbounded: ``trials=None``."""
-    left_out, variance, df = _left_out(values, sample, metric)
-    counting, few, note = _few(sample, metric)
+    left_out, variance, df = left.values, left.variance, left.df
+    counting, few, note = few_of(sample, metric)
     if trials is not None and np.ptp(left_out) < 1e-12:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, CONSTANT)
     if sample.groups >= MANY_GROUPS and counting >= FEW_GROUPS and resamples * tail >= LEAST_IN_TAIL:
@@ -286,130 +283,8 @@ def _interval(
     return Interval(value, low, high, "t", sample.groups, 0, few, note)
 
 
-def paired_difference(
-    labels: ArrayLike | None,
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    groups: ArrayLike,
-    metric: Metric,
-    *,
-    training: Training = FIXED,
-    level: float = 0.95,
-    resamples: int = 1000,
-    permutations: int = 2000,
-    seed: int = 0,
-) -> Difference:
-    """Metric of a minus metric of b on the same units, its clustered interval and a p-value.
-
-    Both encoders see the same resampled groups. For p whole groups swap their two scores at random, all seeds of a
-    group together: p = (b + 1) / (n + 1) with b of n permutations at least as far from 0 as the data. Ranking metrics
-    are compared on ranks, so encoders may score on different scales. One of the two may have a single seed.
-    The interval is the jackknife's with t, without the probit, where :func:`clustered_interval` has ``t``, else its bootstrap.
-    ``training`` widens it by what other labelled patients would have changed; p is then the larger of the permutation's, which
-    takes the heads as they are, and of that of the t test with this variance. Two encoders that agree on every unit have
-    the interval (0, 0) and p = 1.
-    """
-    sample, tail = sample_of(labels, groups), (1 - level) / 2
-    pair = [seeded(scores, len(sample.index)) for scores in (scores_a, scores_b)]
-    if metric.ranks:
-        pair = [_ranks(scores, metric.parts(sample.labels)) for scores in pair]
-    first, second = np.broadcast_arrays(*pair)
-
-    def differences(weights: Floats) -> Floats:
-        return values_of(metric, sample, first, weights) - values_of(metric, sample, second, weights)
-
-    value = float(differences(np.ones((1, sample.groups)))[0])
-    if np.isnan(value):
-        return Difference(value, np.nan, np.nan, np.nan, sample.groups, note=obstacle_to(sample, value, metric))
-    p = _swap_p(metric, sample, first, second, value, permutations, np.random.default_rng([seed, 2]))
-    (_, few, _), obstacle = _few(sample, metric), obstacle_to(sample, value, metric)
-    if obstacle:
-        return Difference(value, np.nan, np.nan, p, sample.groups, few_groups=few, note=obstacle)
-    found = _holding(_interval(value, differences, sample, metric, None, tail, resamples, seed))
-    if training != FIXED and found.method != "none":
-        found, p = _with_training(found, p, training, *variance_of(differences, sample, metric), tail)
-    return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
-
-
-def variance_of(values: Callable[[Floats], Floats], sample: Sample, metric: Metric) -> tuple[float, float]:
-    """Jackknife variance of ``values(group weights [R, G])`` and its degrees of freedom."""
-    return _left_out(values, sample, metric)[1:]
-
-
-def _left_out(values: Callable[[Floats], Floats], sample: Sample, metric: Metric) -> tuple[Floats, float, float]:
-    """The values with one group or block of groups left out [B], their jackknife variance and its degrees of freedom."""
+def left_out(values: Callable[[Floats], Floats], sample: Sample, metric: Metric) -> LeftOut:
+    """Of ``values(group weights [R, G])``, [R]."""
     block, kinds = _blocks(sample.strata, metric.by_class)
-    left_out = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
-    return left_out, *_jackknife(left_out, kinds, metric.by_class)
-
-
-def reach_of(training: Training, tested: float, df: float, groups: int, level: float = 0.95) -> float:
-    """How many times further than it resampled differences must lie for their percentiles to be limits.
-
-    :param tested: variance of the difference with heads as they are, and ``df`` its degrees of freedom, in ``groups`` groups.
-    """
-    total, freedom = training.total(tested, df)
-    tail = (1 - level) / 2
-    far = float(stdtrit(freedom, 1 - tail) / ndtri(1 - tail) * np.sqrt(groups / (groups - 1)))
-    return far * float(np.sqrt(total / tested)) if tested > 0 else far
-
-
-def _with_training(
-    found: Interval, p: float, training: Training, tested: float, df: float, tail: float
-) -> tuple[Interval, float]:
-    """The interval of a difference, as wide as all of its variance asks for, and its p-value."""
-    total, freedom = training.total(tested, df)
-    if total <= 0:
-        return found, p
-    wider = np.sqrt(total / tested) if tested > 0 else np.inf
-    wider *= float(stdtrit(freedom, 1 - tail) / stdtrit(df, 1 - tail))
-    low, high = (found.value + wider * (limit - found.value) for limit in (found.low, found.high))
-    by_t = 2 * float(stdtr(freedom, -abs(found.value) / np.sqrt(total)))
-    return replace(found, low=float(low), high=float(high)), max(p, by_t)
-
-
-def _ranks(scores: Array, parts: Iterable[NDArray[np.bool_]]) -> Floats:
-    """Scores [S, N, ...] -> their rank among the units of their part, bool [N] each; equal ones have their mean rank.
-
-    With another rank of ties a swap would make a unit that shares its score win or lose against the other encoder's.
-    """
-    flat = scores.reshape(*scores.shape[:2], -1)
-    ranks = np.empty(flat.shape)
-    for seed, column in np.ndindex(flat.shape[0], flat.shape[2]):
-        for part in parts:
-            own = flat[seed, part, column]
-            ranks[seed, part, column] = rankdata(own) / len(own)
-    return np.asarray(ranks.reshape(scores.shape))
-
-
-def _swap_p(
-    metric: Metric, sample: Sample, first: Array, second: Array, value: float, count: int, rng: np.random.Generator
-) -> float:
-    """Two-sided p-value of swapping the encoders group by group.
-
-    Both encoders' rows are stacked once; which of the two rows of a unit counts for the first encoder is a 0/1 weight.
-    """
-    stacked, labels = np.concatenate([first, second], axis=1), np.concatenate([sample.labels, sample.labels])
-    swaps = rng.integers(0, 2, size=(count, sample.groups)).astype(np.float64)
-    extreme = 0
-    for part in chunks(swaps, 2 * len(sample.index)):
-        swapped = part[:, sample.index]
-        ours = np.concatenate([1 - swapped, swapped], axis=1)
-        gap = np.mean([metric(labels, seed, ours) - metric(labels, seed, 1 - ours) for seed in stacked], axis=0)
-        extreme += int((np.abs(gap) >= abs(value) - 1e-12).sum())
-    return (extreme + 1) / (count + 1)
-
-
-def holm(p: ArrayLike) -> Floats:
-    """Holm's step-down adjusted p-values, in the order given; NaN stays NaN and does not count as a comparison.
-
-    >>> holm([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(p, dtype=np.float64)
-    adjusted = np.full(values.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    steps = values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+    found = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
+    return LeftOut(found, *_jackknife(found, kinds, metric.by_class))

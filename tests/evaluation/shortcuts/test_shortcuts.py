@@ -7,7 +7,7 @@ import pytest
 from planted import opened, table, write
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Record
-from sidelight.evaluation.shortcuts.shallow import branched, folds_of, looked_up
+from sidelight.evaluation.shortcuts.shallow import branched, enough, folds_of, looked_up, strength
 from sidelight.evaluation.shortcuts.shortcuts import shortcuts
 
 
@@ -216,3 +216,13 @@ def test_covid19_ultrasound(real_data):
     cohort = Cohort.open(root, preset="covid19_ultrasound")
     kinds = {one.numbers.get("column"): one.kind for one in shortcuts(cohort, "diagnosis")}
     assert (kinds["source_id"], kinds["Label"]) == ("source", "recoding")
+
+
+def test_a_class_of_four_patients_does_not_hide_what_predicts_the_others():
+    """With it no interval could be given, so no column would ever be told."""
+    groups = np.repeat(np.arange(44), 2)
+    labels = np.where(groups < 4, 2, groups % 2)
+    kept = enough(labels, groups)
+    assert set(labels[kept]) == {0, 1} and kept.sum() == 80
+    scores = np.eye(2)[labels[kept]]
+    assert strength(scores, labels[kept], groups[kept], 0.8).low > 0.8

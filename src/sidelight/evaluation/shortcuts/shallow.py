@@ -14,13 +14,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sidelight.data.split import k_folds
 from sidelight.metrics.classification import AUROC
-from sidelight.metrics.intervals import Interval, clustered_interval
+from sidelight.metrics.intervals import LEAST_CLASS_GROUPS, LEAST_GROUPS, Interval, clustered_interval
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 FOLDS, DEPTH, LEAST_LEAF, SMOOTHING = 5, 3, 5, 2.0
-LEAST_UNITS, LEAST_GROUPS, LEAST_CLASS_GROUPS = 30, 10, 3
+LEAST_UNITS = 30
 RESAMPLES = 300
 
 

@@ -39,8 +39,8 @@ class Block:
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are; each may have several draws of labelled units."""
-        return len({seed for seed, _ in self.draws})
+        """How many seeds there are; each may have several draws of labelled units. Without ``draws`` each row is one."""
+        return len({seed for seed, _ in self.draws}) if self.draws else len(self.scores)
 
     @property
     def several(self) -> bool:

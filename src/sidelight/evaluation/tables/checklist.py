@@ -79,8 +79,9 @@ def _rule(block: Block, heads: Sequence[Target], suspect: int, resamples: int) -
     for what, each in {"points": seeds, "true points": [truth]}.items():
         gained = np.stack([points(heads, called) for called in each]).astype(np.float64)
         one = Block(
-            np.stack([-gained, gained], 2), ill, parts[place].groups, parts[place].units, block.all_labels, sizes=(2,)
-        )
+            np.stack([-gained, gained], 2), ill, parts[place].groups, parts[place].units, block.all_labels, sizes=(2,),
+            draws=block.draws[: len(each)],
+        )  # fmt: skip
         for metric in metrics:
             yield value_row(one, replace(metric, name=f"{what}: {metric.name}"), resamples)
 

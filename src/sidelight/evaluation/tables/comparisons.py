@@ -17,8 +17,9 @@ from sidelight.evaluation.results import HALF
 from sidelight.evaluation.tables.blocks import Block, blocks, probability_columns
 from sidelight.evaluation.tables.calibration import calibrated
 from sidelight.metrics import METRICS
+from sidelight.metrics.differences import holm, paired_difference, reach_of
 from sidelight.metrics.efficiency import label_factor_interval
-from sidelight.metrics.intervals import holm, obstacle_to, paired_difference, reach_of, variance_of
+from sidelight.metrics.intervals import LeftOut, left_out, obstacle_to
 from sidelight.metrics.metric import Floats, Metric
 from sidelight.metrics.sample import resampled, sample_of, values_of
 from sidelight.metrics.training import LEAST_DRAWS, Training, of_draws, of_halves
@@ -62,7 +63,7 @@ class Compared:
             halves = self._of_halves(one, other, metric)
             if len(halves) >= LEAST_DRAWS:
                 outside = bool((block.folds < 0).all())
-                tested = [pair.variance(metric)[0] for pair in list(halves.values())[:HALVES_READ]]
+                tested = [pair.left_out(metric).variance for pair in list(halves.values())[:HALVES_READ]]
                 # folds test the half alone: of all patients the variance is half as large
                 variance = float(np.mean(tested)) / (1 if outside else 2)
                 joint = [float(np.mean(pair.each(metric))) for pair in halves.values()]
@@ -104,8 +105,8 @@ class Pair:
         pairs = zip(self.a.scores, self.b.scores, strict=True)
         return np.array([measure(self.a.labels, one) - measure(self.a.labels, other) for one, other in pairs])
 
-    def variance(self, metric: Metric) -> tuple[float, float]:
-        """Of the mean difference, over tested patients with heads as they are, and its degrees of freedom."""
+    def left_out(self, metric: Metric) -> LeftOut:
+        """The mean difference without each tested patient, with heads as they are."""
         sample, measure = sample_of(self.a.labels, self.a.groups), self.a.of(metric)
 
         def gap(weights: Floats) -> Floats:
@@ -113,7 +114,7 @@ class Pair:
                 measure, sample, self.b.scores, weights
             )
 
-        return variance_of(gap, sample, measure)
+        return left_out(gap, sample, measure)
 
 
 def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
@@ -215,7 +216,7 @@ def _reaches(
         if obstacle_to(sample, float(np.mean(pair.each(metric))), measure):
             return dict.fromkeys(counts, float("nan"))
         training = compared.training((*one, at), (*other, at), metric, pair)
-        reach[at] = reach_of(training, *pair.variance(metric), sample.groups)
+        reach[at] = reach_of(training, pair.left_out(metric), sample.groups)
     widest = max(reach.values(), default=float("nan"))
     return {at: reach.get(at, widest) for at in counts}
 

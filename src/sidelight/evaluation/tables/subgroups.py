@@ -25,7 +25,8 @@ from sidelight.evaluation.tables.calibration import Costs, calibrated, weak_rows
 from sidelight.metrics import METRICS
 from sidelight.metrics.bands import Values, band_of
 from sidelight.metrics.classification import THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY
-from sidelight.metrics.intervals import clustered_interval, holm
+from sidelight.metrics.differences import holm
+from sidelight.metrics.intervals import clustered_interval
 from sidelight.metrics.metric import Array, Floats, Metric
 from sidelight.metrics.recalibration import INTERCEPT, RATIO, SLOPE, weak_calibration
 from sidelight.metrics.sample import chunks, sample_of
