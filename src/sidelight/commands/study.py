@@ -44,7 +44,7 @@ from sidelight.methods.base import PretrainSettings, resolve
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.train.run import Run
 
-SCORING = 2
+SCORING = 3
 """Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
 
 PROVENANCE = ("transductive", "split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
@@ -163,21 +163,8 @@ class Work:
             self.keep_participants(cell.part_name, scored.participants)
             write_table(path, scored.table)
         table, facts = pd.read_parquet(path), _load_json(path.with_suffix(".json"))
-        if "transductive" not in facts:  # of a cell that was finished before it was computed
-            facts["transductive"] = self.saw(cell, table, evaluate)
-            write_json(path.with_suffix(".json"), facts)
         named = {"encoder": cell.encoder, "task": cell.part_name, "protocol": cell.protocol}
         return table.assign(**named, **{key: facts[key] for key in PROVENANCE}), list(facts["notes"])
-
-    def saw(self, cell: Cell, scores: pd.DataFrame, evaluate: EvaluateSettings) -> bool:
-        """Whether the pre-training of a scored cell has met whom it was tested on."""
-        if (cell.row.method is None and not cell.row.run) or find(cell.protocol).selects_on == "none":
-            return False
-        by_fold = {0: scores}
-        if cell.part.unseen and cell.row.method:
-            by_fold = {fold: scores[scores["fold"] == fold] for fold in scores["fold"].unique().tolist()}
-        runs = [(Path(cell.row.run or self.run_of(cell, fold)), part) for fold, part in by_fold.items()]
-        return any(saw_scored(run, self.cohort, part, evaluate) for run, part in runs)
 
     def check_unseen(self) -> list[str]:
         """Sentences on encoders of unknown past in parts whose patients none should have met.
