@@ -40,7 +40,7 @@ def test_copies_under_unlabelled_patients_are_left_out_with_the_pictures_they_co
         Image.fromarray(np.asarray(Image.open(picture(*of))) + 3).save(picture(*to))
     cohort = opened(root, task={"ill": {"label": "diagnosis", "positive": ["ill"], "ignore": [""]}})
     settings = {"folds": 3, "cache": str(tmp_path / "cache"), "merge_duplicates": merge}
-    marked = mark_folds(cohort, "ill", build(EvaluateSettings, settings), 24)
+    marked = mark_folds(cohort, "ill", build(EvaluateSettings, settings), 64)
     kept = [set(cohort.items.loc[select(one.items, where, "where"), "patient"]) for one, where in marked]
     for patients in kept:
         for (copy, _), (of, _) in copies.items():
