@@ -26,6 +26,12 @@ LARGEST_SHARE = 0.6
 """Labelled share of the pool above which a draw leaves out too little to say what other patients would have given."""
 
 
+LEAST_DF = 4.0
+"""Degrees of freedom that seeds, of which there are two or three, do not take away: what they add is at times estimated large by
+chance, and t of one degree then makes an interval that says nothing, without fewer false verdicts: a null world in
+``tests/metrics/test_training.py``."""
+
+
 @dataclass(frozen=True)
 class Training:
     """What the draw of labelled patients adds: the variance of the tested units times ``ratio``, plus ``variances``.
@@ -40,10 +46,11 @@ class Training:
 
     def total(self, tested: float, df: float) -> tuple[float, float]:
         """Variance and degrees of freedom (Welch-Satterthwaite) of a difference whose tested units have ``tested`` and ``df``."""
-        parts = [(self.ratio * tested, min(df, self.df)), *self.variances]
+        known = min(df, self.df)
+        parts = [(self.ratio * tested, known), *self.variances]
         whole = sum(variance for variance, _ in parts)
         spread = sum(variance**2 / own for variance, own in parts)
-        return whole, whole**2 / spread if spread > 0 else df
+        return whole, max(whole**2 / spread, min(known, LEAST_DF)) if spread > 0 else df
 
 
 FIXED = Training()
