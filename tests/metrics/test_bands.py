@@ -41,3 +41,11 @@ def test_what_is_undefined_has_no_limits_and_says_so():
     rows = np.stack([np.full(50, np.nan), np.random.default_rng(0).normal(size=50)], axis=1)
     band = band_of(mean_of(rows), sample_of(None, np.arange(50)), resamples=100)
     assert np.isnan(band.low).tolist() == [True, False] and "undefined" in band.notes[0] and not band.notes[1]
+
+
+@pytest.mark.parametrize("groups", [50, 3000])
+@pytest.mark.filterwarnings("error")
+def test_what_is_undefined_warns_of_nothing(groups):
+    rows = np.stack([np.full(groups, np.nan), np.arange(groups, dtype=float)], axis=1)
+    band = band_of(mean_of(rows), sample_of(None, np.arange(groups)), resamples=50)
+    assert np.isnan(band.error).tolist() == [True, False]

@@ -84,14 +84,12 @@ def band_of(
     drawn = np.empty((0, len(value)))
     if draw or not few or left_out is None:
         drawn = values(resampled(sample, resamples, np.random.default_rng([seed, 1]))[0])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         if left_out is not None:
             error, df = _jackknife(left_out, sample.strata, by_class)
         else:
             least = min(sample.least, groups)
-            error = np.nanstd(np.where(np.isfinite(drawn), drawn, np.nan), axis=0, ddof=1) * np.sqrt(
-                least / (least - 1)
-            )
+            error = _spread(drawn) * np.sqrt(least / (least - 1))
             df = np.full(len(value), float(least - 1 if few else groups - 1))
     if few:
         half = stdtrit(df, 1 - tail) * error
@@ -103,6 +101,15 @@ def band_of(
     low, high = np.where(lost, np.nan, low), np.where(lost, np.nan, high)
     notes = tuple(_note(one, gone) for one, gone in zip(value, lost, strict=True))
     return Band(value, low, high, error, df, "t" if few else "bootstrap", groups, notes, drawn)
+
+
+def _spread(drawn: np.ndarray) -> np.ndarray:
+    """Standard deviations [K] of those resamples [R, K] that are numbers; NaN where fewer than two are."""
+    known = np.isfinite(drawn)
+    count = known.sum(axis=0)
+    mean = np.where(known, drawn, 0).sum(axis=0) / count
+    squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0)
+    return np.asarray(np.sqrt(squares / np.where(count > 1, count - 1, np.nan)))
 
 
 def _note(value: float, lost: bool) -> str:
