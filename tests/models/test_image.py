@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -161,3 +162,97 @@ def test_names_and_paths_that_lead_nowhere(tmp_path: Path) -> None:
         create_encoder("test_resnet", channels=2, image_size=32)
     with pytest.raises(EncoderError, match="cannot be made"):
         create_encoder("test_resnet.no_such_tag", **SMALL)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnetx_002", "resnetv2_50", "tf_efficientnet_lite0"])
+def test_no_branch_of_a_fresh_network_is_switched_off(name: str) -> None:
+    """timm starts the last norm of residual branches at 0: of a ResNet-18 98 % of the weights would take no part."""
+    network = create_encoder(name, channels=1, image_size=32).network
+    scales = [p for key, p in network.named_parameters() if p.ndim == 1 and key.endswith("weight")]
+    assert scales and all(p.abs().min() > 0 for p in scales)
+
+
+def test_a_random_network_depends_on_all_of_its_convolutions() -> None:
+    net = load_encoder("resnet18", random=True, channels=1, image_size=64)
+    images = torch.rand(2, 1, 64, 64)
+    before = net(images)
+    with torch.no_grad():
+        net.network.layer3[1].conv1.weight.normal_(0, 0.1)
+    assert (net(images) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "still"),
+    [
+        ("resnet18", "layer3", {"conv1", "bn1", "layer1", "layer2"}),
+        ("resnet18", "layer3.1", {"conv1", "bn1", "layer1", "layer2", "layer3.0"}),
+        ("tf_efficientnet_lite0", "blocks.3", {"conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2"}),
+        ("test_vit", "blocks.1", {"cls_token", "pos_embed", "patch_embed", "blocks.0"}),
+    ],
+)
+def test_what_stands_before_a_part_is_neither_trained_nor_moved(name: str, part: str, still: set[str]) -> None:
+    net = create_encoder(name, channels=1, image_size=32)
+    names = [key for key, _ in net.network.named_parameters()]
+    net.freeze_before(part)
+    net.train()
+    assert {n for n, p in net.network.named_parameters() if not p.requires_grad} == {
+        n for n in names if any(n == s or n.startswith(f"{s}.") for s in still)
+    }
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    net(torch.rand(4, 1, 32, 32)).sum().backward()
+    torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1).step()
+    moved = {key.removeprefix("network.") for key, value in net.state_dict().items() if not value.equal(before[key])}
+    assert moved and not any(m == s or m.startswith(f"{s}.") for m in moved for s in still)
+
+
+def test_a_part_that_there_is_not_is_answered_with_those_there_are() -> None:
+    with pytest.raises(EncoderError, match=r"no part 'layer9'.*layer"):
+        create_encoder("test_resnet", **SMALL).freeze_before("layer9")
+
+
+def test_depths_count_layers_from_the_end() -> None:
+    net = create_encoder("test_vit", channels=1, image_size=32)
+    depth = net.depths()
+    of = {name: depth[id(p)] for name, p in net.network.named_parameters()}
+    assert of["norm.weight"] == 0 < of["blocks.1.attn.qkv.weight"] < of["blocks.0.attn.qkv.weight"]
+    assert max(of.values()) == of["patch_embed.proj.weight"]
+
+
+def test_plain_weights_are_an_encoder_once_their_architecture_is_named(tmp_path: Path, encoder: Encoder) -> None:
+    torch.save({"state_dict": encoder.network.state_dict()}, tmp_path / "w.pth")
+    found = load_encoder(tmp_path / "w.pth", architecture="test_resnet", **SMALL)
+    assert all(a.equal(b) for a, b in zip(found.network.parameters(), encoder.network.parameters(), strict=True))
+    with pytest.raises(EncoderError, match=r"does not say which architecture.*--encoder"):
+        load_encoder(tmp_path / "w.pth")
+
+
+def test_a_folder_of_hugging_face_names_its_architecture(tmp_path: Path, encoder: Encoder) -> None:
+    save_file(encoder.network.state_dict(), tmp_path / "model.safetensors")
+    said = {"architecture": "test_resnet", "pretrained_cfg": {"mean": [0.2], "std": [0.3]}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    found = load_encoder(tmp_path, **SMALL)
+    assert found.name == "test_resnet" and found.mean.item() == pytest.approx(0.2)
+    assert all(a.equal(b) for a, b in zip(found.network.parameters(), encoder.network.parameters(), strict=True))
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(EncoderError, match=r"names no architecture of timm.*vit"):
+        load_encoder(tmp_path)
+
+
+def test_a_hub_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = timm.create_model
+
+    def unreachable(name: str, **options: object) -> object:
+        if name.startswith("hf-hub:"):
+            raise OSError("cannot find the requested files\nsecond line")
+        return make(name, **options)
+
+    monkeypatch.setattr("sidelight.models.given.timm.create_model", unreachable)
+    for call in (
+        lambda: load_encoder("hf-hub:timm/x"),
+        lambda: create_encoder("test_resnet", initial="hf-hub:timm/x", **SMALL),
+    ):
+        with pytest.raises(
+            EncoderError, match=r"^hf-hub:timm/x cannot be fetched: cannot find the requested files\. "
+        ) as e:
+            call()
+        assert "second line" not in str(e.value)

@@ -25,7 +25,7 @@ def test_a_run_learns_and_tells_what_it_did(tmp_path):
     (start,), steps, epochs = (lines(run, kind) for kind in ("start", "step", "epoch"))
     assert (start["steps"], start["steps_per_epoch"], start["contrast_pairs"]) == (64, 16, 5)
     assert [line["step"] for line in steps] == list(range(1, 65))
-    assert steps[0]["lr"] == pytest.approx(0.01 / 16)
+    assert steps[0]["lr"] == pytest.approx(0.01 / 3) and (start["warmup_steps"], start["visits"]) == (3, 16)
     assert all(line["gradient_norm"] > 0 and 0 < line["average"] < 1 for line in steps)
     assert [line["step"] for line in epochs] == [16, 32, 48, 64]
     losses = [line["loss"] for line in steps]

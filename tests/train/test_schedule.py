@@ -2,8 +2,18 @@ import pytest
 import torch
 from torch import nn
 
-from sidelight.methods.base import ParameterGroup
-from sidelight.train.schedule import build_optimizer, cosine, learning_rate, ramp_cosine, set_learning_rate
+from sidelight.errors import ConfigError
+from sidelight.methods.base import ParameterGroup, resolve
+from sidelight.methods.meta_uscl import MetaUSCL
+from sidelight.methods.simclr import SimCLR
+from sidelight.train.schedule import (
+    build_optimizer,
+    cosine,
+    learning_rate,
+    ramp_cosine,
+    set_learning_rate,
+    warmup_steps,
+)
 from training_toys import settings
 
 
@@ -36,11 +46,42 @@ def test_cosine_warms_up_linearly_and_ends_near_zero():
     assert 0 < factors[-1] < 0.001
 
 
-def test_warm_up_is_at_most_half_of_a_short_run():
-    asked = settings(warmup=5, lr=1.0)
-    rates = [learning_rate(asked, step, total=8, per_epoch=4) for step in range(8)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[-1] < rates[4]
+@pytest.mark.parametrize("per_epoch", [1, 4, 100])
+def test_warm_up_is_a_share_of_the_steps_however_many_make_an_epoch(per_epoch):
+    asked = settings(warmup=0.1, lr=1.0)
+    rates = [learning_rate(asked, step, total=40, per_epoch=per_epoch) for step in range(40)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0] and rates[5] < 1 and warmup_steps(asked, 40) == 4
+    assert warmup_steps(settings(schedule="constant"), 40) == 0
+
+
+def test_epochs_of_warm_up_as_they_once_were_said_are_refused():
+    with pytest.raises(ConfigError, match=r"warmup = 5"):
+        resolve(SimCLR, {"warmup": 5})
+
+
+@pytest.mark.parametrize(("optimizer", "decay"), [("adamw", 0.05), ("sgd", 1e-4), ("rmsprop", 0.0)])
+def test_an_optimiser_has_the_decay_that_is_usual_under_it(optimizer, decay):
+    assert settings(optimizer=optimizer).weight_decay == decay
+    assert settings(optimizer=optimizer, weight_decay=0.3).weight_decay == 0.3
+
+
+def test_a_profile_s_decay_goes_with_the_profile_s_optimiser():
+    assert resolve(SimCLR, {"profile": "paper"}).weight_decay == 1e-6
+    assert resolve(SimCLR, {"profile": "paper", "optimizer": "adamw"}).weight_decay == 0.05
+    assert resolve(MetaUSCL, {}).weight_decay == 1e-4
+    assert resolve(MetaUSCL, {"weights": "uniform", "optimizer": "adamw"}).weight_decay == 0.05
+
+
+def test_120_steps_of_sgd_without_a_gradient_leave_temperatures_and_norms_alone():
+    """AdamW's 0.05 under SGD took weights to 0.001 of themselves, and a temperature of 0.07 to 0.997."""
+    scale, norm, matrix = nn.Parameter(torch.tensor(2.66)), nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))
+    optimizer = build_optimizer([ParameterGroup([scale, norm, matrix])], settings(optimizer="sgd", lr=0.1))
+    for _ in range(120):
+        for one in (scale, norm, matrix):
+            one.grad = torch.zeros_like(one)
+        optimizer.step()
+    assert scale.item() == pytest.approx(2.66) and norm.tolist() == [1, 1, 1]
+    assert 0.98 < matrix[0, 0].item() < 1
 
 
 def test_constant_is_constant():
@@ -74,12 +115,12 @@ def test_adamw_decays_matrices_and_nothing_else():
 
 
 def test_sgd_takes_the_look_ahead_step_of_meta_learning():
-    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    weight = nn.Parameter(torch.tensor([[1.0, -2.0]]))
     optimizer = build_optimizer(
         [ParameterGroup([weight])], settings(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01)
     )
-    expected, velocity = weight.detach().clone(), torch.zeros(2)
-    for gradient in (torch.tensor([0.5, 1.0]), torch.tensor([-1.0, 0.2])):
+    expected, velocity = weight.detach().clone(), torch.zeros(1, 2)
+    for gradient in (torch.tensor([[0.5, 1.0]]), torch.tensor([[-1.0, 0.2]])):
         weight.grad = gradient.clone()
         optimizer.step()
         velocity = 0.9 * velocity + gradient + 0.01 * expected

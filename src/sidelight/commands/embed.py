@@ -18,10 +18,11 @@ from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
 from sidelight.evaluation.features import embed_items
+from sidelight.evaluation.reader import Fresh
 from sidelight.files import check_targets, replacing
-from sidelight.models.image import Encoder, load_encoder, weights_hash
+from sidelight.models.image import Encoder, weights_hash
 from sidelight.train.device import pick_device
-from sidelight.train.run import Run
+from sidelight.train.run import Run, is_run
 
 
 class EmbedSettings(PixelSettings):
@@ -41,6 +42,7 @@ def embed(
     preset: str | None = None,
     role: str = "image",
     random: bool = False,
+    architecture: str | None = None,
     force: bool = False,
     quiet: bool | None = None,
     **settings: Any,
@@ -62,7 +64,7 @@ def embed(
         check_targets(place, [place], force)
     resolved = build(EmbedSettings, settings)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
-    net = _open(encoder, role, cohort, resolved, random)
+    net = _open(encoder, role, cohort, Fresh(random, architecture, resolved.image_size, resolved.seed))
     net.to(pick_device(resolved.device))  # a module that was handed in stays there
     pixels = open_pixels(cohort, working_size(net.image_size), resolved, quiet=quiet)
     features = pixels.folder / "features"
@@ -85,21 +87,12 @@ def embed(
     return frame
 
 
-def _open(
-    encoder: str | Path | Encoder | Run, role: str, cohort: Cohort, settings: EmbedSettings, random: bool
-) -> Encoder:
+def _open(encoder: str | Path | Encoder | Run, role: str, cohort: Cohort, fresh: Fresh) -> Encoder:
     if isinstance(encoder, Encoder):
         return encoder
-    if isinstance(encoder, Run) or (Path(encoder) / "config.json").is_file():
+    if isinstance(encoder, Run) or is_run(encoder):
         return (encoder if isinstance(encoder, Run) else Run.open(encoder)).encoder(role)
-    return load_encoder(
-        encoder,
-        role,
-        random=random,
-        channels=cohort.channels or 3,
-        image_size=settings.image_size or 112,
-        seed=settings.seed,
-    )
+    return fresh.load(encoder, cohort, role)
 
 
 def _table(cohort: Cohort, pixels: Pixels, vectors: np.ndarray) -> pa.Table:

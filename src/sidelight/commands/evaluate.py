@@ -36,13 +36,15 @@ def evaluate(
     out: str | Path | None = None,
     *,
     random: bool = False,
+    architecture: str | None = None,
     test_preset: str | None = None,
     force: bool = False,
     **settings: Any,
 ) -> Results:
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
 
-    :param encoder: run folder, safetensors file, ``hf-hub:`` name, module, or a bare timm name with ``random=True``.
+    :param encoder: run folder, tower file, ``imagenet``, Hugging Face folder, ``hf-hub:`` name, module, any file of weights
+        with its ``architecture`` (timm's name), or a bare timm name with ``random=True``.
     :param protocol: knn, linear, projector, series, finetune, finetune_last, published (profile ``paper`` only), or retrieval (of
         a run of slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
@@ -62,7 +64,7 @@ def evaluate(
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random)
+    evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture)
     if test is not None:
         evaluation.check(external=True)
     scored = score(evaluation, out=folder, force=force)
@@ -117,6 +119,7 @@ def _command(evaluation: Evaluation, name: str, said: Mapping[str, str | None]) 
     """
     data, task, protocol = evaluation.cohort.alias, evaluation.task, evaluation.protocol.name
     words = f"sidelight evaluate {name} --data {data} --task {task} --protocol {protocol}"
+    said = {**said, "--encoder": evaluation.architecture}
     words += "".join(f" {flag} {value}" for flag, value in said.items() if value)
     return words + " --random" * evaluation.random + _flags(evaluation.settings)
 

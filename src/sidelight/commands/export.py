@@ -6,7 +6,7 @@ from pathlib import Path
 from sidelight.files import check_targets, write_bytes
 from sidelight.models.export import SUFFIXES, package, places
 from sidelight.models.image import Encoder, load_encoder
-from sidelight.train.run import Run
+from sidelight.train.run import Run, is_run
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def export(
     origin: dict[str, str] = {}
     if isinstance(run, Encoder):
         encoder = run
-    elif not isinstance(run, Run) and Path(run).exists() and not (Path(run) / "config.json").exists():
+    elif not isinstance(run, Run) and Path(run).exists() and not is_run(run):
         encoder = load_encoder(run, role)
     else:
         encoder = (run if isinstance(run, Run) else Run.open(run)).encoder(role)

@@ -41,11 +41,12 @@ from sidelight.evaluation.unseen_folds import score_unseen
 from sidelight.files import write_json, write_table, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import PretrainSettings, resolve
-from sidelight.models.image import Encoder, create_encoder
+from sidelight.models.image import Encoder, load_encoder
 from sidelight.train.run import Run
 
-SCORING = 3
-"""Raised when folds or labelled subsets are made in another way, so that finished cells are not mixed with new ones."""
+SCORING = 4
+"""Raised when folds, labelled subsets or random weights are made in another way, so that finished cells are not mixed with
+new ones."""
 
 PROVENANCE = ("transductive", "split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
 """Facts of a cell that stand in each of its rows."""
@@ -412,7 +413,12 @@ def fresh_encoder(cohort: Cohort, settings: dict[str, Any], *, initial: str | No
     """A randomly initialised encoder of the architecture in ``settings``, or one with the user's weights."""
     known = build(PretrainSettings, {key: settings[key] for key in ("encoder", "image_size") if key in settings})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return create_encoder(
-            known.encoder, channels=cohort.channels or 3, image_size=known.image_size, initial=initial
+        torch.manual_seed(seed)  # of what the weights lack
+        return load_encoder(
+            initial or known.encoder,
+            random=initial is None,
+            architecture=settings.get("encoder"),
+            channels=cohort.channels or 3,
+            image_size=known.image_size,
+            seed=seed,
         )

@@ -17,7 +17,9 @@ class EncoderRow(Settings):
     """One encoder of the study: a method to pre-train, given weights, or random initialisation."""
 
     method: str | None = Field(None, description="pre-train with this method")
-    weights: str | None = Field(None, description="weights the user gives: a file or an hf-hub: name; empty: not given")
+    weights: str | None = Field(
+        None, description="given weights: imagenet, a file or an hf-hub: name; empty: not given"
+    )
     run: str | None = Field(None, description="a finished run of other data, as it is; empty: not given")
     description: str = ""
     start: str | None = Field(None, description="the row whose run this one is a later stage of")

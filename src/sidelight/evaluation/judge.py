@@ -45,6 +45,7 @@ class Evaluation:
     """What is asked: how good is this encoder for this task of this cohort, by this protocol?
 
     :ivar random: weights of a bare architecture are drawn.
+    :ivar architecture: what plain weights belong to.
     """
 
     encoder: str | Path | Encoder
@@ -53,6 +54,7 @@ class Evaluation:
     protocol: Protocol
     settings: EvaluateSettings
     random: bool = False
+    architecture: str | None = None
 
     def check(self, *, external: bool = False) -> None:
         """:raises ConfigError: before any work, for what the protocol cannot do or read."""
@@ -82,7 +84,7 @@ class Evaluation:
         self.check()
         assert isinstance(self.protocol, Learned)
         settings, task = self.settings, self.cohort.task(self.task)
-        fresh = Fresh(self.random, settings.image_size, settings.first_seed)
+        fresh = Fresh(self.random, self.architecture, settings.image_size, settings.first_seed)
         net = open_reader(self.encoder, self.cohort, task, self.protocol, settings.photographs, fresh)
         if isinstance(net, PhotoPair):
             check_side_by_side(self.protocol)

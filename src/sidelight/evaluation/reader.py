@@ -17,7 +17,7 @@ from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import read_tower
-from sidelight.train.run import Run
+from sidelight.train.run import Run, is_run
 
 
 class PhotographSettings(Settings):
@@ -33,16 +33,23 @@ class PhotographSettings(Settings):
 
 @dataclass(frozen=True)
 class Fresh:
-    """What an encoder needs that does not bring it: of a bare architecture, random weights."""
+    """What an encoder needs that does not bring it: of a bare architecture, random weights; of plain weights, theirs."""
 
     random: bool = False
+    architecture: str | None = None
     image_size: int | None = None
     seed: int = 0
 
-    def load(self, name: str, cohort: Cohort) -> Encoder:
+    def load(self, name: str | Path, cohort: Cohort, role: str = "image") -> Encoder:
         """The encoder of this name for the cohort's images."""
         return load_encoder(
-            name, random=self.random, channels=cohort.channels or 3, image_size=self.image_size or 112, seed=self.seed
+            name,
+            role,
+            random=self.random,
+            architecture=self.architecture,
+            channels=cohort.channels or 3,
+            image_size=self.image_size or 112,
+            seed=self.seed,
         )
 
 
@@ -60,11 +67,7 @@ def open_reader(
     units with it, and one of SM3's second stage reads them as its label-relation net does.
     """
     views = asked.views if asked.views is not None else (task.views or None)
-    config = (
-        {}
-        if isinstance(encoder, Encoder) or not (Path(encoder) / "config.json").is_file()
-        else Run.open(encoder).config
-    )
+    config = {} if isinstance(encoder, Encoder) or not is_run(encoder) else Run.open(encoder).config
     if config.get("method") not in ("sm3", "sm3_labels"):
         net = encoder if isinstance(encoder, Encoder) else fresh.load(str(encoder), cohort)
         return net if views is None else PhotoPair(net, net, _there(views, cohort))

@@ -4,7 +4,6 @@ It is read off what the run wrote down and what was tested, never off what someb
 origin have seen nobody can tell: of those the column says no more than that sidelight did not train them on these patients.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from sidelight.data.pixels.cache import PixelSettings, open_pixels
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import SidelightError
-from sidelight.train.run import Run
+from sidelight.train.run import Run, is_run
 
 Flags = NDArray[np.bool_]
 
@@ -30,7 +29,7 @@ def saw(encoder: Any, cohort: Cohort, tested: NDArray[np.int64], pixels: Pixels)
     :param encoder: a run folder; whatever else an encoder may be has no record of what it saw, and gives False.
     :param tested: positions in ``cohort.items``; ``pixels`` are the cohort's, among which copies are looked for.
     """
-    if not isinstance(encoder, str | Path) or not (Path(encoder) / "config.json").is_file():
+    if not is_run(encoder):
         return False
     learnt = learnt_items(Run.open(encoder), cohort, pixels.hash)
     groups = cohort.items["group"]
@@ -68,7 +67,7 @@ def copies_together(cohort: Cohort, pixels: Pixels) -> list[str]:
 
 def saw_scored(encoder: Any, cohort: Cohort, scores: pd.DataFrame, settings: PixelSettings) -> bool:
     """As :func:`saw`, of the patients whose ``scores`` (with hashes in place of names) are there."""
-    if not isinstance(encoder, str | Path) or not (Path(encoder) / "config.json").is_file():
+    if not is_run(encoder):
         return False
     size, secret = working_size(Run.open(encoder).config["settings"]["image_size"]), cohort.key
     names = {name: item_hash(str(name), secret) for name in cohort.items["group"].unique()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sidelight.config import build, merge
@@ -17,6 +17,7 @@ from sidelight.errors import ConfigError, nearest
 from sidelight.methods.contrast import ContrastSettings
 from sidelight.models.alignment import Centre
 from sidelight.models.image import Encoder, create_encoder
+from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
 from sidelight.models.towers import Tower
 from sidelight.views.feed import Feed, Integers
 
@@ -42,13 +43,26 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
             part.momentum = value
 
 
+DECAY = {"adamw": 0.05, "sgd": 1e-4, "rmsprop": 0.0}
+"""Weight decay that is usual under each optimiser. SGD takes it times the rate at every step, over the momentum: AdamW's
+0.05 at the rate 0.1 would halve the weights every 14 steps."""
+
+
 class PretrainSettings(PixelSettings):
     """What every method understands. A method subclasses it and overrides defaults per profile."""
 
     profile: Literal["default", "paper"] = Field("default", description="paper is the published recipe")
     encoder: str = Field("resnet18", description="timm name of the image encoder's architecture")
     initial: str | None = Field(
-        None, description="weights to start from: a file or an explicit hf-hub: name; none is random"
+        None,
+        description="weights to start from: a file, imagenet (a package's) or an explicit hf-hub: name; none is random",
+    )
+    train_from: str | None = Field(
+        None,
+        description="first part of the encoder that is trained, such as blocks.3 or layer3; those before stay as given",
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a layer of the encoder over that of the layer after it"
     )
     image_size: int = Field(112, ge=16, le=2048, description="side of the square view in pixels")
     epochs: int = Field(60, ge=1, description="passes over the pairs")
@@ -58,14 +72,16 @@ class PretrainSettings(PixelSettings):
     seed: int = Field(0, ge=0, description="of first weights, pairs and augmentation")
     optimizer: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="which optimiser moves the weights")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="weight decay of the optimiser")
+    weight_decay: float = Field(
+        0.05, ge=0, description="of matrices; under another optimiser than the method's own the usual one of that"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     schedule: Literal["cosine", "constant", "ramp_cosine", "decay", "cosine_wave"] = Field(
         "cosine",
         description="ramp_cosine is Meta-USCL's exponential ramp and a half cosine; decay is x 0.95 each epoch; "
         "cosine_wave is LoVT's, down in one epoch and up in the next",
     )
-    warmup: float = Field(5.0, ge=0, description="epochs of warm-up")
+    warmup: float = Field(0.05, ge=0, le=0.5, description="share of the steps in which the rate rises; of cosine alone")
     clip_norm: float | None = Field(None, gt=0, description="gradient norm limit")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: Literal["auto", "float32", "bf16"] = Field(
@@ -80,6 +96,16 @@ class PretrainSettings(PixelSettings):
     working_size: int | None = Field(None, ge=16, description="side of the cached pixels; none is image_size x 8/7")
     monitor_task: str | None = Field(None, description="task whose kNN accuracy is logged while training")
     monitor_every: int = Field(10, ge=1, description="epochs between kNN readings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decay_of_its_optimizer(cls, values: Any) -> Any:
+        """The default decay belongs to the default optimiser."""
+        if not isinstance(values, dict) or "weight_decay" in values:
+            return values
+        usual = cls.model_fields["optimizer"].default
+        asked = values.get("optimizer", usual)
+        return values if asked == usual or asked not in DECAY else {**values, "weight_decay": DECAY[asked]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +177,9 @@ class MethodBase(nn.Module):
     """Settings that are the starting run's unless the user sets them."""
     TELLING: ClassVar[tuple[str, ...]] = ()
     """Settings of its own that the run's card prints, beside the common ones (:data:`sidelight.train.card.COMMON`)."""
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 3e-4}
+    """Settings of profile ``default`` that are others where weights are given to start from: a rate for random weights would
+    overwrite them."""
     FORMER: ClassVar[dict[str, Any]] = {}
     """Settings that it once carried though nothing in it read them, with their values: old runs and names of study cells
     were made with them."""
@@ -176,6 +205,10 @@ class MethodBase(nn.Module):
             torch.manual_seed(settings.seed)
             self.encoder = encoder or self.make_encoder(channels)
             self.build_heads()
+        if settings.train_from is not None:
+            for part in self.modules():
+                if isinstance(part, Encoder):
+                    part.freeze_before(settings.train_from)
 
     def make_encoder(self, channels: int) -> Encoder:
         """The image tower that the settings describe; a stage that starts from a run reads that run's."""
@@ -196,6 +229,11 @@ class MethodBase(nn.Module):
         Any images will do unless a method says otherwise.
         """
         return ""
+
+    @classmethod
+    def given_weights(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether ``settings``, as the user gave them, name weights to start from."""
+        return bool(settings.get("initial"))
 
     @property
     def contrasts(self) -> bool:
@@ -268,8 +306,19 @@ class MethodBase(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Parameters of the main optimiser with learning rates of their own; by default one group with the schedule's."""
-        return [ParameterGroup(self.parameters_to_train())]
+        """Parameters of the main optimiser with learning rates of their own; by default one group with the schedule's, or where
+        ``layer_decay`` is below 1 one for each layer of the encoders."""
+        trained, decay = self.parameters_to_train(), self.settings.layer_decay
+        if decay == 1:
+            return [ParameterGroup(trained)]
+        depth: dict[int, int] = {}
+        for part in self.modules():
+            if isinstance(part, Encoder):
+                depth |= part.depths()
+        groups: dict[int, list[nn.Parameter]] = {}
+        for parameter in trained:
+            groups.setdefault(depth.get(id(parameter), 0), []).append(parameter)
+        return [ParameterGroup(own, decay**below) for below, own in sorted(groups.items())]
 
     def towers(self) -> Mapping[str, Tower]:
         """The trained networks to be saved, by role."""
@@ -291,5 +340,10 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Starting
     profile = settings.get("profile", "default")
     if profile not in kind.PROFILES:
         raise ConfigError(f"Unknown profile {profile!r}", do=nearest(str(profile), kind.PROFILES))
+    usual = dict(kind.PROFILES[profile])
+    if settings.get("optimizer", usual.get("optimizer")) != usual.get("optimizer"):
+        usual.pop("weight_decay", None)  # it belongs to the profile's optimiser
+    given = kind.FROM_WEIGHTS if profile == "default" and kind.given_weights(settings) else {}
+    own = {"encoder": IMAGENET_ENCODER} if settings.get("initial") == IMAGENET and "encoder" not in usual else {}
     inherited = {name: start.settings[name] for name in kind.INHERITS if name in start.settings} if start else {}
-    return build(kind.Settings, merge(kind.PROFILES[profile], inherited, settings))
+    return build(kind.Settings, merge(usual, given, own, inherited, settings))

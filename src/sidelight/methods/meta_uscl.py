@@ -120,6 +120,7 @@ class MetaUSCL(ClipMethod):
     """Mixed frames of one clip against those of other clips, each pair with a weight that is learned."""
 
     Settings: ClassVar[type[PretrainSettings]] = MetaUSCLSettings
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 0.01}
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {},
         "paper": {
@@ -134,7 +135,6 @@ class MetaUSCL(ClipMethod):
             "weight_decay": 1e-4,
             "clip_norm": None,
             "schedule": "ramp_cosine",
-            "warmup": 10.0,
             "precision": "float32",
             "repel": "all",
             "valid_fraction": 0.2,

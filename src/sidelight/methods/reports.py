@@ -39,7 +39,8 @@ class TextSettings(Settings):
     """The report encoder."""
 
     model: str | None = Field(
-        None, description="a Hugging Face folder or hf-hub:NAME; none is a small BERT from scratch"
+        None,
+        description="minilm (a package's), a Hugging Face folder or hf-hub:NAME; none is a small BERT from scratch",
     )
     freeze: int = Field(0, ge=0, description="lower layers that are not trained, with the embeddings")
     width: int = Field(128, ge=8, description="of the small BERT, as the next four")
@@ -132,6 +133,7 @@ class ReportMethod(MethodBase):
 
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
     TELLING: ClassVar[tuple[str, ...]] = ("temperature", "repel")
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 1e-4}
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
 
     @classmethod
@@ -140,6 +142,12 @@ class ReportMethod(MethodBase):
         if cohort.spec.report is None:
             return 'it needs reports: report = "COLUMN" in the cohort file, or [report] files'
         return ""
+
+    @classmethod
+    def given_weights(cls, settings: Mapping[str, Any]) -> bool:
+        """Those of either encoder."""
+        text = settings.get("text")
+        return super().given_weights(settings) or bool(isinstance(text, Mapping) and text.get("model"))
 
     def make_encoder(self, channels: int) -> Encoder:
         """The image tower, normalised by the statistics of the images unless the settings give others."""

@@ -58,7 +58,7 @@ class SimCLR(ClipMethod):
             "lr": 4.8,
             "momentum": 0.9,
             "weight_decay": 1e-6,
-            "warmup": 10.0,
+            "warmup": 0.1,
             "schedule": "cosine",
             "temperature": 0.1,
             "pairs_per_clip": 1,
@@ -79,6 +79,7 @@ class SimCLR(ClipMethod):
         },
     }
     TELLING = ("temperature", "repel", "pairs")
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 5e-4}
     NOT_FROM_PAPER = ("optimizer", "momentum", "mean", "std", "augment.blur", "seed", "max_frames")
 
     def build_heads(self) -> None:

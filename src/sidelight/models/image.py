@@ -19,21 +19,23 @@ import numpy as np
 import timm
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from sidelight.errors import EncoderError, nearest
+from sidelight.models.given import HUB, from_hub, hugging_face, read_given
 from sidelight.models.jigsaw import NineBranches
-from sidelight.models.towers import VERSION, read_tower, tower_file, tower_header
-from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors, read_weights
+from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
+from sidelight.models.towers import VERSION, read_tower
+from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors
 
-HUB = "hf-hub:"
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 OWN: dict[str, Callable[[int], NineBranches]] = {
     "nine_branches": NineBranches,
     "nine_branches_tiny": partial(NineBranches, width=4),
 }
 """Architectures that timm does not have."""
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+USUAL = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Encoder(nn.Module):
@@ -60,6 +62,7 @@ class Encoder(nn.Module):
         self.network = network
         self.name, self.channels, self.image_size = name, channels, image_size
         self.dim = int(network.num_features)  # type: ignore[arg-type]
+        self.frozen: tuple[str, ...] = ()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, channels, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, channels, 1, 1))
 
@@ -69,6 +72,45 @@ class Encoder(nn.Module):
             return images.new_zeros(0, self.dim)
         features: Tensor = self.network((images - self.mean) / self.std)
         return features
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """As any module, but for the frozen parts: they stay in eval mode, so that their statistics do not move, either."""
+        super().train(mode)
+        for name in self.frozen:
+            self.network.get_submodule(name).eval()
+        return self
+
+    def freeze_before(self, name: str) -> None:
+        """What images pass before the part ``name`` of the network is not trained any more.
+
+        :param name: as timm names it, such as ``layer3`` or ``blocks.3``.
+        :raises EncoderError: where there is no such part.
+        """
+        found: list[str] = []
+        module, path = self.network, ""
+        for step in name.split("."):
+            children = [child for child, _ in module.named_children()]
+            if step not in children:
+                raise EncoderError(
+                    f"The encoder {self.name} has no part {name!r}",
+                    do=nearest(path + step, [path + c for c in children]),
+                )
+            for parameter in module.parameters(recurse=False):  # such as positions, which are added first
+                parameter.requires_grad_(False)
+            found += [path + child for child in children[: children.index(step)]]
+            module, path = module.get_submodule(step), f"{path}{step}."
+        for part in found:
+            self.network.get_submodule(part).requires_grad_(False)
+        self.frozen = tuple(found)
+        self.train(self.training)
+
+    def depths(self) -> dict[int, int]:
+        """How many layers, as timm counts them, lie between each parameter (by ``id``) and the end of the network."""
+        if not hasattr(self.network, "group_matcher"):
+            raise EncoderError(f"The layers of {self.name} are not known in order", do="Leave layer_decay at 1")
+        layer_of = group_parameters(self.network, self.network.group_matcher(coarse=False), reverse=True)
+        last = max(layer_of.values())
+        return {id(one): last - layer_of[name] for name, one in self.network.named_parameters()}
 
     def preprocess(self, images: Tensor | np.ndarray[Any, Any]) -> Tensor:
         """Any images to what :meth:`forward` takes: float32 [N,C,S,S] in [0, 1], resized bilinearly with antialiasing.
@@ -139,8 +181,8 @@ def create_encoder(
     :param image_size: side of the square input in pixels; None: what the architecture was trained at.
     :param mean, std: normalisation in units of [0, 1], one number or one per channel. None: those that came with the
         weights, else the architecture's (averaged for one channel).
-    :param initial: weights to start from: a weights file, a tower or run folder of sidelight, or
-        ``hf-hub:owner/model``. Only an ``hf-hub:`` name opens a network connection.
+    :param initial: weights to start from: a weights file, a tower, run or Hugging Face folder, ``hf-hub:owner/model``, or
+        ``imagenet`` (an installed package's). Only an ``hf-hub:`` name opens a network connection.
     :raises EncoderError: unknown name, or weights that do not fit (see :func:`sidelight.models.weights.fit_weights`).
     """
     if channels not in (1, 3):
@@ -148,10 +190,10 @@ def create_encoder(
     network = _network(name, channels, image_size)
     own = getattr(network, "pretrained_cfg", None) or {}
     if initial is not None:
-        found, given = _initial(str(initial))
-        own = {**own, **given}
+        given = read_given(str(initial), name, network.state_dict())
+        own = {**own, **given.normalisation}
         adapted = fit_weights(
-            found, network.state_dict(), source=str(initial), name=name, adapt=_adaptations(network, channels)
+            given.tensors, network.state_dict(), source=str(initial), name=name, adapt=_adaptations(network, channels)
         )
         network.load_state_dict(adapted, strict=False)
     return Encoder(
@@ -159,8 +201,8 @@ def create_encoder(
         name=own["architecture"] if name.startswith(HUB) else name,
         channels=channels,
         image_size=image_size or int(own["input_size"][-1]),
-        mean=_per_channel(own.get("mean", IMAGENET[0]) if mean is None else mean, channels),
-        std=_per_channel(own.get("std", IMAGENET[1]) if std is None else std, channels),
+        mean=_per_channel(own.get("mean", USUAL[0]) if mean is None else mean, channels),
+        std=_per_channel(own.get("std", USUAL[1]) if std is None else std, channels),
     )
 
 
@@ -169,36 +211,44 @@ def load_encoder(
     role: str = "image",
     *,
     random: bool = False,
+    architecture: str | None = None,
     channels: int = 3,
     image_size: int | None = None,
     seed: int = 0,
 ) -> Encoder:
-    """The encoder of a run, in eval mode.
+    """The encoder of a run, or of given weights, in eval mode.
 
-    :param path_or_name: a run folder, a tower's safetensors file, ``hf-hub:owner/model`` (the only form that opens a
-        network connection), or with ``random=True`` a timm name.
+    :param path_or_name: a run folder, a tower's safetensors file, ``imagenet``, ``hf-hub:owner/model`` (the only form that
+        opens a network connection), a Hugging Face folder, with ``architecture`` any file of weights, or with
+        ``random=True`` a timm name.
     :param role: which tower of a run.
+    :param architecture: timm's name of what plain weights belong to.
     :param channels, image_size: of a named model; a run knows its own. ``image_size`` None: as the architecture was
         trained.
     :param seed: of random weights; torch's global generator is left alone.
     :raises EncoderError: nothing there, not a tower, an unknown name, or a bare timm name without ``random=True``.
     """
     path, name = Path(path_or_name), str(path_or_name)
+    shape: dict[str, Any] = {"channels": channels, "image_size": image_size}
     if name.startswith(HUB):
-        return create_encoder(name, channels=channels, image_size=image_size).eval()
+        return create_encoder(name, **shape).eval()
     if path.exists():
-        return _read_tower(path, role).eval()
+        found = architecture or (hugging_face(path) or {}).get("architecture")
+        return (create_encoder(found, initial=path, **shape) if found else _read_tower(path, role)).eval()
+    if name == IMAGENET:
+        return create_encoder(architecture or IMAGENET_ENCODER, initial=IMAGENET, **shape).eval()
     if path.suffix in (".safetensors", ".pt", ".pth") or "/" in name or os.sep in name:
         raise EncoderError(f"There is no run or tower at {name}", do="Check the path")
     _known(name)
     if not random:
         raise EncoderError(
             f"{name!r} names an architecture without weights",
-            do="Give a run, a weights file or an hf-hub: name, or ask for random weights with --random (random=True)",
+            do="Give a run, a weights file, imagenet or an hf-hub: name, or ask for random weights with --random "
+            "(random=True)",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return create_encoder(name, channels=channels, image_size=image_size).eval()
+        return create_encoder(name, **shape).eval()
 
 
 def weights_hash(encoder: nn.Module) -> str:
@@ -207,41 +257,47 @@ def weights_hash(encoder: nn.Module) -> str:
 
 
 def _network(name: str, channels: int, image_size: int | None) -> Any:
-    hub = name.startswith(HUB)
     if name in OWN:
         return OWN[name](channels)
+    hub = name.startswith(HUB)
     if not hub:
         _known(name)
-    make = partial(timm.create_model, name, num_classes=0, in_chans=channels, pretrained=hub)
+    make = partial(from_hub if hub else timm.create_model, name, num_classes=0, in_chans=channels)
     try:
-        return make() if image_size is None else make(img_size=image_size)
-    except TypeError as error:
-        if "img_size" not in str(error):  # convolutional networks take any size and know no such option
-            raise
-        return make()
+        try:
+            network = make() if image_size is None else make(img_size=image_size)
+        except TypeError as error:
+            if "img_size" not in str(error):  # convolutional networks take any size and know no such option
+                raise
+            network = make()
     except (RuntimeError, OSError, ValueError) as error:
         size = "" if image_size is None else f" at {image_size} px"
-        raise EncoderError(f"{name}{size} cannot be made: {error}", do="Check the name and image_size") from error
+        raise EncoderError(
+            f"{name}{size} cannot be made: {str(error).splitlines()[0]}", do="Check the name and image_size"
+        ) from error
+    return network if hub else _with_all_branches(network)
+
+
+def _with_all_branches(network: nn.Module) -> nn.Module:
+    """A fresh network in which no branch is switched off.
+
+    timm starts the last norm of each residual branch at 0, so that at first the branches add nothing, and their convolutions
+    learn nothing. Of a ResNet-18 that is not trained 98 % of the weights then take no part.
+    """
+    for part in network.modules():
+        weight = getattr(part, "weight", None) if isinstance(getattr(part, "eps", None), float) else None
+        if isinstance(weight, nn.Parameter) and weight.ndim == 1 and not weight.any():
+            nn.init.ones_(weight)
+    return network
 
 
 def _known(name: str) -> None:
     if name not in OWN and not timm.is_model(name.partition(".")[0]):
         raise EncoderError(
             f"There is no run or file {name!r}, and no architecture of this name",
-            expected="a run folder, a file of weights or, where one is asked for, a timm name such as resnet18",
+            expected="a run folder, a file of weights, imagenet or, where one is asked for, a timm name such as resnet18",
             do=nearest(name, [*OWN, *timm.list_models()], most=5),
         )
-
-
-def _initial(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of ``source`` and, where it says so, the normalisation they were trained with."""
-    if source.startswith(HUB):
-        donor: Any = timm.create_model(source, pretrained=True, num_classes=0)
-        return donor.state_dict(), {key: donor.pretrained_cfg[key] for key in ("mean", "std")}
-    path = Path(source)
-    path = tower_file(path, "image") if path.is_dir() else path
-    header = tower_header(path) if path.suffix == ".safetensors" and path.is_file() else None
-    return read_weights(path), {key: header[key] for key in ("mean", "std")} if header else {}
 
 
 def _adaptations(network: Any, channels: int) -> dict[str, Any]:

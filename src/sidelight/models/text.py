@@ -5,19 +5,23 @@ tokens of the last hidden state (LoVT, section 3). The tokenizer lives inside th
 text as it was trained to.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from sidelight.errors import ConfigError, EncoderError, MissingExtra
-from sidelight.models.image import HUB
+from sidelight.models.given import HUB
+from sidelight.models.shipped import MINILM, MINILM_WEIGHTS
 from sidelight.models.towers import VERSION
 from sidelight.models.wordpiece import learn_vocabulary, splitter, word_tokenizer
 
@@ -175,15 +179,18 @@ def rebuild_report_encoder(said: dict[str, Any]) -> ReportEncoder:
 def load_report_encoder(name: str, *, freeze: int = 0) -> ReportEncoder:
     """A Hugging Face model with its weights and tokenizer.
 
-    :param name: a folder, or ``hf-hub:owner/model``, the only form that opens a network connection.
+    :param name: a folder, ``minilm`` (an installed package's), or ``hf-hub:owner/model``, the only form that opens a network
+        connection.
     :raises EncoderError: where there is none, or none that is read here.
     """
     _tokenizers()
+    if name == MINILM and not Path(name).is_dir():
+        return _minilm(freeze)
     from transformers import AutoModel, AutoTokenizer
 
     hub = name.startswith(HUB)
     if not hub and not Path(name).is_dir():
-        raise EncoderError(f"There is no text model at {name}", expected="a folder, or hf-hub:owner/model")
+        raise EncoderError(f"There is no text model at {name}", expected="a folder, minilm, or hf-hub:owner/model")
     place = name.removeprefix(HUB) if hub else name
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not hub, trust_remote_code=False)
@@ -205,6 +212,24 @@ def load_report_encoder(name: str, *, freeze: int = 0) -> ReportEncoder:
             f"The tokenizer of {name} is of a kind that is not read", expected="a fast one of the BERT family"
         )
     return ReportEncoder(_without_pooler(network), Tokenizer(tokenizer.backend_tokenizer.to_str(), *ids), freeze=freeze)
+
+
+def _minilm(freeze: int) -> ReportEncoder:
+    """all-MiniLM-L6-v2 out of its package's zip."""
+    from transformers import BertConfig, BertModel
+
+    with ZipFile(MINILM_WEIGHTS.path()) as files:
+        said, tokenizer = json.loads(files.read("config.json")), files.read("tokenizer.json").decode()
+        tensors = load(files.read("model.safetensors"))
+    network = BertModel(BertConfig(**said), add_pooling_layer=False)
+    network.load_state_dict(
+        {
+            name: value
+            for name, value in tensors.items()
+            if not name.startswith("pooler.") and "position_ids" not in name
+        }
+    )
+    return ReportEncoder(network, Tokenizer.of(tokenizer), freeze=freeze)
 
 
 def small_report_encoder(

@@ -53,7 +53,7 @@ def read_tower(
         raise EncoderError(
             f"{file} does not say which architecture its weights belong to",
             expected="a tower that sidelight saved",
-            do="Use plain weights with --set encoder=NAME --set initial=FILE, or create_encoder(NAME, initial=FILE)",
+            do="Name it: --encoder NAME (in Python architecture=NAME), a timm name such as resnet50",
         )
     if header["version"] > VERSION:
         raise EncoderError(

@@ -26,6 +26,7 @@ from sidelight.train.distributed import joined
 from sidelight.train.loader import stream
 from sidelight.train.progress import Reporter
 from sidelight.train.run import Run, append_log, begin, cut_log
+from sidelight.train.schedule import warmup_steps
 from sidelight.train.signals import Interrupted, stop_requests
 from sidelight.train.step import StepResult, take_step
 from sidelight.train.trainer import Monitor, State, Trainer, prepare
@@ -189,6 +190,12 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     if state.step and platform != state.platform:
         reporter.notice(f"Begun on {state.platform}, resumed on {platform}: the end may differ in the last bits")
     state.platform = platform
+    settings, rise = trainer.settings, warmup_steps(trainer.settings, trainer.total)
+    visits = trainer.total / table.per_epoch * trainer.feed.draws
+    reporter.say(
+        f"{trainer.total:,} steps, {visits:.3g} visits of each unit; rate {settings.lr:g}"
+        + (f", reached after {rise:,} steps" if rise else "")
+    )
     if table.per_step > 1:
         contrast = f"; the contrast runs inside each: {table.contrast} pairs" if trainer.method.contrasts else ""
         reporter.notice(f"A step adds up {table.per_step} batches{contrast}")
@@ -199,6 +206,8 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
     values = {
         "steps": trainer.total,
         "steps_per_epoch": table.per_epoch,
+        "warmup_steps": rise,
+        "visits": round(visits, 2),
         **({"contrast_pairs": table.contrast} if trainer.method.contrasts else {}),
         "accumulate": table.per_step,
         "precision": str(trainer.dtype).removeprefix("torch."),

@@ -24,6 +24,7 @@ class Reporter:
         """
         self.images_per_second, self.wait_share = 0.0, 0.0
         self._console = Console(stderr=True, quiet=not leads)
+        self._quiet = bool(quiet)
         self._lines = quiet is None and not sys.stderr.isatty()
         self._total, self._begun, self._done = total, done, done
         self._start = self._said = monotonic()
@@ -70,6 +71,11 @@ class Reporter:
         left = (self._said - self._start) / (self._done - self._begun) * (self._total - self._done)
         said = f"step {self._done} of {self._total}, loss {loss:.4f}, {self.images_per_second:.0f} images/s"
         self._console.print(f"{said}, {timedelta(seconds=round(left))} left", highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Say one thing that nobody needs to act on; nothing where only notices are wanted."""
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """Say one thing, above the bar if there is one."""

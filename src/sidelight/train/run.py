@@ -114,6 +114,17 @@ class Run:
             )
 
 
+def is_run(place: Any) -> bool:
+    """Whether ``place`` is the folder of a run; Hugging Face's folders hold a config.json, too."""
+    file = Path(place) / "config.json" if isinstance(place, str | Path) else None
+    if file is None or not file.is_file():
+        return False
+    try:
+        return "architecture" not in json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return True  # a damaged run: whoever opens it says so
+
+
 def check_free(folder: Path) -> None:
     """:raises RunError: where ``folder`` is a file, or holds anything but a run: files among others' pictures are lost."""
     if folder.exists() and not folder.is_dir():

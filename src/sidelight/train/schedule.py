@@ -16,18 +16,22 @@ DECAY = 0.95
 def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoch: int) -> float:
     """Learning rate of the optimiser step ``step`` (from 0) of ``total``, with ``per_epoch`` steps in an epoch.
 
-    ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over ``warmup`` epochs (at most half of the run) and
-    falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, ``cosine_wave`` at every step, as published.
+    ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over the share ``warmup`` of the steps and falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, ``cosine_wave`` at every step, as published.
     """
     if settings.schedule == "constant":
         return settings.lr
     if settings.schedule == "decay":
         return settings.lr * DECAY ** (step // per_epoch)
     if settings.schedule == "cosine":
-        return settings.lr * cosine(step, total, min(round(settings.warmup * per_epoch), total // 2))
+        return settings.lr * cosine(step, total, warmup_steps(settings, total))
     if settings.schedule == "cosine_wave":
         return settings.lr * cosine_wave(step, per_epoch)
     return settings.lr * ramp_cosine(step // per_epoch, -(-total // per_epoch))
+
+
+def warmup_steps(settings: PretrainSettings, total: int) -> int:
+    """In how many of ``total`` steps the rate rises; 0 where the schedule has no warm-up of its own."""
+    return round(settings.warmup * total) if settings.schedule == "cosine" else 0
 
 
 def cosine(step: int, total: int, warmup: int = 0) -> float:
@@ -60,11 +64,11 @@ def cosine_wave(step: int, per_epoch: int) -> float:
 def build_optimizer(groups: Iterable[ParameterGroup], settings: PretrainSettings) -> Optimizer:
     """The optimiser over ``groups``, without frozen parameters; the loop sets its learning rates before every step.
 
-    AdamW leaves biases, norms and temperatures (fewer than two axes) without weight decay, unless their group names one.
-    SGD decays everything, as the published recipes do and as Meta-USCL's look-ahead
-    ``theta - lr (momentum v + G + decay theta)`` assumes. RMSprop has Keras' constants (0.9, 1e-7), without momentum.
+    Biases, norms and temperatures (fewer than two axes) are left without weight decay, unless their group names one. In profile
+    ``paper`` SGD and RMSprop decay them, too, as the published code does. RMSprop has Keras' constants (0.9, 1e-7), without
+    momentum.
     """
-    spares = settings.optimizer == "adamw"
+    spares = settings.optimizer == "adamw" or settings.profile == "default"
     made = [part for group in groups for part in _parts(group, settings.weight_decay, spares=spares) if part["params"]]
     if settings.optimizer == "sgd":
         return SGD(made, lr=settings.lr, momentum=settings.momentum)
