@@ -34,7 +34,7 @@ def run_card(
         f"# Card: {config['method']}",
         f"**{USE}**",
         "## What it is",
-        bullets(_about(config, summary, telling)),
+        bullets(_about(config, summary, metrics, telling)),
         "## Data",
         bullets(_data(config, counts)),
         "## How training went",
@@ -52,7 +52,9 @@ def bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _about(config: Mapping[str, Any], summary: Mapping[str, Any], telling: Iterable[str]) -> list[str]:
+def _about(
+    config: Mapping[str, Any], summary: Mapping[str, Any], metrics: pd.DataFrame, telling: Iterable[str]
+) -> list[str]:
     settings = config["settings"]
     printed = {
         name: settings[name]
@@ -64,11 +66,19 @@ def _about(config: Mapping[str, Any], summary: Mapping[str, Any], telling: Itera
     said = [
         f"An image encoder, pre-trained by `{config['method']}` (profile `{settings.get('profile', 'default')}`) without labels",
         f"Settings: {', '.join(f'{name} {value}' for name, value in printed.items())}; all of them stand in `config.json`",
-        f"{summary['steps']:,} steps; the {summary['keep']} weights were kept (`{summary['weights'][:16]}`)",
+        f"{summary['steps']:,} steps{_pace(metrics)}; the {summary['keep']} weights were kept (`{summary['weights'][:16]}`)",
     ]
     if config.get("not_from_paper"):
         said.append(f"Not from the paper: {', '.join(config['not_from_paper'])}")
     return said
+
+
+def _pace(metrics: pd.DataFrame) -> str:
+    """How often each unit was visited, and how long the rate rose, as the log says."""
+    if "visits" not in metrics or not metrics["visits"].notna().any():
+        return ""
+    start = metrics.loc[metrics["visits"].notna()].iloc[0]
+    return f", {start['visits']:.3g} visits of each unit, in the first {int(start['warmup_steps']):,} the rate rises"
 
 
 def _data(config: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -16,7 +16,8 @@ DECAY = 0.95
 def learning_rate(settings: PretrainSettings, step: int, *, total: int, per_epoch: int) -> float:
     """Learning rate of the optimiser step ``step`` (from 0) of ``total``, with ``per_epoch`` steps in an epoch.
 
-    ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over the share ``warmup`` of the steps and falls to zero; ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, ``cosine_wave`` at every step, as published.
+    ``constant`` is ``lr`` throughout; ``cosine`` warms up linearly over the share ``warmup`` of the steps and falls to zero;
+    ``ramp_cosine`` and ``decay`` (x 0.95) change once per epoch, ``cosine_wave`` at every step, as published.
     """
     if settings.schedule == "constant":
         return settings.lr
