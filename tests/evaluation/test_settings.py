@@ -38,7 +38,7 @@ def test_cells_of_earlier_studies_are_found_by_the_names_of_then():
         "other_people": False, "image_size": None, "device": "auto", "precision": "auto", "cache": None, "max_frames": 64,
         "max_bad_fraction": 0.1,
         "finetune": {
-            "steps": 200, "batch_size": 32, "lr": 1e-3, "head_lr": 1e-2, "weight_decay": 1e-4, "optimizer": "adamw",
+            "steps": 200, "batch_size": 32, "lr": None, "head_lr": 1e-2, "weight_decay": 1e-4, "optimizer": "adamw",
             "layers": "all", "crop": 0.6, "jitter": 0.3, "checks": 10,
         },
         "projector": {

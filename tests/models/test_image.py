@@ -256,3 +256,27 @@ def test_a_hub_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch
         ) as e:
             call()
         assert "second line" not in str(e.value)
+
+
+@pytest.mark.parametrize(("name", "width"), [("test_resnet", 192), ("test_vit", 64), ("tf_efficientnet_lite0", 112)])
+def test_more_layers_stand_beside_the_last_one(name: str, width: int) -> None:
+    net = create_encoder(name, channels=1, image_size=32).eval()
+    wide, images = net.reading(layers=2), torch.rand(2, 1, 32, 32)
+    found = wide(images)
+    assert found.shape == (2, wide.dim) and wide.dim == net.dim + width
+    torch.testing.assert_close(found[:, : net.dim], net(images))
+    torch.testing.assert_close(found[:, net.dim :], net.feature_maps(images)[-2].mean(dim=(2, 3)))
+    assert weights_hash(wide) != weights_hash(net)
+    with pytest.raises(EncoderError, match="Ask for fewer"):
+        net.reading(layers=40)
+
+
+@pytest.mark.parametrize("views", ["flipped", "turned"])
+def test_views_make_a_vector_that_does_not_depend_on_them(tmp_path: Path, encoder: Encoder, views: str) -> None:
+    net, images = encoder.reading(views=views).eval(), torch.rand(3, 1, 32, 32)
+    torch.testing.assert_close(net(images), net(images.flip(3)))
+    if views == "turned":
+        torch.testing.assert_close(net(images), net(images.rot90(1, (2, 3))))
+    torch.testing.assert_close(net.train()(images), encoder.train()(images))
+    save_tower(net, tmp_path)
+    torch.testing.assert_close(load_encoder(tmp_path / "image.safetensors")(images), net.eval()(images))

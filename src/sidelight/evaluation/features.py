@@ -60,6 +60,22 @@ def embed_items(
     return vectors
 
 
+def small_pixels(pixels: Pixels, frames: int = 8, change: Disturb | None = None, *, side: int = 16) -> np.ndarray:
+    """The image itself as a vector: ``side`` x ``side`` area averages of each channel in [0, 1], the mean over frames.
+
+    :return: float32 ``[len(pixels), channels * side * side]``.
+    """
+    vectors = np.empty((len(pixels), pixels.channels * side * side), np.float32)
+    for row in range(len(pixels)):
+        at = spaced_indices(pixels.frames_of(row), frames).tolist()
+        raw = torch.from_numpy(pixels.batch([row] * len(at), at))
+        images = raw if change is None else change(raw, np.full(len(at), row, np.int64))
+        scale = 1.0 if images.is_floating_point() else 255.0 if images.dtype == torch.uint8 else 65535.0
+        small = torch.nn.functional.interpolate(images.float() / scale, (side, side), mode="area")
+        vectors[row] = small.flatten(1).mean(dim=0).numpy()
+    return vectors
+
+
 def _watched(starts: range, quiet: bool) -> Iterator[int]:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:

@@ -26,7 +26,7 @@ from sidelight.evaluation.participants import participants
 from sidelight.evaluation.protocols import check_inputs, check_side_by_side
 from sidelight.evaluation.protocols.base import Asked, Learned, Protocol
 from sidelight.evaluation.protocols.retrieval import rank_units
-from sidelight.evaluation.reader import Fresh, open_reader
+from sidelight.evaluation.reader import Fresh, open_reader, read_as
 from sidelight.evaluation.results import check_numbers, check_same
 from sidelight.evaluation.robustness import disturbed_scores
 from sidelight.evaluation.scores import Ready, collect_scores, further_draws, half_scores
@@ -86,6 +86,7 @@ class Evaluation:
         settings, task = self.settings, self.cohort.task(self.task)
         fresh = Fresh(self.random, self.architecture, settings.image_size, settings.first_seed)
         net = open_reader(self.encoder, self.cohort, task, self.protocol, settings.photographs, fresh)
+        net = read_as(net, settings.features)
         if isinstance(net, PhotoPair):
             check_side_by_side(self.protocol)
         net.to(pick_device(settings.device))  # a module that was handed in stays there

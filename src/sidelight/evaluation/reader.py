@@ -13,7 +13,7 @@ from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.protocols.base import Protocol
 from sidelight.evaluation.units import Reader, Shown
 from sidelight.methods.photos import photo_roles
-from sidelight.models.image import Encoder, load_encoder
+from sidelight.models.image import Encoder, Views, load_encoder
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import read_tower
@@ -29,6 +29,24 @@ class PhotographSettings(Settings):
     )
     learn: Shown = Field("both", description="those that heads learn from")
     test: Shown = Field("both", description="those that there are at test")
+
+
+class FeatureSettings(Settings):
+    """How an encoder's vectors are made; see :meth:`sidelight.models.image.Encoder.reading`."""
+
+    layers: int = Field(1, ge=1, description="last stages of the network that are read, averaged over positions")
+    views: Views = Field("one", description="of each image, averaged: flipped (2), or turned by quarters too (8)")
+
+
+def read_as(reader: Reader, asked: FeatureSettings) -> Reader:
+    """The reader with vectors as ``asked``."""
+    if asked == FeatureSettings():
+        return reader
+    if isinstance(reader, Encoder):
+        return reader.reading(asked.layers, asked.views)
+    first = reader.first.reading(asked.layers, asked.views)
+    second = first if reader.shared else reader.second.reading(asked.layers, asked.views)
+    return PhotoPair(first, second, reader.views, reader.start)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sidelight.evaluation.protocols import PROTOCOLS
 from sidelight.evaluation.protocols.base import HeadSettings, Protocol
 from sidelight.evaluation.protocols.relations import Projector
 from sidelight.evaluation.protocols.supervised import FinetuneSettings
-from sidelight.evaluation.reader import PhotographSettings
+from sidelight.evaluation.reader import FeatureSettings, PhotographSettings
 from sidelight.evaluation.tables.decisions import DecisionSettings
 from sidelight.views.disturb import RobustnessSettings
 
@@ -61,6 +61,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"
     )
     inputs: InputSettings = InputSettings()
+    features: FeatureSettings = FeatureSettings()
     photographs: PhotographSettings = PhotographSettings()
     robustness: RobustnessSettings = RobustnessSettings()
     decisions: DecisionSettings = DecisionSettings()

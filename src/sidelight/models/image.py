@@ -8,12 +8,13 @@ Example::
     load_encoder("run").embed(images)  # uint8 [N,H,W] -> float32 [N,512]
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import timm
@@ -38,11 +39,20 @@ OWN: dict[str, Callable[[int], NineBranches]] = {
 USUAL = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+Views = Literal["one", "flipped", "turned"]
+VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
+    "flipped": lambda images: [images, images.flip(3)],
+    "turned": lambda images: [side.rot90(k, (2, 3)) for side in (images, images.flip(3)) for k in range(4)],
+}
+"""Images [N,C,S,S] to the views of each."""
+
+
 class Encoder(nn.Module):
     """Images to vectors; normalises inside, so that whoever holds the file holds the pre-processing too.
 
     Attributes: ``name`` (timm's), ``channels`` (1 or 3), ``image_size`` (side S in pixels), ``dim`` (D, length of a
-    vector), buffers ``mean`` and ``std`` [1,C,1,1] in units of [0, 1].
+    vector), buffers ``mean`` and ``std`` [1,C,1,1] in units of [0, 1]; ``layers`` and ``views``, see :meth:`reading`;
+    ``trained``, whether its weights come from somewhere.
     """
 
     mean: Tensor
@@ -57,10 +67,14 @@ class Encoder(nn.Module):
         image_size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        layers: int = 1,
+        views: Views = "one",
+        trained: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.name, self.channels, self.image_size = name, channels, image_size
+        self.layers, self.views, self.trained = layers, views, trained
         self.dim = int(network.num_features)  # type: ignore[arg-type]
         self.frozen: tuple[str, ...] = ()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, channels, 1, 1))
@@ -70,8 +84,49 @@ class Encoder(nn.Module):
         """Float images [N,C,S,S] in [0, 1] to features [N,D]; N may be 0."""
         if images.shape[0] == 0:
             return images.new_zeros(0, self.dim)
-        features: Tensor = self.network((images - self.mean) / self.std)
-        return features
+        if self.training or self.views == "one":
+            return self._features(images)
+        return torch.stack([self._features(shown) for shown in VIEWS[self.views](images)]).mean(dim=0)
+
+    def _features(self, images: Tensor) -> Tensor:
+        network: Any = self.network
+        shown = (images - self.mean) / self.std
+        if self.layers == 1:
+            features: Tensor = network(shown)
+            return features
+        last, maps = network.forward_intermediates(shown)
+        earlier = [one.mean(dim=(2, 3)) for one in maps[-self.layers : -1]]
+        return torch.cat([network.forward_head(last), *earlier], dim=1)
+
+    def reading(self, layers: int = 1, views: Views = "one") -> "Encoder":
+        """The same network, read in another way.
+
+        :param layers: 2: before the last stage (of a transformer: the last block) also the one before it, averaged over
+            positions, and so on; ``dim`` grows by its width.
+        :param views: outside training ``flipped`` averages the vectors of an image and its mirror image, ``turned`` those of
+            all eight ways to mirror and turn it by quarters.
+        :raises EncoderError: where the network has not so many stages, or does not give them.
+        """
+        other = Encoder(
+            self.network,
+            name=self.name,
+            channels=self.channels,
+            image_size=self.image_size,
+            mean=self.mean.flatten().tolist(),
+            std=self.std.flatten().tolist(),
+            layers=layers,
+            views=views,
+            trained=self.trained,
+        ).to(self.mean.device)
+        if layers > 1:
+            network: Any = self.network
+            side = self.image_size
+            with _evaluating(other), torch.no_grad():
+                maps = self.feature_maps(self.mean.new_zeros(1, self.channels, side, side))
+            if len(maps) < layers or not hasattr(network, "forward_head"):
+                raise EncoderError(f"{self.name} gives {len(maps)} layers", do=f"Ask for fewer than {layers}")
+            other.dim += sum(int(one.shape[1]) for one in maps[-layers:-1])
+        return other.train(self.training)
 
     def train(self, mode: bool = True) -> "Encoder":
         """As any module, but for the frozen parts: they stay in eval mode, so that their statistics do not move, either."""
@@ -161,6 +216,8 @@ class Encoder(nn.Module):
             "dim": self.dim,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
+            **({"layers": self.layers} if self.layers > 1 else {}),
+            **({"views": self.views} if self.views != "one" else {}),
         }
 
 
@@ -203,6 +260,7 @@ def create_encoder(
         image_size=image_size or int(own["input_size"][-1]),
         mean=_per_channel(own.get("mean", USUAL[0]) if mean is None else mean, channels),
         std=_per_channel(own.get("std", USUAL[1]) if std is None else std, channels),
+        trained=initial is not None or name.startswith(HUB),
     )
 
 
@@ -252,8 +310,12 @@ def load_encoder(
 
 
 def weights_hash(encoder: nn.Module) -> str:
-    """SHA-256 (64 hex digits) of the encoder's tensors: two encoders with one hash compute the same."""
-    return hash_tensors(encoder.state_dict())
+    """SHA-256 (64 hex digits) of the encoder's tensors and of how it is read: two encoders with one hash compute the same."""
+    plain = hash_tensors(encoder.state_dict())
+    parts = [(one.layers, one.views) for one in encoder.modules() if isinstance(one, Encoder)]
+    if all(part == (1, "one") for part in parts):
+        return plain
+    return hashlib.sha256(f"{plain} {parts}".encode()).hexdigest()
 
 
 def _network(name: str, channels: int, image_size: int | None) -> Any:
@@ -320,7 +382,8 @@ def _read_tower(path: Path, role: str) -> Encoder:
         std=header["std"],
     )
     encoder.load_state_dict(tensors)
-    return encoder
+    encoder.trained = True
+    return encoder.reading(header.get("layers", 1), header.get("views", "one"))
 
 
 def _channels_first(images: Tensor) -> Tensor:

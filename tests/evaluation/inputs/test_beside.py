@@ -9,10 +9,13 @@ import sidelight
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import fit
 from sidelight.data.phantoms.skin import LATENTS
+from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
+from sidelight.evaluation.features import small_pixels
 from sidelight.evaluation.inputs.beside import with_context
 from sidelight.evaluation.inputs.borrowed import agreement, borrow, borrowed_table
 from sidelight.evaluation.protocols.probes import fit_linear
+from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.within_patients import within_patients
 from sidelight.metrics.classification import auroc as auc
 from sidelight.metrics.ranking import first_hits
@@ -42,6 +45,18 @@ def test_rivals_without_an_image(world):
     assert auroc(world, inputs={"kind": "nothing"}) == pytest.approx(0.5, abs=0.06)
     assert auroc(world, inputs={"kind": "missing"}) > 0.7
     assert auroc(world, inputs={"kind": "metadata"}) > 0.85
+
+
+def test_small_pixels_are_area_averages_and_need_no_encoder(world):
+    cohort, _, cache = world
+    pixels = open_pixels(cohort, 40, EvaluateSettings(cache=cache), quiet=True)
+    vectors = small_pixels(pixels)
+    assert vectors.shape == (len(pixels), pixels.channels * 256) and 0 <= vectors.min() < vectors.max() <= 1
+    whole = pixels.batch([3], [0])[0] / 255
+    assert vectors[3].reshape(pixels.channels, 256).mean(axis=1) == pytest.approx(whole.mean(axis=(1, 2)), abs=1e-3)
+    assert auroc(world, inputs={"kind": "pixels"}) == auroc(
+        world, run="resnet18", random=True, image_size=32, inputs={"kind": "pixels"}
+    )
 
 
 def test_metadata_through_the_towers_of_the_run_or_as_plain_codes(world, tmp_path):

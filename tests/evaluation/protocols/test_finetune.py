@@ -8,9 +8,11 @@ from sidelight.data.cohort.task import Target
 from sidelight.evaluation.protocols import finetune as module
 from sidelight.evaluation.protocols.base import Examples, HeadSettings
 from sidelight.evaluation.protocols.finetune import _loss, finetune
-from sidelight.evaluation.protocols.supervised import Classifier, FinetuneSettings
+from sidelight.evaluation.protocols.supervised import Classifier, FinetuneSettings, encoder_rate
 from sidelight.evaluation.units import Units
 from sidelight.losses.labels import class_probabilities, target_loss
+from sidelight.models.image import create_encoder, load_encoder
+from sidelight.models.towers import save_tower
 
 
 def test_a_given_valid_side_chooses_the_step_and_does_not_train(monkeypatch):
@@ -88,3 +90,11 @@ class Plain(torch.nn.Module):
 
     def forward(self, images):
         return images
+
+
+def test_weights_that_come_from_somewhere_are_moved_less_than_random_ones(tmp_path):
+    fresh = create_encoder("test_resnet", channels=1, image_size=32)
+    save_tower(fresh, tmp_path)
+    given = load_encoder(tmp_path / "image.safetensors")
+    assert encoder_rate(fresh, FinetuneSettings()) == 1e-3 and encoder_rate(given, FinetuneSettings()) == 1e-4
+    assert encoder_rate(given, FinetuneSettings(lr=0.5)) == 0.5

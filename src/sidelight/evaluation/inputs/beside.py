@@ -16,7 +16,7 @@ from sidelight.data.cohort.columns import select
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
-from sidelight.evaluation.features import embed_items
+from sidelight.evaluation.features import embed_items, small_pixels
 from sidelight.evaluation.inputs.borrowed import Borrowed, agreement, borrow, borrowed_table
 from sidelight.evaluation.inputs.metadata import TABLES, MetadataReader, features_of
 from sidelight.models.heads import load_joint_head
@@ -28,8 +28,10 @@ from sidelight.views.disturb import Disturb
 class InputSettings(Settings):
     """What a head reads of an item."""
 
-    kind: Literal["image", "image+metadata", "image+borrowed", "metadata", "missing", "nothing"] = Field(
-        "image", description="what is read; metadata and missing (only what is blank) are rivals without image"
+    kind: Literal["image", "image+metadata", "image+borrowed", "metadata", "missing", "pixels", "nothing"] = Field(
+        "image",
+        description="what is read; pixels (16 x 16 of them), metadata, missing (only what is blank) and nothing (the majority) "
+        "are rivals without an encoder",
     )
     context: Literal["none", "patient"] = Field(
         "none", description="patient: a head also reads how an item differs from the patient's other items"
@@ -101,6 +103,8 @@ class InputReader:
         kind, tables, beside = self.settings.kind, dict[str, pd.DataFrame](), None
         if kind == "nothing":
             vectors = np.zeros((len(pixels), 1), np.float32)
+        elif kind == "pixels":
+            vectors = small_pixels(pixels, self.frames, change)
         elif kind in ("metadata", "missing"):
             vectors = self.metadata(items_of(cohort, pixels))
         else:

@@ -68,7 +68,7 @@ def metadata_reader(folder: Path | None, cohort: Cohort, positions: np.ndarray, 
     :param folder: the run that the encoder comes from, if any.
     :raises DataError: where plain codes are needed and ``[metadata]`` names no column.
     """
-    if kind in ("image", "nothing"):
+    if kind in ("image", "pixels", "nothing"):
         return MetadataReader()
     towers = tables_of(folder) if kind in ("image+metadata", "image+borrowed") else {}
     if towers or kind == "image+borrowed":

@@ -20,7 +20,7 @@ from sidelight.config import Settings
 from sidelight.data.cohort.task import Target
 from sidelight.errors import ConfigError
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Ints, Learned, Saved
-from sidelight.evaluation.protocols.supervised import FinetuneSettings
+from sidelight.evaluation.protocols.supervised import FinetuneSettings, encoder_rate
 from sidelight.evaluation.units import Reader, Units, filled, mean_of, slots
 from sidelight.losses.labels import label_cross_entropy
 from sidelight.metrics.checklist import headline_auroc
@@ -258,7 +258,8 @@ def fit_pair(
         device
     )
     towers = [p for tower in dict.fromkeys(model.pair.both) for p in tower.parameters()]
-    rates = ((towers, own.lr), (list(model.net.parameters()), min(own.head_lr, own.lr)))
+    rate, most = encoder_rate(pair.first, own), ProjectorSettings().lr  # a transformer learns at no head's 0.01
+    rates = ((towers, rate), (list(model.net.parameters()), min(own.head_lr, most)))
     optimizer = torch.optim.AdamW(
         [{"params": params, "lr": lr, "peak": lr} for params, lr in rates], weight_decay=own.weight_decay
     )

@@ -27,7 +27,11 @@ class FinetuneSettings(Settings):
 
     steps: int = 200
     batch_size: int = 32
-    lr: float = 1e-3
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="of the encoder; none is 0.0001 where its weights come from somewhere, 0.001 of random ones",
+    )
     head_lr: float = 1e-2
     weight_decay: float = 1e-4
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -229,9 +233,15 @@ def _trained_parameters(model: Classifier, settings: FinetuneSettings) -> list[n
     return block
 
 
+def encoder_rate(encoder: Encoder, settings: FinetuneSettings) -> float:
+    """Learning rate of the encoder: what is known already is moved less than what is random."""
+    return settings.lr if settings.lr is not None else 1e-4 if encoder.trained else 1e-3
+
+
 def _optimizer(model: Classifier, trained: list[nn.Parameter], settings: FinetuneSettings) -> torch.optim.Optimizer:
+    rate = encoder_rate(model.encoder, settings)
     groups = [
-        {"params": trained, "lr": settings.lr, "peak": settings.lr},
+        {"params": trained, "lr": rate, "peak": rate},
         {"params": list(model.head.parameters()), "lr": settings.head_lr, "peak": settings.head_lr},
     ]
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
