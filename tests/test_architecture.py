@@ -13,7 +13,7 @@ from sidelight.evaluation.protocols import PROTOCOLS
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src" / "sidelight"
 FLOORS = {
-    **dict.fromkeys(("errors", "config", "files"), 0),
+    **dict.fromkeys(("errors", "config", "files", "machine"), 0),
     **dict.fromkeys(("losses", "metrics"), 1),
     "data": 2,
     **dict.fromkeys(("models", "views"), 3),

@@ -6,6 +6,10 @@ Importing this package loads no torch; each public name is imported on first use
 from importlib import import_module
 from typing import Any
 
+from sidelight.machine import share
+
+share()
+
 __version__ = "0.1.0"
 
 _PUBLIC = {

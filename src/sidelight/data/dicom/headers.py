@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from sidelight.data.dicom import tags
 from sidelight.data.read.dicom import seconds_per_frame
 from sidelight.data.read.dicom_frames import read_header
 from sidelight.errors import ReadError
+from sidelight.machine import cores
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -78,7 +78,7 @@ def read_headers(root: Path, paths: Sequence[str], secret: bytes) -> list[Header
             return error.given.removeprefix(f"{path}: ")
         return "no image" if not (header.get("Rows") and header.get("BitsAllocated")) else _header(header, secret)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         return list(_watched(pool.map(one, paths, chunksize=1), len(paths)))
 
 

@@ -1,7 +1,6 @@
 """Items -> frames at the working size: several at a time, in the order that was asked for."""
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -16,6 +15,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.shards import Row
 from sidelight.data.read.clip import Array, grey
 from sidelight.errors import ReadError
+from sidelight.machine import cores
 
 Decoded = tuple[int, tuple[Row, Array] | str]
 
@@ -36,7 +36,7 @@ def look_at_sample(cohort: Cohort, sample: list[int], max_frames: int, size: int
 
 
 def _threads() -> int:
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(8, cores())
 
 
 def decoded(

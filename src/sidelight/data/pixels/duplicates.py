@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +26,7 @@ from sidelight.data.pixels.thumbnails import Frames, compared_frames
 from sidelight.data.read.clip import Array
 from sidelight.errors import RunError
 from sidelight.files import write_table
+from sidelight.machine import cores
 
 VERSION = 1
 LEAST, MOST = 0.8, 0.95
@@ -124,7 +124,7 @@ def _compared(frames: Frames, pairs: Candidates, chosen: Array, *, thorough: boo
         return similarity(frames.thumbnails(pairs.left[at]), right, pairs.start[at], thorough=thorough)
 
     starts = range(0, len(chosen), BATCH)
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         done = list(_watched(pool.map(one, starts), len(starts), quiet))
     return np.concatenate([np.zeros(0), *done])
 
