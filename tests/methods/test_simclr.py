@@ -7,7 +7,7 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
 from sidelight.methods import METHODS, load_method
-from sidelight.methods.base import MethodBase
+from sidelight.methods.base import MethodBase, resolve
 from sidelight.methods.simclr import SimCLR, SimCLRSettings
 from sidelight.views.augment import Augment
 from sidelight.views.clips import ClipPairs
@@ -57,6 +57,10 @@ def test_a_seed_makes_a_method_and_leaves_the_generator_alone() -> None:
 def test_every_profile_builds_and_the_user_wins(name: str, profile: str) -> None:
     kind = load_method(name)
     assert issubclass(kind, MethodBase)
+    if profile not in kind.PROFILES:
+        with pytest.raises(ConfigError, match="Unknown profile"):
+            resolve(kind, {"profile": profile})
+        return
     values = merge(kind.PROFILES[profile], {"profile": profile, "lr": 0.7, "augment": {"flip": 0.25}})
     resolved = build(kind.Settings, values)
     assert resolved.lr == 0.7

@@ -28,7 +28,7 @@ def _one(name: str) -> str:
         "Settings, for --set NAME=VALUE or a TOML file:",
         *_settings(resolve(kind, {})),
     ]
-    if kind.PROFILES["paper"]:
+    if kind.PROFILES.get("paper"):
         said.append(f"profile=paper, the published recipe, sets: {json.dumps(kind.PROFILES['paper'])}")
     return "\n".join(said)
 

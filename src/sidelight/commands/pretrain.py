@@ -24,7 +24,7 @@ from sidelight.files import check_place, write_csv, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, StartingRun, resolve
 from sidelight.metrics.classification import ACCURACY, AUROC
-from sidelight.models.image import HUB, Encoder, weights_hash
+from sidelight.models.image import Encoder
 from sidelight.train.card import run_card
 from sidelight.train.distributed import joined, meet
 from sidelight.train.loop import fit
@@ -64,7 +64,7 @@ def pretrain(
     feed = net.feed(pixels, source.rows, source.secret)
     header = {
         "method": method,
-        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), "initial": _origin(net, resolved)},
+        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), **net.origins()},
         "data": {"name": cohort.alias, "hash": pixels.hash},
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
@@ -97,13 +97,6 @@ def _count(rows: pd.DataFrame) -> dict[str, int]:
     """How much rows of the pixel index hold."""
     groups = int(rows["group"].nunique())
     return {"items": len(rows), "patients or recording groups": groups, "frames": int(rows["frames"].sum())}
-
-
-def _origin(net: MethodBase, settings: PretrainSettings) -> str | None:
-    """What pre-training started from: the name of a hub's model, else a hash of the weights; the path of a file may identify."""
-    if settings.initial is None or settings.initial.startswith(HUB):
-        return settings.initial
-    return f"weights {weights_hash(net.encoder)[:16]}"
 
 
 def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> StartingRun:

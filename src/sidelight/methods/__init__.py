@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
+    "byol": "sidelight.methods.byol:BYOL",
+    "distil": "sidelight.methods.distil:Distil",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
     "sslm": "sidelight.methods.sslm:SSLM",
     "lovt": "sidelight.methods.lovt:LoVT",

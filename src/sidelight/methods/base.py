@@ -16,7 +16,8 @@ from sidelight.data.pixels.cache import Pixels, PixelSettings
 from sidelight.errors import ConfigError, nearest
 from sidelight.methods.contrast import ContrastSettings
 from sidelight.models.alignment import Centre
-from sidelight.models.image import Encoder, create_encoder
+from sidelight.models.given import HUB
+from sidelight.models.image import Encoder, create_encoder, weights_hash
 from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
 from sidelight.models.towers import Tower
 from sidelight.views.feed import Feed, Integers
@@ -204,11 +205,25 @@ class MethodBase(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.encoder = encoder or self.make_encoder(channels)
+            self._freeze_lower_parts()
             self.build_heads()
-        if settings.train_from is not None:
-            for part in self.modules():
-                if isinstance(part, Encoder):
-                    part.freeze_before(settings.train_from)
+            self._freeze_lower_parts()
+
+    def _freeze_lower_parts(self) -> None:
+        """Of every encoder that is trained, as ``train_from`` says; copies that heads make of one come after the first call."""
+        for part in self.modules() if self.settings.train_from is not None else ():
+            if isinstance(part, Encoder) and not part.frozen and any(p.requires_grad for p in part.parameters()):
+                part.freeze_before(self.settings.train_from)
+
+    def origins(self) -> dict[str, str]:
+        """What stands in a run's config.json in place of settings that name files: a path may identify.
+
+        The name of a hub's model or of a package stays, of all else a hash of the weights.
+        """
+        given = self.settings.initial
+        if given is None or given == IMAGENET or given.startswith(HUB):
+            return {}
+        return {"initial": f"weights {weights_hash(self.encoder)[:16]}"}
 
     def make_encoder(self, channels: int) -> Encoder:
         """The image tower that the settings describe; a stage that starts from a run reads that run's."""

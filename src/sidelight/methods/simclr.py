@@ -20,7 +20,7 @@ Limits
     of clips in a batch there is little to repel. Colour operations do nothing to one-channel data.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -31,13 +31,13 @@ from sidelight.methods.base import Gather, PretrainSettings, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
-from sidelight.views.clips import ClipPairs
+from sidelight.views.clips import ClipPairs, PairKind
 
 
 class SimCLRSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`SimCLR`."""
 
-    pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
+    pairs: PairKind = Field(
         "single", description="single: one frame augmented twice; two: two frames of a clip; or as Meta-USCL makes them"
     )
 

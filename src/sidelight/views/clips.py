@@ -25,6 +25,10 @@ _FRAMES, _MIXING, _PARTNER = -1, -2, -3
 _SHARED = 2
 
 
+PairKind = Literal["standard", "inner", "uscl", "two", "single"]
+"""How the two views of a pair are made; see :class:`PairRecipe`."""
+
+
 class PairRecipe(Settings):
     """How two views of one clip are made. A clip whose frames do not suffice falls back to ``two``, then to ``single``.
 
@@ -33,7 +37,7 @@ class PairRecipe(Settings):
     one shared Beta(0.5, 0.5) weight.
     """
 
-    pairs: Literal["standard", "inner", "uscl", "two", "single"] = Field(
+    pairs: PairKind = Field(
         "standard",
         description="standard: the outer two of three frames, each mixed with the middle one; inner: two random "
         "mixtures; uscl: one shared mixing weight; two: two frames; single: one frame twice",
@@ -57,7 +61,7 @@ class PairRecipe(Settings):
 class FirstFrame(PairRecipe):
     """The first frame of a clip twice, as the published meta pairs are."""
 
-    pairs: Literal["standard", "inner", "uscl", "two", "single"] = "single"
+    pairs: PairKind = "single"
     first_frame: ClassVar[bool] = True
 
 
