@@ -58,7 +58,9 @@ def test_a_student_comes_near_its_teacher_and_the_run_names_no_file(teacher, tmp
     assert second.encoder().name == "test_vit" and "earlier" in set(second.split()["role"])
 
 
-@pytest.mark.parametrize(("given", "says"), [({}, "--from RUN"), ({"teacher": "imagenet", "shuffle_pairs": True}, "pairs")])
+@pytest.mark.parametrize(
+    ("given", "says"), [({}, "--from RUN"), ({"teacher": "imagenet", "shuffle_pairs": True}, "pairs")]
+)
 def test_what_cannot_be_distilled_is_refused(given, says):
     with pytest.raises(ConfigError, match=says):
         Distil(build(DistilSettings, TINY | given), channels=1)

@@ -108,3 +108,10 @@ def test_weights_lift_the_rare_class_and_keep_the_order():
     plain, weighted = (fit_linear(x, y, np.arange(200), 2, weights=w)(x)[:, 1] for w in (None, np.array([1.0, 9.0])))
     assert plain.mean() == pytest.approx(0.1, abs=0.03) and weighted.mean() > 0.25
     assert auroc(y, weighted) == pytest.approx(auroc(y, plain), abs=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_fit_that_stops_early_says_nothing_of_it(monkeypatch):
+    monkeypatch.setattr(probes, "STEPS", 2)
+    x = np.random.default_rng(0).standard_normal((300, 200))
+    fit_linear(x, (x[:, 3] > 0).astype(int), np.arange(300), 2)

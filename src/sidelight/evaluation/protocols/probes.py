@@ -4,6 +4,7 @@ The strength of the linear probe is chosen, and its probabilities are put on one
 labelled units*, grouped by patient: a probe that is said to have seen 16 labels has seen 16, the selection included.
 """
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
@@ -26,7 +28,7 @@ from sidelight.metrics.representation import knn_scores
 from sidelight.models.pair import PhotoPair
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
-NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE = 64, 50, 1e-4
+NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE, STEPS = 64, 50, 1e-4, 300
 
 
 class KnnSettings(Settings):
@@ -298,7 +300,10 @@ def _fit(
     # Newton's method is three times faster where its Hessian is small.
     solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
     balance = None if weights is None else dict(enumerate(weights.tolist()))
-    model = LogisticRegression(C=strength, max_iter=300, solver=solver, class_weight=balance).fit(x, y)
+    with warnings.catch_warnings():
+        # Weak strengths may stop before the optimum: that is one more regularisation, and left-out units choose among them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=strength, max_iter=STEPS, solver=solver, class_weight=balance).fit(x, y)
     weight, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
     if classes > 2:
         return weight, bias
