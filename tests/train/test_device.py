@@ -66,3 +66,11 @@ def test_deterministic_kernels_are_asked_for_and_the_flags_put_back():
         assert torch.backends.cudnn.deterministic
         assert torch.are_deterministic_algorithms_enabled()
     assert (torch.backends.cudnn.deterministic, torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_depthwise_convolutions_have_no_fast_bf16_on_a_cpu(monkeypatch):
+    monkeypatch.setattr("sidelight.train.device.has_fast_bf16", lambda device: True)
+    plain, deep = nn.Conv2d(4, 8, 3), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert pick_dtype("auto", cpu, plain) == pick_dtype("auto", cuda, deep) == torch.bfloat16
+    assert pick_dtype("auto", cpu, deep) == torch.float32 and pick_dtype("bf16", cpu, deep) == torch.bfloat16

@@ -36,7 +36,7 @@ from sidelight.evaluation.tables.subgroups import subgroup_columns
 from sidelight.evaluation.units import Reader
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.models.pair import PhotoPair
-from sidelight.train.device import pick_device, pick_dtype
+from sidelight.train.device import pick_device, pick_dtype, place
 from sidelight.train.run import Run
 
 
@@ -89,10 +89,13 @@ class Evaluation:
         net = read_as(net, settings.features)
         if isinstance(net, PhotoPair):
             check_side_by_side(self.protocol)
-        net.to(pick_device(settings.device))  # a module that was handed in stays there
+        if net is self.encoder:
+            net.to(pick_device(settings.device))  # a module that was handed in stays there
+        else:
+            place(net, pick_device(settings.device))
         pixels = open_pixels(self.cohort, working_size(net.image_size), settings, quiet=True)
         labelled, notes = label_units(self.cohort, pixels, self.task, settings)
-        bf16 = pick_dtype(settings.precision, net.mean.device) == torch.bfloat16
+        bf16 = pick_dtype(settings.precision, net.mean.device, net) == torch.bfloat16
         settings = settings.model_copy(update={"precision": "bf16" if bf16 else "float32"})
         if not self.protocol.weighs_classes and settings.balance != "none":
             notes.append(f"{self.protocol.name} trains nothing: the setting balance changes nothing there")

@@ -108,7 +108,7 @@ def prepare(
         run=run,
         world=world,
         device=device,
-        dtype=pick_dtype(settings.precision, device),
+        dtype=pick_dtype(settings.precision, device, method),
         parameters=parameters,
         optimizer=build_optimizer(groups, settings),
         timetable=table,

@@ -27,6 +27,7 @@ from sidelight.metrics.checklist import headline_auroc
 from sidelight.models.labels import LabelRelations
 from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import Tower, read_tower
+from sidelight.train.device import place
 from sidelight.views.augment import Augment
 from sidelight.views.photos import PhotoLesions, Photos, PhotoSource
 
@@ -254,9 +255,8 @@ def fit_pair(
     device = pair.mean.device
     train, valid = examples.sides(seed)
     names = tuple(target.name for target in targets)
-    model = PairNet(pair, make_net(pair.dim, targets, own.width or ProjectorSettings().width, pair.start, seed)).to(
-        device
-    )
+    model = PairNet(pair, make_net(pair.dim, targets, own.width or ProjectorSettings().width, pair.start, seed))
+    place(model, device)
     towers = [p for tower in dict.fromkeys(model.pair.both) for p in tower.parameters()]
     rate, most = encoder_rate(pair.first, own), ProjectorSettings().lr  # a transformer learns at no head's 0.01
     rates = ((towers, rate), (list(model.net.parameters()), min(own.head_lr, most)))

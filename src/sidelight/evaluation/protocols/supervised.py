@@ -19,6 +19,7 @@ from sidelight.data.read.clip import spaced_indices
 from sidelight.errors import EncoderError
 from sidelight.losses.labels import class_probabilities, outputs, target_loss
 from sidelight.models.image import Encoder
+from sidelight.train.device import place
 from sidelight.views.augment import NUMBERS, Augment, augment, resize
 
 
@@ -161,7 +162,7 @@ def train_classifier(
     model = Classifier(encoder, sizes, 0 if beside is None else beside.shape[1])
     if beside is not None:
         model.standardise(beside)
-    model.to(device)
+    place(model, device)
     balance = None if weights is None else torch.as_tensor(weights, dtype=torch.float32, device=device)
     trained = _trained_parameters(model, settings)
     optimizer = _optimizer(model, trained, settings)
