@@ -32,8 +32,9 @@ Deviations from the paper
     photographs shows a random one. Values shared by fewer than ``least_patients`` patients are coded as unseen.
 Limits
     Where data are few (the site, or age and sex) most lesions or patients of a batch are equal and cannot be told apart:
-    :func:`sidelight.losses.nested.level_loss` says what that costs. Where most patients have one lesion the outer level adds nothing to the inner one. What is blank may tell the label, and a
-    contrast with it teaches the image encoder to see it.
+    :func:`sidelight.losses.nested.level_loss` says what that costs. Where most patients have one lesion the outer level
+    adds nothing to the inner one. What is blank may tell the label, and a contrast with it teaches the image encoder to
+    see it.
 """
 
 import math
