@@ -62,11 +62,14 @@ def two_levels(
     share: float,
     temperature: Tensor,
     targets: Targets,
+    clip_norm: float | None = None,
+    length: float = 0.0,
 ) -> BiLevel:
     """The next step of ``heads`` on lambda (``share``) times the weighted contrast of ``pairs``, judged by that of ``meta``.
 
     The contrast is the method's own, :func:`sidelight.losses.nested.level_loss` with ``targets``. The patient level does not
-    pass through these heads, so nothing of their step is left out.
+    pass through these heads, so nothing of their step is left out; ``length`` is that of the whole gradient at the last step,
+    by which the step is clipped to ``clip_norm``.
     """
     theta: Tensors = {name: p for name, p in heads.named_parameters() if p.requires_grad}
     pairs, meta = (some.counting(targets) for some in (pairs, meta))
@@ -89,5 +92,5 @@ def two_levels(
         lambda left, right: weigh(net, left, right),
         lambda parameters: contrast(parameters, meta)[0],
         tuple(net.parameters()),
-        LookAhead.of(theta, optimizer),
+        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
     )

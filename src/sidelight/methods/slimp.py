@@ -17,7 +17,8 @@ with projections g_I and g_T give z^I and z^T, and
 (:mod:`sidelight.methods.pair_weights`), which reads both normalised projections of a pair and learns from *meta pairs*:
 lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves
 the two projections of the lesion level alone, on features that are computed once (Meta-USCL's ``meta_step = "head"``),
-so it ignores the encoders' part. It needs plain SGD.
+so it ignores the encoders' part. It needs plain SGD. Where ``clip_norm`` clips the step, it moves them as much less, by the
+length of the last step's whole gradient, since that of the next one is not known yet.
 
 Started from an earlier run (``--from``) it is *continual pre-training*: columns differ from set to set, so tokens are
 new; attention blocks (of a convolutional encoder: its stages) are frozen and stay as they are, bit for bit; embeddings
@@ -271,6 +272,11 @@ class Slimp(MethodBase):
         with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
             return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
 
+    def after_backward(self, step: int, total: int) -> None:
+        """Note the length of the gradient for the next look-ahead, which sees a part of it."""
+        if self.settings.weights == "meta" and self.settings.clip_norm is not None:
+            self.learner.remember(self.parameters_to_train())
+
     def meta_gradient(
         self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> MetaGradient:
@@ -282,6 +288,8 @@ class Slimp(MethodBase):
             "share": self.share,
             "temperature": _temperature(self.lesion_scale).detach(),
             "targets": self.settings.lesion_targets,
+            "clip_norm": self.settings.clip_norm,
+            "length": self.learner.length,
         }
         return meta_gradient_jvp(two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, **given))
 
@@ -299,7 +307,7 @@ class Slimp(MethodBase):
         return [p for p in super().parameters_to_train() if id(p) not in own]
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The weight net's Adam."""
+        """The weight net's Adam, and the length of the last gradient."""
         return self.learner.tensors() if self.settings.weights == "meta" else {}
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
