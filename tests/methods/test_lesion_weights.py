@@ -134,6 +134,17 @@ def test_the_meta_step_moves_the_weight_net_alone(world):
     assert not own & {id(p) for p in net.parameters_to_train()}
 
 
+def test_the_look_ahead_is_clipped_by_the_length_of_the_last_whole_gradient(world):
+    found = {}
+    for clip_norm, length in ((None, 50.0), (100.0, 50.0), (1e-3, 0.0), (1e-3, 50.0), (2e-3, 50.0)):
+        net = method(world, clip_norm=clip_norm).eval()
+        optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1, momentum=0.9)
+        net.learner.length = length
+        found[clip_norm, length] = net.meta_gradient(*batches(net, world[1], 0), optimizer).gradients[2].norm().item()
+    assert found[None, 50.0] == found[100.0, 50.0] > found[1e-3, 0.0] > found[1e-3, 50.0] > 0
+    assert found[2e-3, 50.0] == pytest.approx(2 * found[1e-3, 50.0], rel=1e-2)
+
+
 def test_meta_pairs_are_of_trusted_patients_who_take_part_in_nothing_else(world):
     cohort, pixels = world
     feed = method(world, trusted={"checked": "yes"}, meta_fraction=0.5).feed(pixels)

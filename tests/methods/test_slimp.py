@@ -328,11 +328,14 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path):
     """In the second of two epochs, with learned pair weights and batch statistics: weights, weight net and log alike."""
     cohort, _, cache = world
     values = {**TINY, **META, "encoder": "test_resnet", "steps": 5, "cache": str(cache), "least_patients": 1}
+    values["clip_norm"] = 0.5
     whole = sidelight.pretrain("slimp", cohort, tmp_path / "whole", quiet=True, **values)
     with stopped(Slimp, 4):
         sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
     again = sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
     assert again.summary["weights"] == whole.summary["weights"]
+    last = whole.metrics().query("kind == 'step'")["gradient_norm"].iloc[-1]
+    assert load_file(whole.checkpoint("last"))["method.length"].item() == pytest.approx(last) and last > 0.5
     one, other = (run.metrics().query("kind == 'step'")[["step", "loss", "weight_mean"]] for run in (whole, again))
     assert len(one) == 5 and np.array_equal(one.to_numpy(), other.to_numpy())
     assert one["weight_mean"].nunique() > 1 and (again.metrics()["kind"] == "resume").any()

@@ -234,10 +234,10 @@ class WeightLearner:
         return dict(zip(names, spread.tolist(), strict=True))
 
     def tensors(self) -> Tensors:
-        """Of Adam: ``adam.<index>.<slot>``; and ``length``."""
+        """Of Adam: ``adam.<index>.<slot>``; and ``length``, once there is one."""
         states = self.adam.state_dict()["state"]
         slots = {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
-        return slots | {"length": torch.tensor(self.length)}
+        return slots | ({"length": torch.tensor(self.length)} if self.length else {})
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`tensors` gave, bit for bit; nothing of it, if it had not stepped."""
