@@ -40,6 +40,7 @@ class ToyFeed:
     extra_rows: np.ndarray = field(default_factory=lambda: np.arange(26, 30))
     draws: int = 1
     poisoned: int | None = None
+    drop_last: bool = True
 
     def raw(self, epoch: int, rows: np.ndarray, draws: np.ndarray, role: str) -> Pairs:
         views = []

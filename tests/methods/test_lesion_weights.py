@@ -11,7 +11,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.losses.nested import clip_loss
+from sidelight.losses.nested import clip_loss, level_loss
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
 from sidelight.methods.pair_weights import CMWNet, WeightLearner, meta_gradient_exact, meta_gradient_jvp
@@ -26,15 +26,18 @@ TINY |= {"least_patients": 1, "weights": "meta", "optimizer": "sgd", "lr": 0.1, 
 class Scene:
     """Two heads after a step with momentum, features of pairs and meta pairs, and a weight net worth differentiating."""
 
-    def __init__(self):
+    def __init__(self, targets="plain"):
         torch.manual_seed(0)
+        self.targets = targets
         self.heads, self.net = Heads(mlp(6, 5, 4), mlp(3, 5, 4)).double(), CMWNet(4, "symmetric").double()
         with torch.no_grad():
             for parameter in self.net.parameters():
                 parameter.mul_(3)
-        groups = torch.tensor([0, 0, 1, 2, 3, 4])
+        groups, same = torch.tensor([0, 0, 1, 2, 3, 4]), torch.tensor([0, 0, 1, 2, 1, 3])
+        told = torch.randn(2, 4, 3).double()
         self.pairs, self.meta = (
-            PairFeatures(torch.randn(6, 6).double(), torch.randn(6, 3).double(), own) for own in (groups, None)
+            PairFeatures(torch.randn(6, 6).double(), own[same], same, by)
+            for own, by in zip(told, (groups, None), strict=True)
         )
         self.optimizer = torch.optim.SGD(self.heads.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01)
         clip_loss(*self.heads(*self.pairs[:2]), temperature=0.2).backward()
@@ -42,25 +45,27 @@ class Scene:
         self.optimizer.zero_grad()
 
     def problem(self):
-        given = {"share": 0.7, "temperature": torch.tensor(0.2, dtype=torch.float64)}
+        given = {"share": 0.7, "temperature": torch.tensor(0.2, dtype=torch.float64), "targets": self.targets}
         return two_levels(self.heads, self.net, self.pairs, self.meta, self.optimizer, **given)
 
     def meta_loss(self, net):
-        """After one real step of copies, weights of fixed projections."""
+        """After one real step of copies, on the method's loss of whole batches, weights of fixed projections."""
         heads = copy.deepcopy(self.heads)
         optimizer = torch.optim.SGD(heads.parameters(), lr=1.0)
         optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         left, right = heads(*self.pairs[:2])
         weights = weigh(net, left, right).detach()
-        given = {"temperature": 0.2, "groups": self.pairs.groups}
-        (0.7 * clip_loss(left, right, weights=weights, **given)).backward()
+        given = {"temperature": 0.2, "targets": self.targets}
+        shown = {"same": self.pairs.same, "groups": self.pairs.groups}
+        (0.7 * level_loss(left, right, weights=weights, **given, **shown)).backward()
         optimizer.step()
         with torch.no_grad():
-            return float(clip_loss(*heads(*self.meta[:2]), temperature=0.2))
+            return float(level_loss(*heads(*self.meta[:2]), same=self.meta.same, **given))
 
 
-def test_the_meta_gradient_is_that_of_a_real_step():
-    scene = Scene()
+@pytest.mark.parametrize("targets", ["plain", "multi_positive", "distinct"])
+def test_the_meta_gradient_is_that_of_a_real_step(targets):
+    scene = Scene(targets)
     fast, slow = meta_gradient_jvp(scene.problem()), meta_gradient_exact(scene.problem())
     analytic, numeric = [], []
     for number, (one, other) in enumerate(zip(fast.gradients, slow.gradients, strict=True)):
@@ -129,6 +134,17 @@ def test_the_meta_step_moves_the_weight_net_alone(world):
     assert not own & {id(p) for p in net.parameters_to_train()}
 
 
+def test_the_look_ahead_is_clipped_by_the_length_of_the_last_whole_gradient(world):
+    found = {}
+    for clip_norm, length in ((None, 50.0), (100.0, 50.0), (1e-3, 0.0), (1e-3, 50.0), (2e-3, 50.0)):
+        net = method(world, clip_norm=clip_norm).eval()
+        optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1, momentum=0.9)
+        net.learner.length = length
+        found[clip_norm, length] = net.meta_gradient(*batches(net, world[1], 0), optimizer).gradients[2].norm().item()
+    assert found[None, 50.0] == found[100.0, 50.0] > found[1e-3, 0.0] > found[1e-3, 50.0] > 0
+    assert found[2e-3, 50.0] == pytest.approx(2 * found[1e-3, 50.0], rel=1e-2)
+
+
 def test_meta_pairs_are_of_trusted_patients_who_take_part_in_nothing_else(world):
     cohort, pixels = world
     feed = method(world, trusted={"checked": "yes"}, meta_fraction=0.5).feed(pixels)
@@ -146,7 +162,7 @@ def made(count, share, seed):
     given = torch.Generator().manual_seed(seed)
     latents, right = torch.randn(count, 4, generator=given), torch.rand(count, generator=given) >= share
     other = torch.where(right[:, None], latents, torch.randn(count, 4, generator=given))
-    return PairFeatures(torch.tanh(latents @ maps[0]), torch.tanh(other @ maps[1]), None), right
+    return PairFeatures(torch.tanh(latents @ maps[0]), torch.tanh(other @ maps[1]), torch.arange(count)), right
 
 
 def test_mismatched_pairs_lose_weight():
@@ -157,7 +173,11 @@ def test_mismatched_pairs_lose_weight():
     scale = torch.tensor(0.1)
     for step in range(160):
         pairs, meta = made(48, 0.5, step + 1)[0], made(48, 0.0, 10_000 + step)[0]
-        learner.step(meta_gradient_jvp(two_levels(heads, net, pairs, meta, optimizer, share=1.0, temperature=scale)))
+        learner.step(
+            meta_gradient_jvp(
+                two_levels(heads, net, pairs, meta, optimizer, targets="plain", share=1.0, temperature=scale)
+            )
+        )
         left, right = heads(pairs.images, pairs.metadata)
         optimizer.zero_grad()
         clip_loss(left, right, temperature=scale, weights=weigh(net, left, right).detach()).backward()

@@ -1,5 +1,8 @@
 """LoVT and its neighbours on small phantoms: what the loss is made of, what learns, what resumes, what is refused."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,9 @@ from sidelight.losses import global_alignment
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.lovt import TERMS
-from sidelight.models.joint import align, load_joint
+from sidelight.models.joint import Alignment, align, load_joint
 from sidelight.models.text import BUDGET
+from sidelight.models.towers import read_tower
 
 TINY = {
     "encoder": "test_resnet",
@@ -161,9 +165,37 @@ def test_cached_gradients_are_those_of_the_whole_batch(build):
 def test_temperatures_learn_where_they_are_asked_to(build):
     method, _, batch = build(learn_temperature=True)
     method.loss(batch).backward()
-    assert float(method.log_temperature.grad) != 0
-    assert float(method.log_local_temperature.grad) != 0
-    assert float(method.log_temperature.exp().detach()) == pytest.approx(0.1)
+    learnt = method.learnt_temperatures()
+    assert all(float(one.grad) != 0 for one in learnt.values())
+    assert method.before_step(0, 1) == {
+        "temperature": pytest.approx(0.1),
+        "local_temperature": pytest.approx(0.3),
+    }
+    learnt["temperature"].data.fill_(-9.0)
+    learnt["local_temperature"].data.fill_(9.0)
+    assert method.before_step(1, 2) == {"temperature": pytest.approx(0.01), "local_temperature": pytest.approx(1.0)}
+    assert float(method.alignment.temperature.detach()) == pytest.approx(0.01)
+    assert build()[0].before_step(0, 1) == {}
+    assert set(build("clip", learn_temperature=True)[0].learnt_temperatures()) == {"temperature"}
+
+
+def test_a_run_keeps_the_temperature_that_it_learnt(chest, cache, tmp_path):
+    values = {**TINY, "steps": 3, "lr": 0.1, "warmup": 0, "cache": cache, "quiet": True, "learn_temperature": True}
+    run = sidelight.pretrain("clip", chest, tmp_path / "run", **values)
+    learnt = math.exp(run.tensors()["alignment.log_temperature"])
+    assert abs(learnt - 0.1) > 1e-3
+    joint = load_joint(run.folder)
+    assert joint.temperature == pytest.approx(learnt) and load_joint(run.folder, temperature=0.2).temperature == 0.2
+    images = np.stack([chest.read(n, max_frames=1).frames[0] for n in range(3)])
+    prompts = {"nodule": ("A nodule is seen.", "No nodule.")}
+    sharp, flat = (load_joint(run.folder, temperature=t).score(images, prompts).logit() for t in (None, 2 * learnt))
+    torch.testing.assert_close(sharp, 2 * flat, rtol=1e-3, atol=1e-4)
+    # towers of a run that was made before hold no learnt temperature
+    said, tensors = read_tower(run.folder, "alignment", kind="alignment")
+    del said["shape"]["learn_temperature"], said["shape"]["temperature"], tensors["log_temperature"]
+    old = Alignment(**said["shape"])
+    old.load_state_dict(tensors)
+    assert old.temperature == 0.1
 
 
 def test_a_vit_gives_its_patches_as_regions(build):
@@ -179,6 +211,13 @@ def test_normalisation_is_that_of_the_images(build):
     assert float(method.encoder.mean) == pytest.approx(values.mean(), abs=1e-6)
     assert float(method.encoder.std) == pytest.approx(values.std(), abs=1e-5)
     assert float(build(mean=0.5, std=0.25)[0].encoder.mean) == 0.5
+    some = np.array([2, 5, 11])  # rows that may be learnt from: the others are held out
+    settings = resolve(type(method), {**TINY, "cache": str(feed.pixels.folder)})
+    source = MethodData(method.source.cohort, feed.pixels, some)
+    made = type(method).make_encoder(SimpleNamespace(settings=settings, source=source), 1)
+    values = np.concatenate([feed.pixels.read(row, [0]).ravel() for row in some]) / 255
+    assert float(made.mean) == pytest.approx(values.mean(), abs=1e-6)
+    assert float(made.std) == pytest.approx(values.std(), abs=1e-5)
 
 
 def test_a_given_split_says_who_trains(build, chest):

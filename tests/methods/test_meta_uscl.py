@@ -91,11 +91,11 @@ def optimizer_of(method: MetaUSCL, like: torch.optim.Optimizer) -> torch.optim.S
 
 def test_head_looks_ahead_with_the_projector_alone() -> None:
     """Against a central difference of the meta loss after a step of the projector on fixed features."""
-    method, optimizer = make(meta_step="head")
+    method, optimizer = make(meta_step="head", clip_norm=None)
     found = method.meta_gradient(batch(), batch(1), optimizer).gradients[-1]
 
     def meta_loss() -> float:
-        copied, _ = make(meta_step="head")
+        copied, _ = make(meta_step="head", clip_norm=None)
         copied.load_state_dict(method.state_dict())
         real = optimizer_of(copied, optimizer)
         with torch.no_grad():
@@ -123,6 +123,29 @@ def test_head_looks_ahead_with_the_projector_alone() -> None:
         with torch.no_grad():
             bias -= sign * 1e-5
     assert found.item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["jvp", "exact", "head"])
+def test_the_look_ahead_is_clipped_as_the_step_is(form: str) -> None:
+    """To a short step, the meta gradient is in proportion; of the projector alone by the length of the last whole gradient."""
+    found = {}
+    for clip_norm in (None, 1e6, 1e-4, 2e-4):
+        method, optimizer = make(meta_step=form, clip_norm=clip_norm)
+        found[clip_norm] = method.meta_gradient(batch(), batch(1), optimizer).gradients[-1].item()
+    assert found[None] == found[1e6] != 0
+    assert found[2e-4] == pytest.approx(2 * found[1e-4], rel=1e-3) and abs(found[1e-4]) < abs(found[None])
+    method, optimizer = make(meta_step=form, clip_norm=1.0)
+    method.loss(batch()).backward()
+    method.after_backward(0, 1)
+    whole = float(nn.utils.get_total_norm([p.grad for p in method.parameters_to_train()]))
+    assert method.learner.length == (pytest.approx(whole) if form == "head" else 0.0)
+    if form == "head":
+        method.learner.length = 1e4  # clipped to a 10,000th
+        short = method.meta_gradient(batch(), batch(1), optimizer).gradients[-1].item()
+        head = float(nn.utils.get_total_norm([p.grad for p in method.projector.parameters()]))
+        method.settings, method.learner.length = method.settings.model_copy(update={"clip_norm": head / 1e4}), 0.0
+        # the same factor, by the projector's own length
+        assert method.meta_gradient(batch(), batch(1), optimizer).gradients[-1].item() == pytest.approx(short, rel=0.05)
 
 
 @pytest.mark.parametrize("form", ["jvp", "exact", "head"])

@@ -43,8 +43,9 @@ class ConvolutionalNet(nn.Module):
 class Scene:
     """A net that has been trained a few steps with momentum, a weight net, and the two levels between them."""
 
-    def __init__(self, inputs: str = "concat", lr: float = 0.3) -> None:
+    def __init__(self, inputs: str = "concat", lr: float = 0.3, clip_norm: float | None = None) -> None:
         torch.manual_seed(0)
+        self.clip_norm = clip_norm
         self.net, self.weigh = ConvolutionalNet().double(), CMWNet(DIM, inputs).double()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=lr, momentum=0.9, weight_decay=0.01)
         self.views = [torch.randn(PAIRS, 1, 4, 4, dtype=torch.float64) for _ in range(4)]
@@ -72,7 +73,8 @@ class Scene:
     def problem(self) -> BiLevel:
         theta = dict(self.net.named_parameters())
         alpha = tuple(self.weigh.parameters())
-        return BiLevel(theta, self.pairs, self.weigh, self.meta, alpha, LookAhead.of(theta, self.optimizer))
+        ahead = LookAhead.of(theta, self.optimizer, clip_norm=self.clip_norm)
+        return BiLevel(theta, self.pairs, self.weigh, self.meta, alpha, ahead)
 
     def meta_loss(self, detached: tuple[Tensor, Tensor] | None) -> float:
         """L_meta after one real step of a copied net and a copied optimiser; ``detached`` are features held fixed."""
@@ -129,8 +131,9 @@ def test_meta_gradient_against_central_differences(form: str, inputs: str) -> No
     assert float(found.loss) == pytest.approx(scene.meta_loss(detached), rel=1e-12)
 
 
-def test_jvp_is_exact_with_detached_inputs_and_attached_differs() -> None:
-    scene = Scene()
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+def test_jvp_is_exact_with_detached_inputs_and_attached_differs(clip_norm: float | None) -> None:
+    scene = Scene(clip_norm=clip_norm)
     fast, exact, attached = (
         torch.cat([g.flatten() for g in found.gradients])
         for found in (
@@ -154,6 +157,51 @@ def test_look_ahead_is_the_optimizers_own_step() -> None:
     scene.optimizer.step()
     for name, parameter in theta.items():
         torch.testing.assert_close(ahead[name], parameter.detach(), rtol=0, atol=1e-14)
+
+
+def test_a_look_ahead_that_is_clipped_is_the_optimizers_own_clipped_step() -> None:
+    scene = Scene()
+    theta = dict(scene.net.named_parameters())
+    losses, _, _ = scene.pairs(theta)
+    gradients = torch.autograd.grad(losses.mean(), list(theta.values()))
+    length = float(nn.utils.get_total_norm(gradients))
+    ahead = LookAhead.of(theta, scene.optimizer, clip_norm=0.3 * length).clipped(gradients)
+    assert ahead.rate == pytest.approx(0.3 * scene.optimizer.param_groups[0]["lr"], rel=1e-5)
+    hat = ahead(gradients)
+    assert LookAhead.of(theta, scene.optimizer, clip_norm=2 * length).clipped(gradients).rate == 0.3
+    longer = LookAhead.of(theta, scene.optimizer, clip_norm=length, length=4 * length).clipped(gradients)
+    assert longer.rate == pytest.approx(0.3 / 4, rel=1e-5)  # theta is a part of what is trained
+    for parameter, gradient in zip(theta.values(), gradients, strict=True):
+        parameter.grad = gradient.clone()
+    nn.utils.clip_grad_norm_(list(theta.values()), 0.3 * length)
+    scene.optimizer.step()
+    for name, parameter in theta.items():
+        torch.testing.assert_close(hat[name], parameter.detach(), rtol=0, atol=1e-14)
+
+
+def test_the_look_ahead_reads_the_decay_of_each_group() -> None:
+    """Where norms and temperatures do not decay, beside one group that does."""
+    torch.manual_seed(0)
+    theta = {name: nn.Parameter(torch.randn(*shape)) for name, shape in {"weight": (3, 2), "scale": (3,)}.items()}
+    groups = [
+        {"params": [theta["weight"]], "weight_decay": 0.2, "lr_factor": 1.0},
+        {"params": [theta["scale"]], "weight_decay": 0.0, "lr_factor": 1.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.5, momentum=0.9)
+    for _ in range(2):  # the second step has momenta
+        gradients = [torch.randn_like(p) for p in theta.values()]
+        ahead = LookAhead.of(theta, optimizer)(gradients)
+        still = LookAhead.of(theta, optimizer)([torch.zeros_like(p) for p in theta.values()])
+        for parameter, gradient in zip(theta.values(), gradients, strict=True):
+            parameter.grad = gradient
+        before = {name: p.detach().clone() for name, p in theta.items()}
+        first = not optimizer.state
+        optimizer.step()
+        for name, parameter in theta.items():
+            torch.testing.assert_close(ahead[name], parameter.detach(), rtol=1e-5, atol=1e-6)
+        if first:
+            torch.testing.assert_close(still["weight"], 0.9 * before["weight"])  # 1 - 0.5 x 0.2
+            assert torch.equal(still["scale"], before["scale"])
 
 
 def test_the_meta_part_changes_nothing() -> None:
@@ -186,6 +234,30 @@ def test_two_pairs_by_hand() -> None:
     )
     for found in (meta_gradient_jvp(problem), meta_gradient_exact(problem)):
         torch.testing.assert_close(found.gradients[0], torch.tensor([-0.01, 0.01], dtype=torch.float64))
+
+
+def test_a_clipped_quadratic_by_hand() -> None:
+    """l = (3 t_1, 4 t_2), w = (.5, .5): G = (1.5, 2), 2.5 long, is clipped to 1, so (.6, .8). One step of eta = .1 from (1, 1)
+    ends at (.94, .92), where L_meta = t.t / 2 has that gradient: s = (2.82, 3.68), 3.25 on average, and
+    dL_meta/dw = -.1 (1 / 2.5) (s - 3.25) = (.0172, -.0172). Unclipped it ends at (.85, .8): (.0325, -.0325)."""
+    slopes = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    weights = nn.Parameter(torch.tensor([0.5, 0.5], dtype=torch.float64))
+    theta = {"t": nn.Parameter(torch.ones(2, dtype=torch.float64))}
+    features = torch.zeros(2, 1, dtype=torch.float64)
+    optimizer = torch.optim.SGD(theta.values(), lr=0.1)
+    for clip_norm, slope, loss in ((1.0, 0.0172, 0.865), (None, 0.0325, 0.68125), (9.0, 0.0325, 0.68125)):
+        problem = BiLevel(
+            theta,
+            pairs=lambda p: (slopes * p["t"], features, features),
+            weigh=lambda left, right: weights,
+            meta=lambda p: p["t"] @ p["t"] / 2,
+            alpha=(weights,),
+            ahead=LookAhead.of(theta, optimizer, clip_norm=clip_norm),
+        )
+        for found in (meta_gradient_jvp(problem), meta_gradient_exact(problem)):
+            expected = torch.tensor([slope, -slope], dtype=torch.float64)
+            torch.testing.assert_close(found.gradients[0], expected, rtol=1e-5, atol=0)
+            assert found.loss.item() == pytest.approx(loss, rel=1e-6)
 
 
 @pytest.mark.parametrize(

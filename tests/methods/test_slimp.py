@@ -103,7 +103,7 @@ def test_order_of_lesions_and_of_patients_does_not_matter(world):
     net = method(cohort, pixels, patient_targets="plain")
     given = batch(net, pixels)
     order = torch.randperm(len(given), generator=torch.Generator().manual_seed(0))
-    names = ("left", "owner", "slot", "item", "lesion", "draw")
+    names = ("left", "owner", "slot", "item", "lesion", "draw", "same_lesion")
     mixed = replace(
         given,
         **{name: getattr(given, name)[order] for name in names},
@@ -116,7 +116,7 @@ def test_order_of_lesions_and_of_patients_does_not_matter(world):
         given,
         owner=back[given.owner],
         patient=given.patient[turn],
-        same=given.same[turn],
+        same_patient=given.same_patient[turn],
         patient_codes=given.patient_codes.map(lambda part: part[turn]),
     )
     torch.testing.assert_close(net.loss(moved), net.loss(given))
@@ -135,6 +135,21 @@ def test_repel_decides_who_is_a_negative(world):
         assert there.item() > 0
     assert found["all"] == pytest.approx(found["other_item"], rel=1e-5)
     assert found["other_patient"] < found["all"]
+
+
+def test_lesions_that_are_known_by_their_site_alone(world):
+    cohort, pixels, _ = world
+    cohort, found = with_metadata(cohort, lesion=("site",)), {}
+    for repel in ("all", "other_patient"):
+        for targets in ("plain", "multi_positive", "distinct"):
+            net = method(cohort, pixels, repel=repel, lesion_targets=targets)
+            given = batch(net, pixels)
+            found[repel, targets] = net.loss(given).item()
+    kinds = len(torch.unique(given.lesion_codes.value))
+    assert kinds == len(torch.unique(given.same_lesion)) < len(given)
+    assert found["all", "plain"] == pytest.approx(found["all", "multi_positive"], rel=1e-6)
+    assert found["other_patient", "plain"] < found["other_patient", "multi_positive"] < found["all", "plain"]
+    assert found["all", "distinct"] < found["all", "plain"]
 
 
 def test_a_batch_reads_only_what_it_shows_and_does_not_depend_on_its_company(tmp_path, monkeypatch):
@@ -160,7 +175,8 @@ def test_the_control_breaks_both_levels_and_nothing_else(world):
     one, other = batch(plain, pixels), batch(broken, pixels)
     assert torch.equal(one.left, other.left) and torch.equal(one.patient, other.patient)
     assert (one.lesion_codes.number != other.lesion_codes.number).any(1).float().mean() > 0.8
-    assert (one.same != other.same).float().mean() > 0.5
+    assert (one.same_lesion != other.same_lesion).float().mean() > 0.5
+    assert (one.same_patient != other.same_patient).float().mean() > 0.5
 
 
 def test_quarter_turns_are_the_symmetries_of_the_square():
@@ -285,17 +301,20 @@ META = {"weights": "meta", "optimizer": "sgd", "lr": 0.1, "meta_fraction": 0.3}
 
 
 def shares(rank=0, world_size=1):
-    """Loss, gradients and meta gradient of this process's patients."""
-    cohort = Cohort.open(PHANTOM)
+    """Loss, gradients and meta gradient of this process's patients, by targets; lesions are known by their site alone."""
+    cohort = with_metadata(Cohort.open(PHANTOM), lesion=("site",), patient=("age",))
     folder = Path(sys.argv[2]) if rank or world_size > 1 else Path(os.environ["SLIMP_CACHE"])
     pixels = open_pixels(cohort, 32, EvaluateSettings(cache=str(folder)), quiet=True)
-    net, share = method(cohort, pixels, **META), 6 // world_size
+    share, found = 6 // world_size, {}
     own = slice(rank * share, (rank + 1) * share)
-    pairs, extra = batch(net, pixels, own), batch(net, pixels, own, "extra")
-    optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1)
-    meta = net.meta_gradient(pairs, extra, optimizer, gather).gradients
-    found = gradients_of(net, pairs) | {f"meta.{place}": value for place, value in enumerate(meta)}
-    return {name: value for name, value in found.items() if value is not None}
+    for targets in ("multi_positive", "distinct"):
+        net = method(cohort, pixels, **META, lesion_targets=targets, repel="other_patient")
+        pairs, extra = batch(net, pixels, own), batch(net, pixels, own, "extra")
+        optimizer = torch.optim.SGD(net.parameters_to_train(), lr=0.1)
+        meta = net.meta_gradient(pairs, extra, optimizer, gather).gradients
+        values = gradients_of(net, pairs) | {f"meta.{place}": value for place, value in enumerate(meta)}
+        found |= {f"{targets}.{name}": value for name, value in values.items() if value is not None}
+    return found
 
 
 def gradients_of(net, given):
@@ -309,11 +328,14 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(world, tmp_path):
     """In the second of two epochs, with learned pair weights and batch statistics: weights, weight net and log alike."""
     cohort, _, cache = world
     values = {**TINY, **META, "encoder": "test_resnet", "steps": 5, "cache": str(cache), "least_patients": 1}
+    values["clip_norm"] = 0.5
     whole = sidelight.pretrain("slimp", cohort, tmp_path / "whole", quiet=True, **values)
     with stopped(Slimp, 4):
         sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
     again = sidelight.pretrain("slimp", cohort, tmp_path / "parts", quiet=True, **values)
     assert again.summary["weights"] == whole.summary["weights"]
+    last = whole.metrics().query("kind == 'step'")["gradient_norm"].iloc[-1]
+    assert load_file(whole.checkpoint("last"))["method.length"].item() == pytest.approx(last) and last > 0.5
     one, other = (run.metrics().query("kind == 'step'")[["step", "loss", "weight_mean"]] for run in (whole, again))
     assert len(one) == 5 and np.array_equal(one.to_numpy(), other.to_numpy())
     assert one["weight_mean"].nunique() > 1 and (again.metrics()["kind"] == "resume").any()
@@ -330,7 +352,10 @@ def test_two_processes_are_one(world, monkeypatch):
     monkeypatch.setenv("SLIMP_CACHE", str(cache))
     alone = shares()
     both = [load_file(cache / f"{rank}.safetensors") for rank in range(2)]
-    assert alone["loss"] > 0.1 and alone["meta.0"].norm() > 0
+    assert all(
+        alone[f"{one}.loss"] > 0.1 and alone[f"{one}.meta.0"].norm() > 0 for one in ("multi_positive", "distinct")
+    )
+    assert alone["multi_positive.loss"] != alone["distinct.loss"]
     for name, expected in alone.items():
         mean = torch.stack([result[name] for result in both]).mean(0)
         torch.testing.assert_close(mean, expected, rtol=1e-3, atol=1e-5)

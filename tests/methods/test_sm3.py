@@ -8,6 +8,7 @@ from sidelight.config import build, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
+from sidelight.losses import nt_xent
 from sidelight.losses.sm3 import modality_terms
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3 import SM3, SM3Settings
@@ -109,7 +110,49 @@ def test_paper_needs_weights(tmp_path):
     for one, two in zip(method.encoder.parameters(), method.second.parameters(), strict=True):
         assert torch.equal(one, two)
     assert method.encoder.mean.flatten().tolist() == pytest.approx([0.7833, 0.6712, 0.6026])
-    assert (paper.batch_size, paper.accumulate, paper.lr, paper.epochs, paper.temperature) == (48, 2, 1e-6, 400, 0.1)
+    assert (paper.batch_size, paper.parts, paper.lr, paper.epochs, paper.temperature) == (96, 2, 1e-6, 400, 0.1)
+    assert (paper.passes, paper.drop_last) == ("apart", False)
+
+
+def authors_loss(method, given):
+    """tools/backbone_train.py of the published code on one GPU: its models v32 pass each view by itself."""
+    (d1, d2), (c1, c2) = given.images
+    f_d1, f_d2, f_c1, f_c2 = method.encoder(d1), method.encoder(d2), method.second(c1), method.second(c2)
+    own = [
+        head(torch.cat(views)).chunk(2) for head, views in zip(method.own, ((f_d1, f_d2), (f_c1, f_c2)), strict=True)
+    ]
+    X_d, X_c = method.joint
+    total = sum(nt_xent(*views, temperature=0.1) for views in own)
+    crossing = (X_d(f_d1), X_c(f_c1)), (X_d(f_d2), X_c(f_c2))
+    return total + sum(nt_xent(*both, temperature=0.1) for both in crossing) / 2
+
+
+def test_views_apart_have_the_batch_statistics_of_the_published_code():
+    given, found = batch(8), {}
+    for passes in ("together", "apart"):
+        method = SM3(settings(passes=passes, temperature=0.1, repel="all"))
+        found[passes] = method.loss(given)
+    twin = SM3(settings(temperature=0.1))
+    wanted = authors_loss(twin, given)
+    torch.testing.assert_close(found["apart"], wanted)
+    assert (found["together"] - wanted).abs() > 1e-3
+    for name, buffer in method.named_buffers():
+        torch.testing.assert_close(buffer, dict(twin.named_buffers())[name], msg=name)
+    lone = batch(4, present=[[1, 1, 1, 1], [0, 0, 1, 0]])
+    assert torch.isfinite(SM3(settings(passes="apart")).loss(lone))  # one clinical photograph: its views stay together
+
+
+def test_parts_of_a_batch_have_contrasts_of_their_own():
+    method, given = SM3(settings(temperature=0.1, repel="all")).eval(), batch(5)
+    halves = [
+        Photos(given.images[:, :, cut], given.present[:, cut], given.lesion[cut], given.group[cut])
+        for cut in (slice(0, 3), slice(3, 5))
+    ]
+    apart = torch.stack([method.loss(half) for half in halves]).mean()
+    split = SM3(settings(temperature=0.1, repel="all", parts=2)).eval()
+    torch.testing.assert_close(split.loss(given), apart, rtol=1e-4, atol=1e-5)
+    assert (method.loss(given) - apart).abs() > 1e-2
+    torch.testing.assert_close(split.loss(halves[0]), method.loss(halves[0]))  # three lesions are one part
 
 
 PHANTOM = "phantom:derm?cases=16&size=40&lone=0.25"

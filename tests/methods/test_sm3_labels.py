@@ -15,6 +15,7 @@ from sidelight.errors import ConfigError
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.sm3_labels import CHECKLIST, SM3Labels
 from sidelight.models.labels import LabelRelations
+from sidelight.train.loader import Timetable
 from sidelight.train.run import Run
 from stopping import stopped
 
@@ -92,6 +93,19 @@ def test_encoders_do_not_move_buffers_included(root, first, run):
     net = LabelRelations(2 * run.encoder().dim, CHECKLIST, width=16)
     trained = run.metrics()["trained_parameters"].dropna().tolist()
     assert trained == [sum(p.numel() for p in net.parameters())]
+
+
+def test_an_epoch_sees_every_lesion(root, first, run):
+    """The last incomplete batch is a step of its own, and the log counts it."""
+    _, feed = made(root, first)
+    steps, rest = divmod(len(feed.train_rows), 8)
+    start = run.metrics().query("kind == 'start'").iloc[0]
+    assert rest >= 2 and start["steps_per_epoch"] == steps + 1 and start["steps"] == 3 * (steps + 1)
+    table = Timetable(feed, seed=0, batch_size=8)
+    seen = [int(row) for step in range(table.per_epoch) for rows, _ in table.batches(step) for row in rows]
+    assert sorted(seen) == sorted(feed.train_rows.tolist())
+    for profile in ("default", "paper"):
+        assert resolve(SM3Labels, {"profile": profile}).drop_last is False
 
 
 def test_agreement_is_logged(run):

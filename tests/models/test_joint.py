@@ -87,6 +87,28 @@ def test_the_attention_is_the_published_formula():
     )
 
 
+def test_padded_sentences_attend_to_nothing_in_the_authors_code():
+    """Its lines: attention_probs = softmax; attention_probs *= mask[:, :, None]; norm(W_O(attention_probs @ values))."""
+    torch.manual_seed(0)
+    lengths = [6, 3, 1, 2, 5]
+    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+    regions, sentences = rows(5, 9, 8, seed=2).double(), rows(5, 6, 8, seed=3).double()
+    attention = CrossAttention(8, masked=False).double()
+    torch.nn.init.normal_(attention.out.bias)
+    scores = attention.key(sentences) @ attention.key(regions).mT / math.sqrt(8)
+    attention_probs = scores.softmax(-1)
+    attention_probs = attention_probs * mask[:, :, None]
+    context = attention.out(attention_probs @ attention.value(regions))
+    torch.testing.assert_close(context[~mask], attention.out.bias.expand(13, 8))
+    wanted = torch.nn.BatchNorm1d(8).double()(context.flatten(0, 1)).view_as(context)
+    found = attention(regions, sentences, mask)
+    torch.testing.assert_close(found.sentences, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.to_regions, attention_probs, rtol=1e-12, atol=1e-12)
+    mended = CrossAttention(8).double()
+    mended.load_state_dict(attention.state_dict())
+    torch.testing.assert_close(mended(regions, sentences, mask).to_regions.sum(-1), torch.ones(5, 6).double())
+
+
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("masked", [True, False])
 def test_property_6_padding_invariance(masked, train):
@@ -157,6 +179,18 @@ def test_attention_in_the_shared_space_is_nearness_beyond_the_mean_image():
     made(regions[:1].expand_as(regions) + 0.0, sentences, every)
     alike = made.near(regions[:1].expand_as(regions), rows(6, 16), sentences, rows(6, 16))
     torch.testing.assert_close(alike, torch.zeros_like(alike), atol=1e-5, rtol=0)
+
+
+def test_nearness_is_over_the_temperature_that_was_learnt():
+    torch.manual_seed(0)
+    regions, sentences = rows(6, 4, 16), rows(6, 3, 16, seed=1)
+    fixed, learnt = Alignment(**SHAPE).eval(), Alignment(**SHAPE, learn_temperature=True).eval()
+    learnt.load_state_dict(fixed.state_dict() | {"log_temperature": torch.tensor(0.25).log()})
+    assert (fixed.temperature, fixed.log_temperature) == (0.5, None)
+    near = [made.near(regions, rows(6, 16), sentences, rows(6, 16)) for made in (fixed, learnt)]
+    torch.testing.assert_close(near[1], 2 * near[0])  # temperature 0.5 and 0.25
+    assert not near[1].requires_grad
+    assert Alignment(**{name: value for name, value in SHAPE.items() if name != "temperature"}).temperature == 0.1
 
 
 def test_the_mean_image_is_the_batch_in_training_and_its_running_mean_after():

@@ -35,6 +35,30 @@ def test_a_single_incomplete_batch_is_kept():
     assert sorted(rows) == sorted(ROWS[:5])
 
 
+def test_the_incomplete_end_counts_where_the_feed_says_so():
+    """derm7pt's 413 lesions in batches of 256 are two steps an epoch, 300 in 150 epochs."""
+    lesions = np.arange(413)
+    assert [len(rows) for rows, _ in plan(0, 0, lesions, 1, 256)] == [256]
+    batches = plan(0, 0, lesions, 1, 256, drop_last=False)
+    assert [len(rows) for rows, _ in batches] == [256, 157]
+    assert sorted(np.concatenate([rows for rows, _ in batches])) == lesions.tolist()
+    assert np.array_equal(batches[0][0], plan(0, 0, lesions, 1, 256)[0][0])
+    table = Timetable(ToyFeed(train_rows=lesions, drop_last=False), seed=0, batch_size=256)
+    assert 150 * table.per_epoch == 300 and len(table.names(3)) == 157
+    # nine batches of 48, two of them a step: the last step has one
+    many = Timetable(ToyFeed(train_rows=lesions, drop_last=False), seed=0, batch_size=48, accumulate=2)
+    assert many.per_epoch == 5 and [len(many.batches(step)) for step in range(6)] == [2, 2, 2, 2, 1, 2]
+    assert Timetable(ToyFeed(train_rows=lesions), seed=0, batch_size=48, accumulate=2).per_epoch == 4
+
+
+def test_the_incomplete_end_is_shared_evenly_or_left_out():
+    shares = [plan(0, 0, np.arange(413), 1, 256, 2, rank, drop_last=False) for rank in range(2)]
+    assert [len(rows) for one in shares for rows, _ in one] == [128, 78, 128, 78]
+    assert len({row for one in shares for rows, _ in one for row in rows}) == 412
+    assert [len(plan(0, 0, np.arange(n), 1, 8, drop_last=False)) for n in (16, 17, 18)] == [2, 2, 3]
+    assert [len(plan(0, 0, np.arange(n), 1, 8, 2, drop_last=False)) for n in (18, 19, 20)] == [2, 2, 3]
+
+
 def test_slices_of_the_processes_in_rank_order_are_the_batch_of_one():
     whole = plan(3, 2, ROWS, 2, 6)
     parts = [plan(3, 2, ROWS, 2, 6, world=3, rank=rank) for rank in range(3)]
@@ -66,6 +90,9 @@ def test_names_are_those_of_all_processes():
     rows = plan(0, 0, ToyFeed().train_rows, 1, 4)[2][0]
     assert table.names(2) == [f"item{row}" for row in rows]
     assert np.array_equal(table.batches(2)[0][0], rows[2:])
+    few = ToyFeed(train_rows=np.arange(19), drop_last=False)  # three are too few for two processes: two steps an epoch
+    table = Timetable(few, seed=0, batch_size=8, world=World(rank=0, size=2))
+    assert table.names(2) == few.names(plan(0, 1, np.arange(19), 1, 8)[0][0])
 
 
 def test_workers_change_nothing():

@@ -30,7 +30,7 @@ MOST_SENTENCES = 8
 
 def explain(question: Question) -> Sequence[Part]:
     """Sentences and regions of the studies asked for, and statistics over all studies (up to ``MOST_STUDIES``)."""
-    joint = load_joint(question.run.folder, temperature=float(question.run.config["settings"]["temperature"]))
+    joint = load_joint(question.run.folder)
     studies = read_reports(question.cohort, question.pixels.folder / "reports").studies
     row_of = {int(at): row for row, at in enumerate(question.pixels.index["position"])}
     seen = [

@@ -1,22 +1,33 @@
 """Learned weights of the pairs of a photograph and a lesion's data: the two levels of Meta-USCL's problem for SLIMP."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from sidelight.losses.nested import clip_loss
+from sidelight.losses.nested import Targets, first_of_each, level_loss
 from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
 
 
 class PairFeatures(NamedTuple):
-    """Features of N pairs, float [N, dim] of photographs and [N, d] of lesion data, and their groups [N] or None."""
+    """Features of N pairs, float [N, dim] of photographs and [N, d] of lesion data.
+
+    :ivar same: integers [N], equal where the data are; ``groups`` integers [N], of the contrast, or None.
+    """
 
     images: Tensor
     metadata: Tensor
-    groups: Tensor | None
+    same: Tensor
+    groups: Tensor | None = None
+
+    def counting(self, targets: Targets) -> "PairFeatures":
+        """The pairs that the contrast takes as anchors: all, or the first of each kind."""
+        if targets != "distinct":
+            return self
+        first = first_of_each(self.same)
+        return PairFeatures(*(None if part is None else part[first] for part in self))  # type: ignore[arg-type]
 
 
 class Heads(nn.Module):
@@ -50,18 +61,25 @@ def two_levels(
     *,
     share: float,
     temperature: Tensor,
+    targets: Targets,
+    clip_norm: float | None = None,
+    length: float = 0.0,
 ) -> BiLevel:
     """The next step of ``heads`` on lambda (``share``) times the weighted contrast of ``pairs``, judged by that of ``meta``.
 
-    The patient level does not pass through these heads, so nothing of their step is left out.
+    The contrast is the method's own, :func:`sidelight.losses.nested.level_loss` with ``targets``. The patient level does not
+    pass through these heads, so nothing of their step is left out; ``length`` is that of the whole gradient at the last step,
+    by which the step is clipped to ``clip_norm``.
     """
     theta: Tensors = {name: p for name, p in heads.named_parameters() if p.requires_grad}
+    pairs, meta = (some.counting(targets) for some in (pairs, meta))
+    given: dict[str, Any] = {"temperature": temperature, "targets": targets}
 
     def contrast(
         parameters: Tensors, of: PairFeatures, reduction: Literal["mean", "none"] = "mean"
     ) -> tuple[Tensor, Tensor, Tensor]:
         left, right = functional_call(heads, parameters, (of.images, of.metadata))
-        loss = clip_loss(left, right, temperature=temperature, groups=of.groups, reduction=reduction)
+        loss = level_loss(left, right, same=of.same, groups=of.groups, reduction=reduction, **given)
         return loss, left, right
 
     def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,5 +92,5 @@ def two_levels(
         lambda left, right: weigh(net, left, right),
         lambda parameters: contrast(parameters, meta)[0],
         tuple(net.parameters()),
-        LookAhead.of(theta, optimizer),
+        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
     )

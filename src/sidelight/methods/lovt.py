@@ -82,11 +82,16 @@ class LoVT(ReportMethod):
         if self.settings.learn_temperature:
             self.log_local_temperature = nn.Parameter(torch.tensor(self.settings.local_temperature).log())
 
+    def learnt_temperatures(self) -> dict[str, nn.Parameter]:
+        """Also the local one."""
+        local = self.log_local_temperature
+        return super().learnt_temperatures() | ({} if local is None else {"local_temperature": local})
+
     def local_shape(self, regions: int) -> dict[str, Any]:
         """Projections and attention of ``regions`` regions."""
         s = self.settings
         attend = s.attend if s.global_weight else "own"  # nothing else makes a shared space
-        return {"local": True, "attend": attend, "regions": regions, "temperature": s.temperature}
+        return {"local": True, "attend": attend, "regions": regions}
 
     def local_loss(self, found: Aligned, group: Tensor) -> Tensor:
         """The weighted sum of the four local losses."""

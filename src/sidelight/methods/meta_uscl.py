@@ -29,6 +29,8 @@ Deviations of ``default`` from the paper
     (abs(h_l - h_r), h_l * h_r), since on the concatenation it sees kinds of images but hardly whether a pair matches.
     Images keep the data's channels. Several pairs of a clip make an epoch. Views of one clip never repel each other.
     Learning rates are ours, and gradients are clipped: without that, SGD on few clips learns next to nothing with some seeds.
+    The look-ahead (3) is clipped as the step is: G comes in as G min(1, ``clip_norm`` / ||G||), the factor a constant. With
+    ``meta_step`` "head" the length is that of the last step's whole gradient, the encoder's part included.
 ``paper`` keeps, by name
     The meta set is a random fifth of all clips, training clips among them, and clips, not patients, are split
     (``meta_set = "published"``); meta pairs show frame 0 only (``meta_frame = "first"``); gradients also flow through
@@ -41,8 +43,7 @@ Deviations of ``default`` from the paper
 Limits
     In float32 and one process the forward pass of the look-ahead serves the main step too; otherwise it is done again.
     (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the
-    precision of the main step, ignores ``clip_norm``, and over several processes it is computed by each on the gathered
-    batch.
+    precision of the main step, and over several processes it is computed by each on the gathered batch.
 """
 
 import copy
@@ -224,6 +225,12 @@ class MetaUSCL(ClipMethod):
             found = self.meta_gradient(batch if share else whole, extra, optimizer, share=share)
         return self.learner.step(found)
 
+    def after_backward(self, step: int, total: int) -> None:
+        """Note the length of the gradient for the next look-ahead, if that sees a part of it."""
+        s = self.settings
+        if s.weights == "meta" and s.meta_step == "head" and s.clip_norm is not None:
+            self.learner.remember(self.parameters_to_train())
+
     def meta_gradient(
         self, batch: ClipPairs, extra: ClipPairs, optimizer: torch.optim.Optimizer, *, share: bool = False
     ) -> MetaGradient:
@@ -258,8 +265,9 @@ class MetaUSCL(ClipMethod):
             (_, left), (_, right) = run(views[2:], parameters)
             return self._contrast(left, right, extra, None, identity)
 
-        alpha, ahead = tuple(self.weight_net.parameters()), LookAhead.of(theta, optimizer)
-        problem = BiLevel(theta, pairs, self.weight_net, meta, alpha, ahead)
+        length = self.learner.length if head else 0.0  # else theta is all that is trained
+        ahead = LookAhead.of(theta, optimizer, clip_norm=self.settings.clip_norm, length=length)
+        problem = BiLevel(theta, pairs, self.weight_net, meta, tuple(self.weight_net.parameters()), ahead)
         if self.settings.meta_step == "exact":
             return meta_gradient_exact(problem, attached=self.settings.attached)
         return meta_gradient_jvp(problem, keep=share and not head)
@@ -319,7 +327,7 @@ class MetaUSCL(ClipMethod):
         return {**deal(rows, rows, {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups), "extra": extra}
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """W's Adam: ``adam.<index>.<slot>``."""
+        """W's Adam: ``adam.<index>.<slot>``, and the length of the last gradient."""
         if self.settings.weights != "meta":
             return {}
         return self.learner.tensors()

@@ -15,12 +15,16 @@ s_i = <g, grad l_i(theta)>,
 and s is one forward-mode derivative of theta -> (l_1, ..., l_N) in direction g (:func:`meta_gradient_jvp`). A pair
 gains weight if and only if its gradient agrees with the meta gradient more than the weighted average pair's does.
 
+Where the step is clipped, so is the look-ahead: G = grad L(theta, alpha) comes in as G min(1, c / ||G||), with a factor that
+is taken for a constant. Where the look-ahead moves a part of theta only, the length is that of the whole gradient all the
+same, as it was in the last step (:meth:`WeightLearner.remember`), or of the part where that is longer.
+
 Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Meta-USCL, for pairs; IVPP (2024) for
 distances.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -74,14 +78,29 @@ def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LookAhead:
-    """One step of SGD as the linear function of the gradient that it is: theta^ = fixed_part - rate * G."""
+    """One step of SGD as the linear function of the gradient that it is: theta^ = fixed_part - rate * G.
+
+    :ivar clip_norm: to which the step's gradient is clipped, None where it is not; ``length`` of that gradient at least,
+        which may be of more parameters than these.
+    """
 
     fixed_part: Tensors
     rate: float
+    clip_norm: float | None = None
+    length: float = 0.0
 
     @classmethod
-    def of(cls, parameters: Tensors, optimizer: torch.optim.Optimizer) -> "LookAhead":
+    def of(
+        cls,
+        parameters: Tensors,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip_norm: float | None = None,
+        length: float = 0.0,
+    ) -> "LookAhead":
         """The next step of ``optimizer`` over ``parameters``, with its current rate, momentum buffers and weight decay.
+
+        Groups of the optimiser may differ in momentum and in decay.
 
         :raises ConfigError: unless it is SGD, without dampening and Nesterov's form, with one learning rate.
         """
@@ -104,7 +123,15 @@ class LookAhead:
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if buffer is not None:
                 fixed_part[name].add_(buffer, alpha=-rate * group["momentum"])
-        return cls(fixed_part, rate)
+        return cls(fixed_part, rate, clip_norm, length)
+
+    def clipped(self, gradients: Sequence[Tensor]) -> "LookAhead":
+        """The step along ``gradients`` as the optimiser will take it: shorter where they are longer than ``clip_norm``."""
+        if self.clip_norm is None:
+            return self
+        own = float(nn.utils.get_total_norm([g.detach() for g in gradients]))
+        factor = self.clip_norm / (max(own, self.length) + 1e-6)  # as torch clips
+        return replace(self, rate=self.rate * min(factor, 1.0), clip_norm=None)
 
     def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
         """The parameters after a step along ``gradients``, which come in the order of the parameters."""
@@ -157,13 +184,14 @@ def meta_gradient_jvp(problem: BiLevel, *, keep: bool = False) -> MetaGradient:
         shares = weights / weights.sum()
     step = torch.autograd.grad(shares.detach() @ losses, list(theta.values()), retain_graph=keep)
     del losses, left, right  # frees the graph before the next one is built
-    hat = {name: tensor.detach().requires_grad_() for name, tensor in problem.ahead(step).items()}
+    ahead = problem.ahead.clipped(step)
+    hat = {name: tensor.detach().requires_grad_() for name, tensor in ahead(step).items()}
     del step
     with torch.enable_grad():
         loss = problem.meta(hat)
     pull = dict(zip(hat, torch.autograd.grad(loss, list(hat.values())), strict=True))
     agreement = jvp(lambda p: problem.pairs(dict(p))[0], problem.parameters, pull, tape)
-    gradients = torch.autograd.grad(-problem.ahead.rate * (agreement @ shares), list(problem.alpha))
+    gradients = torch.autograd.grad(-ahead.rate * (agreement @ shares), list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())
 
 
@@ -177,16 +205,23 @@ def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGrad
         losses, left, right = problem.pairs(theta)
         weights = problem.weigh(left, right) if attached else problem.weigh(left.detach(), right.detach())
         step = torch.autograd.grad((weights / weights.sum()) @ losses, list(theta.values()), create_graph=True)
-        loss = problem.meta(problem.ahead(step))
+        loss = problem.meta(problem.ahead.clipped(step)(step))
     gradients = torch.autograd.grad(loss, list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())
 
 
 class WeightLearner:
-    """The weight net's own Adam: one step along a meta gradient, and what must resume of it."""
+    """The weight net's own Adam: one step along a meta gradient, and what must resume of it.
+
+    :ivar length: of the whole gradient of the last step, before it was clipped; 0 before the first.
+    """
 
     def __init__(self, net: nn.Module, lr: float) -> None:
-        self.net, self.adam = net, torch.optim.Adam(net.parameters(), lr=lr)
+        self.net, self.adam, self.length = net, torch.optim.Adam(net.parameters(), lr=lr), 0.0
+
+    def remember(self, trained: Sequence[Tensor]) -> None:
+        """Note how long the gradient of all ``trained`` parameters is."""
+        self.length = float(nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]))
 
     def step(self, found: MetaGradient) -> dict[str, float]:
         """Move the net along ``found``; numbers for the log."""
@@ -199,15 +234,19 @@ class WeightLearner:
         return dict(zip(names, spread.tolist(), strict=True))
 
     def tensors(self) -> Tensors:
-        """Of Adam: ``adam.<index>.<slot>``."""
+        """Of Adam: ``adam.<index>.<slot>``; and ``length``, once there is one."""
         states = self.adam.state_dict()["state"]
-        return {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
+        slots = {f"adam.{index}.{slot}": value for index, state in states.items() for slot, value in state.items()}
+        return slots | ({"length": torch.tensor(self.length)} if self.length else {})
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`tensors` gave, bit for bit; nothing of it, if it had not stepped."""
         parameters = list(self.net.parameters())
         self.adam.state.clear()
+        self.length = float(tensors.get("length", 0.0))
         for name, value in tensors.items():
+            if name == "length":
+                continue
             _, index, slot = name.split(".")
             parameter = parameters[int(index)]
             device = "cpu" if slot == "step" else parameter.device

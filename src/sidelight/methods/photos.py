@@ -44,6 +44,7 @@ class PhotoSettings(PretrainSettings):
         "separate", pattern="^(separate|shared)$", description="shared: one encoder reads both photographs"
     )
     draws: int = Field(1, ge=1, description="pairs of each lesion in an epoch")
+    drop_last: bool = Field(True, description="an epoch leaves out its last incomplete batch")
     mean: float | tuple[float, float, float] | None = Field(
         None, description="normalisation, one number or one per channel; none is the architecture's or the weights' own"
     )
@@ -128,7 +129,7 @@ class PhotoMethod(MethodBase):
             if len(chosen)
         }
         named = {role: lesions.rows[chosen] for role, chosen in dealt.items()}
-        return Feed.of(named, sources, draws=s.draws, pixels=pixels, secret=secret)
+        return Feed.of(named, sources, draws=s.draws, pixels=pixels, secret=secret, drop_last=s.drop_last)
 
 
 def photo_roles(settings: Any) -> tuple[str, str]:

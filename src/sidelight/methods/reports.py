@@ -1,5 +1,6 @@
 """What the methods that learn from reports share: their settings, which studies play which role, their feed and their towers."""
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, Self
@@ -59,7 +60,9 @@ class ReportSettings(PretrainSettings, ContrastSettings):
     weight_decay: float = Field(0.01, ge=0)
     repel: Repel = "other_patient"
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
-    mean: float | None = Field(None, description="normalisation of all channels; none is that of the training images")
+    mean: float | None = Field(
+        None, description="normalisation of all channels; none is that of the images that may be learnt from"
+    )
     std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
     split: str | None = Field(
         None,
@@ -82,6 +85,9 @@ class ReportSettings(PretrainSettings, ContrastSettings):
     masked: bool = Field(True, description="padded sentences touch nothing; off is the authors' code")
     temperature: float = Field(0.1, gt=0, description="of the global loss")
     learn_temperature: bool = Field(False, description="train the temperatures")
+    max_scale: float = Field(
+        100.0, ge=1, description="1 / temperature stays at most this where it is learnt, and at least 1"
+    )
     global_weight: float = Field(1.0, ge=0, description="of the loss between images and reports, LoVT's gamma")
     balance: float = Field(0.75, ge=0, le=1, description="share of the direction from image to report")
     encode_at_once: int | None = Field(
@@ -134,7 +140,10 @@ class ReportMethod(MethodBase):
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
     TELLING: ClassVar[tuple[str, ...]] = ("temperature", "repel")
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 1e-4}
-    NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
+    NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = (
+        *("working_size", "max_bad_fraction", "valid_fraction", "precision"),
+        "max_scale",
+    )
 
     @classmethod
     def needs(cls, cohort: Any) -> str:
@@ -152,7 +161,9 @@ class ReportMethod(MethodBase):
     def make_encoder(self, channels: int) -> Encoder:
         """The image tower, normalised by the statistics of the images unless the settings give others."""
         s = self.settings
-        mean, std = (s.mean, s.std) if s.mean is not None or self.source is None else statistics(self.source.pixels)
+        mean, std = s.mean, s.std
+        if mean is None and self.source is not None:
+            mean, std = statistics(self.source.pixels, self.source.rows)
         return create_encoder(
             s.encoder, channels=s.channels or channels, image_size=s.image_size, mean=mean, std=std, initial=s.initial
         )
@@ -189,9 +200,10 @@ class ReportMethod(MethodBase):
             report_pool=s.report_pool,
             norm=s.norm,
             masked=s.masked,
+            temperature=s.temperature,
+            learn_temperature=s.learn_temperature,
             **self.local_shape(regions),
         )
-        self.log_temperature = nn.Parameter(torch.tensor(s.temperature).log()) if s.learn_temperature else None
 
     def loss(self, batch: StudyBatch, *, gather: Gather = identity) -> Tensor:
         """The contrast between images and reports, over the studies of all processes, and what a method adds to it."""
@@ -203,12 +215,25 @@ class ReportMethod(MethodBase):
         found = global_alignment(
             gather(images),
             gather(reports),
-            temperature=s.temperature if self.log_temperature is None else self.log_temperature.exp(),
+            temperature=self.alignment.temperature,
             balance=s.balance,
             groups=None if groups is None else gather(groups),
         )
         total: Tensor = local + s.global_weight * found
         return total
+
+    def learnt_temperatures(self) -> dict[str, nn.Parameter]:
+        """Logarithms of the temperatures that are trained, by name."""
+        learnt = self.alignment.log_temperature
+        return {} if learnt is None else {"temperature": learnt}
+
+    def before_step(self, step: int, total: int) -> dict[str, float]:
+        """Keep 1 / temperature of what is learnt between 1 and ``max_scale``, as CLIP does; for the log what it is."""
+        found = {}
+        for name, logarithm in self.learnt_temperatures().items():
+            logarithm.data.clamp_(-math.log(self.settings.max_scale), 0.0)
+            found[name] = math.exp(logarithm.item())
+        return found
 
     def local_shape(self, regions: int) -> dict[str, Any]:
         """What of :class:`Alignment` serves regions and sentences; nothing here."""
@@ -316,10 +341,10 @@ def readable(pixels: Pixels, rows: Integers, positions: list[NDArray[np.int64]])
     return [np.array([row_of[at] for at in some.tolist() if at in row_of], np.int64) for some in positions]
 
 
-def statistics(pixels: Pixels) -> tuple[float, float]:
-    """Mean and standard deviation, in units of [0, 1], of up to ``SAMPLED`` images spread over the data."""
-    rows = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLED, len(pixels))).round().astype(np.int64))
-    total = np.zeros(2)
+def statistics(pixels: Pixels, rows: Integers) -> tuple[float, float]:
+    """Mean and standard deviation, in units of [0, 1], of up to ``SAMPLED`` images spread over ``rows`` of the pixel index."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round().astype(np.int64))
+    rows, total = rows[places], np.zeros(2)
     for row in rows.tolist():
         image = pixels.read(row, [pixels.frames_of(row) // 2])
         values = image.astype(np.float64) / (255 if image.dtype == np.uint8 else 65535)

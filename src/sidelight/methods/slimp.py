@@ -17,7 +17,8 @@ with projections g_I and g_T give z^I and z^T, and
 (:mod:`sidelight.methods.pair_weights`), which reads both normalised projections of a pair and learns from *meta pairs*:
 lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves
 the two projections of the lesion level alone, on features that are computed once (Meta-USCL's ``meta_step = "head"``),
-so it ignores the encoders' part. It needs plain SGD.
+so it ignores the encoders' part. It needs plain SGD. Where ``clip_norm`` clips the step, it moves them as much less, by the
+length of the last step's whole gradient, since that of the next one is not known yet.
 
 Started from an earlier run (``--from``) it is *continual pre-training*: columns differ from set to set, so tokens are
 new; attention blocks (of a convolutional encoder: its stages) are frozen and stay as they are, bit for bit; embeddings
@@ -31,9 +32,10 @@ Deviations from the paper
     One learning rate for all parts. No sampling of malignant lesions: it would use labels. A lesion with several
     photographs shows a random one. Values shared by fewer than ``least_patients`` patients are coded as unseen.
 Limits
-    Where patient data are few (age and sex) most patients of a batch are equal: see ``patient_targets``. Where most
-    patients have one lesion the outer level adds nothing to the inner one. What is blank may tell the label, and a
-    contrast with it teaches the image encoder to see it.
+    Where data are few (the site, or age and sex) most lesions or patients of a batch are equal and cannot be told apart:
+    :func:`sidelight.losses.nested.level_loss` says what that costs. Where most patients have one lesion the outer level
+    adds nothing to the inner one. What is blank may tell the label, and a contrast with it teaches the image encoder to
+    see it.
 """
 
 import math
@@ -52,7 +54,7 @@ from sidelight.data.cohort.metadata import described
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
-from sidelight.losses.nested import Targets, clip_loss, nested, patient_loss
+from sidelight.losses.nested import Targets, level_loss, nested
 from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
@@ -96,10 +98,12 @@ class SlimpSettings(PretrainSettings, ContrastSettings):
     max_scale: float = Field(100.0, ge=1, description="1 / temperature stays at most this")
     lesions: int = Field(8, ge=1, description="most lesions of a patient in a batch")
     views_per_patient: int = Field(1, ge=1, description="times that a patient comes in an epoch")
-    patient_targets: Targets = Field(
+    lesion_targets: Targets = Field(
         "multi_positive",
-        description="patients with equal metadata: plain repels, multi_positive attracts, distinct drops",
+        description="lesions with equal metadata: each other's positives, or plain (the same but where repel keeps them out "
+        "of each other's sums), or distinct, of which the first alone counts",
     )
+    patient_targets: Targets = Field("multi_positive", description="patients with equal metadata, as lesion_targets")
     weights: Literal["uniform", "meta"] = Field(
         "uniform", description="how much each pair of the lesion level counts; meta learns it, as Meta-USCL does"
     )
@@ -134,6 +138,7 @@ class Slimp(MethodBase):
             "encoder": "vit_small_patch16_224",
             "image_size": 224,
             "repel": "all",
+            "lesion_targets": "plain",
             "patient_targets": "plain",
             "epochs": 100,
             "lr": 1e-4,
@@ -147,6 +152,7 @@ class Slimp(MethodBase):
         *(f"augment.{name}" for name in Augment.model_fields),
     )
     TELLING = ("temperature", "repel", "weights")
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 5e-4}  # on PAD-UFES-20 better than 1e-4 from ImageNet weights
     STARTS_FROM = ("slimp",)
     INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")
 
@@ -219,16 +225,23 @@ class Slimp(MethodBase):
             left, right = whole(self.image_head(images)), whole(self.lesion_table.project(metadata))
             with torch.no_grad():
                 weights = weigh(self.weight_net, left, right) if weighted else None
-            scale, groups = _temperature(self.lesion_scale), self._repelled(batch, whole)
-            lesions = clip_loss(left, right, temperature=scale, groups=groups, weights=weights)
+            lesions = level_loss(
+                left,
+                right,
+                temperature=_temperature(self.lesion_scale),
+                same=whole(batch.same_lesion),
+                targets=s.lesion_targets,
+                weights=weights,
+                groups=self._repelled(batch, whole),
+            )
         if self.share < 1 and self.patient_table is not None:
             members = images if metadata is None else torch.cat([images, metadata], dim=1)
             pooled = self.phenotype_head(self.pool(members, batch.owner, len(batch.patient)))
-            patients = patient_loss(
+            patients = level_loss(
                 gather(pooled),
                 gather(self.patient_table.project(self.patient_table(batch.patient_codes))),
                 temperature=_temperature(self.patient_scale),
-                same=gather(batch.same),
+                same=gather(batch.same_patient),
                 targets=s.patient_targets,
             )
         if lesions is None or patients is None:
@@ -260,6 +273,11 @@ class Slimp(MethodBase):
         with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
             return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
 
+    def after_backward(self, step: int, total: int) -> None:
+        """Note the length of the gradient for the next look-ahead, which sees a part of it."""
+        if self.settings.weights == "meta" and self.settings.clip_norm is not None:
+            self.learner.remember(self.parameters_to_train())
+
     def meta_gradient(
         self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> MetaGradient:
@@ -267,17 +285,22 @@ class Slimp(MethodBase):
         assert self.lesion_table is not None
         heads = Heads(self.image_head.layers, self.lesion_table.projector)
         sides = (self._known(one, gather) for one in (batch, extra))
-        scale = _temperature(self.lesion_scale).detach()
-        return meta_gradient_jvp(
-            two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, share=self.share, temperature=scale)
-        )
+        given: dict[str, Any] = {
+            "share": self.share,
+            "temperature": _temperature(self.lesion_scale).detach(),
+            "targets": self.settings.lesion_targets,
+            "clip_norm": self.settings.clip_norm,
+            "length": self.learner.length,
+        }
+        return meta_gradient_jvp(two_levels(heads, self.weight_net, next(sides), next(sides), optimizer, **given))
 
     def _known(self, batch: Lesions, gather: Gather) -> PairFeatures:
         """Features of the lesions of all processes, without a gradient."""
         whole = GatheredLesions(batch, self.settings.lesions, gather)
         with frozen_statistics(self), torch.no_grad():
             images, metadata = self._features(batch)
-        return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), self._repelled(batch, whole))
+        same, groups = whole(batch.same_lesion), self._repelled(batch, whole)
+        return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), same, groups)
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         """All but the weight net's, which has its own optimiser."""
@@ -285,7 +308,7 @@ class Slimp(MethodBase):
         return [p for p in super().parameters_to_train() if id(p) not in own]
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The weight net's Adam."""
+        """The weight net's Adam, and the length of the last gradient."""
         return self.learner.tensors() if self.settings.weights == "meta" else {}
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -356,7 +379,8 @@ class Slimp(MethodBase):
         number = np.unique(items["group"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
         keys = unit_keys(items, cohort.levels, inner).to_numpy(str)
         owner = np.unique(keys, return_inverse=True)[1].astype(np.int64)
-        return Ownership(number, owner, lesion, patient, number if patient is None else patient.same())
+        same = (own if codes is None else codes.same() for own, codes in ((owner, lesion), (number, patient)))
+        return Ownership(number, owner, lesion, patient, *same)
 
     def _positions(self) -> Integers:
         """Items of the cohort that pre-training sees."""

@@ -22,13 +22,16 @@ Deviations of ``default`` from the paper
 ``paper`` keeps, by name
     Two ResNet-50 at 224 px from ``initial`` (ImageNet weights, as a file: it stops without them), lr 1e-6, 400 epochs, no
     schedule, decay 0.05, ColorJitter in 80 % of views, mean and deviation of derm7pt for both kinds. Its two GPUs have 48
-    lesions each and do not share negatives: ``batch_size`` 48, ``accumulate`` 2.
+    lesions each, share batch statistics and do not share negatives: a batch of 96 in two ``parts``, each with a contrast of
+    its own. The two views go through encoder and cross-modal projector in separate ``passes``, each with its own batch
+    statistics, and through the intra-modal projector together. The last incomplete batch counts (``drop_last``): derm7pt's
+    413 lesions are 5 steps an epoch, 2,000 in all.
 Not kept
     Fine-tuning (:mod:`sidelight.evaluation.protocols.relations`) trains the stems of both encoders too, for as many steps as
     any other row, with a falling rate. The probe ``projector`` trains on stored, unaugmented features; an absent photograph
     counts there as the mean of the training lesions, in training as 0. Adam's epsilon is torch's (1e-8, not 1e-5), biases and
-    norms do not decay, blur is a tent filter of random width, the order of colour operations is fixed, and the last
-    incomplete batch of an epoch is left out. Photographs are squashed to a square before the crop.
+    norms do not decay, blur is a tent filter of random width, and the order of colour operations is fixed. The published
+    sampler repeats one of 413 lesions so that both GPUs have as many. Photographs are squashed to a square before the crop.
 Limits
     Pre-training sees every lesion that ``where`` selects: for derm7pt give ``where.split = "train"``. ``shuffle_pairs``
     breaks the pairs of photographs; the two views of one photograph still belong together. Over several processes
@@ -36,7 +39,7 @@ Limits
     altogether would wait for ever in synchronised normalisation on GPUs.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -73,6 +76,15 @@ class SM3Settings(PhotoSettings, ContrastSettings):
     cross: str = Field("separate", pattern="^(separate|shared)$", description="shared: one cross-modal projector")
     style: Style = Field(0, description="which views of the two photographs meet: 0 same, 1 crossed, 2 all four")
     terms: ContrastWeights = ContrastWeights()
+    parts: int = Field(
+        1,
+        ge=1,
+        description="of a batch, each with a contrast of its own; 2 is as on two GPUs that do not share negatives",
+    )
+    passes: Literal["together", "apart"] = Field(
+        "together",
+        description="the two views through encoder and cross-modal projector; apart, each has batch statistics of its own",
+    )
 
 
 class SM3(PhotoMethod):
@@ -86,8 +98,10 @@ class SM3(PhotoMethod):
             "encoder": "resnet50",
             "image_size": 224,
             "epochs": 400,
-            "batch_size": 48,
-            "accumulate": 2,
+            "batch_size": 96,
+            "parts": 2,
+            "passes": "apart",
+            "drop_last": False,
             "lr": 1e-6,
             "temperature": 0.1,
             "weight_decay": 0.05,
@@ -98,7 +112,7 @@ class SM3(PhotoMethod):
             "seed": 3407,
         },
     }
-    TELLING = ("temperature", "repel")
+    TELLING = ("temperature", "repel", "parts")
     NOT_FROM_PAPER = ("working_size", "augment.blur", "max_bad_fraction")
 
     def make_encoder(self, channels: int) -> Encoder:
@@ -143,27 +157,31 @@ class SM3(PhotoMethod):
             parameters = [p for module in (tower, *heads) for p in module.parameters()]
             zero = torch.stack([p.sum() for p in parameters]).sum() * 0
             return [zero.expand(lesions, views, self.settings.projection)] * 2
-        features = tower(images[:, here].flatten(0, 1))
+        lone = int(here.sum()) == 1  # has no batch statistics of its own
+        passes = 1 if lone or self.settings.passes == "together" else views
+        features = [tower(some.flatten(0, 1)) for some in images[:, here].chunk(passes)]
+        own, joint = heads
         found = []
-        for head in heads:
-            z = head(features).unflatten(0, (views, -1)).transpose(0, 1)
+        for projected in (own(torch.cat(features)), torch.cat([joint(some) for some in features])):
+            z = projected.unflatten(0, (views, -1)).transpose(0, 1)
             whole = z.new_zeros(lesions, views, z.shape[-1])
             found.append(whole.index_copy(0, here.nonzero()[:, 0], z))
         return found
 
     def loss(self, batch: Photos, *, gather: Gather = identity) -> Tensor:
-        """Equation (1) over the lesions of all processes."""
-        s, (own, joint) = self.settings, self.project(batch)
-        groups = contrast_groups(s.repel, item=batch.lesion, patient=batch.group)
-        terms = modality_terms(
-            gather(own),
-            gather(joint),
-            temperature=s.temperature,
-            style=s.style,
-            present=gather(batch.present.T.long().contiguous()),
-            groups=None if groups is None else gather(groups),
-        )
-        return modality_contrast(terms, s.terms.model_dump())
+        """Equation (1) over the lesions of all processes, or its mean over ``parts`` of them."""
+        s, groups = self.settings, contrast_groups(self.settings.repel, item=batch.lesion, patient=batch.group)
+        present = batch.present.T.long().contiguous()
+        whole = [gather(one) for one in (*self.project(batch), present, *([] if groups is None else [groups]))]
+        parts = max(min(s.parts, len(whole[0]) // 2), 1)
+        terms = [self._terms(*part) for part in zip(*(one.tensor_split(parts) for one in whole), strict=True)]
+        weights = s.terms.model_dump()
+        return torch.stack([modality_contrast(one, weights) for one in terms if one] or [modality_contrast({})]).mean()
+
+    def _terms(self, own: Tensor, joint: Tensor, present: Tensor, groups: Tensor | None = None) -> dict[str, Tensor]:
+        s = self.settings
+        given: dict[str, Any] = {"temperature": s.temperature, "style": s.style}
+        return modality_terms(own, joint, present=present, groups=groups, **given)
 
     def towers(self) -> dict[str, Tower]:
         """The encoders by kind of photograph, and what takes their features to the space that they share."""

@@ -14,9 +14,11 @@ diagnosis, as in derm7pt.
 Deviations of ``default`` from the paper
     Rows are scaled to length 1 before they are clustered, and an empty cluster takes the row that fits worst (``reseed``).
 ``both``
-    The first pass over the lesions is unaugmented and without dropout, and the encoders stay in eval mode throughout:
-    neither their weights nor their running statistics change (the published first pass runs in train mode and moves
-    the statistics). A photograph that is missing counts as features of zero.
+    An epoch sees every lesion once, the last incomplete batch included (``drop_last``), as in the published code: derm7pt's
+    413 training lesions are two steps of ``paper``, 300 in all. The first pass over the lesions is unaugmented and without
+    dropout, and the encoders stay in eval mode throughout: neither their weights nor their running statistics change (the
+    published first pass runs in train mode and moves the statistics). A photograph that is missing counts as features of
+    zero.
     Evaluation heads are fresh: cluster numbers mean no class, so prototypes are not taken over. Weights of labels are 1.
 ``paper`` keeps, by name
     Raw rows, empty clusters keep their centroid, T = 1, AdamW 1e-4 with decay 0.05, batch 256, 150 epochs, no schedule.
@@ -69,6 +71,7 @@ class SM3LabelsSettings(PhotoSettings):
     """Settings of :class:`SM3Labels`."""
 
     lr: float = Field(1e-4, gt=0)
+    drop_last: bool = Field(False, description="an epoch leaves out its last incomplete batch")
     labels: dict[str, int] = Field(CHECKLIST, min_length=1, description="each label's name and its number of clusters")
     width: int = Field(512, ge=2, description="of a label's token")
     feedforward: int = Field(128, ge=1, description="width inside the label-relation net")

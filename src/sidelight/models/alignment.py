@@ -2,7 +2,8 @@
 
 Padded sentences are handled in one of two ways. With ``masked`` they touch nothing: means divide by the number of valid
 positions, and batch normalisation sees valid rows alone. Without it they do what the authors' code does: they count in the
-pooling query's mean and in the statistics, so that a report's vectors depend on the longest report of its batch.
+pooling query's mean and in the statistics, so that a report's vectors depend on the longest report of its batch. They attend to
+nothing there: what the output layer makes of zeros, its bias, is what the statistics count.
 """
 
 from math import gcd, sqrt
@@ -128,7 +129,7 @@ class Attended(NamedTuple):
     :ivar regions: [B, K, D], every region as a mix of sentences, by ``to_sentences`` [B, K, M].
     :ivar sentences: [B, M, D], every sentence as a mix of regions, by ``to_regions`` [B, M, K].
 
-    Rows of both attentions sum to 1; padded sentences get none.
+    Rows of both attentions sum to 1, but without ``masked`` those of padded sentences are 0; padded sentences get none.
     """
 
     regions: Tensor
@@ -160,6 +161,8 @@ class CrossAttention(nn.Module):
         logits = similar if near is None else similar + near
         to_sentences = logits.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
         to_regions = (similar if near is None else near).mT.softmax(-1)
+        if not self.norm.masked:
+            to_regions = to_regions * mask[..., None]
         written = self.norm(self.out(to_sentences @ self.value(sentences)))
         read = self.norm(self.out(to_regions @ self.value(regions)), mask)
         return Attended(written, read, to_sentences, to_regions)

@@ -66,8 +66,9 @@ class Alignment(nn.Module):
     """Both sides and the cross-attention between them; the tower ``alignment`` of a run."""
 
     def __init__(self, **shape: Any) -> None:
-        """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked; with ``local`` also
-        attend ("shared" or "own"), and for "shared" regions (how many) and temperature.
+        """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked, temperature (of the
+        global loss, at the start) and learn_temperature; with ``local`` also attend ("shared" or "own") and regions (how many).
+        Runs of before have no learn_temperature, and a temperature where it is "shared" alone.
         """
         super().__init__()
         self.shape = shape
@@ -77,6 +78,14 @@ class Alignment(nn.Module):
         shared = shape["local"] and shape["attend"] == "shared"
         self.centre = Centre(shape["regions"], shape["dim"]) if shared else None
         self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if shape["local"] else None
+        start = torch.tensor(float(shape.get("temperature", 0.1)))
+        self.log_temperature = nn.Parameter(start.log()) if shape.get("learn_temperature") else None
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """Of the global loss: a 0-d tensor where it is learnt."""
+        given = float(self.shape.get("temperature", 0.1))
+        return given if self.log_temperature is None else self.log_temperature.exp()
 
     def forward(self, regions: Tensor, sentences: Tensor, mask: Tensor) -> tuple[Projected, Projected, Attended | None]:
         """Regions [B, K, image_dim] and sentences [B, M, report_dim], ``mask`` bool [B, M]."""
@@ -94,7 +103,7 @@ class Alignment(nn.Module):
         """
         assert self.centre is not None
         beyond = self.centre(self.image.alone(regions, image))
-        logits: Tensor = beyond @ self.report.alone(sentences, report).mT / self.shape["temperature"]
+        logits: Tensor = beyond @ self.report.alone(sentences, report).mT / torch.as_tensor(self.temperature).detach()
         return logits
 
     def describe(self) -> dict[str, Any]:
@@ -130,10 +139,12 @@ class Joint:
     """A finished run that reads images and text, in eval mode and without gradients; batches are the caller's."""
 
     def __init__(
-        self, encoder: Encoder, reports: ReportEncoder, alignment: Alignment, temperature: float = 0.1
+        self, encoder: Encoder, reports: ReportEncoder, alignment: Alignment, temperature: float | None = None
     ) -> None:
+        """:param temperature: of zero-shot scores; None is the run's own."""
         self.encoder, self.reports, self.alignment = encoder.eval(), reports.eval(), alignment.eval()
-        self.temperature = temperature
+        own = torch.as_tensor(alignment.temperature).detach()
+        self.temperature = float(own) if temperature is None else temperature
 
     @torch.no_grad()
     def embed_images(self, images: Any, batch_size: int = 128) -> Tensor:
@@ -203,8 +214,13 @@ class Joint:
         return self.embed_regions(images) @ self.embed_reports([[phrase]])[0]
 
 
-def load_joint(run: str | Path, *, temperature: float = 0.1) -> Joint:
-    """The image, report and alignment towers of a finished run; :raises EncoderError: where one is missing."""
+def load_joint(run: str | Path, *, temperature: float | None = None) -> Joint:
+    """The image, report and alignment towers of a finished run.
+
+    :param temperature: of zero-shot scores; None is that of the run's global loss, as it was learnt or given (0.1 where its
+        towers hold none, as those of ``clip`` and ``convirt`` once did).
+    :raises EncoderError: where a tower is missing.
+    """
     said, tensors = read_tower(run, "report", kind="report")
     reports = rebuild_report_encoder(said)
     reports.load_state_dict(tensors)

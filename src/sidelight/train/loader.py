@@ -33,19 +33,38 @@ class Work(NamedTuple):
     waited: float
 
 
-def plan(seed: int, epoch: int, rows: Integers, draws: int, batch_size: int, world: int = 1, rank: int = 0) -> Batches:
+def plan(
+    seed: int,
+    epoch: int,
+    rows: Integers,
+    draws: int,
+    batch_size: int,
+    world: int = 1,
+    rank: int = 0,
+    *,
+    drop_last: bool = True,
+) -> Batches:
     """The batches of an epoch, each ``(rows [B], draws [B])``, a pure function of its arguments.
 
-    Every draw goes once through all rows in an order of its own, so that a batch holds few clips twice. The last
-    incomplete batch is dropped unless it is the only one. ``batch_size`` counts all processes; process ``rank`` gets
-    its slice, so that the slices in rank order are the batch of one process.
+    Every draw goes once through all rows in an order of its own, so that a batch holds few clips twice. There are
+    :func:`count_batches` of them. ``batch_size`` counts all processes; process ``rank`` gets its slice, so that the slices
+    in rank order are the batch of one process (but for what of a last incomplete one does not divide evenly).
     """
     numbers = np.random.default_rng([seed, epoch, _SHUFFLE])
     order = np.concatenate([numbers.permutation(len(rows)) for _ in range(draws)])
     draw = np.repeat(np.arange(draws), len(rows))
-    starts = range(0, max(len(order) - batch_size, 0) + 1, batch_size)
+    starts = range(0, batch_size * count_batches(len(order), batch_size, world, drop_last=drop_last), batch_size)
     batches = [(rows[order[start : start + batch_size]], draw[start : start + batch_size]) for start in starts]
     return [(_share(row, world, rank), _share(draw, world, rank)) for row, draw in batches]
+
+
+def count_batches(pairs: int, batch_size: int, world: int = 1, *, drop_last: bool = True) -> int:
+    """Batches of an epoch of ``pairs``: with ``drop_last`` the last incomplete one is left out, unless it is the only one.
+
+    Without, it counts where it holds two pairs for each of ``world`` processes: batch statistics need as many.
+    """
+    whole, rest = divmod(pairs, batch_size)
+    return max(whole + (not drop_last and rest >= 2 * world), 1)
 
 
 def _share(values: Integers, world: int, rank: int) -> Integers:
@@ -64,7 +83,7 @@ class Timetable(Dataset[list[Piece]]):
         :raises TrainingError: when there are fewer than two training pairs for each process.
         :raises ConfigError: when the processes cannot share a batch evenly.
         """
-        self.feed, self.seed, self.batch_size, self.accumulate = feed, seed, batch_size, accumulate
+        self.feed, self.seed, self.batch_size = feed, seed, batch_size
         self.world = world or World()
         pairs = len(feed.train_rows) * feed.draws
         if pairs < 2 * self.world.size:
@@ -77,9 +96,9 @@ class Timetable(Dataset[list[Piece]]):
             raise ConfigError(
                 f"batch_size = {batch_size} on {self.world.size} processes", expected="a multiple of them"
             )
-        batches = max(pairs // batch_size, 1)
+        batches = count_batches(pairs, batch_size, self.world.size, drop_last=feed.drop_last)
         self.per_step = min(accumulate, batches)
-        self.per_epoch = batches // self.per_step
+        self.per_epoch = batches // self.per_step if feed.drop_last else -(-batches // self.per_step)
         self._planned: tuple[int, Batches] | None = None
 
     @property
@@ -89,7 +108,7 @@ class Timetable(Dataset[list[Piece]]):
         return pairs - pairs % self.world.size
 
     def __getitem__(self, step: int) -> list[Piece]:
-        """The micro-batches of ``step`` on the host, this process's share."""
+        """The micro-batches of ``step`` on the host, this process's share; an epoch's last step may have fewer."""
         epoch = step // self.per_epoch
         return [
             Piece(self.feed.raw(epoch, rows, draws, "train"), self._extra(epoch, step, part))
@@ -101,14 +120,16 @@ class Timetable(Dataset[list[Piece]]):
         epoch, place = divmod(step, self.per_epoch)
         if self._planned is None or self._planned[0] != epoch:
             feed, world = self.feed, self.world
-            batches = plan(self.seed, epoch, feed.train_rows, feed.draws, self.batch_size, world.size, world.rank)
-            self._planned = (epoch, batches)
+            shape = (feed.train_rows, feed.draws, self.batch_size, world.size, world.rank)
+            self._planned = (epoch, plan(self.seed, epoch, *shape, drop_last=feed.drop_last))
         return self._planned[1][place * self.per_step : (place + 1) * self.per_step]
 
     def names(self, step: int) -> list[str]:
         """Item hashes of all pairs of ``step``, over all processes."""
-        whole = Timetable(self.feed, seed=self.seed, batch_size=self.batch_size, accumulate=self.accumulate)
-        return [name for rows, _ in whole.batches(step) for name in self.feed.names(rows)]
+        feed, (epoch, place) = self.feed, divmod(step, self.per_epoch)
+        whole = plan(self.seed, epoch, feed.train_rows, feed.draws, self.batch_size, drop_last=feed.drop_last)
+        start = place * self.per_step
+        return [name for rows, _ in whole[start : start + len(self.batches(step))] for name in feed.names(rows)]
 
     def _extra(self, epoch: int, step: int, part: int) -> Any:
         rows = self.feed.extra_rows

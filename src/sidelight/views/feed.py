@@ -40,6 +40,8 @@ class Feed:
     :ivar draws: how often each training row comes in an epoch, each time with views of its own.
     :ivar sources: by role ("train", "valid", "extra"), where it has rows.
     :ivar secret: the cohort's key, under which items are named in logs.
+    :ivar drop_last: whether an epoch leaves out its last incomplete batch. A contrast has fewer negatives there than
+        elsewhere; what scores each row by itself has no reason to.
     """
 
     train_rows: Integers
@@ -49,6 +51,7 @@ class Feed:
     pixels: Pixels
     sources: Mapping[str, ViewSource]
     secret: bytes = b""
+    drop_last: bool = True
 
     @classmethod
     def of(
@@ -59,10 +62,11 @@ class Feed:
         draws: int,
         pixels: Pixels,
         secret: bytes = b"",
+        drop_last: bool = True,
     ) -> "Feed":
         """A feed of ``rows`` by role; a role that is not named has none."""
         train, valid, extra = (rows.get(role, np.zeros(0, np.int64)) for role in ("train", "valid", "extra"))
-        return cls(train, valid, extra, draws, pixels, sources, secret)
+        return cls(train, valid, extra, draws, pixels, sources, secret, drop_last)
 
     def raw(self, epoch: int, rows: Integers, draws: Integers, role: str) -> Any:
         """A batch of ``role`` as it leaves the host."""

@@ -27,14 +27,15 @@ class Ownership:
 
     :ivar patient: int64 [R]; ``lesion`` int64 [R], unique over all patients.
     :ivar lesion_codes: codes of R rows, or None where lesions are not described; ``patient_codes`` alike.
-    :ivar same: int64 [R], equal where the patient's codes are.
+    :ivar same_lesion: int64 [R], equal where the lesion's codes are; ``same_patient`` alike.
     """
 
     patient: Ints
     lesion: Ints
     lesion_codes: Codes | None
     patient_codes: Codes | None
-    same: Ints
+    same_lesion: Ints
+    same_patient: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,8 @@ class Lesions:
     :ivar left: float32 [N, C, S, S] in [0, 1], the photographs.
     :ivar owner: int64 [N] in ``range(P)``; ``slot`` int64 [N], the lesion's place among its patient's, below n.
     :ivar item: int64 [N], rows of the pixel index; ``lesion`` int64 [N]; ``draw`` int64 [N].
-    :ivar patient: int64 [P]; ``same`` int64 [P], equal where the patients' metadata are.
+    :ivar patient: int64 [P].
+    :ivar same_lesion: int64 [N], equal where the lesions' metadata are; ``same_patient`` int64 [P] alike.
     :ivar lesion_codes: of N rows, ``patient_codes`` of P rows; None where there are no columns.
     """
 
@@ -55,7 +57,8 @@ class Lesions:
     lesion: Tensor
     draw: Tensor
     patient: Tensor
-    same: Tensor
+    same_lesion: Tensor
+    same_patient: Tensor
     lesion_codes: Codes | None
     patient_codes: Codes | None
     epoch: int = 0
@@ -127,7 +130,8 @@ class LesionSource:
             lesion=torch.from_numpy(owned.lesion[rows]),
             draw=torch.from_numpy(draw),
             patient=torch.from_numpy(owned.patient[np.asarray(patients)]),
-            same=torch.from_numpy(owned.same[whose]),
+            same_lesion=torch.from_numpy(owned.same_lesion[described]),
+            same_patient=torch.from_numpy(owned.same_patient[whose]),
             lesion_codes=_taken(owned.lesion_codes, described),
             patient_codes=_taken(owned.patient_codes, whose),
             epoch=epoch,
@@ -141,7 +145,7 @@ class LesionSource:
         if self.turns:
             quarter = integer(uniform(self.seed, raw.epoch, item, draw, _TURN, 1)[:, 0], 8)
             views = turned(views, torch.from_numpy(quarter).to(device))
-        names = ("owner", "slot", "item", "lesion", "patient", "same")
+        names = ("owner", "slot", "item", "lesion", "patient", "same_lesion", "same_patient")
         moved = {name: getattr(raw, name).to(device) for name in names}
         lesion, patient = (
             None if found is None else found.map(lambda part: part.to(device))
