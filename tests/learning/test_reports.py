@@ -39,7 +39,7 @@ LEARN, JUDGE = (
 LABELLED = 150
 SETTINGS = {
     **{"encoder": "test_byobnet", "image_size": 128, "working_size": 128, "device": "cpu", "precision": "float32"},
-    **{"steps": 150, "lr": 3e-3, "warmup": 0.05, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
+    **{"steps": 150, "lr": 3e-3, "warmup": 0.25, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
     "text": {"width": 64, "layers": 1, "heads": 4, "dropout": 0.0},
     "augment": {
         "scale": (1.0, 1.0),

@@ -25,7 +25,7 @@ from sidelight.metrics.representation import recall_at, retrieval_ranks
 pytestmark = pytest.mark.slow
 SETTINGS = {
     **{"encoder": "test_resnet", "image_size": 48, "epochs": 12, "batch_size": 32, "lesions": 4, "lr": 2e-3},
-    **{"valid_fraction": 0.25, "warmup": 0.05, "device": "cpu", "precision": "float32"},
+    **{"valid_fraction": 0.25, "warmup": 0.17, "device": "cpu", "precision": "float32"},
 }
 METHODS = {"slimp": {}, "shuffled": {"shuffle_pairs": True, "epochs": 6}}
 LABELS = 48

@@ -152,7 +152,7 @@ class Slimp(MethodBase):
         *(f"augment.{name}" for name in Augment.model_fields),
     )
     TELLING = ("temperature", "repel", "weights")
-    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 5e-4}  # on PAD-UFES-20 better than 1e-4 from ImageNet weights
+    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 5e-4}
     STARTS_FROM = ("slimp",)
     INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")
 
