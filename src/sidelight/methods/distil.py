@@ -86,7 +86,8 @@ class Distil(ClipMethod):
         with torch.no_grad():
             shown = self.teacher.preprocess(views.float())
             wanted = self.scale(self.teacher(shown).float())
-        return (self.map(self.encoder(views)).float() - wanted).square().mean()
+        distance: Tensor = (self.map(self.encoder(views)).float() - wanted).square().mean()
+        return distance
 
     def train(self, mode: bool = True) -> "Distil":
         """The teacher stays in eval mode."""

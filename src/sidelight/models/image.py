@@ -163,7 +163,8 @@ class Encoder(nn.Module):
         """How many layers, as timm counts them, lie between each parameter (by ``id``) and the end of the network."""
         if not hasattr(self.network, "group_matcher"):
             raise EncoderError(f"The layers of {self.name} are not known in order", do="Leave layer_decay at 1")
-        layer_of = group_parameters(self.network, self.network.group_matcher(coarse=False), reverse=True)
+        network: Any = self.network
+        layer_of = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
         last = max(layer_of.values())
         return {id(one): last - layer_of[name] for name, one in self.network.named_parameters()}
 
