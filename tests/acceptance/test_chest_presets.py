@@ -71,8 +71,13 @@ def test_covid_chestxray(tmp_path, reduced):
     if not reduced:
         table["other_notes"] = ["", "", "Second thought.", "", "", ""]
     table.to_csv(tmp_path / ("cxr.csv" if reduced else "metadata.csv"), index=False)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(tmp_path / "masks" / "1__left_lung.png")
     cohort = Cohort.open(tmp_path, preset="covid_chestxray")
     assert cohort.items["view"].tolist() == ["PA", "PA", "AP Supine", "AP"]
+    assert units(cohort, cohort.tasks["projection"])["label"].tolist() == [0, 0, 1, 1]
+    assert cohort.items["left_lung"].tolist() == [(), ("masks/1__left_lung.png",), (), ()]
+    assert not any(cohort.items["right_lung"])
     found = read_reports(cohort)
     assert [study.items.tolist() for study in found.studies] == [[0, 1], [2]]
     second = ("Clear.",) if reduced else ("Clear.", "Second thought.")
@@ -85,6 +90,17 @@ def test_the_real_radiographs_with_notes(real_data):
     assert (len(cohort.items), cohort.items["group"].nunique()) == (188, 104)
     assert (len(found), len({study.group for study in found.studies})) == (80, 49)
     assert sum(len(study.items) for study in found.studies) == 84
+
+
+def test_the_real_radiographs_with_masks(real_data):
+    if not (real_data / "chest").is_dir():
+        pytest.skip(f"no chest in {real_data}")
+    cohort = Cohort.open(real_data / "chest", preset="covid_chestxray")
+    assert (len(cohort.items), cohort.items["group"].nunique()) == (297, 161)  # 31 of the 328 are lateral
+    assert sum(len(study.items) for study in read_reports(cohort).studies) == 183
+    masks = cohort.items[list(cohort.spec.companions)].map(len)
+    assert (int(masks.sum().sum()), int(masks.any(axis=1).sum()), int(masks["consolidation"].sum())) == (251, 41, 14)
+    assert len(units(cohort, cohort.tasks["projection"])) == 297 and not cohort.notices
 
 
 def test_the_phantom_reports_what_it_shows():

@@ -9,6 +9,7 @@ from PIL import Image
 
 import sidelight
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.metadata import described
 from sidelight.data.cohort.presets import load_preset
 from sidelight.data.cohort.units import units
 from sidelight.errors import DataError
@@ -168,15 +169,17 @@ MILK = ["AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "
 def milk(root):
     """Twelve lesions with both photographs, the last without its clinical one."""
     header = "lesion_id,image_type,isic_id,attribution,copyright_license,image_manipulation,age_approx,sex,skin_tone_class,site"
+    scores = [name for name in load_preset("milk10k")["metadata"]["never"] if name.startswith("MONET")]
     rows, truth = [], []
     for n in range(12):
         truth.append([f"IL_{n:07d}", *(f"{float(place == n % len(MILK))}" for place in range(len(MILK)))])
         for slot, kind in enumerate(["clinical: close-up", "dermoscopic"]):
             if (n, slot) != (11, 0):
                 name = f"ISIC_{2 * n + slot:07d}"
-                rows.append([f"IL_{n:07d}", kind, name, "x", "CC-BY-NC", "", "40.0", "male", "3.0", "head_neck_face"])
+                facts = ["x", "CC-BY-NC", "", "40.0", "male", "3.0", "head_neck_face" if n % 2 else "trunk"]
+                rows.append([f"IL_{n:07d}", kind, name, *facts, *(["0.61", "7.1e-05"][(n + slot) % 2] for _ in scores)])
                 image(root / "MILK10k_Training_Input" / f"IL_{n:07d}" / f"{name}.jpg", shade=20 * n + slot)
-    table(root / "MILK10k_Training_Metadata.csv", header.split(","), rows)
+    table(root / "MILK10k_Training_Metadata.csv", [*header.split(","), *scores], rows)
     table(root / "MILK10k_Training_GroundTruth.csv", ["lesion_id", *MILK], truth)
 
 
@@ -189,6 +192,24 @@ def test_milk10k(tmp_path):
     found = units(cohort, task)
     assert task.classes == tuple(MILK) and task.views == ("dermoscopic", "clinical")
     assert np.array(found["label"].tolist()).sum(0).tolist() == [2, *[1] * 10]
+    assert counts(cohort, "malignant") == [6, 6] and counts(cohort, "site") == [6, 6]
+    concepts = units(cohort, cohort.tasks["concepts"])
+    assert len(concepts) == 23 and set(concepts["label"]) == {(1,) * 7, (0,) * 7}
+    assert "site" not in described(cohort, "lesion")
+
+
+def test_milk10k_on_the_real_data(real_data):
+    if not (real_data / "milk10k").is_dir():
+        pytest.skip(f"no milk10k in {real_data}")
+    cohort = Cohort.open(real_data / "milk10k", preset="milk10k")
+    assert len(cohort.items) == 7878 and cohort.items["group"].nunique() == 3939 and not cohort.broken
+    nine = units(cohort, cohort.tasks["diagnosis_nine"])
+    assert len(nine) == 3939 - 35 - 6
+    assert np.array(nine["label"].tolist()).sum(0).tolist() == [230, 1874, 410, 45, 33, 337, 566, 366, 37]
+    assert counts(cohort, "malignant") == [1126, 2813]
+    assert sum(counts(cohort, "site")) == 3939 - 19
+    concepts = np.array(units(cohort, cohort.tasks["concepts"])["label"].tolist())
+    assert concepts.shape == (7878, 7) and concepts.sum(0).tolist() == [2197, 950, 478, 2257, 1920, 613, 1100]
 
 
 def test_paired_sets_of_one_row_per_photograph_train(tmp_path):

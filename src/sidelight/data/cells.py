@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
+"""How cells say yes."""
 EXAMPLES = 20
 """Most names that a sentence or a finding gives."""
 

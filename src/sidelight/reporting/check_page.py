@@ -26,7 +26,7 @@ def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
     tables = {
         "Findings": _findings(values["findings"]),
         "Levels": _counts(counts["levels"], {"level": "level"}, _LEVELS),
-        "Views": _counts(counts["views"], {"view": "view"}, _VIEWS),
+        "Views": _counts(counts["views"], {"view": "view", "unit": "unit"}, _VIEWS),
         "Tables": _counts(counts["tables"], {"table": "table"}, _JOINS),
         "Tasks": _counts(counts["tasks"], _TASK, {"units": "units", "groups": "groups"}),
         "Files": _files(counts["files"]),

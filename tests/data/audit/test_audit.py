@@ -271,8 +271,11 @@ def test_counts(tmp_path):
     found = count(cohort, record, None, survey(cohort), ["ill"])
     assert (found["items"], found["groups"]) == (11, 6)
     assert found["levels"] == [{"level": "patient", "units": 6, "fewest": 1, "median": 2.0, "most": 2, "repeats": 5}]
-    assert [tuple(row.values()) for row in found["views"]] == [("clinical", 5, 5, 5), ("dermoscopic", 6, 6, 5)]
+    seen = [("clinical", "patient", 5, 5, 5), ("dermoscopic", "patient", 6, 6, 5)]
+    assert [tuple(row.values()) for row in found["views"]] == seen
     assert [(row["class"], row["groups"]) for row in found["tasks"]] == [("healthy", 3), ("ill", 3)]
+    alone = opened(root, record, levels=["patient", "photo"], **views)  # a photo has one view, its patient has two
+    assert [tuple(row.values()) for row in count(alone, record, None, survey(alone), [])["views"]] == seen
 
 
 def linked(root, folder):

@@ -65,6 +65,30 @@ def test_derive_takes_the_first_group_or_the_whole_match():
         made("(")
 
 
+def test_derive_says_whether_a_number_lies_within_bounds():
+    items = pd.DataFrame({"crp": ["4.9", "5", "", "7.1e-05", "-3.0", "inf"]}, dtype=str)
+
+    def made(**bounds):
+        return derive(items, "new", DeriveSpec.model_validate({"from": "crp", **bounds}))["new"].tolist()
+
+    assert made(at_least=5) == ["0", "1", "", "0", "0", "1"]
+    assert made(at_most=4.9) == ["1", "0", "", "1", "1", "0"]
+    assert made(at_least=0, at_most=5, values={"1": "low"}) == ["low", "low", "", "low", "0", "0"]
+    items = items.assign(crp=["1", "< 5", "", "", "", ""])
+    with pytest.raises(DataError, match=r"\[derive\] new meets the value '< 5' in column 'crp'"):
+        made(at_least=5)
+
+
+def test_derive_names_the_columns_that_say_yes():
+    items = pd.DataFrame({"MEL": ["1.0", "0.0", "", "true"], "NV": ["0.0", "0.0", "", "yes"]}, dtype=str)
+
+    def made(**rule):
+        return derive(items, "new", DeriveSpec.model_validate({"from": ["MEL", "NV"], **rule}))["new"].tolist()
+
+    assert made() == ["MEL", "", "", "MEL+NV"]
+    assert made(values={"MEL+NV": "both"}) == ["MEL", "", "", "both"]
+
+
 def test_keys_of_units_count_inside_their_parents():
     items = pd.DataFrame({"item": list("abc"), "p": ["1", "2", "1/2"], "l": ["2/3", "1", "3"]}, dtype=str)
     assert unit_keys(items, ["p", "l"], "l").tolist() == ["1/2%2F3", "2/1", "1%2F2/3"]

@@ -1,8 +1,12 @@
+import numpy as np
 import pytest
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.columns import unit_keys
+from sidelight.data.cohort.metadata import ASKED, KNOWN, MISSING, described, fit
 from sidelight.data.cohort.presets import load_preset, preset_names
 from sidelight.data.cohort.units import units
+from sidelight.data.reports.reports import read_reports
 from sidelight.errors import ConfigError, DataError
 
 
@@ -100,6 +104,125 @@ def test_covid19_ultrasound_on_the_real_data(real_data):
     assert counts(cohort, "diagnosis") == {"regular": 68, "bacterial pneumonia": 50, "covid-19": 22}
     table = units(cohort, cohort.tasks["bacterial_source18"])
     assert (table["group"].nunique(), len(table), int(table["label"].sum())) == (11, 70, 39)
+
+
+def blues(root):
+    """Seven clips of three patients; one point was recorded twice."""
+    names = ["1_L1", "1_R2", "1_R2_2", "2_L1", "2_R3", "3_L1", "3_L2"]
+    touch(root, *(f"lus_videos/patient_{name}.mp4" for name in names))
+    rows = [
+        "0.0,yes,no,",
+        "2.0,no,yes ,white lung?",
+        "3.0,no,yes,",
+        "1.0,yes,no,",
+        "0.0,yes,no,",
+        "2.0,no,no ,",
+        "0.0,yes,yes,",
+    ]
+    lines = [f"patient_{name},{row}" for name, row in zip(names, rows, strict=True)]
+    (root / "severity.csv").write_text("\n".join(["video_file,Severity Score,A-lines,B-lines,comments", *lines, ""]))
+    values = load_preset("covid_blues_findings")["metadata"]["patient"]
+    header = ["patient_id", "cov_test", "oxygen_thepary", *values]
+    lines = [",".join([str(n), str(n % 2), "1" if n == 2 else "0", *("-99.0" for _ in values)]) for n in (1, 2, 3)]
+    (root / "clinical_variables.csv").write_text("\n".join([",".join(header), *lines, ""]))
+
+
+def test_covid_blues(tmp_path):
+    blues(tmp_path)
+    cohort = Cohort.open(tmp_path, preset="covid_blues")
+    assert (cohort.name, cohort.levels, cohort.channels, cohort.spec.public) == (
+        "covid_blues", ("patient", "clip"), 1, False,
+    )  # fmt: skip
+    assert cohort.items["clip"].tolist() == ["L1", "R2", "R2_2", "L1", "R3", "L1", "L2"]
+    assert cohort.items["view"].tolist() == ["L1", "R2", "R2", "L1", "R3", "L1", "L2"]
+    assert set(cohort.items["pat_age"]) == {""}
+    assert counts(cohort, "b_lines") == {"no": 4, "yes": 3} and counts(cohort, "severe") == {"no": 4, "yes": 3}
+    assert counts(cohort, "severe_patient") == {"no": 1, "yes": 2} and counts(cohort, "covid") == {
+        "negative": 1,
+        "positive": 2,
+    }
+    assert described(cohort, "clip") == ("point",)
+    assert [study.sentences for study in read_reports(cohort).studies] == [("white lung?",)]
+
+
+def test_covid_blues_as_teacher(tmp_path):
+    blues(tmp_path)
+    cohort = Cohort.open(tmp_path, preset="covid_blues_findings")
+    assert sorted(cohort.tasks) == ["covid", "oxygen"]
+    assert described(cohort, "clip") == ("Severity Score", "A-lines", "B-lines")
+    found = read_reports(cohort)
+    assert found.studies[1].sentences == (
+        "Broken pleura line, consolidated areas.", "No A-lines.", "B-lines are visible.", "white lung?",
+    )  # fmt: skip
+    assert len(found) == 7
+
+
+def test_covid_blues_on_the_real_data(real_data):
+    root = real_data / "covid_blues"
+    if not root.is_dir():
+        pytest.skip(f"no covid_blues in {real_data}")
+    cohort = Cohort.open(root, preset="covid_blues")
+    assert (len(cohort.items), cohort.items["group"].nunique(), cohort.items["view"].nunique()) == (188, 33, 6)
+    assert not cohort.broken and not cohort.spec.public
+    assert counts(cohort, "covid") == {"negative": 16, "positive": 17}
+    assert counts(cohort, "a_lines") == {"no": 47, "yes": 141} and counts(cohort, "b_lines") == {"no": 66, "yes": 122}
+    assert counts(cohort, "severity") == {"0": 61, "1": 51, "2": 53, "3": 23}
+    assert len(read_reports(cohort)) == 13
+    teacher = Cohort.open(root, preset="covid_blues_findings")
+    assert len(read_reports(teacher)) == 188 and teacher.key == cohort.key
+    for level in teacher.levels:
+        fit(teacher, level, np.arange(188))  # every number is one
+
+
+HANNOVER = [
+    "patient_id,image_id,sex,admission_offset,icu_admission_offset,icu_release_offset,death_offset,projection,d-dimer_val,crp_val",
+    "p1,a,f,0,,,,pa,0.3,3.0",  # never in intensive care
+    "p1,b,f,-2,,,,ap,,",
+    "p2,c,m,0,0.0,4.0,,ap,inf,5.0",
+    "p2,d,m,0,0.0,4.0,,ap,inf,5.0",
+    "p2,e,m,-5,-5.0,-1.0,,ap,2.0,29.0",  # released the day before
+    "p3,f,m,-1,3.0,9.0,,pa,1.0,1.0",  # taken there three days later
+]
+
+
+def hannover(root):
+    values = [name for name in load_preset("hannover_cxr")["metadata"]["study"] if name not in HANNOVER[0]]
+    lines = [HANNOVER[0] + "".join(f",{name}" for name in values), *(row + "," * len(values) for row in HANNOVER[1:])]
+    (root / "data.csv").write_text("\n".join([*lines, ""]))
+    touch(root, *(f"images/{name}.jpg" for name in "abcdef"))
+
+
+def test_hannover_cxr(tmp_path):
+    hannover(tmp_path)
+    cohort = Cohort.open(tmp_path, preset="hannover_cxr")
+    assert cohort.levels == ("patient", "study")
+    assert unit_keys(cohort.items, cohort.levels, "study").tolist() == [
+        "p1/0",
+        "p1/-2",
+        "p2/0",
+        "p2/0",
+        "p2/-5",
+        "p3/-1",
+    ]
+    assert units(cohort, cohort.tasks["intensive_care"])["label"].tolist() == [0, 0, 1, 1, 0, 0]
+    assert units(cohort, cohort.tasks["intensive_care_ap"])["label"].tolist() == [0, 1, 1, 0]
+    assert counts(cohort, "projection") == {"PA": 2, "AP": 4}
+    codes = fit(cohort, "study", np.arange(6)).encode(cohort.items)
+    assert codes.state[:, 1].tolist() == [KNOWN, MISSING, ASKED, ASKED, KNOWN, KNOWN]  # inf: above its range
+
+
+def test_hannover_cxr_on_the_real_data(real_data):
+    root = real_data / "hannover_cxr"
+    if not root.is_dir():
+        pytest.skip(f"no hannover_cxr in {real_data}")
+    cohort = Cohort.open(root, preset="hannover_cxr")
+    assert (len(cohort.items), cohort.items["group"].nunique()) == (243, 71) and not cohort.broken
+    assert counts(cohort, "intensive_care") == {"no": 93, "yes": 150}
+    assert counts(cohort, "intensive_care_ap") == {"no": 44, "yes": 150}
+    assert counts(cohort, "projection") == {"PA": 49, "AP": 194}
+    days = cohort.items.groupby("patient")["study"].nunique()
+    assert int((days > 1).sum()) == 35  # patients with two days or more
+    fit(cohort, "study", np.arange(243))
 
 
 def frames(root, clip, numbers, suffix="jpg"):

@@ -45,6 +45,32 @@ def test_a_number_that_predicts_and_its_copy(tmp_path):
     assert (one.kind, one.numbers["column"], one.numbers["copies"]) == ("shortcut", "dose", ["dose_again"])
 
 
+def test_numbers_are_copies_only_where_their_order_is_one(tmp_path):
+    """No two cells of a measured column are equal, which makes it no copy of every other such column."""
+    rows, rng = table(), np.random.default_rng(1)
+    dose = (rows["diagnosis"] == "ill") * 3 + rng.normal(0, 1, len(rows))
+    rows["dose"], rows["dose_in_mg"] = dose.astype(str), (1000 * dose).astype(str)
+    rows["noise"] = rng.normal(0, 1, len(rows)).astype(str)
+    (one,) = found(tmp_path, rows)
+    assert (one.numbers["column"], one.numbers["copies"]) == ("dose", ["dose_in_mg"])
+
+
+def test_a_number_beyond_its_range(tmp_path):
+    rows, rng = table(), np.random.default_rng(1)
+    rows["dose"] = ((rows["diagnosis"] == "ill") * 3 + rng.normal(0, 1, len(rows))).astype(str)
+    rows.loc[rows["dose"].astype(float) > 3.5, "dose"] = "inf"
+    (one,) = found(tmp_path, rows)
+    assert (one.kind, one.numbers["column"]) == ("shortcut", "dose")
+
+
+def test_a_site_of_the_body_is_no_source(tmp_path):
+    rows, rng = table(80), np.random.default_rng(1)
+    rows["site"] = np.where(rows["diagnosis"] == "ill", rng.choice(["head_neck", "hand"], len(rows)), "lower extremity")
+    rows.loc[::9, "site"] = "trunk"
+    (one,) = found(tmp_path, rows)
+    assert (one.kind, one.numbers["column"]) == ("shortcut", "site")
+
+
 def test_a_value_that_excludes_a_class(tmp_path):
     """Too few units for an AUROC above the limit, and yet a rule without exception."""
     rows = table(120)
@@ -78,11 +104,41 @@ def test_another_name_of_the_label(tmp_path):
     assert (one.kind, one.numbers["column"]) == ("recoding", "histology")
 
 
+def test_what_the_cohort_file_refuses_is_noted_only(tmp_path):
+    rows, rng = table(), np.random.default_rng(2)
+    rows["histology"] = np.where(rows["diagnosis"] == "ill", rng.choice(["MEL", "BCC"], len(rows)), "NEV")
+    rows["thickness"] = np.where(rows["diagnosis"] == "ill", "1.5", "")
+    never = {"histology": "it is the label", "thickness": "only melanomas have it"}
+    (one,) = found(tmp_path, rows, metadata={"never": never})
+    assert (one.kind, one.severity, one.numbers["column"]) == ("recoding", "note", "histology")
+    assert one.sentence.endswith("under other names; [metadata.never] keeps it from methods")
+
+
 def test_the_columns_of_tasks_and_what_they_come_from_are_not_shortcuts(tmp_path):
     rows = table().assign(code=lambda t: t["diagnosis"].str.upper() + "-1")
     tasks = {"ill": {"label": "name", "positive": ["ILL"]}, "same": {"label": "diagnosis"}}
     derive = {"name": {"from": "code", "pattern": "^[A-Z]+"}}
     assert found(tmp_path, rows, derive=derive, task=tasks) == []
+
+
+def test_all_that_a_label_is_made_of_in_steps_is_no_shortcut(tmp_path):
+    rows = table().assign(score=lambda t: np.where(t["diagnosis"] == "ill", "0.9", "0.1"), scan="0")
+    derive = {
+        "high": {"from": "score", "at_least": 0.5},
+        "scanned": {"from": "scan", "at_least": 0.5},
+        "name": {"from": ["high", "scanned"]},
+        "words": {"from": "high", "pattern": ".", "values": {"1": "It is ill.", "0": "It is not."}},
+    }
+    tasks = {"ill": {"label": "name", "positive": ["high"], "negative": [""]}}
+    assert found(tmp_path, rows.drop(columns="diagnosis"), derive=derive, task=tasks) == []
+
+
+def test_the_view_that_is_the_label_is_no_shortcut_to_it(tmp_path):
+    rows = table().assign(sex=lambda t: np.where(t["diagnosis"] == "ill", "f", "m"))
+    tasks = {"ill": {"label": "sex", "positive": ["f"]}, "other": {"label": "itch"}}
+    options = {"roles": {"view": "column:sex"}, "views": {"f": "AP", "m": "PA"}, "task": tasks}
+    cohort = opened(write(tmp_path, rows.drop(columns="diagnosis")), **options)
+    assert shortcuts(cohort, "ill") == [] and "view" in cohort.items
 
 
 def test_a_site_with_a_number(tmp_path):

@@ -41,17 +41,23 @@ def _level(cohort: Cohort, level: str) -> dict[str, Any]:
 
 
 def _views(cohort: Cohort) -> list[dict[str, Any]]:
-    """Items of each view, units of the innermost level that have it, and of those the ones that have every view."""
+    """Items of each view, units that have it, and of those the ones that have every view.
+
+    The units are those of the innermost level that has several views of one, else of the innermost.
+    """
     items = cohort.items.assign(view=cohort.views)
-    if not (items["view"] != "").any():
-        return []
-    keys = unit_keys(items, cohort.levels, cohort.levels[-1] if cohort.levels else "item")
     named = items["view"] != ""
-    whole = items[named].groupby(keys[named])["view"].nunique()
-    complete = int((whole == items["view"][named].nunique()).sum())
-    table = items.assign(_unit=keys).groupby("view")["_unit"].agg(["size", "nunique"])
+    if not named.any():
+        return []
+    levels = cohort.levels[::-1] or ("item",)
+    keys = {level: unit_keys(items, cohort.levels, level) for level in levels}
+    held = {level: items[named].groupby(keys[level][named])["view"].nunique() for level in levels}
+    unit = next((level for level in levels if held[level].max() > 1), levels[0])
+    complete = int((held[unit] == items["view"][named].nunique()).sum())
+    table = items.assign(_unit=keys[unit]).groupby("view")["_unit"].agg(["size", "nunique"])
     return [
-        {"view": str(view), "items": int(row["size"]), "units": int(row["nunique"]), "with_all_views": complete}
+        {"view": str(view), "unit": unit, "items": int(row["size"]), "units": int(row["nunique"])}
+        | {"with_all_views": complete}
         for view, row in table.iterrows()
     ]
 

@@ -19,6 +19,12 @@ SOURCE = re.compile(
     r"|quelle|standort|ger(ä|ae)t|krankenhaus|klinik|zentrum|hersteller|kamera|sonde|schallkopf)",
     re.I,
 )
+BODY = re.compile(
+    r"(^|[^a-z])(head|face|scalp|neck|trunk|torso|chest|thorax|back|abdomen|(upper|lower).?limb|extremit|arm|leg|hand"
+    r"|foot|feet|palm|sole|thigh|finger|toe|genital|kopf|gesicht|hals|rumpf|brust|r(ü|ue)cken|bauch|bein|fu(ß|ss)|zeh)",
+    re.I,
+)
+"""What sites of the body are called, which are no places where images are made."""
 LOWER = re.compile(r"(lesion|study|exam|series|recording|clip|video|image|frame|slice)", re.I)
 """How the name of a level begins that lies within a patient."""
 PATIENT = "dicom:PatientID"
@@ -39,9 +45,12 @@ def patient_gap(items: pd.DataFrame) -> str:
 
 
 def is_source(column: "pd.Series[str]") -> bool:
-    """Whether a column says where items come from: it is called so, and its values are few."""
-    kinds = column[column != ""].nunique()
-    return bool(SOURCE.search(str(column.name))) and 1 < kinds <= min(MOST_SOURCES, len(column) / LEAST_PER_SOURCE)
+    """Whether a column says where items come from: it is called so, its values are few, and most are no part of the body."""
+    if not SOURCE.search(str(column.name)):
+        return False
+    kinds = column[column != ""].unique()
+    few = 1 < len(kinds) <= min(MOST_SOURCES, len(column) / LEAST_PER_SOURCE)
+    return few and 2 * sum(bool(BODY.search(kind)) for kind in kinds) <= len(kinds)
 
 
 def id_findings(cohort: Cohort) -> list[Finding]:

@@ -37,7 +37,7 @@ def assemble(
     except DataError:
         refuse_files(root, "*", spec.refuse)
         raise
-    early = {name: rule for name, rule in spec.derive.items() if has_column(items, rule.source)}
+    early = {name: rule for name, rule in spec.derive.items() if all(has_column(items, one) for one in rule.sources)}
     for name, rule in early.items():
         items = derive(items, name, rule)
     tables = [(table, rows_of(root, table)) for table in spec.tables if _is_there(root, table, absent)]
@@ -47,8 +47,9 @@ def assemble(
         items, more = _join(root, items, table, rows, spec, record, absent)
         notices += more
     for name, rule in spec.derive.items():
-        if absent and not has_column(items, rule.source):
-            notices.append(f"[derive] {name} is left out: no item has the column {rule.source!r}")
+        lost = [one for one in rule.sources if absent and not has_column(items, one)]
+        if lost:
+            notices.append(f"[derive] {name} is left out: no item has the column {lost[0]!r}")
         elif name not in early:
             items = derive(items, name, rule)
     items, more = _views(*_levels(items, spec), spec)

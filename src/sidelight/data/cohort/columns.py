@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cells import normalise
+from sidelight.data.cells import YES, normalise
 from sidelight.data.cohort.spec import CohortSpec, DeriveSpec
 from sidelight.data.dicom import tags
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
@@ -82,16 +82,49 @@ def has_column(items: pd.DataFrame, name: str) -> bool:
 
 
 def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
-    """Add the column ``name``: the first group (or the whole) of the pattern's first match, or blank."""
-    try:
-        pattern = re.compile(rule.pattern)
-    except re.error as error:
-        raise ConfigError(f"[derive] {name}: {rule.pattern!r} is a bad expression: {error}") from None
-    column = find_column(items, rule.source, f"[derive] {name}")
-    matches = [pattern.search(value) for value in items[column]]
-    values = [(match[1] if pattern.groups else match[0]) or "" if match else "" for match in matches]
+    """Add the column ``name``, made as ``rule`` says.
+
+    :raises ConfigError: for a bad expression.
+    :raises DataError: for an unknown column, or a cell that is no number where a number is asked for.
+    """
+    place = f"[derive] {name}"
+    columns = find_columns(items, [(source, place) for source in rule.sources])
+    cells = items[columns[0]]
+    if len(columns) > 1:
+        values = _saying_yes(items[columns])
+    elif rule.pattern is None:
+        values = _within(cells.map(normalise), rule, place)
+    else:
+        values = _matched(cells, rule.pattern, place)
     values = [rule.values.get(value, value) for value in values]
     return items.assign(**{name: pd.Series(values, index=items.index, dtype=str)})
+
+
+def _matched(cells: "pd.Series[str]", expression: str, place: str) -> list[str]:
+    """The first group (or the whole) of the expression's first match, or blank."""
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise ConfigError(f"{place}: {expression!r} is a bad expression: {error}") from None
+    matches = [pattern.search(value) for value in cells]
+    return [(match[1] if pattern.groups else match[0]) or "" if match else "" for match in matches]
+
+
+def _within(cells: "pd.Series[str]", rule: DeriveSpec, place: str) -> list[str]:
+    """1 where a number lies within the bounds, 0 where not, and blank where the cell is."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    odd = cells[(cells != "") & numbers.isna()]
+    if len(odd):
+        raise DataError(f"{place} meets the value {odd.iloc[0]!r} in column {cells.name!r}", expected="numbers")
+    low = -np.inf if rule.at_least is None else rule.at_least
+    high = np.inf if rule.at_most is None else rule.at_most
+    return ["" if number != number else str(int(low <= number <= high)) for number in numbers]
+
+
+def _saying_yes(table: pd.DataFrame) -> list[str]:
+    """The names of the columns that say yes, joined by ``+``; blank where none does."""
+    said = table.apply(lambda column: column.map(normalise).isin(YES)).to_numpy()
+    return ["+".join(name for name, yes in zip(table, row, strict=True) if yes) for row in said]
 
 
 def select(items: pd.DataFrame, where: Mapping[str, Any], place: str) -> np.ndarray[Any, np.dtype[np.bool_]]:

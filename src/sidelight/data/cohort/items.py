@@ -102,7 +102,7 @@ def _wants_tags(spec: CohortSpec) -> bool:
 
 def _wants_texts(spec: CohortSpec) -> bool:
     keys = (ours for table in spec.tables for ours, _ in table.keys)
-    used = {*spec.where, *(rule.source for rule in spec.derive.values()), *spec.roles.values(), *keys}
+    used = {*spec.where, *(one for rule in spec.derive.values() for one in rule.sources), *spec.roles.values(), *keys}
     return any(name.removeprefix("dicom:").strip() in tags.PASSING for name in used)
 
 

@@ -29,7 +29,7 @@ def check_names(items: pd.DataFrame, tables: Sequence[tuple[TableSpec, pd.DataFr
         lost += _keys(known, table, rows, spec)
         known = _joined(known, table, rows)
     for name, rule in spec.derive.items():
-        lost += not_there(known, [(rule.source, f"[derive] {name}")])
+        lost += not_there(known, [(one, f"[derive] {name}") for one in rule.sources])
         known = _widened(known, [name])
     wanted = [(role(level, spec), f"The level {level}") for level in spec.levels]
     if "view" in spec.roles:

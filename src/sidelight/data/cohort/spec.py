@@ -73,11 +73,20 @@ class ItemsSpec(TableFile):
 
 
 class DeriveSpec(Settings):
-    """A new column: the first group of ``pattern`` in column ``from``, translated by ``values``; blank without a match."""
+    """A new column, translated by ``values``. Of one column ``from``: the first group of ``pattern``, blank without a match,
+    or whether its number lies within bounds, 1 or 0, blank where it is. Of several: the names of those that say yes.
+    """
 
-    source: str = Field(alias="from")
-    pattern: str
+    sources: Names = Field(alias="from", min_length=1)
+    pattern: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
     values: dict[str, str] = Field(default={}, description="what becomes of a value; others stay as they are")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it asks for a number's bounds."""
+        return self.at_least is not None or self.at_most is not None
 
 
 class ImagesSpec(Settings):
@@ -279,6 +288,11 @@ def _check(spec: CohortSpec, source: str) -> None:
     if spec.report is not None and bool(spec.report.column) == bool(spec.report.files):
         given = "names its reports twice" if spec.report.files else "has [report] but names no text"
         raise ConfigError(f"{source} {given}", expected="[report] column or [report] files")
+    for name, rule in spec.derive.items():
+        if (len(rule.sources) > 1) + (rule.pattern is not None) + rule.bounded != 1:
+            raise ConfigError(
+                f"{source} [derive.{name}]", expected="one column with a pattern, or with bounds, or several columns"
+            )
     for name, task in spec.task.items():
         if bool(task.label) == bool(task.tasks):
             raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sidelight.data.cells import natural, normalise
+from sidelight.data.cells import YES, natural, normalise
 from sidelight.data.cohort.columns import find_column, find_columns, select
 from sidelight.data.cohort.spec import TaskSpec
 from sidelight.data.cohort.unknown_labels import no_class
@@ -23,7 +23,6 @@ from sidelight.errors import ConfigError, DataError, nearest
 LEFT_OUT = -1
 SIGNS = ("no", "yes")
 """The classes of each label of a multi-label task."""
-YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
 
 
 @dataclass(frozen=True)

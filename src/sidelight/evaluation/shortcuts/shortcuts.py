@@ -16,6 +16,7 @@ import pandas as pd
 from sidelight.data.audit.ids import id_columns, is_source
 from sidelight.data.cells import listed
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.missing_columns import role
 from sidelight.data.cohort.stable_names import lasting_names
 from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task
 from sidelight.data.cohort.units import units
@@ -28,6 +29,7 @@ LEAST_SHARE = 0.05
 """Share of the units that a value must have before it can be said to exclude a class."""
 NUMBERS = 10
 """A column of numbers with more different ones is read as a number, with fewer as categories."""
+LARGEST = 1e30
 CONTENT = ("brightness", "bytes", "frames")
 """Properties of a file that may be the disease itself: only noted."""
 
@@ -86,24 +88,25 @@ def shortcuts(cohort: Cohort, task: str, properties: pd.DataFrame | None = None)
     chosen = cohort.tasks[task]
     found: list[Finding] = []
     for question in questions(cohort, chosen):
-        cells = _of_units(cohort.items[_columns(cohort)], question)
+        cells = _of_units(cohort.items[_columns(cohort, chosen)], question)
         together = _same(cells)
         for names in together:
             found += _column(question, cohort, names, cells[names[0]], len(together))
-        found += _blanks(question, cells.isna())
+        found += _blanks(question, cells.drop(columns=[*cohort.spec.metadata.never], errors="ignore").isna())
         if properties is not None:
             found += _sources(question, properties, skip=_says_the_path(cohort, chosen))
     return found
 
 
-def _columns(cohort: Cohort) -> list[str]:
-    """Columns of text that are neither ids of a level nor labels, nor what labels are derived from."""
+def _columns(cohort: Cohort, task: Task) -> list[str]:
+    """Columns of text that are neither ids of a level nor labels, nor what labels are derived from, nor made of these alone."""
     if cohort.phantom is not None:  # its columns are the truth
         return []
-    labels = {name for task in cohort.tasks.values() for name in task.label}
-    derived = {name: rule.source for name, rule in cohort.spec.derive.items()}
-    roots = labels | {derived[name] for name in labels if name in derived}
-    taken = {"item", "files", "group", *cohort.levels, *roots, *id_columns(cohort)}
+    roots = _origins(cohort, {name for task in cohort.tasks.values() for name in task.label})
+    made = {name for name, rule in cohort.spec.derive.items() if roots.issuperset(rule.sources)}
+    if role("view", cohort.spec) in _origins(cohort, set(task.label)):
+        made.add("view")
+    taken = {"item", "files", "group", *cohort.levels, *roots, *made, *id_columns(cohort)}
     levels = [cohort.items[level] for level in cohort.levels]
     return [
         str(name)
@@ -115,18 +118,35 @@ def _columns(cohort: Cohort) -> list[str]:
     ]
 
 
+def _origins(cohort: Cohort, names: set[str]) -> set[str]:
+    """``names`` and every column that ``[derive]`` makes one of them from, step by step."""
+    rules, found = cohort.spec.derive, set[str]()
+    while names - found:
+        found |= names
+        names = {source for name in names if name in rules for source in rules[name].sources}
+    return found
+
+
 def _same(table: pd.DataFrame) -> list[list[str]]:
-    """Columns with equal cells, together."""
-    sets: dict[tuple[int, ...], list[str]] = {}
+    """Columns that say the same, together: their cells are equal, or have other names; or their numbers have one order."""
+    sets: dict[tuple[float, ...], list[str]] = {}
     for name, column in table.items():
-        sets.setdefault(tuple(pd.factorize(column, use_na_sentinel=True)[0].tolist()), []).append(str(name))
+        numbers = _as_numbers(column)
+        # cells that all differ are everybody's other names: numbers go by their order, in halves so as not to meet codes
+        codes = pd.factorize(column)[0] if numbers is None else numbers.rank(method="dense").fillna(0) + 0.5
+        sets.setdefault(tuple(codes.tolist()), []).append(str(name))
     return list(sets.values())
+
+
+def _as_numbers(column: "pd.Series[Any]") -> "pd.Series[float] | None":
+    """The column as numbers, NaN where it has no value; None where it is to be read as categories."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers if numbers.notna().equals(column.notna()) and numbers.nunique() > NUMBERS else None
 
 
 def _says_the_path(cohort: Cohort, task: Task) -> bool:
     """Whether the label comes from the path, which then predicts it of course."""
-    derived = {name: rule.source for name, rule in cohort.spec.derive.items()}
-    names = [derived.get(name, name) for name in task.label]
+    names = _origins(cohort, set(task.label))
     return any(f"{{{name}{end}" in pattern for name in names for pattern in cohort.spec.files for end in "}:")
 
 
@@ -148,24 +168,36 @@ def _column(
     if not keep.any():
         return []
     part, cells = question.only(keep), values[keep]
-    numbers = pd.to_numeric(cells, errors="coerce")
+    note, most = _declared(cohort, names)
+    numbers = _as_numbers(cells)
     source = is_source(cohort.items[names[0]])
-    if numbers.notna().all() and numbers.nunique() > NUMBERS and not source:
-        scores, rules = branched(numbers.to_numpy(dtype=np.float64)[:, None], part.labels, part.folds), []
+    if numbers is not None and not source:
+        finite = np.clip(
+            numbers.to_numpy(dtype=np.float64), -LARGEST, LARGEST
+        )  # laboratories write inf above their range
+        scores, rules = branched(finite[:, None], part.labels, part.folds), []
     else:
         codes, kinds = pd.factorize(cells)
         if len(kinds) < 2:
             return []
         scores, rules = looked_up(codes, part.labels, part.folds), _rules(codes, [str(kind) for kind in kinds], part)
         if _recodes(codes, part):
-            return [_recoding(part, names)]
+            return [_recoding(part, names, note, most)]
     kind = "source" if source else "shortcut"
     subject = f"Column {names[0]!r} alone" + (f" (and its copy {listed(names[1:])})" if len(names) > 1 else "")
-    declared = [name for columns in cohort.spec.metadata.columns.values() for name in columns]
-    note = "; it is declared as metadata, from which methods learn" if set(names) & set(declared) else ""
     numbers_of = {"column": names[0], "copies": names[1:], "filled": int(keep.sum())}
     found = _strength(scores, part, 1 if source else columns)
-    return _finding(kind, subject, part, found, rules, numbers_of, note)
+    return _finding(kind, subject, part, found, rules, numbers_of, note, most)
+
+
+def _declared(cohort: Cohort, names: list[str]) -> tuple[str, Severity]:
+    """What ``[metadata]`` says of a column and its copies, and how severe it is that they tell the label."""
+    described = {name for columns in cohort.spec.metadata.columns.values() for name in columns}
+    if described.intersection(names):
+        return "; it is declared as metadata, from which methods learn", "warning"
+    if cohort.spec.metadata.never.keys() >= set(names):
+        return "; [metadata.never] keeps it from methods", "note"
+    return "", "warning"
 
 
 def _strength(scores: Array, part: Question, asked: int = 1) -> Interval | None:
@@ -183,10 +215,10 @@ def _recodes(codes: Array, part: Question) -> bool:
     return held.mean() >= 5 and bool(pd.Series(part.labels).groupby(codes).nunique().eq(1).all())
 
 
-def _recoding(part: Question, names: list[str]) -> Finding:
-    text = f"Column {listed(names)} says the label of {part.name!r} exactly, under other names"
+def _recoding(part: Question, names: list[str], note: str, severity: Severity) -> Finding:
+    text = f"Column {listed(names)} says the label of {part.name!r} exactly, under other names{note}"
     numbers = {"task": part.name, "column": names[0], "copies": names[1:], "units": len(part.labels)}
-    return Finding("recoding", "warning", text, numbers)
+    return Finding("recoding", severity, text, numbers)
 
 
 def _rules(codes: Array, names: list[str], part: Question) -> list[dict[str, Any]]:
