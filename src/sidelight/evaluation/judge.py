@@ -17,7 +17,7 @@ from sidelight.data.cohort.stable_names import own_names
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
-from sidelight.evaluation.inputs.beside import InputReader, Inputs, Reference
+from sidelight.evaluation.inputs.beside import WITHOUT_ENCODER, InputReader, Inputs, Reference
 from sidelight.evaluation.inputs.metadata import metadata_reader
 from sidelight.evaluation.labelled import label_units, unit_table
 from sidelight.evaluation.model.fit import SAVED, model_of
@@ -87,6 +87,8 @@ class Evaluation:
         fresh = Fresh(self.random, self.architecture, settings.image_size, settings.first_seed)
         net = open_reader(self.encoder, self.cohort, task, self.protocol, settings.photographs, fresh)
         net = read_as(net, settings.features)
+        if isinstance(net, PhotoPair) and settings.inputs.kind in WITHOUT_ENCODER:
+            net = net.first  # of which nothing but its size is asked
         if isinstance(net, PhotoPair):
             check_side_by_side(self.protocol)
         if net is self.encoder:

@@ -4,7 +4,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from sidelight.evaluation.protocols import probes
-from sidelight.evaluation.protocols.probes import STRENGTHS, _fit, _newton, _path, _span, fit_linear
+from sidelight.evaluation.protocols.probes import STRENGTHS, _fits, _newton, _path, _span, fit_linear
 from sidelight.metrics.classification import auroc
 
 
@@ -48,7 +48,7 @@ def test_newtons_method_finds_what_scikit_learn_does(weights):
     x, y, _ = world(20, 3, 1)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     for strength, (weight, bias) in zip(STRENGTHS[:6], _newton(x, y, STRENGTHS[:6], weights), strict=True):
-        expected, start = _fit(x, y, 2, strength, weights)
+        ((expected, start),) = _fits(x, y, 2, (strength,), weights)
         np.testing.assert_allclose(weight, expected, atol=2e-3)
         np.testing.assert_allclose(bias, start, atol=2e-3)
 
@@ -56,14 +56,14 @@ def test_newtons_method_finds_what_scikit_learn_does(weights):
 def test_what_is_held_out_does_not_scale_what_is_learnt():
     """The inner choice standardised on all labelled units."""
     x, y, groups = world(12, 2, 2)
-    inner = probes._out_of_fold(x, y, groups, 2, 0, None)
+    inner = list(probes._out_of_fold(x, y, groups, 2, 0, None)[1])
     shifted = x.copy()
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     learnt, held = next(iter(folds.split(x, y, groups)))
     shifted[held] += 100.0
-    outer = probes._out_of_fold(shifted, y, groups, 2, 0, None)
-    slope = (outer[1][3][: len(held)] - inner[1][3][: len(held)])[:, 1]
-    weight = _path(x[learnt], y[learnt], 2, STRENGTHS, None)[3][0]
+    outer = list(probes._out_of_fold(shifted, y, groups, 2, 0, None)[1])
+    slope = (outer[3][: len(held)] - inner[3][: len(held)])[:, 1]
+    weight = list(_path(x[learnt], y[learnt], 2, STRENGTHS, None))[3][0]
     np.testing.assert_allclose(slope, 100.0 * weight[:, 1].sum(), rtol=1e-6)
 
 
@@ -115,3 +115,28 @@ def test_a_fit_that_stops_early_says_nothing_of_it(monkeypatch):
     monkeypatch.setattr(probes, "STEPS", 2)
     x = np.random.default_rng(0).standard_normal((300, 200))
     fit_linear(x, (x[:, 3] > 0).astype(int), np.arange(300), 2)
+
+
+def test_fits_that_start_from_the_last_one_end_where_fresh_ones_do():
+    x, y, _ = world(40, 3, 4, width=100)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    y = y + (x[:, 1] > 0.5)
+    for strength, (weight, bias) in zip(STRENGTHS[:5], _fits(x, y, 3, STRENGTHS[:5], None), strict=True):
+        fresh = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(x, y)
+        np.testing.assert_allclose(weight, fresh.coef_.T, atol=2e-3)
+        np.testing.assert_allclose(bias, fresh.intercept_, atol=2e-3)
+
+
+def test_the_search_ends_where_stronger_fits_only_get_worse(monkeypatch):
+    """Losses 3, 1, 2, 2, and then what would be the least and is not looked at."""
+    asked = []
+
+    def path():
+        for loss in (3.0, 1.0, 2.0, 2.0, 0.0):
+            asked.append(loss)
+            yield np.array([[loss, 0.0]])
+
+    monkeypatch.setattr(probes, "_out_of_fold", lambda *_: (np.array([0]), path()))
+    monkeypatch.setattr(probes, "_loss", lambda logits, y, weights: float(logits[0, 0]))
+    x, y, groups = world(2, 4, 0)
+    assert probes._choose(x, y, groups, 2, 0, None)[0] == STRENGTHS[1] and asked == [3.0, 1.0, 2.0, 2.0]

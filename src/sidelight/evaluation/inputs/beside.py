@@ -24,6 +24,9 @@ from sidelight.models.image import Encoder
 from sidelight.models.table import TableEncoder
 from sidelight.views.disturb import Disturb
 
+WITHOUT_ENCODER = ("pixels", "nothing")
+"""Kinds that read each photograph of a unit alike, and ask no encoder about it."""
+
 
 class InputSettings(Settings):
     """What a head reads of an item."""

@@ -6,7 +6,7 @@ labelled units*, grouped by patient: a probe that is said to have seen 16 labels
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from sidelight.metrics.representation import knn_scores
 from sidelight.models.pair import PhotoPair
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
-NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE, STEPS = 64, 50, 1e-4, 300
+NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE, STEPS, PATIENCE = 64, 50, 1e-4, 300, 2
 
 
 class KnnSettings(Settings):
@@ -194,20 +194,29 @@ def fit_linear(
     # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
     with threadpool_limits(1):
         strength, temperature = _choose(x, y, groups, classes, seed, weights)
-        weight, bias = _path(x, y, classes, (strength,), weights)[0]
+        weight, bias = next(_path(x, y, classes, (strength,), weights))
     return LinearProbe(weight / temperature, bias / temperature)
 
 
 def _choose(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int, weights: np.ndarray | None
 ) -> tuple[float, float]:
-    """Strength and temperature under which left-out units are most likely."""
+    """Strength and temperature under which left-out units are most likely.
+
+    Strengths grow, and so do the iterations of a fit: what is worse than the best ``PATIENCE`` times running ends the search.
+    """
     held_out = _out_of_fold(x, y, groups, classes, seed, weights)
     if held_out is None:
         return STRENGTHS[2], 1.0
-    rows, logits = held_out
-    best = int(np.argmin([_loss(one, y[rows], weights) for one in logits]))
-    return STRENGTHS[best], _temperature(logits[best], y[rows], weights)
+    rows, path = held_out
+    least, best, chosen = np.inf, 0, np.empty(0)
+    for place, logits in enumerate(path):
+        loss = _loss(logits, y[rows], weights)
+        if loss < least:
+            least, best, chosen = loss, place, logits
+        elif place - best >= PATIENCE:
+            break
+    return STRENGTHS[best], _temperature(chosen, y[rows], weights)
 
 
 def _loss(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
@@ -228,8 +237,8 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _out_of_fold(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int, weights: np.ndarray | None
-) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Logits of units left out of the fit, for every strength; none where a class has a single patient."""
+) -> tuple[np.ndarray, Iterator[np.ndarray]] | None:
+    """Logits of units left out of the fit, strength by strength; none where a class has a single patient."""
     fewest = min(len(np.unique(groups[y == c])) for c in range(classes))
     if fewest < 2:
         return None
@@ -238,24 +247,27 @@ def _out_of_fold(
     if not parts:
         return None
     rows = np.concatenate([b for _, b in parts])
-    each = [[x[b] @ weight + bias for weight, bias in _path(x[a], y[a], classes, STRENGTHS, weights)] for a, b in parts]
-    return rows, [np.concatenate(logits) for logits in zip(*each, strict=True)]
+    paths = zip(*(_path(x[a], y[a], classes, STRENGTHS, weights) for a, _ in parts), strict=True)
+    logits = (
+        np.concatenate([x[b] @ weight + bias for (weight, bias), (_, b) in zip(fits, parts, strict=True)])
+        for fits in paths
+    )
+    return rows, logits
 
 
 def _path(
     x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weight ``[D, C]`` and bias ``[C]`` on ``x`` for each strength; ``x`` is standardised by itself, not by what is held out."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Weight ``[D, C]`` and bias ``[C]`` on ``x`` for each strength in turn; ``x`` is standardised by itself, not by what is
+    held out."""
     mean, scale, basis = _span(x)
-    reduced, found = ((x - mean) / scale) @ basis, []
-    if classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS:
-        fits = _newton(reduced, y, strengths, weights)
-    else:
-        fits = [_fit(reduced, y, classes, strength, weights) for strength in strengths]
-    for weight, bias in fits:
+    reduced = ((x - mean) / scale) @ basis
+    newton = classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS
+    for weight, bias in (
+        _newton(reduced, y, strengths, weights) if newton else _fits(reduced, y, classes, strengths, weights)
+    ):
         own = (basis @ weight) / scale[:, None]
-        found.append((own, bias - mean @ own))
-    return found
+        yield own, bias - mean @ own
 
 
 def _newton(
@@ -293,21 +305,24 @@ def _newton(
     return fits
 
 
-def _fit(
-    x: np.ndarray, y: np.ndarray, classes: int, strength: float, weights: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weight ``[D, C]`` and bias ``[C]``; of two classes the first has none."""
+def _fits(
+    x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Weight ``[D, C]`` and bias ``[C]`` for each strength, each fit starting from the last; of two classes the first has none."""
     # Newton's method is three times faster where its Hessian is small.
     solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
     balance = None if weights is None else dict(enumerate(weights.tolist()))
-    with warnings.catch_warnings():
-        # Weak strengths may stop before the optimum: that is one more regularisation, and left-out units choose among them.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=strength, max_iter=STEPS, solver=solver, class_weight=balance).fit(x, y)
-    weight, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
-    if classes > 2:
-        return weight, bias
-    return np.concatenate([np.zeros_like(weight), weight], axis=1), np.concatenate([[0.0], bias])
+    model = LogisticRegression(max_iter=STEPS, solver=solver, class_weight=balance, warm_start=True)
+    for strength in strengths:
+        with warnings.catch_warnings():
+            # Weak penalties may stop before the optimum: that is one more penalty, and left-out units choose among them.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.set_params(C=strength).fit(x, y)
+        weight, bias = np.asarray(model.coef_).T.copy(), np.asarray(model.intercept_).copy()
+        if classes > 2:
+            yield weight, bias
+        else:
+            yield np.concatenate([np.zeros_like(weight), weight], axis=1), np.concatenate([[0.0], bias])
 
 
 def _temperature(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
