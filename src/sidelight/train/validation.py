@@ -90,7 +90,8 @@ def read(
         losses / len(rows) if has_valid else None,
         float(effective_rank(vectors)),
         float(embedding_std(vectors)),
-        *vectors.shape,
+        len(vectors),
+        vectors.shape[1],
         measured,
     )
 

@@ -250,7 +250,7 @@ def enlarge(patches: Tensor, side: int) -> Tensor:
     if side == patches.shape[-1]:
         return patches
     flat = functional.interpolate(patches.flatten(0, 1), (side, side), mode="bilinear", antialias=True)
-    return flat.unflatten(0, patches.shape[:2])
+    return flat.reshape(*patches.shape[:-2], side, side)
 
 
 def distort(patches: Tensor, recipe: Distort, u: Tensor, noise: Ints) -> Tensor:
