@@ -24,8 +24,15 @@ from sidelight.explaining.sslm import anatomy, explain, random_like, surrounding
 from sidelight.reporting.tables import Table
 
 STEPS = {"steps": 300, "batch_size": 24, "lr": 3e-3, "warmup": 0.05, "device": "cpu", "precision": "float32"}
-CARDIAC = {"encoder": "test_resnet", "image_size": 64, "pairs_per_clip": 4, "max_frames": 32, **STEPS}
-KNEE = {"encoder": "test_resnet", "image_size": 72, "working_size": 72, "max_frames": 8, "valid_fraction": 0.1, **STEPS}
+CARDIAC = {"encoder": "test_resnet", "image_size": 144, "pairs_per_clip": 4, "max_frames": 32, **STEPS}
+KNEE = {
+    "encoder": "test_resnet",
+    "image_size": 144,
+    "working_size": 72,
+    "max_frames": 8,
+    "valid_fraction": 0.1,
+    **STEPS,
+}
 PHANTOM = "phantom:knee?exams=160&slices=8&size=72&difficulty=0.1"
 HEART = {"preset": "acdc", "images": {"channels": 1, "crop": 24}}
 PAGE = """# SSLM: the paper's words, measured

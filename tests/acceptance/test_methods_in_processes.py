@@ -24,7 +24,10 @@ COMMON = {
 REPORTS = {
     **COMMON, "encoder": "test_vit", "text": {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0}, "hidden": 16, "dim": 8
 }  # fmt: skip
-SERIES = {**COMMON, "encoder": "test_resnet", "objective": "both", "permutations": 24, "max_frames": 4, "projection": 8}
+SERIES = {
+    **COMMON, "encoder": "test_resnet", "objective": "both", "permutations": 24, "max_frames": 4,
+    "projection": 8, "patch_size": 33,
+}  # fmt: skip
 METHODS = {"lovt": (CHEST, REPORTS), "sslm": ("phantom:knee?exams=8&slices=4&size=32", SERIES)}
 LEARNS = {"lovt": "attention.value", "sslm": "head"}
 """Of each method a part that has a gradient of its own."""

@@ -19,6 +19,7 @@ from sidelight.models.towers import save_tower
 
 TINY = {"encoder": "test_resnet", "image_size": 32, "steps": 2, "batch_size": 4, "pairs_per_clip": 1, "device": "cpu"}
 PAIRS = {**{key: value for key, value in TINY.items() if key != "pairs_per_clip"}, "photographs": ["D", "K"]}
+SERIES = {**TINY, "image_size": 48, "patch_size": 33, "pairs_per_clip": 2}
 SECOND = {"steps": 2, "batch_size": 4, "device": "cpu", "labels.mel": 2, "labels.colour": 2, "width": 8}
 STUDY = """
 title = "Tiny"
@@ -78,7 +79,7 @@ def written(ward, tmp_path_factory):
         ["export", run, "--format", "hf", "--out", str(out / "hf")],
         *([["export", run, "--format", "onnx", "--out", str(out / "e.onnx")]] if ONNX else []),
         ["explain", run, *data, "--out", str(out / "explained"), "--items", "3"],
-        ["pretrain", "sslm", *data, "--out", puzzles, *flags(**{**TINY, "image_size": 48, "pairs_per_clip": 2})],
+        ["pretrain", "sslm", *data, "--out", puzzles, *flags(**SERIES)],
         ["evaluate", puzzles, *data, "--task", "mel", "--protocol", "series", "--out", str(out / "series"), *small],
         ["predict", str(out / "series"), *data, "--out", str(out / "series.csv")],
         ["explain", puzzles, *data, "--out", str(out / "sslm" / "explained"), "--items", "2"],

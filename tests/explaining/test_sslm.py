@@ -18,8 +18,8 @@ from sidelight.models.image import create_encoder
 from sidelight.models.series import make_aggregator
 
 TINY = {
-    "encoder": "test_resnet", "image_size": 48, "working_size": 48, "permutations": 24, "steps": 4, "batch_size": 8,
-    "max_frames": 6, "device": "cpu",
+    "encoder": "test_resnet", "image_size": 48, "working_size": 48, "patch_size": 33, "permutations": 24, "steps": 4,
+    "batch_size": 8, "max_frames": 6, "device": "cpu",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from stopping import stopped
 
 TINY = {
     "encoder": "test_resnet", "image_size": 48, "permutations": 24, "batch_size": 8, "pairs_per_clip": 2,
-    "working_size": 48, "max_frames": 4, "device": "cpu", "precision": "float32", "warmup": 0,
+    "patch_size": 33, "working_size": 48, "max_frames": 4, "device": "cpu", "precision": "float32", "warmup": 0,
 }  # fmt: skip
 ROWS = np.arange(6)
 
@@ -47,10 +47,10 @@ def test_an_untrained_network_is_at_chance(world) -> None:
 @pytest.mark.parametrize("encoder", ["test_resnet", "nine_branches_tiny"])
 def test_eight_puzzles_can_be_learnt_by_heart(world, encoder) -> None:
     torch.manual_seed(0)
-    net = method(encoder=encoder, patch=16)
+    net = method(encoder=encoder, patch=16, patch_size={"test_resnet": 33, "nine_branches_tiny": 32}[encoder])
     puzzles = batch(net, world[1], rows=np.arange(8)).puzzles
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(40):
+    for _ in range(20):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(net.solve(puzzles.patches), puzzles.label)
         loss.backward()
@@ -79,7 +79,9 @@ def test_the_objectives_add_up(world) -> None:
 
 
 def test_the_stem_is_penalised_in_the_published_network(world) -> None:
-    plain, held = (method(encoder="nine_branches_tiny", patch=16, stem_decay=decay).eval() for decay in (0.0, 1e-4))
+    plain, held = (
+        method(encoder="nine_branches_tiny", patch_size=32, stem_decay=decay).eval() for decay in (0.0, 1e-4)
+    )
     found = batch(plain, world[1])
     extra = 1e-4 * plain.encoder.network.stem[0].weight.square().sum()
     torch.testing.assert_close(held.loss(found), plain.loss(found) + extra)
@@ -112,7 +114,7 @@ def test_a_run_keeps_its_permutations_and_goes_on_bit_for_bit(world, tmp_path) -
 
 def test_gradients_are_finite_in_bf16(world) -> None:
     """Torch's own are not, on maps of one pixel on the CPU: puzzles are solved in float32 there."""
-    net = method(patch=12)
+    net = method()
     feed = net.feed(world[1])
     for step in range(4):
         found = feed.finish(feed.raw(step, ROWS, ROWS * 0, "train"), torch.device("cpu"))
@@ -124,10 +126,61 @@ def test_gradients_are_finite_in_bf16(world) -> None:
 
 
 def test_an_encoder_that_reads_no_patches_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224 cannot read patches of 24 x 24.*convolutional"):
+    with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224 cannot read patches of 33 x 33.*convolutional"):
         method(encoder="vit_tiny_patch16_224", image_size=96, working_size=96)
-    with pytest.raises(ConfigError, match=r"patches of 12 pixels.*a multiple of 16"):
+    with pytest.raises(ConfigError, match=r"patches of 33 pixels.*a multiple of 16"):
         method(encoder="nine_branches_tiny")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "image_size", "patch_size", "said"),
+    [
+        (
+            "resnet18",
+            112,
+            None,
+            r"Patches of 27 pixels.*resnet18 makes of them is 1 x 1.*62% of its.*about 160.*patch_size to 40",
+        ),
+        ("resnet18", 64, None, r"Patches of 15 pixels.*81%"),
+        ("nine_branches_tiny", 64, 16, r"Patches of 16 pixels.*1 x 1.*about 128.*patch_size to 32"),
+    ],
+)
+def test_patches_that_leave_weights_untrained_are_refused(encoder, image_size, patch_size, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        method(encoder=encoder, image_size=image_size, patch_size=patch_size)
+    method(encoder=encoder, image_size=image_size, patch_size=patch_size, objective="pairs")  # cuts none
+
+
+def test_every_weight_of_every_kernel_moves_in_the_default_geometry(world) -> None:
+    torch.manual_seed(0)
+    net = SSLM(resolve(SSLM, {"permutations": 24}), channels=1)
+    puzzles = batch(net, world[1], rows=np.arange(2)).puzzles
+    kernels = {name: one for name, one in net.encoder.named_parameters() if one.ndim == 4}
+    before = {name: one.detach().clone() for name, one in kernels.items()}
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net.solve(puzzles.patches), puzzles.label).backward()
+        optimizer.step()
+    for name, one in kernels.items():
+        moved = (one.detach() != before[name]).float().mean((0, 1))
+        assert (moved > 0.9).all(), (name, moved)
+
+
+def test_solved_puzzles_are_logged_of_each_epoch_and_stand_in_summary_card_and_report(world, tmp_path) -> None:
+    cohort, pixels, folder = world
+    settings = {**TINY, "epochs": 2, "valid_fraction": 0.3, "cache": str(folder)}
+    run = sidelight.pretrain("sslm", cohort, tmp_path / "run", quiet=True, **settings)
+    net = SSLM(build(SSLMSettings, settings), channels=1)
+    net.load_state_dict(run.tensors())
+    solved = net.accuracy(batch(net, pixels, "valid", net.feed(pixels).valid_rows).puzzles)
+    epochs = run.metrics().query("kind == 'epoch'")["puzzle_accuracy"]
+    assert len(epochs) == 2 and epochs.iloc[-1] == pytest.approx(solved)
+    assert run.summary["measured"]["puzzle_accuracy"] == pytest.approx(solved)
+    assert "Share of puzzles that are solved" in (run.folder / "card.md").read_text()
+    said = sidelight.report(run.folder, tmp_path / "run.md").read_text()
+    assert f"**{100 * solved:.0f} %** at the end; 4 % would be by chance" in said
+    assert "Puzzles solved" in sidelight.report(run.folder, tmp_path / "run.html").read_text()
 
 
 def test_the_paper_profile_is_the_published_recipe() -> None:

@@ -1,9 +1,12 @@
 """The published network, counted and shaped without memory (B9 of the specification)."""
 
+import pytest
 import torch
+from timm.layers import Conv2dSame
+from torch import nn
 
 from sidelight.models.image import create_encoder
-from sidelight.models.jigsaw import NineBranches, PatchHead, dense_head
+from sidelight.models.jigsaw import NineBranches, PatchHead, dense_head, kernels_on
 
 
 def count(net) -> int:
@@ -50,3 +53,36 @@ def test_the_head_knows_positions() -> None:
     head, vectors = PatchHead(16, 24), torch.rand(3, 9, 16)
     assert head(vectors).shape == (3, 24)
     assert not torch.allclose(head(vectors), head(vectors.flip(1)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "side", "unmet", "made"),
+    [
+        (nn.Conv2d(2, 5, 3, padding=1), 1, 8 / 9, 1),  # the middle alone
+        (nn.Conv2d(2, 5, 3, padding=1), 2, 0, 2),
+        (nn.Conv2d(2, 5, 3, stride=2, padding=1), 2, 5 / 9, 1),  # at pixel 0: -1 is padding, 0 and 1 are not
+        (nn.Conv2d(2, 5, 3, stride=2, padding=1), 3, 0, 2),
+        (nn.Conv2d(2, 5, 5, padding=2), 2, 16 / 25, 2),  # from pixels 0 and 1: steps of -1, 0 and 1
+        (nn.Conv2d(2, 5, 3, padding=2, dilation=2), 2, 8 / 9, 2),
+        (nn.Conv2d(2, 5, 3, padding=2, dilation=2), 3, 0, 3),
+        (nn.Conv2d(2, 5, 1), 1, 0, 1),
+        (nn.Conv2d(2, 5, 3), 3, 0, 1),
+        (nn.Conv2d(2, 5, 3, padding="same"), 1, 8 / 9, 1),
+        (Conv2dSame(2, 5, 3, stride=2), 2, 5 / 9, 1),  # pads to the right
+    ],
+)
+def test_weights_that_meet_padding_alone_are_counted(layer, side, unmet, made) -> None:
+    """By hand; and they are those whose gradient is 0."""
+    found = kernels_on(layer, 2, side)
+    assert found.unmet == pytest.approx(unmet) and found.side == made
+    layer(torch.rand(1, 2, side, side) + 1).sum().backward()
+    assert float((layer.weight.grad == 0).float().mean()) == pytest.approx(unmet)
+
+
+def test_counting_leaves_the_network_as_it_was() -> None:
+    net = create_encoder("test_resnet", channels=1, image_size=48).network.train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state = torch.get_rng_state()
+    assert kernels_on(net, 1, 33).unmet == 0 and kernels_on(net, 1, 32).unmet > 0.4
+    assert torch.equal(state, torch.get_rng_state()) and net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

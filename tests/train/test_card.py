@@ -13,7 +13,7 @@ SUMMARY = {"steps": 20, "keep": "last", "weights": "w" * 64}
 EPOCHS = pd.DataFrame(
     [
         {"kind": "step", "loss": 3.0},
-        {"kind": "epoch", "valid_loss": 2.5, "effective_rank": 1.25, "collapsed": False},
+        {"kind": "epoch", "valid_loss": 2.5, "effective_rank": 1.25, "puzzle_accuracy": 0.25, "collapsed": False},
         {"kind": "epoch", "valid_loss": None, "effective_rank": 7.0, "collapsed": True},
     ]
 )
@@ -31,6 +31,7 @@ def test_a_card_says_what_was_trained_on_what_and_how_it_went():
         "Split `5555555555555555`",
         "Validation loss: 2.5 after the first epoch, 2.5 at the end",
         "Effective rank of the embeddings: 1.25 after the first epoch, 7 at the end",
+        "Share of puzzles that are solved, of patients kept for validation: 0.25 after the first epoch",
         "Its embeddings collapsed",
         "Research use only",
         "the licence of those data",

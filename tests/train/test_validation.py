@@ -50,3 +50,14 @@ def test_a_method_may_name_another_quantity():
     for name in ("effective_rank", "embedding_std"):
         assert spread.score(Criterion(name, more_is_better=True)) > thin.score(Criterion(name, more_is_better=True))
         assert spread.score(Criterion(name)) < thin.score(Criterion(name))
+
+
+def test_what_a_method_measures_is_a_mean_over_the_validation_rows():
+    class Counting(ToyMethod):
+        def measure(self, batch):
+            return {"row": float(batch.group.double().mean())}
+
+    feed = ToyFeed(valid_rows=np.arange(20, 25))
+    reading = read(Counting(), feed, batch_size=2, **CPU)  # parts of three rows and of two
+    assert reading.quantities["row"] == pytest.approx(22)
+    assert read(ToyMethod(), feed, batch_size=2, **CPU).measured == {}

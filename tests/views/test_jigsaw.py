@@ -13,6 +13,7 @@ from sidelight.views.jigsaw import (
     RawPuzzles,
     assemble,
     cut,
+    enlarge,
     finish,
     hamming_permutations,
     random_permutations,
@@ -140,7 +141,31 @@ def test_published_distortions_take_few_values() -> None:
     recipe = PuzzleRecipe(size=96, patch=24, jitter=8, distort=few)
     means = finish(flat, recipe, seed=0, device="cpu").patches.mean((2, 3, 4))
     factors = sorted({round(float(mean) / 0.5, 3) for mean in means.flatten()})
-    assert factors == [0.85, 0.925, 1.0, 1.075, 1.15]
+    assert factors == [0.85, 0.9, 1.0, 1.1, 1.15]
+
+
+def test_published_noise_is_each_positions_own_and_in_all_patches_of_a_batch() -> None:
+    """Grey slices: what is left of a patch is its field of noise, the same at position j whichever patch stands there."""
+    grey = raw(puzzles=12, augmented=True)
+    grey = RawPuzzles(**{**vars(grey), "slices": torch.full_like(grey.slices, 0.5)})
+    distort = Distort(**{**STILL, "noise": 0.05}, steps=True, shared_noise=True)
+    made = finish(grey, PuzzleRecipe(size=96, patch=24, jitter=8, distort=distort), seed=0, device="cpu").patches
+    torch.testing.assert_close(made, made[:1].expand_as(made))
+    assert abs(float(made.std()) - 0.05) < 0.002 and (made[0, 0] - made[0, 1]).abs().max() > 0.1
+    own = distort.model_copy(update={"shared_noise": False})
+    made = finish(grey, PuzzleRecipe(size=96, patch=24, jitter=8, distort=own), seed=0, device="cpu").patches
+    still = made.flatten(2).std(dim=2) == 0
+    assert 0.3 < float(still.float().mean()) < 0.7  # of its own noise, half of the patches have some
+
+
+def test_small_patches_are_enlarged_and_large_ones_stay() -> None:
+    row = torch.tensor([0.0, 1.0]).expand(1, 9, 1, 2, 2)
+    torch.testing.assert_close(enlarge(row, 4)[0, 0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+    cut_as, shown = (PuzzleRecipe(size=96, patch=24, jitter=8, shown=side) for side in (None, 40))
+    small, large = (finish(raw(), recipe, seed=0, device="cpu").patches for recipe in (cut_as, shown))
+    assert small.shape[-1] == 24 and large.shape[-1] == 40
+    torch.testing.assert_close(large, enlarge(small, 40))
+    assert PuzzleRecipe(size=96, patch=32, jitter=0, shown=16).side == 32
 
 
 def test_every_series_and_slice_takes_its_turn() -> None:

@@ -20,12 +20,20 @@ Deviations of ``default`` from the paper
     published network feeds a slice to all its nine branches. 100 permutations of greatest Hamming distance. A batch holds slices
     of many exams. One encoder for all planes, unless ``where = {view = "sagittal"}`` picks one. Distortions come from ranges,
     contrast among them. Slices of a series take turns instead of being drawn. AdamW and a cosine.
+Scale
+    The published network has stride 16, the usual ones 32: of a patch of up to 32 pixels their last map is one pixel, on which
+    eight of nine weights of a 3x3 kernel meet nothing but padding, are never trained, and are used when whole slices are read.
+    Such patches are refused; ``image_size`` is 224, so that patches have 55 pixels. ``patch_size`` enlarges smaller ones, but
+    whole slices are read at ``image_size``, where structures are then smaller than any the encoder has learnt.
 ``paper`` keeps, by name
     The nine-branch network (``encoder = "nine_branches"``), 1,000 random permutations with the identity first, patches of 64 at
-    0-9 pixels from the corners of cells of 85, the sets of rotations, shifts and scales, noise shared by a batch, RMSprop at 1e-4
-    x 0.95 per epoch, the L2 penalty on the stem, 16 puzzles of each exam in an epoch, the checkpoint that is best on validation.
+    0-9 pixels from the corners of cells of 85, the sets of rotations, shifts, scales and brightness, one field of noise for each
+    position and batch, RMSprop at 1e-4 x 0.95 per epoch, the L2 penalty on the stem, 16 puzzles of each exam in an epoch, the
+    checkpoint that is best on validation. Half of the patches change their brightness; noise is in all: a reading of the source,
+    whose field of noise is a batch's.
     Not kept: 16 slices of one exam as a batch (its statistics would be those of one knee; the published PyTorch code moreover
-    shows 16 of 1,130 exams only); early stopping; the validation exams that are the test exams.
+    shows 16 of 1,130 exams only); early stopping; the best by accuracy (by the loss here); the validation exams that are the
+    test exams.
 Limits
     The encoder must take images of patch size, which vision transformers of a fixed size do not. (1) is at chance, log n, where
     a series shows nothing that has a place. A puzzle has no negatives: ``repel`` speaks of the pairs of (2) alone.
@@ -33,6 +41,7 @@ Limits
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -47,7 +56,7 @@ from sidelight.methods.base import Gather, PretrainSettings, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.models.heads import mlp
-from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head
+from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head, kernels_on
 from sidelight.views.clips import ClipPairs, RawPairs
 from sidelight.views.feed import Feed, Integers, ViewSource
 from sidelight.views.jigsaw import (
@@ -69,6 +78,9 @@ class SSLMSettings(ClipSettings, ContrastSettings):
     permutations: int = Field(100, ge=2, le=math.factorial(9), description="arrangements to tell apart")
     permutation_set: Literal["hamming", "random"] = Field("hamming", description="random is as published")
     patch: int | None = Field(None, ge=8, description="side of a patch in pixels; none is three quarters of its cell")
+    patch_size: int | None = Field(
+        None, ge=8, description="smaller patches are enlarged to this side for the encoder; none is as they are cut"
+    )
     jitter: int | None = Field(None, ge=0, description="largest offset of a patch in its cell; none is all there is")
     distort: Distort = Distort()
     stem_decay: float = Field(0.0, ge=0, description="L2 penalty on the nine-branch network's stem")
@@ -79,7 +91,7 @@ class SSLMSettings(ClipSettings, ContrastSettings):
         cell = self.image_size // SIDE
         patch = max(8, cell * 3 // 4) if self.patch is None else self.patch
         jitter = max(0, cell - patch) if self.jitter is None else self.jitter
-        return PuzzleRecipe(self.image_size, patch, jitter, self.distort)
+        return PuzzleRecipe(self.image_size, patch, jitter, self.distort, self.patch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +146,7 @@ class SSLM(ClipMethod):
 
     Settings: ClassVar[type[PretrainSettings]] = SSLMSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {},
+        "default": {"image_size": 224},
         "paper": {
             "encoder": "nine_branches",
             "image_size": 256,
@@ -172,8 +184,8 @@ class SSLM(ClipMethod):
     def build_heads(self) -> None:
         """The set of permutations, the head that tells them apart and the projector of the contrast, as they are needed."""
         s = self.settings
-        self._check_patches()
         if s.objective != "pairs":
+            self._check_patches()
             chosen = (
                 hamming_permutations(s.permutations)
                 if s.permutation_set == "hamming"
@@ -186,22 +198,28 @@ class SSLM(ClipMethod):
             self.projector = mlp(self.encoder.dim, self.encoder.dim, s.projection)
 
     def _check_patches(self) -> None:
-        """:raises ConfigError: where the encoder takes no images as small as a patch."""
-        side = self.settings.recipe.patch
-        if isinstance(self.encoder.network, NineBranches):
-            if side % NineBranches.STRIDE:
-                raise ConfigError(f"{self.encoder.name} with patches of {side} pixels", expected="a multiple of 16")
-            return
-        mode = self.encoder.training
+        """:raises ConfigError: where the encoder takes no images as small as a patch, or some of its weights meet none of it."""
+        name, network, side = self.encoder.name, self.encoder.network, self.settings.recipe.side
+        step = NineBranches.STRIDE if isinstance(network, NineBranches) else 8
+        met = partial(kernels_on, network, self.encoder.channels)
+        if isinstance(network, NineBranches) and side % step:
+            raise ConfigError(f"{name} with patches of {side} pixels", expected=f"a multiple of {step}")
         try:
-            with torch.no_grad():
-                self.encoder.eval()(torch.zeros(1, self.encoder.channels, side, side))
+            found = met(side)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(
-                f"{self.encoder.name} cannot read patches of {side} x {side} pixels ({error})",
+                f"{name} cannot read patches of {side} x {side} pixels ({error})",
                 do="Use a convolutional network such as resnet18, or a larger image_size",
             ) from None
-        self.encoder.train(mode)
+        if found.unmet:
+            enough = next(more for more in range(side // step * step + step, 1025, step) if not met(more).unmet)
+            raise ConfigError(
+                f"Patches of {side} pixels: the last map that {name} makes of them is {found.side} x {found.side}, so that "
+                f"{found.unmet:.0%} of its kernels' weights meet nothing but padding and are never trained",
+                expected=f"patches of about {enough} pixels",
+                do=f"Raise image_size, of which a patch is a quarter, to about {4 * enough}; or set patch_size to {enough}, to "
+                "which patches are enlarged",
+            )
 
     def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Puzzles, pairs or both of each series for the loop.
@@ -273,6 +291,10 @@ class SSLM(ClipMethod):
             temperature=self.settings.temperature,
             groups=None if groups is None else gather(groups),
         )
+
+    def measure(self, batch: SeriesBatch) -> dict[str, float]:
+        """Share of the validation's puzzles that are solved."""
+        return {} if batch.puzzles is None else {"puzzle_accuracy": self.accuracy(batch.puzzles)}
 
     @torch.no_grad()
     def accuracy(self, puzzles: Puzzles) -> float:

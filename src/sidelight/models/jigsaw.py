@@ -11,10 +11,11 @@ SSLM's network ("rocket", v3 in TensorFlow), with f(x) two 3x3 convolutions, eac
 With the published w = 256 and n = 1,000 it has 217,630,440 parameters. It takes whole slices as well, fed to all nine branches.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from sidelight.models.heads import mlp
 
@@ -124,6 +125,59 @@ class PatchHead(nn.Module):
         """[N, 9, D] -> logits [N, permutations]."""
         logits: Tensor = self.read(self.narrow(vectors).flatten(1))
         return logits
+
+
+class Kernels(NamedTuple):
+    """What the convolutions of a network meet of an image.
+
+    :ivar side: of the smallest map that a kernel wider than one pixel makes.
+    :ivar unmet: share of the weights of all kernels that meet nothing but padding, so that they have no gradient.
+    """
+
+    side: int
+    unmet: float
+
+
+def kernels_on(network: nn.Module, channels: int, side: int) -> Kernels:
+    """The kernels of ``network`` on an image of ``side`` pixels; computes shapes alone, on the meta device.
+
+    Weight t of a kernel with stride s, padding p and dilation d meets the pixels o s - p + t d of the map before it. A 3x3 kernel
+    on a map of one pixel so has one weight of nine that meets anything, on 2x2 pixels all.
+
+    :raises RuntimeError, AssertionError: what the network raises where it takes no images of this side.
+    """
+    sides, met, every = [side], 0, 0
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        nonlocal met, every
+        assert isinstance(layer, nn.Conv2d)
+        rows, columns = (_met(layer, axis, int(given[0].shape[axis - 2]), int(made.shape[axis - 2])) for axis in (0, 1))
+        size = layer.kernel_size
+        each = layer.weight.numel() // (size[0] * size[1])
+        met, every = met + each * rows * columns, every + layer.weight.numel()
+        if max(size) > 1:
+            sides.append(min(made.shape[-2:]))
+
+    hooks = [part.register_forward_hook(look) for part in network.modules() if isinstance(part, nn.Conv2d)]
+    try:
+        state = {name: tensor.to("meta") for name, tensor in network.state_dict(keep_vars=True).items()}
+        functional_call(network, state, torch.empty(2, channels, side, side, device="meta"))  # statistics need two
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Kernels(min(sides), 1 - met / every if every else 0.0)
+
+
+def _met(layer: nn.Conv2d, axis: int, before: int, after: int) -> int:
+    """How many weights along an axis meet one of ``before`` pixels while ``after`` are made."""
+    size, stride, step = layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis]
+    reach = (after - 1) * stride + step * (size - 1) + 1
+    own = layer.padding if isinstance(layer.padding, str) else layer.padding[axis]
+    # as much as the output needs where the layer pads by itself ("same"), else its own
+    start = -own if isinstance(own, int) and own and reach <= before + 2 * own else -(max(reach - before, 0) // 2)
+    places = torch.arange(after) * stride + start
+    pixels = places[:, None] + torch.arange(size) * step
+    return int(((pixels >= 0) & (pixels < before)).any(dim=0).sum())
 
 
 def dense_head(dim: int, permutations: int) -> nn.Sequential:

@@ -44,8 +44,13 @@ class GatedAttention(nn.Module):
         return (self.attention(slices, mask) * each).sum(dim=1) + self.head.bias
 
 
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """min(max(0.2 x + 0.5, 0), 1), the gates of Keras 2; torch's own has a slope of 1/6."""
+    return (0.2 * x + 0.5).clamp(0, 1)
+
+
 class ConvLSTMCell(nn.Module):
-    """One convolutional LSTM (Shi et al. 2015, without peepholes, as Keras has it): maps through time to maps.
+    """One convolutional LSTM (Shi et al. 2015, without peepholes, as ConvLSTM2D of Keras 2 has it): maps through time to maps.
 
     :param padding: of the convolution of the input; 0 is "valid". The state is convolved with "same".
     """
@@ -65,10 +70,10 @@ class ConvLSTMCell(nn.Module):
         cell, states = state, []
         for place in range(maps.shape[1]):
             enter, forget, value, leave = (seen[:, place] + self.keep(state)).chunk(4, dim=1)
-            new = forget.sigmoid() * cell + enter.sigmoid() * value.tanh()
+            new = hard_sigmoid(forget) * cell + hard_sigmoid(enter) * value.tanh()
             here = mask[:, place, None, None, None]
             cell = torch.where(here, new, cell)
-            state = torch.where(here, leave.sigmoid() * new.tanh(), state)
+            state = torch.where(here, hard_sigmoid(leave) * new.tanh(), state)
             states.append(state)
         return torch.stack(states, dim=1)
 

@@ -15,6 +15,12 @@ COMMON = (
     *("shuffle_pairs", "seed", "keep"),
 )
 """Settings that say of every method what was done; all settings stand in config.json."""
+READINGS = {
+    "valid_loss": "Validation loss",
+    "puzzle_accuracy": "Share of puzzles that are solved, of patients kept for validation",
+    "effective_rank": "Effective rank of the embeddings",
+}
+"""What is read after an epoch without a label, by its name in metrics.jsonl."""
 
 
 def run_card(
@@ -96,7 +102,7 @@ def _results(metrics: pd.DataFrame) -> list[str]:
     """First and last reading of what needs no label."""
     epochs = metrics[metrics["kind"] == "epoch"] if "kind" in metrics else metrics
     said = []
-    for name, title in (("valid_loss", "Validation loss"), ("effective_rank", "Effective rank of the embeddings")):
+    for name, title in READINGS.items():
         values = pd.to_numeric(epochs[name]).dropna() if name in epochs else pd.Series(dtype=float)
         if len(values):
             said.append(f"{title}: {values.iloc[0]:.4g} after the first epoch, {values.iloc[-1]:.4g} at the end")

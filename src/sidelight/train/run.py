@@ -64,10 +64,16 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """done.json: steps, seconds, the best epoch, hash of the weights; :raises RunError: while unfinished."""
+        """done.json: steps, seconds, the best epoch, hash of the weights; and ``measured``, what the log says of the epoch whose
+        weights were kept: validation loss, effective rank, ...
+
+        :raises RunError: while unfinished.
+        """
         self._require("done.json")
         values: dict[str, Any] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
-        return values
+        epochs = [line for line in read_log(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
+        kept = [line for line in epochs if values["keep"] != "best" or line["epoch"] == values["best_epoch"]]
+        return {**values, "measured": kept[-1] if kept else {}}
 
     def tensors(self) -> dict[str, Tensor]:
         """State dict of the method as it was kept; :raises RunError: while the run is unfinished."""

@@ -1,7 +1,8 @@
 """What is measured after an epoch, on views that never change: the validation loss and the spread of the embeddings."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,15 +19,25 @@ EMBEDDED = 256
 """At most so many images go into the effective rank; it cannot exceed their number."""
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """A method that says more of a validation batch than its loss, such as the share of puzzles that it solves."""
+
+    def measure(self, batch: Any, /) -> Mapping[str, float]:
+        """Means over the batch by name, as the log is to show them; called in eval mode, without gradients."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reading:
-    """One reading: ``valid_loss`` is None without validation rows."""
+    """One reading: ``valid_loss`` is None without validation rows, and ``measured``, of a :class:`Measuring` method, empty."""
 
     valid_loss: float | None
     effective_rank: float
     std: float
     count: int
     dim: int
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def quantities(self) -> dict[str, float | None]:
@@ -35,6 +46,7 @@ class Reading:
             "valid_loss": self.valid_loss,
             "effective_rank": self.effective_rank,
             "embedding_std": self.std,
+            **self.measured,
         }
 
     def score(self, criterion: Criterion) -> float:
@@ -58,6 +70,7 @@ def read(
     has_valid = len(feed.valid_rows) > 1
     rows = np.random.default_rng(seed).permutation(feed.valid_rows if has_valid else feed.train_rows)
     rows = rows if has_valid else rows[:EMBEDDED]
+    measured: dict[str, float] = {}
     losses, embeddings, taken = 0.0, [], 0
     method.eval()
     seed_torch(device, seed)
@@ -66,6 +79,9 @@ def read(
         if has_valid:
             with autocast(device, dtype):
                 losses += float(method.valid_loss(batch)) * len(part)
+                if isinstance(method, Measuring):
+                    for name, value in method.measure(batch).items():
+                        measured[name] = measured.get(name, 0.0) + value * len(part) / len(rows)
         if taken < EMBEDDED:
             embeddings.append(method.encoder(batch.left).float().cpu())
             taken += len(part)
@@ -74,7 +90,9 @@ def read(
         losses / len(rows) if has_valid else None,
         float(effective_rank(vectors)),
         float(embedding_std(vectors)),
-        *vectors.shape,
+        len(vectors),
+        vectors.shape[1],
+        measured,
     )
 
 

@@ -2,7 +2,7 @@
 
 The slice is cut into 3 x 3 cells; each gives a patch at a random place of its own inside the cell, so that no two neighbours
 touch. Position j of the puzzle receives source patch pi(j), and the label is pi's place in the set. Patches are counted row
-by row. The host picks slices and permutations (:class:`PuzzleSource`); the device cuts, distorts and shuffles
+by row. The host picks slices and permutations (:class:`PuzzleSource`); the device cuts, shuffles, distorts and enlarges
 (:func:`finish`). Distortions are drawn for each patch by itself: they are there against shortcuts (edges that go on from one
 patch to the next, vignetting), and nothing is asked about them.
 """
@@ -27,6 +27,10 @@ from sidelight.views.randomness import Ints, integer, uniform
 
 NUMBERS = 8
 """Uniform numbers that one patch needs, beside its noise."""
+
+THREE, ENDS, BRIGHTNESS = (-1.0, 0.0, 1.0), (-1.0, 1.0), (-1.0, -2 / 3, 0.0, 2 / 3, 1.0)
+"""What a distortion is drawn from where it has few values, as shares of its greatest: brightness b = 0.15 gives factors of 0.85,
+0.9, 1, 1.1 and 1.15."""
 
 # Streams of random numbers beside those of views, which count from 0.
 _SLICE, _LABEL, _PATCH, _BROKEN = -11, -12, -13, -14
@@ -82,8 +86,12 @@ class Distort(Settings):
     contrast: float = Field(0.3, ge=0, description="c: a factor from 1 - c to 1 + c, about the patch's mean")
     noise: float = Field(0.03, ge=0, description="standard deviation, on grey values from 0 to 1")
     steps: bool = Field(False, description="few fixed values, as published, in place of ranges")
-    shared_noise: bool = Field(False, description="one field of noise for a whole batch, as published")
-    often: float = Field(0.5, gt=0, le=1, description="share of patches whose brightness, contrast and noise change")
+    shared_noise: bool = Field(
+        False, description="each position of a puzzle has one field of noise for a whole batch, as published"
+    )
+    often: float = Field(
+        0.5, gt=0, le=1, description="share of patches whose brightness, contrast and noise of their own change"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,14 @@ class PuzzleRecipe:
 
     :param size: side of the slice in pixels before it is cut; ``patch``: side of a patch, at most a third of it.
     :param jitter: a patch begins uniformly 0 .. jitter pixels from its cell's corner, in each direction.
+    :param shown: side of a patch as the encoder sees it: a smaller one is enlarged to it; None is as it was cut.
     """
 
     size: int = 112
     patch: int = 28
     jitter: int = 9
     distort: Distort = field(default_factory=Distort)
+    shown: int | None = None
 
     def __post_init__(self) -> None:
         cell = self.size // SIDE
@@ -108,6 +118,11 @@ class PuzzleRecipe:
                 f"jitter = {self.jitter}: a patch of {self.patch} would leave its cell of {cell} pixels",
                 expected=f"0 to {cell - self.patch}",
             )
+
+    @property
+    def side(self) -> int:
+        """Of a patch as the encoder sees it."""
+        return max(self.patch, self.shown or 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +213,7 @@ class PuzzleSource:
 
 
 def finish(raw: RawPuzzles, recipe: PuzzleRecipe, *, seed: int, device: torch.device | str) -> Puzzles:
-    """Cut, distort and shuffle on ``device``; a puzzle's result does not depend on the others of its batch."""
+    """Cut, shuffle, distort and enlarge on ``device``; without ``shared_noise`` a puzzle does not depend on its batch."""
     slices = resize(raw.slices.to(device, non_blocking=True), recipe.size)
     count = len(raw)
     item, draw = (np.repeat(part.numpy(), PATCHES) for part in (raw.item, raw.draw))
@@ -208,11 +223,10 @@ def finish(raw: RawPuzzles, recipe: PuzzleRecipe, *, seed: int, device: torch.de
     if not raw.augmented:
         u = torch.full_like(u, 0.5)
     patches = cut(slices, windows(u[..., :2], recipe), recipe.patch)
+    patches = patches[torch.arange(count, device=device)[:, None], raw.shown.to(device)]
     if raw.augmented:
         patches = distort(patches, recipe.distort, u[..., 2:], _noise_seeds(raw, seed))
-    shown = raw.shown.to(device)
-    patches = patches[torch.arange(count, device=device)[:, None], shown]
-    return Puzzles(slices, patches, raw.label.to(device), raw.item.to(device))
+    return Puzzles(slices, enlarge(patches, recipe.side), raw.label.to(device), raw.item.to(device))
 
 
 def windows(u: Tensor, recipe: PuzzleRecipe) -> Tensor:
@@ -231,22 +245,34 @@ def cut(slices: Tensor, corners: Tensor, patch: int) -> Tensor:
     return slices.permute(0, 2, 3, 1)[which, rows[..., :, None], columns[..., None, :]].movedim(-1, 2)
 
 
+def enlarge(patches: Tensor, side: int) -> Tensor:
+    """Patches [N, 9, C, P, P] at ``side`` pixels, bilinearly."""
+    if side == patches.shape[-1]:
+        return patches
+    flat = functional.interpolate(patches.flatten(0, 1), (side, side), mode="bilinear", antialias=True)
+    return flat.reshape(*patches.shape[:-2], side, side)
+
+
 def distort(patches: Tensor, recipe: Distort, u: Tensor, noise: Ints) -> Tensor:
     """Turn, move, enlarge, brighten and blur with noise, each patch by itself; edges are continued.
 
-    :param patches: float32 [N, 9, C, P, P] in [0, 1]; ``u``: uniforms [N, 9, 6]; ``noise``: seeds [N].
+    Noise of a patch's own goes with its brightness and contrast, ``often``; a shared field is in all patches of its position.
+
+    :param patches: float32 [N, 9, C, P, P] in [0, 1], by position; ``u``: uniforms [N, 9, 6]; ``noise``: seeds [N].
     """
     flat, numbers = patches.flatten(0, 1), u.flatten(0, 1)
     side = patches.shape[-1]
-    angle = torch.deg2rad(_signed(numbers[:, 0], 3, recipe) * recipe.rotation)
-    moved = torch.stack([_signed(numbers[:, k], 3, recipe) for k in (1, 2)], dim=1) * (recipe.shift * side) * 2 / side
-    shrink = 1 / (1 + recipe.zoom * (_signed(numbers[:, 3], 2, recipe) + 1) / 2)
+    angle = torch.deg2rad(_signed(numbers[:, 0], THREE, recipe) * recipe.rotation)
+    moved = (
+        torch.stack([_signed(numbers[:, k], THREE, recipe) for k in (1, 2)], dim=1) * (recipe.shift * side) * 2 / side
+    )
+    shrink = 1 / (1 + recipe.zoom * (_signed(numbers[:, 3], ENDS, recipe) + 1) / 2)
     cos, sin = angle.cos() * shrink, angle.sin() * shrink
     matrix = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
     grid = functional.affine_grid(torch.cat([matrix, moved[:, :, None]], 2), list(flat.shape), align_corners=False)
     flat = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     change = (numbers[:, 5] < recipe.often).float()[:, None, None, None]
-    factor = 1 + change * recipe.brightness * _signed(numbers[:, 4], 5, recipe)[:, None, None, None]
+    factor = 1 + change * recipe.brightness * _signed(numbers[:, 4], BRIGHTNESS, recipe)[:, None, None, None]
     flat = flat * factor
     if recipe.contrast:
         mean = flat.mean((1, 2, 3), keepdim=True)
@@ -254,15 +280,15 @@ def distort(patches: Tensor, recipe: Distort, u: Tensor, noise: Ints) -> Tensor:
         flat = mean + (flat - mean) * (1 + change * recipe.contrast * strength[:, None, None, None])
     patches = flat.clamp(0, 1).reshape(patches.shape)
     if recipe.noise:
-        strength = recipe.noise * change.reshape(*patches.shape[:2], 1, 1, 1)
-        patches = (patches + strength * _noise(noise, patches, recipe)).clamp(0, 1)
+        own = 1.0 if recipe.shared_noise else change.reshape(*patches.shape[:2], 1, 1, 1)
+        patches = (patches + recipe.noise * own * _noise(noise, patches, recipe)).clamp(0, 1)
     return patches
 
 
-def _signed(u: Tensor, values: int, recipe: Distort) -> Tensor:
-    """Uniform in [-1, 1], or one of ``values`` equally spaced numbers there."""
+def _signed(u: Tensor, values: tuple[float, ...], recipe: Distort) -> Tensor:
+    """Uniform in [-1, 1], or one of ``values``."""
     if recipe.steps:
-        return (u * values).floor().clamp(max=values - 1) * (2 / (values - 1)) - 1
+        return u.new_tensor(values)[(u * len(values)).long().clamp(max=len(values) - 1)]
     return 2 * u - 1
 
 
@@ -273,7 +299,8 @@ def _noise_seeds(raw: RawPuzzles, seed: int) -> Ints:
 
 
 def _noise(seeds: Ints, like: Tensor, recipe: Distort) -> Tensor:
-    """Standard normal noise of the shape of ``like`` [N, 9, C, P, P]; on the host, so that all devices see the same."""
+    """Standard normal noise of the shape of ``like`` [N, 9, C, P, P], or [1, 9, C, P, P]; on the host, so that all devices see
+    the same."""
     shape = like.shape[1:]
     if recipe.shared_noise:
         return torch.randn(shape, generator=torch.Generator().manual_seed(int(seeds[0]))).to(like)[None]

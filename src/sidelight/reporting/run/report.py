@@ -101,6 +101,7 @@ def summary(run: RunContent) -> list[str]:
         best = int(np.argmin(valid.y))
         lowest, last = significant(valid.y[best]), significant(valid.y[-1])
         lines.append(f"Lowest validation loss {lowest} in epoch {int(valid.x[best])}; last {last}.")
+    lines += [solved] if (solved := puzzles(run)) else []
     if rank := series(run.epochs, "epoch", "effective_rank"):
         lines.append(f"Effective rank of the embeddings from {decimal(rank.y[0], 1)} to **{decimal(rank.y[-1], 1)}**.")
     if knn := series(run.epochs, "epoch", "knn"):
@@ -114,6 +115,18 @@ def summary(run: RunContent) -> list[str]:
     if run.quarantine:
         lines.append(f"{sum(run.quarantine.values())} items could not be read and were left out.")
     return lines or ["No step has been recorded yet."]
+
+
+def puzzles(run: RunContent) -> str:
+    """How many jigsaw puzzles a run solves of patients that it kept for validation; "" where it has none."""
+    found = series(run.epochs, "epoch", "puzzle_accuracy")
+    if not found:
+        return ""
+    chance = 1 / int(run.config["settings"]["permutations"])
+    return (
+        f"Puzzles of patients kept for validation: {share(float(found.y[0]))} solved after the first epoch, "
+        f"**{share(float(found.y[-1]))}** at the end; {share(chance)} would be by chance."
+    )
 
 
 def training(run: RunContent) -> Part:
@@ -138,6 +151,7 @@ def training(run: RunContent) -> Part:
 _CURVES = (
     ("Learning rate", "step", "lr"),
     ("Effective rank", "epoch", "effective_rank"),
+    ("Puzzles solved, %", "epoch", "puzzle_accuracy"),
     ("kNN monitor", "epoch", "knn"),
     ("Images per second", "step", "images_per_second"),
     ("Share of time waiting for data, %", "step", "data_wait"),

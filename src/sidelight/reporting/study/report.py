@@ -14,7 +14,7 @@ from sidelight.reporting import html, tables
 from sidelight.reporting.document import Detail, Document, Figure, Listing, Part, Section, Text, under, write
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
-from sidelight.reporting.run.report import load_run, pairs, training, weights
+from sidelight.reporting.run.report import load_run, pairs, puzzles, training, weights
 from sidelight.reporting.study import checklist, decisions, labels, participants, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
@@ -35,7 +35,7 @@ def render_study(folder: str | Path, out: str | Path) -> Path:
 def document(content: Content) -> Document:
     """The report: long tables stand in the HTML alone, and whole in the files beside a Markdown page."""
     heads = sorted(content.headlines.values(), key=lambda head: head.task != content.named.get("task"))
-    curves, examples, weighed = _runs(content)
+    curves, examples, weighed, solved = _runs(content)
     published = [study_tables.published(entry) for entry in content.study.get("published") or []]
     warnings = [Text(text, "note") for text in [*_leaks(content), *_texts(content, "warnings")]]
     commands, open_ = set(content.results["command"]), limits(content)
@@ -60,6 +60,7 @@ def document(content: Content) -> Document:
         Section("Subgroups", trust.subgroups(content), intro=trust.SUBGROUPS, only="html"),
         Section("Published numbers", published, intro=_PUBLISHED),
         Section("Training", curves, only="html"),
+        Section("Puzzles", [Listing(solved)] if solved else [], intro=_PUZZLES, only="markdown"),
         Section("Example pairs", examples, intro="From the lightest to the heaviest pair of each run.", only="html"),
         Section("Pair weights", weighed, intro="How much each pair counts in the loss.", only="html"),
         Section("All numbers", _everything(content, heads), intro=_EVERYTHING, only="html"),
@@ -94,6 +95,7 @@ _EVERYTHING = (
     "range. No interval means fewer than 10 groups or 5 of the rarest class, “few groups” fewer than 20 of it."
 )
 
+_PUZZLES = "How far the pretext task was learnt, in the first run of each encoder."
 _SECOND = "DeLong: a second method for the AUROC, clustered by patient (Obuchowski 1997); no verdict rests on it."
 
 
@@ -276,9 +278,9 @@ def _confusion(content: Content) -> list[Part]:
     return parts
 
 
-def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part]]:
-    """Training curves, pairs and weights of every run that is there."""
-    curves, examples, weighed = list[Part](), list[Part](), list[Part]()
+def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part], list[str]]:
+    """Training curves, pairs and weights of every run that is there, and how many puzzles are solved."""
+    curves, examples, weighed, solved = list[Part](), list[Part](), list[Part](), list[str]()
     for label, path in content.runs.items():
         try:
             run = load_run(path)
@@ -286,11 +288,13 @@ def _runs(content: Content) -> tuple[list[Part], list[Part], list[Part]]:
             curves.append(Text(f"{label}: its run folder cannot be read", "note"))
             continue
         curves += [Detail(label, [training(run)])] if len(content.runs) > 2 else under(label, training(run))
+        if said := puzzles(run):
+            solved.append(f"{label}: {said}")
         if (run.folder / "examples.safetensors").is_file():
             examples += under(label, pairs(run, most=6))
         if any((run.folder / name).is_file() for name in ("weights.safetensors", "strip.safetensors")):
             weighed += under(label, *weights(run))
-    return curves or [Text("No pre-training run belongs to this study.", "empty")], examples, weighed
+    return curves or [Text("No pre-training run belongs to this study.", "empty")], examples, weighed, solved
 
 
 def _checklists(content: Content, encoder: str = "") -> list[Part]:

@@ -9,7 +9,7 @@ import torch
 from sidelight.evaluation.protocols.series.series import fuse, fusion_weights
 from sidelight.evaluation.protocols.series.slices import select_slices
 from sidelight.losses.labels import inverse_frequency, label_loss
-from sidelight.models.series import ConvLSTM, ConvLSTMCell, GatedAttention, MaskedMax, make_aggregator
+from sidelight.models.series import ConvLSTM, ConvLSTMCell, GatedAttention, MaskedMax, hard_sigmoid, make_aggregator
 
 PAPER = np.array([[0.883, 0.750, 0.642], [0.867, 0.708, 0.692], [0.850, 0.825, 0.650]])  # sagittal, coronal, axial
 
@@ -105,23 +105,33 @@ def test_padding_changes_nothing_and_order_matters_to_the_convlstm_alone(kind) -
     assert torch.allclose(turned, plain, atol=1e-5) == (kind != "convlstm")
 
 
-def test_a_convlstm_step_by_hand() -> None:
-    """One place, one channel, kernels that only look at the middle: the usual LSTM."""
-    cell = ConvLSTMCell(1, 1, padding=1)
+def test_the_gates_are_those_of_keras() -> None:
+    """clip(0.2 x + 0.5, 0, 1): torch's hardsigmoid has 2/3 at 1 and is still open at -2.5."""
+    x = torch.tensor([-3.0, -2.5, -1.0, 0.0, 1.0, 2.5, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(hard_sigmoid(x), torch.tensor([0.0, 0.0, 0.3, 0.5, 0.7, 1.0, 1.0], dtype=torch.float64))
+
+
+def test_a_convlstm_by_hand() -> None:
+    """One place, one channel, kernels that only look at the middle: 0.5 x + 0.25 h in every gate, and 1 in forget's.
+
+    x = 1: z = 0.5: in = out = 0.6, c = 0.6 tanh 0.5, h = 0.6 tanh c. x = -2: z = -1 + h / 4: forget = 0.2 (z + 1) + 0.5,
+    in = out = 0.2 z + 0.5. x = 30: z > 2.5: all gates are 1.
+    """
+    cell = ConvLSTMCell(1, 1, padding=1).double()
     with torch.no_grad():
         for layer, value in ((cell.read, 0.5), (cell.keep, 0.25)):
             layer.weight.zero_()
             layer.weight[:, :, 1, 1] = value
-    x = [1.0, -2.0]
-    c = h = 0.0
-    for value in x:
-        gate = 1 / (1 + math.exp(-(0.5 * value + 0.25 * h + cell.read.bias[0].item())))
-        forget = 1 / (1 + math.exp(-(0.5 * value + 0.25 * h + 1.0)))
-        leave = 1 / (1 + math.exp(-(0.5 * value + 0.25 * h + cell.read.bias[3].item())))
-        c = forget * c + gate * math.tanh(0.5 * value + 0.25 * h + cell.read.bias[2].item())
-        h = leave * math.tanh(c)
-    found = cell(torch.tensor(x).reshape(1, 2, 1, 1, 1), torch.ones(1, 2, dtype=torch.bool))
-    assert float(found[0, -1].detach()) == pytest.approx(h, rel=1e-5)
+        cell.read.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    first = 0.6 * math.tanh(0.5)
+    h = [0.6 * math.tanh(first)]
+    z = -1 + h[0] / 4
+    second = (0.2 * (z + 1) + 0.5) * first + (0.2 * z + 0.5) * math.tanh(z)
+    h.append((0.2 * z + 0.5) * math.tanh(second))
+    h.append(math.tanh(second + math.tanh(15 + h[1] / 4)))
+    x = torch.tensor([1.0, -2.0, 30.0], dtype=torch.float64).reshape(1, 3, 1, 1, 1)
+    found = cell(x, torch.ones(1, 3, dtype=torch.bool)).flatten()
+    torch.testing.assert_close(found, torch.tensor(h, dtype=torch.float64))
 
 
 def test_attention_sums_to_one_and_the_greatest_is_the_greatest() -> None:
