@@ -123,6 +123,9 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--out", "x") == 0
     words = shlex.split(capsys.readouterr().out.partition("next: ")[2])
     assert words == ["sidelight", "evaluate", str(Done.folder), "--data", data, "--task", "TASK"]
+    assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--preset", "busi", "--out", "x") == 0
+    words = shlex.split(capsys.readouterr().out.partition("next: ")[2])
+    assert words[3:] == ["--data", data, "--preset", "busi", "--task", "TASK"]
 
 
 def test_a_setting_of_the_wrong_type_is_told_once(monkeypatch, capsys):

@@ -191,7 +191,8 @@ def pretrain(
     run = run_pretrain(
         method, data, out, preset=preset, start=start, **_settings(config, flags, run_pretrain, cache=cache)
     )
-    after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, "--task", "TASK"])
+    layout = ["--preset", preset] if preset else []
+    after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, *layout, "--task", "TASK"])
     typer.echo(f"The run lies in {run.folder}; next: {after}")
 
 

@@ -2,9 +2,13 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.presets import load_preset, preset_names
+from sidelight.data.cohort.spec import present
 from sidelight.data.guess import Draft, guess, render
 from sidelight.errors import ConfigError, SidelightError
 from sidelight.files import write_text
@@ -45,6 +49,11 @@ def init(
     if file.exists() and not force:
         raise ConfigError(f"{file} exists already", do="Name another place with --out, or overwrite it with --force")
     draft = guess(root, tables)
+    known = fitting_presets(root)
+    if known:
+        which = " or ".join(known)
+        said = f"this looks like a public data set that needs no such file: --preset {which} (see docs/data.md)"
+        draft = replace(draft, todo=(said, *draft.todo))
     elsewhere = file.resolve().parent != root.resolve()
     text, cohort = _that_opens(draft, root.resolve(), str(root.resolve()) if elsewhere else "")
     _place(lambda: write_text(file, text), file, "--out")
@@ -54,6 +63,20 @@ def init(
         sheet = contact_path(file, contact)
         _place(lambda: render_contact(cohort, sheet), sheet, "--contact")
     return file
+
+
+def fitting_presets(root: Path) -> list[str]:
+    """The presets of public data sets that open on ``root``; those without tables of their own would fit any folder."""
+    found = []
+    for name in preset_names():
+        tables = present(root, load_preset(name)).get("tables", ())
+        files = [str(table["file"]) for table in tables if not table.get("optional")]
+        if not files or not all((root / file).is_file() for file in files):
+            continue
+        with suppress(SidelightError):
+            Cohort.open(root, preset=name)
+            found.append(name)
+    return found
 
 
 def _place(write: Callable[[], object], path: Path, option: str) -> None:

@@ -278,6 +278,12 @@ def test_counts(tmp_path):
     assert [tuple(row.values()) for row in count(alone, record, None, survey(alone), [])["views"]] == seen
 
 
+def test_masks_of_probes_are_no_source(tmp_path):
+    root = write(tmp_path, table(4))
+    masks = {"monitoring_probes": "photos/{patient}/{photo}.png.mask"}
+    assert [one.kind for one in id_findings(opened(root, companions=masks))] == []
+
+
 def linked(root, folder):
     """A public data set's files in a folder that can be written; skips where the set is not here."""
     if not root.is_dir():

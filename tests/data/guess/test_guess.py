@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidelight.commands.init import init
+from sidelight.commands.init import fitting_presets, init, open_points
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.pattern import parse
+from sidelight.data.cohort.presets import load_preset
 from sidelight.data.cohort.units import units
 from sidelight.data.guess import guess, render
 from sidelight.data.guess.columns import describe
@@ -311,6 +312,36 @@ def test_init_writes_once_and_elsewhere_with_a_root(tmp_path):
     assert not (other / ".sidelight").exists()
     assert len(Cohort.open(elsewhere).items) == 5
     assert len(Cohort.open(other).items) == 5
+
+
+def test_a_public_data_set_is_known_by_its_tables(tmp_path):
+    rows = ["patient_id,lesion_id,img_id,diagnostic", *(f"PAT_{n},{n},PAT_{n}.png,NEV" for n in range(6))]
+    for n in range(6):
+        image(tmp_path / "images" / "imgs_part_1" / f"PAT_{n}.png", 20 * n)
+    (tmp_path / "metadata.csv").write_text("\n".join([*rows, ""]))
+    assert "--preset" not in init(tmp_path, force=True).read_text()  # another metadata.csv: it lacks columns
+    known = load_preset("pad_ufes_20")["metadata"]
+    more = [*known["patient"], *known["lesion"]]
+    full = [rows[0] + "".join(f",{name}" for name in more), *(row + "," * len(more) for row in rows[1:])]
+    (tmp_path / "metadata.csv").write_text("\n".join([*full, ""]))
+    file = init(tmp_path, force=True)
+    assert "public data set that needs no such file: --preset pad_ufes_20 (see" in open_points(file)[0]
+
+
+@pytest.mark.parametrize(
+    ("folder", "presets"),
+    [
+        ("covid_blues", ["covid_blues", "covid_blues_findings"]),
+        ("hannover_cxr", ["hannover_cxr"]),
+        ("chest", ["covid_chestxray"]),
+        ("pad_ufes_20", ["pad_ufes_20"]),
+        ("covid19_ultrasound", ["covid19_ultrasound"]),
+    ],
+)
+def test_real_data_sets_are_known(real_data, folder, presets):
+    if not (real_data / folder).is_dir():
+        pytest.skip(f"no {folder} in {real_data}")
+    assert fitting_presets(real_data / folder) == presets
 
 
 def test_what_does_not_open_stands_as_comments(tmp_path, torn_tasks):

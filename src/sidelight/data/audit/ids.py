@@ -48,7 +48,7 @@ def is_source(column: "pd.Series[str]") -> bool:
     """Whether a column says where items come from: it is called so, its values are few, and most are no part of the body."""
     if not SOURCE.search(str(column.name)):
         return False
-    kinds = column[column != ""].unique()
+    kinds = [kind for kind in column.unique() if isinstance(kind, str) and kind]  # companions are no text
     few = 1 < len(kinds) <= min(MOST_SOURCES, len(column) / LEAST_PER_SOURCE)
     return few and 2 * sum(bool(BODY.search(kind)) for kind in kinds) <= len(kinds)
 

@@ -124,7 +124,8 @@ def _within(cells: "pd.Series[str]", rule: DeriveSpec, place: str) -> list[str]:
 def _saying_yes(table: pd.DataFrame) -> list[str]:
     """The names of the columns that say yes, joined by ``+``; blank where none does."""
     said = table.apply(lambda column: column.map(normalise).isin(YES)).to_numpy()
-    return ["+".join(name for name, yes in zip(table, row, strict=True) if yes) for row in said]
+    names = [str(name) for name in table]
+    return ["+".join(name for name, yes in zip(names, row, strict=True) if yes) for row in said]
 
 
 def select(items: pd.DataFrame, where: Mapping[str, Any], place: str) -> np.ndarray[Any, np.dtype[np.bool_]]:

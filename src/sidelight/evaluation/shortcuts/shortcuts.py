@@ -21,7 +21,7 @@ from sidelight.data.cohort.stable_names import lasting_names
 from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Task
 from sidelight.data.cohort.units import units
 from sidelight.data.findings import Finding, Severity
-from sidelight.evaluation.shortcuts.shallow import Array, branched, enough, folds_of, looked_up, strength
+from sidelight.evaluation.shortcuts.shallow import Array, Floats, branched, enough, folds_of, looked_up, strength
 from sidelight.metrics.intervals import Interval
 
 LIMIT, LOWEST, CHANCE = 0.75, 0.55, 1e-6
@@ -104,8 +104,10 @@ def _columns(cohort: Cohort, task: Task) -> list[str]:
         return []
     roots = _origins(cohort, {name for task in cohort.tasks.values() for name in task.label})
     made = {name for name, rule in cohort.spec.derive.items() if roots.issuperset(rule.sources)}
-    if role("view", cohort.spec) in _origins(cohort, set(task.label)):
-        made.add("view")
+    source = role("view", cohort.spec)
+    seen = {"view", *(str(name) for name in cohort.items if name == source or str(name).endswith(f".{source}"))}
+    if seen & _origins(cohort, set(task.label)):
+        made |= seen
     taken = {"item", "files", "group", *cohort.levels, *roots, *made, *id_columns(cohort)}
     levels = [cohort.items[level] for level in cohort.levels]
     return [
@@ -172,9 +174,7 @@ def _column(
     numbers = _as_numbers(cells)
     source = is_source(cohort.items[names[0]])
     if numbers is not None and not source:
-        finite = np.clip(
-            numbers.to_numpy(dtype=np.float64), -LARGEST, LARGEST
-        )  # laboratories write inf above their range
+        finite: Floats = np.clip(numbers.to_numpy(dtype=np.float64), -LARGEST, LARGEST)  # inf: above the range
         scores, rules = branched(finite[:, None], part.labels, part.folds), []
     else:
         codes, kinds = pd.factorize(cells)
