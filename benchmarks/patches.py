@@ -27,7 +27,7 @@ from sidelight.models.image import Encoder
 
 PHANTOM = "phantom:knee?exams=240&slices=8&size=72&difficulty=0.1"
 PRETRAIN = {
-    "encoder": "test_resnet", "steps": 300, "batch_size": 24, "lr": 3e-3, "warmup": 1, "max_frames": 8, "device": "cpu",
+    "encoder": "test_resnet", "steps": 300, "batch_size": 24, "lr": 3e-3, "warmup": 0.05, "max_frames": 8, "device": "cpu",
     "precision": "float32",
 }  # fmt: skip
 JUDGED = {"labels": [60], "frames": 8, "max_frames": 8, "folds": 3, "device": "cpu", "precision": "float32"}

@@ -308,7 +308,7 @@ def _newton(
 def _fits(
     x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Weight ``[D, C]`` and bias ``[C]`` for each strength, each fit starting from the last; of two classes the first has none."""
+    """Weights ``[D, C]``, bias ``[C]`` for each strength, each fit starting from the last; the first of two classes has none."""
     # Newton's method is three times faster where its Hessian is small.
     solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
     balance = None if weights is None else dict(enumerate(weights.tolist()))
