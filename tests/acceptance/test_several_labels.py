@@ -110,7 +110,7 @@ def test_the_pages_show_every_label(judged, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["linear", "knn", "finetune"])
 def test_new_patients_get_every_label(here, judged, new, tmp_path, protocol):
-    out, budget = judged[0], {"steps": 30, "checks": 2, "batch_size": 12, "lr": 3e-3}
+    out, budget = judged[0], {"steps": 60, "checks": 2, "batch_size": 12, "lr": 3e-3}
     if protocol != "linear":
         out = tmp_path / "out"
         weighted = {"balance": "inverse_frequency", "finetune": budget, **QUICK}
