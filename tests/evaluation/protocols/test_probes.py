@@ -140,3 +140,12 @@ def test_the_search_ends_where_stronger_fits_only_get_worse(monkeypatch):
     monkeypatch.setattr(probes, "_loss", lambda logits, y, weights: float(logits[0, 0]))
     x, y, groups = world(2, 4, 0)
     assert probes._choose(x, y, groups, 2, 0, None)[0] == STRENGTHS[1] and asked == [3.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_large_matrices_are_fitted_side_by_side_in_single_precision_to_nearly_the_same(monkeypatch, classes):
+    x, y, groups = world(40, 3, 5, width=100)
+    y = y + (x[:, 1] > 0.5) if classes == 3 else y
+    plain = fit_linear(x, y, groups, classes)
+    monkeypatch.setattr(probes, "LARGE", 10)
+    assert np.abs(fit_linear(x, y, groups, classes)(x) - plain(x)).max() < 0.02

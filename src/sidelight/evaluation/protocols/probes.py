@@ -7,6 +7,7 @@ labelled units*, grouped by patient: a probe that is said to have seen 16 labels
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,13 @@ from sidelight.config import Settings
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.units import Reader, Units, filled, mean_of
 from sidelight.losses.labels import inverse_frequency
+from sidelight.machine import cores
 from sidelight.metrics.representation import knn_scores
 from sidelight.models.pair import PhotoPair
 
+LARGE = 1_000_000
+"""Numbers in a matrix of features from which it is worth while to fit folds side by side, in single precision."""
+_Fit = tuple[np.ndarray, np.ndarray]
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
 NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE, STEPS, PATIENCE = 64, 50, 1e-4, 300, 2
 
@@ -192,7 +197,9 @@ def fit_linear(
     if not counts.all():
         return LinearProbe(np.zeros((x.shape[1], classes)), np.log((counts + 0.5) / (len(y) + classes / 2)))
     # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Weak penalties may stop before the optimum: that is one more penalty, and left-out units choose among them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         strength, temperature = _choose(x, y, groups, classes, seed, weights)
         weight, bias = next(_path(x, y, classes, (strength,), weights))
     return LinearProbe(weight / temperature, bias / temperature)
@@ -247,12 +254,22 @@ def _out_of_fold(
     if not parts:
         return None
     rows = np.concatenate([b for _, b in parts])
-    paths = zip(*(_path(x[a], y[a], classes, STRENGTHS, weights) for a, _ in parts), strict=True)
+    paths = [_path(x[a], y[a], classes, STRENGTHS, weights) for a, _ in parts]
     logits = (
         np.concatenate([x[b] @ weight + bias for (weight, bias), (_, b) in zip(fits, parts, strict=True)])
-        for fits in paths
+        for fits in _side_by_side(paths, large=x.size > LARGE)
     )
     return rows, logits
+
+
+def _side_by_side(paths: list[Iterator[_Fit]], *, large: bool) -> Iterator[tuple[_Fit, ...]]:
+    """What comes next of each path, together; large ones in threads, since their matrix products leave Python's lock alone."""
+    if not large:
+        yield from zip(*paths, strict=True)
+        return
+    with ThreadPoolExecutor(min(cores(), len(paths))) as pool:
+        for _ in STRENGTHS:
+            yield tuple(pool.map(next, paths))
 
 
 def _path(
@@ -263,6 +280,8 @@ def _path(
     mean, scale, basis = _span(x)
     reduced = ((x - mean) / scale) @ basis
     newton = classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS
+    if x.size > LARGE:
+        reduced = reduced.astype(np.float32)  # probabilities differ in the third digit, and it takes half the time
     for weight, bias in (
         _newton(reduced, y, strengths, weights) if newton else _fits(reduced, y, classes, strengths, weights)
     ):
@@ -314,10 +333,7 @@ def _fits(
     balance = None if weights is None else dict(enumerate(weights.tolist()))
     model = LogisticRegression(max_iter=STEPS, solver=solver, class_weight=balance, warm_start=True)
     for strength in strengths:
-        with warnings.catch_warnings():
-            # Weak penalties may stop before the optimum: that is one more penalty, and left-out units choose among them.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.set_params(C=strength).fit(x, y)
+        model.set_params(C=strength).fit(x, y)
         weight, bias = np.asarray(model.coef_).T.copy(), np.asarray(model.intercept_).copy()
         if classes > 2:
             yield weight, bias
