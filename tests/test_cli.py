@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 
 from sidelight.cli import main
 
@@ -131,3 +133,27 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
 def test_a_setting_of_the_wrong_type_is_told_once(monkeypatch, capsys):
     assert called(monkeypatch, "pretrain", "simclr", "--data", PHANTOM, "--out", "x", "--set", "epochs=two") == 2
     assert capsys.readouterr().err == "sidelight: Setting epochs = 'two'. Expected: a valid integer.\n"
+
+
+def test_plain_weights_are_judged_once_their_architecture_is_named(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "w.pth"
+    torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), file)
+    words = [
+        "evaluate",
+        str(file),
+        "--data",
+        PHANTOM,
+        "--task",
+        "diagnosis",
+        "--protocol",
+        "knn",
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    words += [part for flag in ("seeds=1", "folds=2", "resamples=100", "image_size=32") for part in ("--set", flag)]
+    assert called(monkeypatch, *words, "--encoder", "test_resnet") == 0
+    assert "AUROC" in capsys.readouterr().out
+    assert called(monkeypatch, *words) == 2
+    assert "Name it: --encoder NAME" in capsys.readouterr().err
+    assert called(monkeypatch, *words, "--set", "encoder=test_resnet") == 2
+    assert "encoder is no setting of sidelight evaluate" in capsys.readouterr().err
