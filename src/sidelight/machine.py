@@ -33,8 +33,8 @@ def quota() -> float:
 def share() -> None:
     """Let threads sleep while they wait, and have no more of them than cores; unless the user says otherwise.
 
-    OpenMP reads this when torch is loaded. Threads that spin while they wait take the time of whatever else runs, themselves
-    among it: with one of two cores taken, training fell to a quarter of its pace.
+    OpenMP reads this when torch is loaded. Threads that spin while they wait take the time of whatever else runs, and of those
+    that they wait for: with one of two cores taken, training falls to a fraction of its pace.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if cores() < affinity():

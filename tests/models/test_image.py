@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,9 @@ def test_no_branch_of_a_fresh_network_is_switched_off(name: str) -> None:
 
 def test_a_random_network_depends_on_all_of_its_convolutions() -> None:
     net = load_encoder("resnet18", random=True, channels=1, image_size=64)
+    sizes = {name: p.numel() for name, p in net.network.named_parameters()}
+    branches = sum(size for name, size in sizes.items() if re.match(r"layer\d\.\d\.(conv|bn)\d", name))
+    assert branches / sum(sizes.values()) == pytest.approx(0.98, abs=0.005)
     images = torch.rand(2, 1, 64, 64)
     before = net(images)
     with torch.no_grad():

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.train.run import Run, append_log, begin, check_free, cut_log, read_log
+from sidelight.train.run import Run, append_log, begin, check_free, cut_log, is_run, read_log
 from training_toys import settings, train
 
 HEADER = {"method": "toy", "settings": {"lr": 0.1, "workers": 0}, "data": "abc"}
@@ -117,3 +117,20 @@ def test_no_file_is_no_lines(tmp_path):
 def test_numbers_that_json_cannot_say_become_null(path):
     append_log(path, "step", 5, {"loss": math.nan, "norm": math.inf, "fine": 1.0})
     assert read_log(path)[-1] == {"kind": "step", "step": 5, "loss": None, "norm": None, "fine": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_one"),
+    [
+        ("{}", True),
+        ('{"method": "x"}', True),
+        ("{", True),
+        ('{"architecture": "a"}', False),
+        ('{"model_type": "vit"}', False),
+    ],
+)
+def test_a_folder_of_hugging_face_is_no_run(tmp_path, said, is_one):
+    """What cannot be told apart counts as a run: whoever opens it says what is wrong."""
+    (tmp_path / "config.json").write_text(said)
+    assert is_run(tmp_path) is is_run(str(tmp_path)) is is_one
+    assert not is_run(tmp_path / "none") and not is_run(None)

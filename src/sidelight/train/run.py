@@ -126,7 +126,8 @@ def is_run(place: Any) -> bool:
     if file is None or not file.is_file():
         return False
     try:
-        return "architecture" not in json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(file.read_text(encoding="utf-8"))
+        return not isinstance(said, dict) or not {"architecture", "architectures", "model_type"} & set(said)
     except ValueError:
         return True  # a damaged run: whoever opens it says so
 

@@ -281,7 +281,7 @@ def _path(
     reduced = ((x - mean) / scale) @ basis
     newton = classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS
     if x.size > LARGE:
-        reduced = reduced.astype(np.float32)  # probabilities differ in the third digit, and it takes half the time
+        reduced = reduced.astype(np.float32)  # enough for probabilities, and it takes half the time
     for weight, bias in (
         _newton(reduced, y, strengths, weights) if newton else _fits(reduced, y, classes, strengths, weights)
     ):
