@@ -1,13 +1,12 @@
 """Probes on frozen vectors: k nearest neighbours by cosine, and L2-regularised multinomial logistic regression.
 
 The strength of the linear probe is chosen, and its probabilities are put on one scale, by cross-validation *inside the
-labelled units*, grouped by patient: a probe that is said to have seen 16 labels has seen 16, the selection included.
+labelled units*, grouped by patient: a probe that is said to have seen 16 labels has seen 16, the selection included. Of many
+units one fold is left out for it.
 """
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from sidelight.config import Settings
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.logistic import path
 from sidelight.evaluation.units import Reader, Units, filled, mean_of
 from sidelight.losses.labels import inverse_frequency
-from sidelight.machine import cores
 from sidelight.metrics.representation import knn_scores
 from sidelight.models.pair import PhotoPair
 
-LARGE = 1_000_000
-"""Numbers in a matrix of features from which it is worth while to fit folds side by side, in single precision."""
-_Fit = tuple[np.ndarray, np.ndarray]
 STRENGTHS = tuple(10.0**k for k in range(-5, 3))
-NEWTON_COLUMNS, NEWTON_STEPS, NEWTON_SLOPE, STEPS, PATIENCE = 64, 50, 1e-4, 300, 2
+MANY = 1000
+"""Units from which those of one fold are enough to choose by."""
+PATIENCE = 2
 
 
 class KnnSettings(Settings):
@@ -197,11 +193,9 @@ def fit_linear(
     if not counts.all():
         return LinearProbe(np.zeros((x.shape[1], classes)), np.log((counts + 0.5) / (len(y) + classes / 2)))
     # One thread: the matrices are small, and threads that wait for each other make a fit twenty times slower.
-    with threadpool_limits(1), warnings.catch_warnings():
-        # Weak penalties may stop before the optimum: that is one more penalty, and left-out units choose among them.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with threadpool_limits(1):
         strength, temperature = _choose(x, y, groups, classes, seed, weights)
-        weight, bias = next(_path(x, y, classes, (strength,), weights))
+        weight, bias = next(path(x, y, classes, (strength,), weights))
     return LinearProbe(weight / temperature, bias / temperature)
 
 
@@ -215,9 +209,9 @@ def _choose(
     held_out = _out_of_fold(x, y, groups, classes, seed, weights)
     if held_out is None:
         return STRENGTHS[2], 1.0
-    rows, path = held_out
+    rows, by_strength = held_out
     least, best, chosen = np.inf, 0, np.empty(0)
-    for place, logits in enumerate(path):
+    for place, logits in enumerate(by_strength):
         loss = _loss(logits, y[rows], weights)
         if loss < least:
             least, best, chosen = loss, place, logits
@@ -232,20 +226,13 @@ def _loss(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> floa
     return float(each.mean() if weights is None else np.average(each, weights=weights[y]))
 
 
-def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and scale of the columns, and a basis of the span of the standardised units: the optimum lies in it, so that
-    the fit has N instead of D columns."""
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 1e-8, scale, np.inf)
-    if len(x) >= x.shape[1]:
-        return mean, scale, np.eye(x.shape[1])
-    return mean, scale, np.linalg.svd((x - mean) / scale, full_matrices=False)[2].T
-
-
 def _out_of_fold(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, classes: int, seed: int, weights: np.ndarray | None
 ) -> tuple[np.ndarray, Iterator[np.ndarray]] | None:
-    """Logits of units left out of the fit, strength by strength; none where a class has a single patient."""
+    """Logits of units left out of the fit, strength by strength; none where a class has a single patient.
+
+    Of ``MANY`` units one fold is left out, else each in turn.
+    """
     fewest = min(len(np.unique(groups[y == c])) for c in range(classes))
     if fewest < 2:
         return None
@@ -253,92 +240,14 @@ def _out_of_fold(
     parts = [(a, b) for a, b in folds.split(x, y, groups) if len(np.unique(y[a])) == classes]
     if not parts:
         return None
+    parts = parts[:1] if len(x) >= MANY else parts
     rows = np.concatenate([b for _, b in parts])
-    paths = [_path(x[a], y[a], classes, STRENGTHS, weights) for a, _ in parts]
+    paths = [path(x[a], y[a], classes, STRENGTHS, weights) for a, _ in parts]
     logits = (
         np.concatenate([x[b] @ weight + bias for (weight, bias), (_, b) in zip(fits, parts, strict=True)])
-        for fits in _side_by_side(paths, large=x.size > LARGE)
+        for fits in zip(*paths, strict=True)
     )
     return rows, logits
-
-
-def _side_by_side(paths: list[Iterator[_Fit]], *, large: bool) -> Iterator[tuple[_Fit, ...]]:
-    """What comes next of each path, together; large ones in threads, since their matrix products leave Python's lock alone."""
-    if not large:
-        yield from zip(*paths, strict=True)
-        return
-    with ThreadPoolExecutor(min(cores(), len(paths))) as pool:
-        for _ in STRENGTHS:
-            yield tuple(pool.map(next, paths))
-
-
-def _path(
-    x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Weight ``[D, C]`` and bias ``[C]`` on ``x`` for each strength in turn; ``x`` is standardised by itself, not by what is
-    held out."""
-    mean, scale, basis = _span(x)
-    reduced = ((x - mean) / scale) @ basis
-    newton = classes == 2 and reduced.shape[1] <= NEWTON_COLUMNS
-    if x.size > LARGE:
-        reduced = reduced.astype(np.float32)  # enough for probabilities, and it takes half the time
-    for weight, bias in (
-        _newton(reduced, y, strengths, weights) if newton else _fits(reduced, y, classes, strengths, weights)
-    ):
-        own = (basis @ weight) / scale[:, None]
-        yield own, bias - mean @ own
-
-
-def _newton(
-    x: np.ndarray, y: np.ndarray, strengths: tuple[float, ...], weights: np.ndarray | None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """As :func:`_fit` of two classes, the fit of one strength starting from that of the last.
-
-    Forty fits choose one head, of units so few that scikit-learn spends its time on checking its input: this is six times
-    faster.
-    """
-    each = np.ones(len(y)) if weights is None else weights[y]
-    design, fits = np.concatenate([x, np.ones((len(x), 1))], axis=1), []
-    ridge, point = np.ones(design.shape[1]), np.zeros(design.shape[1])
-    ridge[-1] = 0.0
-    point[-1] = np.log((each @ y) / (each @ (1 - y)))
-
-    def cost(at: np.ndarray, strength: float) -> float:
-        line = design @ at
-        return float(strength * (each @ (np.logaddexp(0, line) - y * line)) + 0.5 * ridge @ at**2)
-
-    for strength in strengths:
-        here = cost(point, strength)
-        for _ in range(NEWTON_STEPS):
-            chance = expit(design @ point)
-            slope = strength * (design.T @ (each * (chance - y))) + ridge * point
-            if np.abs(slope).max() < NEWTON_SLOPE:
-                break
-            curve = strength * (design.T * (each * chance * (1 - chance))) @ design
-            curve[np.diag_indices_from(curve)] += ridge + 1e-10
-            step, size = np.linalg.solve(curve, slope), 1.0
-            while (there := cost(point - size * step, strength)) > here and size > 1e-4:
-                size /= 2
-            point, here = point - size * step, there
-        fits.append((np.stack([np.zeros(x.shape[1]), point[:-1]], axis=1), np.array([0.0, point[-1]])))
-    return fits
-
-
-def _fits(
-    x: np.ndarray, y: np.ndarray, classes: int, strengths: tuple[float, ...], weights: np.ndarray | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Weights ``[D, C]``, bias ``[C]`` for each strength, each fit starting from the last; the first of two classes has none."""
-    # Newton's method is three times faster where its Hessian is small.
-    solver = "newton-cholesky" if x.shape[1] * classes <= 150 else "lbfgs"
-    balance = None if weights is None else dict(enumerate(weights.tolist()))
-    model = LogisticRegression(max_iter=STEPS, solver=solver, class_weight=balance, warm_start=True)
-    for strength in strengths:
-        model.set_params(C=strength).fit(x, y)
-        weight, bias = np.asarray(model.coef_).T.copy(), np.asarray(model.intercept_).copy()
-        if classes > 2:
-            yield weight, bias
-        else:
-            yield np.concatenate([np.zeros_like(weight), weight], axis=1), np.concatenate([[0.0], bias])
 
 
 def _temperature(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
