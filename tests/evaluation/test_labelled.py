@@ -71,6 +71,16 @@ def test_the_test_side_alone_is_scored_and_said(found):
     assert facts.trained_on["units"] == 60 and facts.tested_on == {"train": 48, "valid": 12, "units": 20, "groups": 10}
 
 
+def test_without_calibration_nothing_but_the_test_side_is_scored_and_the_numbers_stay(place, found, tmp_path):
+    results = judged(place, protocol="linear", out=tmp_path / "out", labels=[8], calibrate=False)
+    assert (results.scores["fold"] == -1).all() and not (tmp_path / "out" / "model.json").exists()
+    assert any(note.startswith("No model is saved") for note in results.notes)
+    own, known = (r.results[r.results["metric"] == "auroc"]["value"].tolist() for r in (results, found[0]))
+    assert own == known
+    left = set(found[0].results["metric"]) - set(results.results["metric"])
+    assert any(name.endswith("at threshold") for name in left)
+
+
 def test_a_column_and_a_file_are_one_split(place, found, tmp_path):
     named = json_of(rows(), tmp_path / "split.json")
     again = judged(place, named, "linear", labels=[8, 500])

@@ -128,9 +128,9 @@ def collect_scores(ready: Ready, seed: int, only: int | None = None, draw: int =
 
 
 def _given_scores(ready: Ready, test: pd.DataFrame, seed: int, draw: int) -> tuple[pd.DataFrame, list[str]]:
-    """The test side of a given split, and out-of-fold scores at all labels of the units that train."""
+    """The test side of a given split, and out-of-fold scores at all labels of the units that train, to calibrate by."""
     outside, notes = external_scores(ready, ready.pixels, test, seed, ready.vectors, draw)
-    if ready.protocol.selects_on == "test" or draw:
+    if ready.protocol.selects_on == "test" or draw or not ready.settings.calibrate:
         return outside, notes
     own = replace(ready.labelled, table=ready.labelled.table.drop(columns="side"), test=None)
     inside, _ = collect_scores(replace(ready, labelled=own).at_all_labels(), seed)

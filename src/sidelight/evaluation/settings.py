@@ -56,6 +56,11 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
     draws: int = Field(
         5, ge=1, description="draws of the labelled units for each seed where heads are cheap, on stored vectors"
     )
+    calibrate: bool = Field(
+        True,
+        description="on a given split, learn folds of the units that train, too: calibration and thresholds come from them, "
+        "and without them there are none",
+    )
     resamples: int = Field(1000, ge=100)
     subgroups: list[str] | None = Field(
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"

@@ -111,7 +111,8 @@ def _with_others(scores: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.D
         learnt = same[same["task"].map(lambda one, of=str(task): of == one or of.startswith(f"{one} on "))]
         for fold in part["fold"].unique():
             own = part["fold"] == fold
-            yield str(task), part[own].copy(), learnt if fold < 0 else part[~own], used
+            if fold >= 0 or len(learnt):  # else a given split was asked for without calibration
+                yield str(task), part[own].copy(), learnt if fold < 0 else part[~own], used
 
 
 def reliabilities(scores: pd.DataFrame, targets: Mapping[str, Targets], kind: str) -> list[dict[str, Any]]:
