@@ -13,7 +13,8 @@ from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.nested import clip_loss, level_loss
 from sidelight.methods.base import MethodData, resolve
-from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
+from sidelight.methods.learned_weights import weigh
+from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels
 from sidelight.methods.pair_weights import CMWNet, WeightLearner, meta_gradient_exact, meta_gradient_jvp
 from sidelight.methods.slimp import Slimp
 from sidelight.models.heads import mlp

@@ -1,7 +1,7 @@
 """SM3's first loss: the contrast of two photographs of one lesion. The second is :func:`label_cross_entropy`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,24 @@ PAIRED: dict[int, tuple[tuple[int, int], ...]] = {
 """Which view of the first photograph meets which of the second, by pairing style."""
 
 
+def crossed(
+    joint: Tensor,
+    *,
+    temperature: float,
+    style: Style = 0,
+    groups: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """The contrast between two photographs: the mean of the NT-Xent of the view pairs that ``style`` names.
+
+    :param joint: float [N, 2, V, D]: lesion, photograph, view; ``groups``, ``weights`` and ``reduction`` as in
+        :func:`nt_xent`, over lesions.
+    """
+    given: dict[str, Any] = {"temperature": temperature, "groups": groups, "weights": weights, "reduction": reduction}
+    return torch.stack([nt_xent(joint[:, 0, a], joint[:, 1, b], **given) for a, b in PAIRED[style]]).mean(0)
+
+
 def modality_terms(
     own: Tensor,
     joint: Tensor,
@@ -26,6 +44,7 @@ def modality_terms(
     style: Style = 0,
     present: Tensor | None = None,
     groups: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The terms of SM3's first stage (the class v32 of the published code), each a mean over the lesions that it has.
 
@@ -35,22 +54,23 @@ def modality_terms(
     :param own: float [N, 2, 2, D]: lesion, photograph, view; the intra-modal projections. ``joint`` alike, the cross-modal.
     :param present: bool or integer [N, 2], which photographs there are; None is all. Rows of absent ones are not read.
     :param groups: integers [N]; lesions of one group are not each other's negatives.
+    :param weights: float [N], how much the two photographs of each lesion count in "cross"; None is all alike.
     :return: scalars; a term that fewer than two groups of lesions have is left out.
     """
     there = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device) if present is None else present.bool()
     rows = {"first": there[:, 0], "second": there[:, 1], "cross": there.all(1)}
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {
-        "first": [(own[:, 0, 0], own[:, 0, 1])],
-        "second": [(own[:, 1, 0], own[:, 1, 1])],
-        "cross": [(joint[:, 0, one], joint[:, 1, two]) for one, two in PAIRED[style]],
-    }
     terms = {}
     for name, chosen in rows.items():
         kept = None if groups is None else groups[chosen]
         if (int(chosen.sum()) if kept is None else len(torch.unique(kept))) < 2:
             continue
-        each = [nt_xent(one[chosen], two[chosen], temperature=temperature, groups=kept) for one, two in pairs[name]]
-        terms[name] = torch.stack(each).mean()
+        if name == "cross":
+            counted = None if weights is None else weights[chosen]
+            shown = joint[chosen]
+            terms[name] = crossed(shown, temperature=temperature, style=style, groups=kept, weights=counted)
+        else:
+            one, two = own[chosen, list(rows).index(name)].unbind(1)
+            terms[name] = nt_xent(one, two, temperature=temperature, groups=kept)
     return terms
 
 

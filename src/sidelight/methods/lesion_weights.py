@@ -5,9 +5,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from sidelight.losses.nested import Targets, first_of_each, level_loss
+from sidelight.methods.learned_weights import weigh
 from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
 
 
@@ -40,16 +40,6 @@ class Heads(nn.Module):
     def forward(self, images: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
         """Features of photographs and of lesion data to the shared space."""
         return self.image(images), self.lesion(metadata)
-
-
-def weigh(net: CMWNet, left: Tensor, right: Tensor) -> Tensor:
-    """Weights [N] in (0, 1) of pairs of projections [N, D]; only their directions count, as in the contrast.
-
-    They are brought to length sqrt(D), so that the net's inputs are of the size 1 whatever D.
-    """
-    size = left.shape[1] ** 0.5
-    weights: Tensor = net(size * F.normalize(left, dim=1), size * F.normalize(right, dim=1))
-    return weights
 
 
 def two_levels(

@@ -106,15 +106,20 @@ class PhotoMethod(MethodBase):
         assert self.source is not None
         return find_lesions(self.source.cohort, pixels, rows, self.settings.photographs, self.settings.unit)
 
+    def extra_rows(self, pixels: Pixels, rows: Integers) -> Integers:
+        """Those of ``rows`` that are shown beside the training batches: none."""
+        return rows[:0]
+
     def feed(self, pixels: Pixels, rows: Integers | None = None, secret: bytes = b"") -> Feed:
         """Lesions for the loop, of the rows of ``pixels.index`` that may be used (None: all); validation is whole patients."""
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
-        lesions = self.lesions(pixels, rows)
+        lesions, owners = self.lesions(pixels, rows), pixels.index["group"].to_numpy()
+        kept_out = np.isin(owners[lesions.rows], owners[self.extra_rows(pixels, rows)])
         dealt = deal(
-            np.arange(len(lesions.rows)), lesions.groups, {"valid": s.valid_fraction}, seed=s.seed,
+            np.flatnonzero(~kept_out), lesions.groups[~kept_out], {"valid": s.valid_fraction}, seed=s.seed,
             least=self.least_groups,
-        )  # fmt: skip
+        ) | {"extra": np.flatnonzero(kept_out)}  # fmt: skip
         sources = {
             role: PhotoSource(
                 pixels,

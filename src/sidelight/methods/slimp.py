@@ -40,26 +40,26 @@ Limits
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sidelight.config import Settings
-from sidelight.data.cohort.columns import select, unit_keys
+from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.cohort.metadata import described
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses.nested import Targets, level_loss, nested
-from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.base import Gather, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
-from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels, weigh
+from sidelight.methods.learned_weights import WeighedPairs, WeightSettings, weigh
+from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels
 from sidelight.methods.lesions import GatheredLesions, roles, vocabularies
-from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead, meta_gradient_jvp
+from sidelight.methods.pair_weights import MetaGradient, meta_gradient_jvp
 from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.table import TableEncoder
@@ -82,7 +82,7 @@ class TableSettings(Settings):
     missing: Literal["mask", "embed"] = Field("mask", description="mask: attention does not see missing cells")
 
 
-class SlimpSettings(PretrainSettings, ContrastSettings):
+class SlimpSettings(WeightSettings, ContrastSettings):
     """Settings of :class:`Slimp`; ``batch_size`` counts patients."""
 
     encoder: str = "resnet18"
@@ -104,14 +104,6 @@ class SlimpSettings(PretrainSettings, ContrastSettings):
         "of each other's sums), or distinct, of which the first alone counts",
     )
     patient_targets: Targets = Field("multi_positive", description="patients with equal metadata, as lesion_targets")
-    weights: Literal["uniform", "meta"] = Field(
-        "uniform", description="how much each pair of the lesion level counts; meta learns it, as Meta-USCL does"
-    )
-    lr_meta: float = Field(1e-3, gt=0, description="learning rate of the weight net's Adam")
-    meta_fraction: float = Field(0.1, gt=0, lt=1, description="share of the trusted items that give the meta pairs")
-    trusted: dict[str, str | int | float | list[str]] = Field(
-        {}, description="items whose photographs and data surely belong together, by column; empty is any"
-    )
     pool: Pooling = Field("mean", description="a patient's lesions to one vector")
     projection: int = Field(128, ge=2, description="width of the space in which the contrast runs")
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
@@ -121,14 +113,8 @@ class SlimpSettings(PretrainSettings, ContrastSettings):
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
     train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.weights == "meta":
-            check_look_ahead(self.optimizer, self.accumulate)
-        return self
 
-
-class Slimp(MethodBase):
+class Slimp(WeighedPairs):
     """A photograph of a lesion and the lesion's data, nested in: a patient's lesions and the patient's data."""
 
     Settings: ClassVar[type[PretrainSettings]] = SlimpSettings
@@ -190,14 +176,12 @@ class Slimp(MethodBase):
         scale = torch.tensor(-math.log(s.temperature))
         self.lesion_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
         self.patient_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
-        if s.weights == "meta":
-            if self.share == 0:
-                raise ConfigError(
-                    "weights=meta weighs pairs of the lesion level, and here there are none",
-                    do="Raise lam above 0, describe lesions in [metadata], or set weights=uniform",
-                )
-            self.weight_net = CMWNet(width, "symmetric")
-            self.learner = WeightLearner(self.weight_net, s.lr_meta)
+        if self.weighted and self.share == 0:
+            raise ConfigError(
+                "weights=meta weighs pairs of the lesion level, and here there are none",
+                do="Raise lam above 0, describe lesions in [metadata], or set weights=uniform",
+            )
+        self.build_weights(width)
         self.frozen: list[nn.Module] = []
         if self.source.start is not None:
             self._take_over(self.source.start.tensors)
@@ -211,7 +195,7 @@ class Slimp(MethodBase):
 
     def loss(self, batch: Lesions, *, gather: Gather = identity) -> Tensor:
         """L of the batch of all processes; no gradient reaches the weight net."""
-        return self._loss(batch, gather, weighted=self.settings.weights == "meta")
+        return self._loss(batch, gather, weighted=self.weighted)
 
     def valid_loss(self, batch: Lesions) -> Tensor:
         """L without pair weights."""
@@ -264,20 +248,6 @@ class Slimp(MethodBase):
             scale.data.clamp_(0.0, math.log(self.settings.max_scale))
         return {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
 
-    def before_batch(
-        self, batch: Lesions, extra: Lesions | None, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> dict[str, float]:
-        """The weight net's step, if there is one."""
-        if self.settings.weights != "meta" or extra is None:
-            return {}
-        with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-            return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
-
-    def after_backward(self, step: int, total: int) -> None:
-        """Note the length of the gradient for the next look-ahead, which sees a part of it."""
-        if self.settings.weights == "meta" and self.settings.clip_norm is not None:
-            self.learner.remember(self.parameters_to_train())
-
     def meta_gradient(
         self, batch: Lesions, extra: Lesions, optimizer: torch.optim.Optimizer, gather: Gather = identity
     ) -> MetaGradient:
@@ -302,20 +272,6 @@ class Slimp(MethodBase):
         same, groups = whole(batch.same_lesion), self._repelled(batch, whole)
         return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), same, groups)
 
-    def parameters_to_train(self) -> list[nn.Parameter]:
-        """All but the weight net's, which has its own optimiser."""
-        own = {id(p) for p in self.weight_net.parameters()} if self.settings.weights == "meta" else set()
-        return [p for p in super().parameters_to_train() if id(p) not in own]
-
-    def state_tensors(self) -> dict[str, Tensor]:
-        """The weight net's Adam, and the length of the last gradient."""
-        return self.learner.tensors() if self.settings.weights == "meta" else {}
-
-    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put it back."""
-        if self.settings.weights == "meta":
-            self.learner.load(tensors)
-
     def towers(self) -> Mapping[str, Tower]:
         """Image encoder, its projection, and the tabular towers that were trained."""
         found: dict[str, Tower] = {"image": self.encoder, "image_projection": self.image_head}
@@ -338,7 +294,7 @@ class Slimp(MethodBase):
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         owned = self.ownership(pixels)
         groups = pixels.index["group"].to_numpy()
-        extra = self._meta_rows(pixels, rows) if s.weights == "meta" else rows[:0]
+        extra = self.extra_rows(pixels, rows)
         rows = rows[~np.isin(groups[rows], groups[extra])]
         dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
             "extra": extra
@@ -351,17 +307,6 @@ class Slimp(MethodBase):
         }
         patients = {role: source.patients for role, source in sources.items()}
         return Feed.of(patients, sources, draws=s.views_per_patient, pixels=pixels, secret=secret)
-
-    def _meta_rows(self, pixels: Pixels, rows: Integers) -> Integers:
-        """Trusted items of some patients, for meta pairs; these patients take part in nothing else."""
-        assert self.source is not None
-        s, items = self.settings, self.source.cohort.items
-        if s.trusted:
-            rows = rows[select(items, s.trusted, "trusted")[pixels.index["position"].to_numpy()[rows]]]
-        if not len(rows):
-            raise DataError(f"No readable item fits trusted = {s.trusted}", do="Check the column and its values")
-        groups = pixels.index["group"].to_numpy()[rows]
-        return deal(rows, groups, {"extra": s.meta_fraction}, seed=s.seed, least=2)["extra"]
 
     def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """All photographs of the patients at ``rows``."""

@@ -14,6 +14,11 @@ each. Views are named by ``photographs``; with ``photographs = []`` any two phot
 "shared" lets one encoder read both. Towers: "dermoscopic" and "clinical" (or as the views are called, the first then as
 "image"), and their cross-modal projections under ``..._projection``.
 
+``weights = "meta"`` gives the two photographs of each lesion a weight in the last two terms, by the net of Meta-USCL
+(:mod:`sidelight.methods.pair_weights`), which reads both cross-modal projections, means of the views, and learns from *meta
+pairs*: lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves X
+alone, on features that are computed once, and needs plain SGD.
+
 Deviations of ``default`` from the paper
     Weights start at random unless ``initial`` is given, with a learning rate to match: 0.005 at temperature 0.2 was the best of
     0.001 and 0.005 at 0.1 and 0.2 on HAM10000 where labels were few, with a small network and two seeds; where ``initial`` is
@@ -46,10 +51,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidelight.config import Settings
-from sidelight.errors import ConfigError
+from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.learned_weights import WeighedPairs, WeightSettings, weigh
+from sidelight.methods.pair_weights import MetaGradient, meta_gradient_jvp
+from sidelight.methods.photo_weights import Crossing, PhotoFeatures, two_levels
 from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
@@ -67,7 +75,7 @@ class ContrastWeights(Settings):
     cross: float = Field(1.0, ge=0, description="of the contrast between the two photographs")
 
 
-class SM3Settings(PhotoSettings, ContrastSettings):
+class SM3Settings(PhotoSettings, WeightSettings, ContrastSettings):
     """Settings of :class:`SM3`."""
 
     lr: float = Field(5e-3, gt=0)
@@ -87,7 +95,7 @@ class SM3Settings(PhotoSettings, ContrastSettings):
     )
 
 
-class SM3(PhotoMethod):
+class SM3(WeighedPairs, PhotoMethod):
     """The dermoscopic and the clinical photograph of one lesion, against those of other lesions."""
 
     Settings: ClassVar[type[PretrainSettings]] = SM3Settings
@@ -133,6 +141,9 @@ class SM3(PhotoMethod):
         self.own = nn.ModuleList(Projection(width, s.projection) for width in widths)
         crossing = widths if s.cross == "separate" and s.towers == "separate" else widths[:1]
         self.joint = nn.ModuleList(Projection(width, s.projection) for width in crossing)
+        self.build_weights(s.projection)
+        if self.weighted:
+            self._structure = (Crossing(self.joint, apart=s.passes == "apart").structure(),)  # a tuple is no submodule
 
     @property
     def both(self) -> tuple[Encoder, Encoder]:
@@ -170,18 +181,67 @@ class SM3(PhotoMethod):
 
     def loss(self, batch: Photos, *, gather: Gather = identity) -> Tensor:
         """Equation (1) over the lesions of all processes, or its mean over ``parts`` of them."""
-        s, groups = self.settings, contrast_groups(self.settings.repel, item=batch.lesion, patient=batch.group)
-        present = batch.present.T.long().contiguous()
-        whole = [gather(one) for one in (*self.project(batch), present, *([] if groups is None else [groups]))]
-        parts = max(min(s.parts, len(whole[0]) // 2), 1)
-        terms = [self._terms(*part) for part in zip(*(one.tensor_split(parts) for one in whole), strict=True)]
-        weights = s.terms.model_dump()
-        return torch.stack([modality_contrast(one, weights) for one in terms if one] or [modality_contrast({})]).mean()
+        return self._loss(batch, gather, weighted=self.weighted)
 
-    def _terms(self, own: Tensor, joint: Tensor, present: Tensor, groups: Tensor | None = None) -> dict[str, Tensor]:
+    def valid_loss(self, batch: Photos) -> Tensor:
+        """Equation (1) without pair weights."""
+        return self._loss(batch, identity, weighted=False)
+
+    def _loss(self, batch: Photos, gather: Gather, *, weighted: bool) -> Tensor:
+        s, (own, joint) = self.settings, (gather(one) for one in self.project(batch))
+        whole = {"own": own, "joint": joint, "present": gather(batch.present.T.long().contiguous())}
+        if (groups := self._groups(batch)) is not None:
+            whole["groups"] = gather(groups)
+        if weighted:
+            with torch.no_grad():
+                whole["weights"] = weigh(self.weight_net, *joint.mean(2).unbind(1))
+        parts = max(min(s.parts, len(own) // 2), 1)
+        split = [one.tensor_split(parts) for one in whole.values()]
+        terms = [self._terms(dict(zip(whole, part, strict=True))) for part in zip(*split, strict=True)]
+        shares = s.terms.model_dump()
+        return torch.stack([modality_contrast(one, shares) for one in terms if one] or [modality_contrast({})]).mean()
+
+    def _terms(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
         s = self.settings
-        given: dict[str, Any] = {"temperature": s.temperature, "style": s.style}
-        return modality_terms(own, joint, present=present, groups=groups, **given)
+        given: dict[str, Any] = {"temperature": s.temperature, "style": s.style, **part}
+        return modality_terms(given.pop("own"), given.pop("joint"), **given)
+
+    def _groups(self, batch: Photos) -> Tensor | None:
+        """Groups of the lesions that do not repel each other; None where all do."""
+        return contrast_groups(self.settings.repel, item=batch.lesion, patient=batch.group)
+
+    def meta_gradient(
+        self, batch: Photos, extra: Photos, optimizer: torch.optim.Optimizer, gather: Gather = identity
+    ) -> MetaGradient:
+        """How the cross-modal loss of the meta pairs ``extra`` changes with the weight net, one step of X ahead.
+
+        :raises TrainingError: where fewer than two lesions of either have both photographs.
+        """
+        s, crossing = self.settings, Crossing(self.joint, apart=self.settings.passes == "apart")
+        sides = (self._known(one, gather) for one in (batch, extra))
+        given: dict[str, Any] = {"share": s.terms.cross, "temperature": s.temperature, "style": s.style}
+        given |= {"clip_norm": s.clip_norm, "length": self.learner.length}
+        problem = two_levels(
+            crossing, self._structure[0], self.weight_net, next(sides), next(sides), optimizer, **given
+        )
+        return meta_gradient_jvp(problem)
+
+    def _known(self, batch: Photos, gather: Gather) -> PhotoFeatures:
+        """Features of the lesions of all processes that have both photographs, without a gradient."""
+        groups = self._groups(batch)
+        with frozen_statistics(self), torch.no_grad():
+            seen = []
+            for slot, tower in enumerate(self.both):
+                images = batch.images[slot]
+                seen.append(gather(tower(images.flatten(0, 1)).unflatten(0, images.shape[:2]).transpose(0, 1)))
+        both = gather(batch.present.all(0).long()).bool()
+        if int(both.sum()) < 2:
+            raise TrainingError(
+                "weights=meta found fewer than two lesions with both photographs in a batch",
+                do="Raise meta_fraction or batch_size, or set weights=uniform",
+            )
+        first, second = (features[both] for features in seen)
+        return PhotoFeatures(first, second, None if groups is None else gather(groups)[both])
 
     def towers(self) -> dict[str, Tower]:
         """The encoders by kind of photograph, and what takes their features to the space that they share."""

@@ -1,0 +1,89 @@
+"""Learned weights of the pairs of two photographs: the two levels of Meta-USCL's problem for SM3."""
+
+import copy
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sidelight.losses.sm3 import Style, crossed
+from sidelight.methods.learned_weights import weigh
+from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
+
+
+class PhotoFeatures(NamedTuple):
+    """Features of N lesions with both photographs, float [N, V, D] of the first and of the second; ``groups`` integers [N] of
+    the contrast, or None."""
+
+    first: Tensor
+    second: Tensor
+    groups: Tensor | None = None
+
+
+class Crossing(nn.Module):
+    """Both cross-modal projectors, one and the same where they are shared."""
+
+    def __init__(self, projectors: nn.ModuleList, *, apart: bool) -> None:
+        """:param apart: each view has batch statistics of its own."""
+        super().__init__()
+        self.projectors, self.apart = projectors, apart
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Features [N, V, D] of both photographs to [N, 2, V, d]."""
+        sides = []
+        for slot, features in enumerate((first, second)):
+            project = self.projectors[slot % len(self.projectors)]
+            views = features.unbind(1)
+            shown = [project(one) for one in views] if self.apart else project(torch.cat(views)).chunk(len(views))
+            sides.append(torch.stack(list(shown), 1))
+        return torch.stack(sides, 1)
+
+    def structure(self) -> "Crossing":
+        """The same without storage, in training. Batch normalisation that synchronises processes, which the method's own may
+        become, has no forward mode; here there is the gathered batch anyway."""
+        return copy.deepcopy(self).to("meta").train()
+
+
+def two_levels(
+    crossing: Crossing,
+    structure: Crossing,
+    net: CMWNet,
+    pairs: PhotoFeatures,
+    meta: PhotoFeatures,
+    optimizer: torch.optim.Optimizer,
+    *,
+    share: float,
+    temperature: float,
+    style: Style,
+    clip_norm: float | None = None,
+    length: float = 0.0,
+) -> BiLevel:
+    """The next step of the projectors on ``share`` times the weighted contrast of ``pairs``, judged by that of ``meta``.
+
+    The intra-modal terms do not pass through these projectors; ``length`` is that of the whole gradient at the last step, by
+    which the step is clipped to ``clip_norm``.
+    """
+    named = dict(crossing.named_parameters())
+    theta: Tensors = {name: p for name, p in named.items() if p.requires_grad}
+
+    def contrast(
+        parameters: Tensors, of: PhotoFeatures, reduction: Literal["mean", "none"] = "mean"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        buffers = {name: buffer.clone() for name, buffer in crossing.named_buffers()}
+        joint = functional_call(structure, named | parameters | buffers, (of.first, of.second))
+        loss = crossed(joint, temperature=temperature, style=style, groups=of.groups, reduction=reduction)
+        return loss, joint[:, 0].mean(1), joint[:, 1].mean(1)
+
+    def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        each, left, right = contrast(parameters, pairs, "none")
+        return share * each, left, right
+
+    return BiLevel(
+        theta,
+        losses,
+        lambda left, right: weigh(net, left, right),
+        lambda parameters: contrast(parameters, meta)[0],
+        tuple(net.parameters()),
+        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
+    )
