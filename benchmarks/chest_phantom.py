@@ -25,7 +25,9 @@ from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
-from sidelight.metrics.overlap import counts, dice_difference
+from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.intervals import clustered_interval
+from sidelight.metrics.overlap import POOLED_DICE, areas
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 from sidelight.models.joint import load_joint
 
@@ -66,12 +68,12 @@ class Judge:
         return found | {"chance of recall": FIRST / len(ranks), "chance of a region": float(table["chance"].iloc[0])}
 
     def segmented(self, encoder):
-        """Counts [N, 3] of three kinds of finding in the patients that the head has not seen."""
+        """Areas [N, 3] of three kinds of finding in the patients that the head has not seen."""
         maps, parts = last_maps(encoder, self.images, 64), []
         for kind in ("opacity", "effusion", "nodule"):
             masks = np.stack([self.cohort.phantom.mask(n, kind)[2::4, 2::4] for n in range(len(self.images))])
             head = fit_segmentation(maps[:LABELLED], masks[:LABELLED])
-            parts.append(counts(head(maps[LABELLED:], SIZE // 4).numpy() > 0, masks[LABELLED:]))
+            parts.append(areas(head(maps[LABELLED:], SIZE // 4).numpy() > 0, masks[LABELLED:]))
         return np.concatenate(parts)
 
 
@@ -93,11 +95,12 @@ def measure(difficulty: float, patients: int, steps: int, crop: float, folder: P
         )
         found[name], tables[name] = judge.joint(run), judge.segmented(run.encoder())
     groups = np.tile(judge.cohort.items["group"].to_numpy()[LABELLED:], 3)
-    nothing = np.broadcast_to([0, 0, 1], tables["random"].shape)
     for name, table in tables.items():
-        found.setdefault(name, {})["dice"] = dice_difference(table, nothing, groups)
+        dice = clustered_interval(None, table, groups, POOLED_DICE)
+        found.setdefault(name, {})["dice"] = [dice.value, dice.low, dice.high]
         if name != "lovt":
-            found[name]["lovt minus this"] = dice_difference(tables["lovt"], table, groups)
+            gap = paired_difference(None, tables["lovt"], table, groups, POOLED_DICE)
+            found[name]["lovt minus this"] = [gap.value, gap.low, gap.high]
     return found
 
 

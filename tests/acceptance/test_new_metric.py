@@ -15,7 +15,7 @@ from sidelight.metrics.arrays import ratio
 from sidelight.metrics.classification import confusion_matrix
 from sidelight.metrics.differences import paired_difference
 from sidelight.metrics.intervals import clustered_interval
-from sidelight.metrics.overlap import counts, pooled_dice
+from sidelight.metrics.overlap import areas, pooled_dice
 from sidelight.reporting.numbers import metric_name
 
 # the file: src/sidelight/metrics/matthews.py
@@ -147,8 +147,7 @@ def masks(patients, seed, spoilt):
 
 
 def rows_of(found, truth):
-    hit, extra, missed = counts(found, truth).T.astype(float)
-    return np.stack([hit, hit + extra, hit + missed], 1)
+    return areas(found, truth).astype(float)
 
 
 @pytest.mark.parametrize(("patients", "method"), [(8, "none"), (24, "t"), (60, "bootstrap")])
@@ -156,9 +155,9 @@ def test_dice_has_its_interval_by_patient_and_a_paired_difference(patients, meth
     truth, good, poor, groups = masks(patients, 0, (0.1, 0.2))
     ours, theirs = rows_of(good, truth), rows_of(poor, truth)
     found = clustered_interval(None, ours, groups, DICE)
-    assert found.value == pytest.approx(pooled_dice(counts(good, truth))) and found.method == method
+    assert found.value == pytest.approx(pooled_dice(None, areas(good, truth))) and found.method == method
     gap = paired_difference(None, ours, theirs, groups, DICE)
-    assert gap.value == pytest.approx(found.value - pooled_dice(counts(poor, truth)))
+    assert gap.value == pytest.approx(found.value - pooled_dice(None, areas(poor, truth)))
     if method == "none":
         assert np.isnan([found.low, found.high, gap.low]).all()
         return

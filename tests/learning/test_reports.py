@@ -26,8 +26,7 @@ from sidelight.explaining.reports import pointing
 from sidelight.losses import local_alignment, spatial_targets
 from sidelight.metrics.classification import auroc
 from sidelight.metrics.differences import paired_difference
-from sidelight.metrics.metric import Metric
-from sidelight.metrics.overlap import counts
+from sidelight.metrics.overlap import POOLED_DICE, areas
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 from sidelight.models.joint import load_joint
 
@@ -101,13 +100,13 @@ class World:
         return self.joint(name).encoder
 
     def segmented(self, name, kind):
-        """Counts [N, 3] of the patients after the first 150, by a head that has learnt those; masks of 32 px."""
+        """Areas [N, 3] of the patients after the first 150, by a head that has learnt those; masks of 32 px."""
         if name not in self.maps:
             self.maps[name] = last_maps(self.encoder(name), self.images, 64)
         maps, phantom = self.maps[name], self.cohort.phantom
         masks = np.stack([phantom.mask(position, kind)[2::4, 2::4] for position in range(len(self.images))])
         head = fit_segmentation(maps[:LABELLED], masks[:LABELLED])
-        return counts(head(maps[LABELLED:], 32).numpy() > 0, masks[LABELLED:])
+        return areas(head(maps[LABELLED:], 32).numpy() > 0, masks[LABELLED:])
 
     def ranks(self, name):
         joint = self.joint(name)
@@ -163,16 +162,10 @@ def test_a_sentence_looks_where_its_finding_is(world):
         assert table.loc[way, "hits"] > 3 * table.loc[way, "chance"], table
 
 
-def dice(labels, scores, weights=None):
-    """Pooled over images: ``scores`` are their true positives, false positives and false negatives [N, 3]."""
-    hit, extra, missed = ((np.ones(len(scores)) if weights is None else weights) @ scores).T
-    return 2 * hit / (2 * hit + extra + missed)
-
-
 @pytest.mark.parametrize("rival", ["random", "shuffled"])
 def test_linear_segmentation_beats_its_rivals_by_more_than_the_interval(world, rival):
     groups = world.cohort.items["group"].to_numpy()[LABELLED:]
     kinds = ("opacity", "effusion", "nodule")
     one, other = (np.concatenate([world.segmented(name, kind) for kind in kinds]) for name in ("lovt", rival))
-    found = paired_difference(None, one, other, np.tile(groups, len(kinds)), Metric("dice", dice, pooled=True))
+    found = paired_difference(None, one, other, np.tile(groups, len(kinds)), POOLED_DICE)
     assert found.low > 0, found

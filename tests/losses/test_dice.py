@@ -1,3 +1,5 @@
+"""Dice losses: the published numbers, and what one coefficient is of."""
+
 import pytest
 import torch
 
@@ -26,3 +28,22 @@ def test_gradient_and_shapes():
     assert torch.autograd.gradcheck(lambda x: dice_loss(x, torch.eye(2)), LOGITS.clone().requires_grad_())
     with pytest.raises(ConfigError, match="one shape"):
         dice_loss(LOGITS, torch.ones(2))
+
+
+def test_of_each_class_and_of_each_image_by_hand():
+    """Certain logits, so that probabilities are 0 and 1: class 0 finds 1 of 2 pixels, class 1 all of 1 beside 1 too many."""
+    masks = torch.tensor([[[1.0, 1, 0, 0], [0, 0, 1, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]])
+    found = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 1, 0]], [[0, 0, 0, 0], [0, 1, 0, 0]]])
+    logits = 60 * (2 * found - 1)
+    by_class = 1 - (2 / 3 + 2 / 3) / 2
+    by_image = 1 - (2 / 3 + 1) / 2  # the second image has nothing, and counts nowhere
+    assert float(dice_loss(logits, masks, over="class")) == pytest.approx(by_class)
+    assert float(dice_loss(logits, masks, over="image")) == pytest.approx(by_image)
+    assert float(dice_loss(logits, masks)) == pytest.approx(1 - 4 / 6)
+    known = torch.ones(2, 2, 4, dtype=torch.bool)
+    known[0, 0, 1] = False  # the pixel that was missed
+    assert float(dice_loss(logits, masks, known, over="image")) == pytest.approx(0)
+    for over in ("batch", "class", "image"):
+        assert float(dice_loss(logits, 0 * masks, over=over)) == 0
+    with pytest.raises(ConfigError, match="over = 'class'"):
+        dice_loss(LOGITS[0], LOGITS[0], over="class")

@@ -156,7 +156,7 @@ def test_resamples_without_a_class_are_redrawn_and_counted():
     weights, redrawn = sample.resampled(own, 500, np.random.default_rng(0))
     assert ((weights @ own.present) > 0).all()
     assert redrawn == pytest.approx(500 * 0.96**50 / (1 - 0.96**50), rel=0.5)
-    assert sample.resampled(own, 500, np.random.default_rng(0), whole=False)[1] == 0
+    assert sample.resampled(own, 500, np.random.default_rng(0), metric=ACCURACY)[1] == 0
 
 
 @pytest.mark.parametrize(("groups", "positive", "worlds"), [(40, 5, 150), (100, 5, 150), (600, 10, 60), (100, 20, 60)])

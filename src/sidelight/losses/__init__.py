@@ -4,5 +4,16 @@ from sidelight.losses.alignment import global_alignment, local_alignment, spatia
 from sidelight.losses.contrast import info_nce, nt_xent
 from sidelight.losses.dice import dice_loss
 from sidelight.losses.labels import label_loss
+from sidelight.losses.maps import bce_loss, focal_loss
 
-__all__ = ["dice_loss", "global_alignment", "info_nce", "label_loss", "local_alignment", "nt_xent", "spatial_targets"]
+__all__ = [
+    "bce_loss",
+    "dice_loss",
+    "focal_loss",
+    "global_alignment",
+    "info_nce",
+    "label_loss",
+    "local_alignment",
+    "nt_xent",
+    "spatial_targets",
+]

@@ -17,7 +17,9 @@ from sidelight.metrics.classification import (
     THRESHOLD_SENSITIVITY,
     THRESHOLD_SPECIFICITY,
 )
+from sidelight.metrics.detection import AP50, COCO_AP, FROC, MAP, SENSITIVITIES
 from sidelight.metrics.metric import Metric, Where
+from sidelight.metrics.overlap import HD95, MEAN_DICE, MEAN_IOU, POOLED_DICE, SURFACE_DICE
 
 METRICS: dict[str, Metric] = {
     one.name: one
@@ -35,6 +37,16 @@ METRICS: dict[str, Metric] = {
         THRESHOLD_BALANCED_ACCURACY,
         THRESHOLD_SENSITIVITY,
         THRESHOLD_SPECIFICITY,
+        POOLED_DICE,
+        MEAN_DICE,
+        MEAN_IOU,
+        HD95,
+        SURFACE_DICE,
+        MAP,
+        COCO_AP,
+        AP50,
+        FROC,
+        *SENSITIVITIES,
     )
 }
 """In the order of the rows and columns in which results give them."""

@@ -54,6 +54,7 @@ def paired_difference(
     """
     sample, tail = sample_of(labels, groups), (1 - level) / 2
     pair = [seeded(scores, len(sample.index)) for scores in (scores_a, scores_b)]
+    sample = sample.weighed(metric, np.concatenate(pair))
     if metric.ranks:
         pair = [_ranks(scores, metric.parts(sample.labels)) for scores in pair]
     first, second = np.broadcast_arrays(*pair)

@@ -16,7 +16,9 @@ nothing varies            none: whoever is left out, the value stays (constant s
 calibration error (ECE)   none: distances add up, so resampling only makes it larger, and at 0 no rule above covers it
 ========================  ==========================================================================================
 
-Groups of the rarest class do not count for a metric to which every unit counts alike (``Metric.pooled``: accuracy).
+Groups of the rarest class do not count for a metric to which every unit counts alike (``Metric.pooled``: accuracy). Where units
+weigh by their mass (``Metric.mass``: the pixels of a pooled Dice), groups count as Kish counts them: 44 patients and one with 20
+times the pixels of each are worth nine.
 
 Why so: a percentile bootstrap over few groups is too narrow, and for a score of groups whose label is constant the
 sample that counts is the smaller class, not all groups: a bootstrap over 600 patients of whom 6 are positive covers 81
@@ -80,14 +82,19 @@ class LeftOut:
 
 
 def _counting(sample: Sample, metric: Metric) -> int:
-    """The groups that limit what can be known: those of the rarest class, or all of a metric that counts all units alike."""
-    return sample.groups if metric.pooled else sample.least
+    """The groups that limit what can be known: those of the rarest class, or all of a metric that counts all units alike.
+
+    Where groups have masses, no more than the groups of one mass that they are worth.
+    """
+    held = sample.groups if metric.pooled else int(sample.present[:, sample.limiting(metric)].sum(axis=0).min())
+    return held if sample.mass is None else min(held, int(sample.worth))
 
 
 def few_of(sample: Sample, metric: Metric) -> tuple[int, bool, str]:
     """The groups that count, whether they are few, and the note that says so."""
     counting = _counting(sample, metric)
-    what = "" if counting == sample.groups else " of the rarest class"
+    rare = " that hold (most of) what is sought" if metric.localized else " of the rarest class"
+    what = "" if counting == sample.groups else rare
     few = counting < FEW_GROUPS
     return counting, few, f"few groups{what}: {counting}" if few else ""
 
@@ -112,9 +119,11 @@ def _blocks(strata: Array, fixed: bool) -> tuple[Array, Array]:
 def _trials(sample: Sample, metric: Metric) -> float:
     """How many independent trials the groups are worth at most.
 
-    Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts.
+    Kish's (sum m)^2 / sum(m^2) over the group sizes m of each class; the rarest class counts. Where rows have a mass, of it.
     """
-    sizes = sample.counts.sum(axis=1, keepdims=True) if metric.pooled else sample.counts
+    sizes = sample.counts.sum(axis=1, keepdims=True) if metric.pooled else sample.counts[:, sample.limiting(metric)]
+    if sample.mass is not None:
+        return sample.worth
     return float((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).min())
 
 
@@ -179,7 +188,11 @@ def obstacle_to(sample: Sample, value: float, metric: Metric) -> str:
     if sample.groups < LEAST_GROUPS:
         return f"too few groups: {sample.groups}, an interval needs {LEAST_GROUPS}"
     if _counting(sample, metric) < LEAST_CLASS_GROUPS:
-        held = f"{sample.least} group{'s' * (sample.least != 1)}"
+        least = _counting(sample, metric)
+        held = f"{least} group{'s' * (least != 1)}"
+        if metric.localized:
+            least = LEAST_CLASS_GROUPS
+            return f"too few groups: what is sought lies in {held}, or mostly in so few, and an interval needs {least}"
         return f"too few groups: a class comes from {held}, an interval needs {LEAST_CLASS_GROUPS} of each"
     if np.isnan(value):
         return "the metric is undefined: a class is absent from the labels"
@@ -216,6 +229,7 @@ def clustered_interval(
     """
     sample = sample_of(labels, groups)
     stack = seeded(scores, len(sample.index))
+    sample, metric = sample.weighed(metric, stack), metric.among(stack)
     values = partial(values_of, metric, sample, stack)
     return interval_of(values, sample, metric, level=level, resamples=resamples, seed=seed)
 
@@ -272,7 +286,7 @@ def spread_of(
     if trials is not None and np.ptp(left_out) < 1e-12:
         return Interval(value, np.nan, np.nan, "none", sample.groups, 0, few, CONSTANT)
     if sample.groups >= MANY_GROUPS and counting >= FEW_GROUPS and resamples * tail >= LEAST_IN_TAIL:
-        weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]), whole=not metric.pooled)
+        weights, redrawn = resampled(sample, resamples, np.random.default_rng([seed, 1]), metric=metric)
         low, high = _bca_limits(value, values(weights), left_out, df, tail)
         return Interval(value, low, high, "bootstrap", sample.groups, redrawn, few, note)
     if trials is None:
@@ -287,4 +301,5 @@ def left_out(values: Callable[[Floats], Floats], sample: Sample, metric: Metric)
     """Of ``values(group weights [R, G])``, [R]."""
     block, kinds = _blocks(sample.strata, metric.by_class)
     found = values((block != np.arange(len(kinds))[:, None]).astype(np.float64))
-    return LeftOut(found, *_jackknife(found, kinds, metric.by_class))
+    variance, df = _jackknife(found, kinds, metric.by_class)
+    return LeftOut(found, variance, df if sample.mass is None else max(1.0, min(df, sample.worth - 1)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Function = Callable[[Array, Array, Floats | None], Any]
-Where = Literal["task", "labels", "two classes", "class", "calibration", "threshold"]
+Where = Literal["task", "labels", "two classes", "class", "calibration", "threshold", "mask", "boxes"]
 """Of what results give a metric:
 
 - ``task``: every task; of a multi-label task each label, their mean, and all labels as one;
@@ -19,7 +19,8 @@ Where = Literal["task", "labels", "two classes", "class", "calibration", "thresh
 - ``two classes``: tasks of two classes, at all labels;
 - ``class``: each of three or more classes against the rest, at all labels;
 - ``calibration``: probabilities at all labels, before and after calibration;
-- ``threshold``: classes called at the threshold that other units chose.
+- ``threshold``: classes called at the threshold that other units chose;
+- ``mask``, ``boxes``: tasks whose truth is a mask or boxes; see ``localized``.
 """
 
 
@@ -40,6 +41,11 @@ class Metric:
     :ivar where: of what results give it; () is only where it is asked for.
     :ivar compared: encoders are compared by it.
     :ivar per_label: cards, pages and the terminal give it of each label of a multi-label task.
+    :ivar localized: a row is what a unit contributes to a mask or to boxes, read whole; an odd label says that the unit holds
+        something, and only such units limit what can be known.
+    :ivar mass: of rows [N, ...] how much each weighs in the value, [N], where that is not the same: one large lesion speaks
+        louder in a pooled Dice than many small ones. None: all alike.
+    :ivar reach: the column of a row that holds the largest value there can be, for a metric without a range of its own.
     """
 
     name: str
@@ -56,6 +62,9 @@ class Metric:
     compared: bool = False
     per_label: bool = False
     high_of_many: float | None = None
+    localized: bool = False
+    mass: Callable[[Array], Floats] | None = None
+    reach: int | None = None
 
     def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> Any:
         """A float, or [R] for weights [R, N]."""
@@ -65,10 +74,14 @@ class Metric:
         """Itself, with the range that it has for so many classes."""
         return self if self.high_of_many is None or classes < 3 else replace(self, high=self.high_of_many)
 
+    def among(self, rows: Array) -> "Metric":
+        """Itself, with the range that it has among rows [..., C]."""
+        return self if self.reach is None else replace(self, high=float(np.nanmax(rows[..., self.reach])))
+
     def over(self, sizes: tuple[int, ...]) -> "Metric":
         """Its mean over targets, each with so many classes; see :class:`Macro`."""
         high = sum(self.of(size).high for size in sizes) / len(sizes)
-        return replace(self, function=Macro(self.function, sizes), high=high)
+        return replace(self, function=Macro(self.function, sizes, self.localized), high=high)
 
     def parts(self, labels: Array) -> list[Array]:
         """Rows, bool [N] each, that are ranked among themselves: those of each target."""
@@ -85,6 +98,7 @@ class Macro:
     :ivar sizes: how many classes each target has. Labels count on from target to target: of targets with 2 and 3 classes the
         second's are 2, 3 and 4. Scores are ``[N, C]`` for the most classes C; columns that a target has not are not read.
         A target of size 1 has no classes: whatever stands in its rows is read whole.
+    :ivar whole: rows of all targets are read whole.
 
     >>> from sidelight.metrics.classification import auroc
     >>> labels = np.array([0, 1, 2, 3])
@@ -94,13 +108,14 @@ class Macro:
 
     function: Function
     sizes: tuple[int, ...]
+    whole: bool = False
 
     def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> object:
         """A float, or [R] for weights [R, N]."""
         labels, scores = np.asarray(labels), np.asarray(scores)
         each = []
         for start, size, own in zip(self.starts, self.sizes, self.parts(labels), strict=True):
-            shown = scores[own] if scores.ndim == 1 or size == 1 else scores[own][:, :size]
+            shown = scores[own] if scores.ndim == 1 or size == 1 or self.whole else scores[own][:, :size]
             each.append(self.function(labels[own] - start, shown, None if weights is None else weights[..., own]))
         mean = np.mean(each, axis=0)
         return mean if np.ndim(mean) else float(mean)

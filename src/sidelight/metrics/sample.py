@@ -1,7 +1,7 @@
 """The sample that intervals are about: the groups of a test set, how often each counts, and a metric under such weights."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +13,16 @@ CELLS = 2_000_000  # weights [resamples, units] held at once; with the metric's 
 
 @dataclass(frozen=True)
 class Sample:
-    """Units of one test set: labels [N], group index [N] in 0 .. G-1, and units by group and class [G, C]."""
+    """Units of one test set: labels [N], group index [N] in 0 .. G-1, and units by group and class [G, C].
+
+    :ivar classes: [C], sorted; ``mass`` [G] how much each group weighs, where units do not weigh alike.
+    """
 
     labels: Array
     index: Array
     counts: Floats
+    classes: Array
+    mass: Floats | None = None
 
     @property
     def groups(self) -> int:
@@ -34,6 +39,25 @@ class Sample:
         """Groups of the class that fewest groups hold."""
         return int(self.present.sum(axis=0).min())
 
+    def limiting(self, metric: Metric) -> NDArray[np.bool_]:
+        """Which classes [C] limit what can be known: all, or of masks and boxes the odd ones, which hold something."""
+        holding = self.classes % 2 == 1 if metric.localized else np.ones(len(self.classes), bool)
+        return holding if holding.any() else ~holding
+
+    @property
+    def worth(self) -> float:
+        """How many groups of one mass these are worth (Kish): (sum m)^2 / sum(m^2)."""
+        mass = np.ones(self.groups) if self.mass is None else self.mass
+        return float(mass.sum() ** 2 / (mass**2).sum())
+
+    def weighed(self, metric: Metric, scores: Array) -> "Sample":
+        """The same, its groups weighed as ``metric`` weighs the rows ``scores`` [S, N, ...]."""
+        if metric.mass is None:
+            return self
+        each = np.mean([metric.mass(seed) for seed in scores], axis=0)
+        mass = np.bincount(self.index, each, self.groups).astype(np.float64)
+        return replace(self, mass=mass) if mass.any() else self
+
     @property
     def strata(self) -> Array:
         """Groups [G] numbered by the set of classes that they hold."""
@@ -47,7 +71,7 @@ def sample_of(labels: ArrayLike | None, groups: ArrayLike) -> Sample:
     classes, kind = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(names), len(classes)))
     np.add.at(counts, (index, kind), 1)
-    return Sample(labels, index, counts)
+    return Sample(labels, index, counts, classes)
 
 
 def seeded(scores: ArrayLike, units: int) -> Array:
@@ -77,18 +101,22 @@ def values_of(metric: Metric, sample: Sample, scores: Array, weights: Floats) ->
     )
 
 
-def resampled(sample: Sample, count: int, rng: np.random.Generator, *, whole: bool = True) -> tuple[Floats, int]:
+def resampled(
+    sample: Sample, count: int, rng: np.random.Generator, *, metric: Metric | None = None
+) -> tuple[Floats, int]:
     """How often each group is drawn [R, G], and how many draws were done again.
 
-    :param whole: a resample that lacks a class is drawn again.
+    A resample that lacks a class which limits ``metric`` is drawn again: any class where there is no metric, none of one that
+    counts all units alike.
     """
+    present = sample.present if metric is None else sample.present[:, sample.limiting(metric) & (not metric.pooled)]
     weights, redrawn = np.empty((0, sample.groups)), 0
     while len(weights) < count:
         rows = count - len(weights)
         # counted by hand: three times as fast as a multinomial draw
         chosen = rng.integers(sample.groups, size=(rows, sample.groups)) + sample.groups * np.arange(rows)[:, None]
         drawn = np.bincount(chosen.ravel(), minlength=rows * sample.groups).reshape(rows, -1).astype(np.float64)
-        kept = (drawn @ sample.present > 0).all(axis=1) if whole else np.ones(len(drawn), bool)
+        kept = (drawn @ present > 0).all(axis=1)
         redrawn += int((~kept).sum())
         weights = np.concatenate([weights, drawn[kept]])
     return weights, redrawn

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.data.cohort.task import Task
+from sidelight.evaluation.outcomes import CLASSES
 from sidelight.evaluation.tables.blocks import Targets
 from sidelight.evaluation.tables.calibration import (
     AS_PREDICTED,
@@ -17,6 +18,7 @@ from sidelight.evaluation.tables.calibration import (
 )
 from sidelight.evaluation.tables.checklist import checklist_rows
 from sidelight.evaluation.tables.decisions import DecisionSettings, decision_curves, decision_rows, operating_points
+from sidelight.evaluation.tables.localized import localized
 from sidelight.evaluation.tables.retrieval import recalls
 from sidelight.evaluation.tables.robustness import robustness
 from sidelight.evaluation.tables.second_method import with_delong
@@ -36,6 +38,10 @@ def tabulated(
 
     :param targets: what each task predicts, with its classes; ``tasks`` and ``decisions`` by the same names.
     """
+    located = localized(scores, resamples=resamples)
+    scores = CLASSES.of(scores)
+    if scores.empty and len(located):
+        return {"results": located.assign(cases_read=float("nan"))}
     asked = decisions or {}
     after, drawn = calibrated_with_thresholds(scores, {task: one.miss_cost for task, one in asked.items()})
     rows = [
@@ -45,6 +51,7 @@ def tabulated(
         recalls(scores, resamples=resamples),
         robustness(scores, resamples=resamples),
         checklist_rows(scores, tasks, resamples=resamples),
+        located,
     ]
     results = pd.concat([table for table in rows if len(table)], ignore_index=True)
     return {

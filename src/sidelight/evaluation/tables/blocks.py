@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import SplitError
+from sidelight.evaluation.outcomes import CLASSES, Outcome, probability_columns
 from sidelight.metrics.classification import AUROC
 from sidelight.metrics.metric import Macro, Metric
 
+__all__ = ["KEYS", "Block", "Targets", "at_all_labels", "blocks", "probability_columns"]
 KEYS = ["encoder", "task", "protocol", "labels"]
 Targets = Mapping[str, Sequence[str]]
 """What a task predicts, each with its class names."""
@@ -25,6 +27,7 @@ class Block:
     :ivar folds: [N] in which each unit is tested, the same for every draw; -1 on a test side.
     :ivar draws: S pairs of a seed and the number of a draw of its labelled units.
     :ivar targets: names of the targets and ``sizes``, how many classes each has; 1 where rows have no class.
+    :ivar localized: rows are of masks or boxes; of the two classes of a target the second holds something.
     """
 
     scores: np.ndarray
@@ -36,6 +39,7 @@ class Block:
     sizes: tuple[int, ...] = ()
     folds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     draws: tuple[tuple[int, int], ...] = ()
+    localized: bool = False
 
     @property
     def seeds(self) -> int:
@@ -71,7 +75,8 @@ class Block:
             self.targets, self.sizes, whole.starts, whole.parts(self.labels), strict=True
         ):
             part = self.take(own)
-            scores, labels = part.scores if size == 1 else part.scores[:, :, :size], part.labels - start
+            scores = part.scores if size == 1 or self.localized else part.scores[:, :, :size]
+            labels = part.labels - start
             yield name, replace(part, scores=scores, labels=labels, targets=("",), sizes=(size,))
 
     def against(self, of: int) -> "Block":
@@ -86,19 +91,21 @@ class Block:
         return replace(self, labels=self.labels % 2, targets=("",), sizes=(2,))
 
 
-def probability_columns(scores: pd.DataFrame) -> list[str]:
-    """``p0``, ``p1``, ... of a table of scores."""
-    found = [name for name in scores.columns if name.startswith("p") and name[1:].isdigit()]
-    return sorted(found, key=lambda name: int(name[1:]))
+def blocks(
+    scores: pd.DataFrame, step: str = "selected", kind: Outcome = CLASSES
+) -> Iterator[tuple[tuple[Any, ...], Block]]:
+    """Every block of a scores table, in the order of its keys.
 
-
-def blocks(scores: pd.DataFrame, step: str = "selected") -> Iterator[tuple[tuple[Any, ...], Block]]:
-    """Every block of a scores table, in the order of its keys."""
-    columns = probability_columns(scores)
+    :param kind: of which rows; those of all blocks have as many columns, so that encoders can be compared.
+    """
+    scores = kind.of(scores)
+    if scores.empty:
+        return
+    width = kind.width(scores) if kind.width else None
     for key, part in scores[scores["step"] == step].groupby(KEYS, sort=True):
         targets = tuple(part["target"].unique())
-        each = [_aligned(part[part["target"] == name], columns) for name in targets]
-        sizes = tuple(block.scores.shape[2] for block in each)
+        each = [_aligned(part[part["target"] == name], kind, width) for name in targets]
+        sizes = tuple(block.sizes[0] for block in each)
         yield key, each[0] if targets == ("",) else _joined(each, targets, sizes)
 
 
@@ -110,33 +117,34 @@ def at_all_labels(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, 
                 yield key, target, part
 
 
-def _aligned(part: pd.DataFrame, columns: list[str]) -> Block:
+def _aligned(part: pd.DataFrame, kind: Outcome, width: int | None) -> Block:
     """One target, units in the order of their names in every draw; :raises SplitError: where draws judged others."""
-    used = part[columns].notna().any()
-    keys = part.assign(draw=part["draw"].fillna(0).astype(int) if "draw" in part else 0)
+    rows = kind.read(part, width)
+    draws = part["draw"].fillna(0).astype(int) if "draw" in part else 0
+    keys = part[["seed", "unit", "group", "label", "all_labels", "fold"]].assign(draw=draws, place=np.arange(len(part)))
     per_draw = [one.sort_values("unit") for _, one in keys.groupby(["seed", "draw"])]
     first = per_draw[0]
     if any(one["unit"].tolist() != first["unit"].tolist() for one in per_draw[1:]):
         raise SplitError("Seeds judged different units", expected="the same units, each once, of every seed")
-    stacked = np.stack([one[used.index[used]].to_numpy(dtype=np.float64) for one in per_draw])
+    stacked = np.stack([rows[one["place"].to_numpy()] for one in per_draw])
     return Block(
         stacked,
         first["label"].to_numpy(dtype=np.int64),
         first["group"].to_numpy(),
         first["unit"].to_numpy(),
         bool(first["all_labels"].iloc[0]),
-        sizes=(stacked.shape[2],),
+        sizes=(2 if kind.localized else stacked.shape[2],),
         folds=first["fold"].to_numpy(dtype=np.int64),
         draws=tuple((int(one["seed"].iloc[0]), int(one["draw"].iloc[0])) for one in per_draw),
+        localized=kind.localized,
     )
 
 
 def _joined(each: list[Block], targets: tuple[str, ...], sizes: tuple[int, ...]) -> Block:
     """Targets one after the other; scores of classes that a target has not are NaN."""
-    starts, widest = Macro(AUROC, sizes).starts, max(sizes)
+    starts, widest = Macro(AUROC, sizes).starts, max(one.scores.shape[2] for one in each)
     padded = [
-        np.pad(one.scores, ((0, 0), (0, 0), (0, widest - size)), constant_values=np.nan)
-        for one, size in zip(each, sizes, strict=True)
+        np.pad(one.scores, ((0, 0), (0, 0), (0, widest - one.scores.shape[2])), constant_values=np.nan) for one in each
     ]
     return Block(
         np.concatenate(padded, axis=1),
@@ -148,4 +156,5 @@ def _joined(each: list[Block], targets: tuple[str, ...], sizes: tuple[int, ...])
         sizes,
         np.concatenate([one.folds for one in each]),
         each[0].draws,
+        each[0].localized,
     )

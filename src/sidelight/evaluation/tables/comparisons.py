@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.errors import RunError
+from sidelight.evaluation.outcomes import CLASSES, OUTCOMES, Outcome, kind_of
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.results import HALF
 from sidelight.evaluation.tables.blocks import Block, blocks, probability_columns
@@ -43,14 +44,14 @@ class Compared:
     learnt: Mapping[tuple[str, str, str], int]
 
     @classmethod
-    def of(cls, scores: pd.DataFrame) -> "Compared":
-        """Those of a table of scores."""
-        kept = scores[~scores["protocol"].isin(TEST_SELECTED)]
-        every = dict(blocks(kept))
+    def of(cls, scores: pd.DataFrame, kind: Outcome = CLASSES) -> "Compared":
+        """Those of the rows of one kind in a table of scores."""
+        kept = kind.of(scores[~scores["protocol"].isin(TEST_SELECTED)])
+        every = dict(blocks(kept, kind=kind))
         halves: dict[Key, dict[tuple[int, int], Block]] = {}
         rows = kept[kept["step"] == HALF]
         for seed, draw in sorted({*zip(rows["seed"], rows["draw"], strict=True)} if len(rows) else ()):
-            for key, block in blocks(rows[(rows["seed"] == seed) & (rows["draw"] == draw)], HALF):
+            for key, block in blocks(rows[(rows["seed"] == seed) & (rows["draw"] == draw)], HALF, kind):
                 halves.setdefault(key, {})[int(seed), int(draw)] = block
         return cls(every, halves, {key[:3]: key[3] for key, block in every.items() if block.all_labels})
 
@@ -107,7 +108,9 @@ class Pair:
 
     def left_out(self, metric: Metric) -> LeftOut:
         """The mean difference without each tested patient, with heads as they are."""
-        sample, measure = sample_of(self.a.labels, self.a.groups), self.a.of(metric)
+        measure = self.a.of(metric)
+        both = np.concatenate([self.a.scores, self.b.scores])
+        sample = sample_of(self.a.labels, self.a.groups).weighed(measure, both)
 
         def gap(weights: Floats) -> Floats:
             return values_of(measure, sample, self.a.scores, weights) - values_of(
@@ -122,11 +125,17 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
 
     Metrics of classes called at the threshold (``Metric.where``) are compared with all labels, which choose it.
     """
-    plain, called = Compared.of(scores), Compared.of(_called(scores))
+    parts = [_differences(kind, Compared.of(scores, kind), scores, resamples) for kind in OUTCOMES.values()]
+    return pd.DataFrame([row for part in parts for row in part])
+
+
+def _differences(kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
+    """Of rows of one kind."""
+    called = plain if kind.localized or not plain.every else Compared.of(_called(kind.of(scores)))
     rows: list[dict[str, Any]] = []
     # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
     for task, labels in sorted({(key[1], key[3]) for key in plain.every}):
-        for metric in [one for one in METRICS.values() if one.compared]:
+        for metric in [one for one in kind.metrics if one.compared]:
             compared = called if "threshold" in metric.where else plain
             here = {key: block for key, block in compared.every.items() if (key[1], key[3]) == (task, labels)}
             family: list[dict[str, Any]] = []
@@ -153,7 +162,7 @@ def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                 )  # fmt: skip
             for row, adjusted in zip(family, holm(np.array([row["p"] for row in family], np.float64)), strict=True):
                 rows.append({**row, "p_holm": adjusted})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _called(scores: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +184,8 @@ def efficiency(
 
     :param gaps: of :func:`differences`, whose p-values, Holm-adjusted over all pairs and label counts of a task, are ``p_holm``.
     """
-    compared, measure = Compared.of(scores), METRICS[metric]
+    measure = METRICS[metric]
+    compared = Compared.of(scores, kind_of(measure))
     counts: dict[tuple[str, str, str], list[int]] = {}
     for key in compared.every:
         counts.setdefault(key[:3], []).append(key[3])
@@ -212,7 +222,8 @@ def _reaches(
         if a is None or b is None or not np.array_equal(a.units, b.units) or a.sizes != b.sizes:
             continue
         pair = Pair.of(a, b)
-        sample, measure = sample_of(a.labels, a.groups), a.of(metric)
+        measure = a.of(metric)
+        sample = sample_of(a.labels, a.groups).weighed(measure, np.concatenate([a.scores, b.scores]))
         if obstacle_to(sample, float(np.mean(pair.each(metric))), measure):
             return dict.fromkeys(counts, float("nan"))
         training = compared.training((*one, at), (*other, at), metric, pair)
@@ -243,9 +254,9 @@ def _corrected(factors: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
 
 def _resampled(block: Block, metric: Metric, resamples: int) -> Floats:
     """The metric, averaged over draws, of all groups and then of ``resamples`` bootstraps of groups: [1 + resamples]."""
-    sample = sample_of(block.labels, block.groups)
+    sample = sample_of(block.labels, block.groups).weighed(metric, block.scores)
     whole = np.ones((1, sample.groups))
     if obstacle_to(sample, 0.0, metric):
         return np.repeat(values_of(metric, sample, block.scores, whole), 1 + resamples)
-    drawn, _ = resampled(sample, resamples, np.random.default_rng([sample.groups, 5]), whole=not metric.pooled)
+    drawn, _ = resampled(sample, resamples, np.random.default_rng([sample.groups, 5]), metric=metric)
     return values_of(metric, sample, block.scores, np.concatenate([whole, drawn]))

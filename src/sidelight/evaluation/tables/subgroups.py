@@ -6,7 +6,7 @@ name alone might tell who they are.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -20,6 +20,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, has_column
 from sidelight.data.cohort.units import units
 from sidelight.data.identity import item_hash
+from sidelight.evaluation.outcomes import OUTCOMES, Outcome
 from sidelight.evaluation.tables.blocks import KEYS, Block, at_all_labels, blocks
 from sidelight.evaluation.tables.calibration import Costs, calibrated, weak_rows
 from sidelight.metrics import METRICS
@@ -96,8 +97,9 @@ def subgroup_table(
 ) -> pd.DataFrame:
     """One row per (encoder, task, protocol, target, column, value, metric) at all labels: support, value, difference to the rest.
 
-    Metrics are ``metric`` and, of targets of two classes, sensitivity and specificity at the threshold that other units chose,
-    and O:E, calibration intercept and slope of the calibrated probabilities; the last two without a difference.
+    Metrics are ``metric`` (of masks and boxes, where it is none of theirs, their own: pooled Dice, mAP) and, of targets of two
+    classes, sensitivity and specificity at the threshold that other units chose, and O:E, calibration intercept and slope of the
+    calibrated probabilities; the last two without a difference.
 
     :param columns: indexed by unit (as in ``scores``), one str column per subgroup column, "" for unknown.
     :param costs: what a miss costs, by task, as :func:`sidelight.evaluation.tables.calibration.calibrated` takes it.
@@ -106,20 +108,31 @@ def subgroup_table(
         other units, with its interval by patient and ``p`` (t); ``p_holm`` is adjusted over the subgroups of a column.
     """
     rows: list[dict[str, Any]] = []
-    decided = _decided(calibrated(scores, costs)) if len(columns.columns) else {}
-    for own, block in blocks(scores):
+    if not len(columns.columns):
+        return pd.DataFrame(rows)
+    for kind in OUTCOMES.values():
+        measure = METRICS[metric if kind.measures(METRICS[metric]) else kind.headline]
+        rows += _of_kind(kind, measure, kind.of(scores), columns, resamples, costs)
+    return pd.DataFrame(rows)
+
+
+def _of_kind(
+    kind: Outcome, metric: Metric, scores: pd.DataFrame, columns: pd.DataFrame, resamples: int, costs: Costs | None
+) -> Iterator[dict[str, Any]]:
+    """The rows of :func:`subgroup_table` that scores of one kind give."""
+    decided = {} if kind.localized or scores.empty else _decided(calibrated(scores, costs))
+    for own, block in blocks(scores, kind=kind):
         if not block.all_labels:
             continue
         named = {name: one for name, one in zip(KEYS, own, strict=True) if name != "labels"}
         for column, (target, part) in product(columns.columns, [("", block), *block.parts()]):
             values = _named(columns[column].reindex(part.units).fillna("").to_numpy(dtype=object), part.groups)
-            asked = [(_measured(part.of(METRICS[metric])), part)]
+            asked = [(_measured(part.of(metric)), part)]
             if (*own, target) in decided:
                 asked += _of_decisions(*decided[(*own, target)])
             for measure, sampled in asked:
-                found = _rows(measure, sampled, values, resamples)
-                rows += [{**named, "target": target, "column": column, **row} for row in found]
-    return pd.DataFrame(rows)
+                for row in _rows(measure, sampled, values, resamples):
+                    yield {**named, "target": target, "column": column, **row}
 
 
 def _named(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -229,7 +242,10 @@ def _support(block: Block) -> dict[str, Any]:
 
 
 def too_few(block: Block) -> bool:
-    """Fewer than 10 patients, or than 5 that have a unit of some class."""
+    """Fewer than 10 patients, or than 5 that have a unit of some class (of masks and boxes: one that holds something)."""
+    if block.localized:
+        holding = np.unique(block.groups[block.labels % 2 == 1])
+        return len(np.unique(block.groups)) < FEWEST_GROUPS or len(holding) < FEWEST_OF_A_CLASS
     sample, classes = sample_of(block.labels, block.groups), sum(block.sizes)
     return sample.groups < FEWEST_GROUPS or sample.counts.shape[1] < classes or sample.least < FEWEST_OF_A_CLASS
 
