@@ -3,11 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 import pandas as pd
 
-YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
-"""How cells say yes."""
 EXAMPLES = 20
 """Most names that a sentence or a finding gives."""
 
@@ -18,6 +17,15 @@ def normalise(value: object) -> str:
         return ""
     text = unicodedata.normalize("NFC", str(value)).strip()
     return re.sub(r"\.0+$", "", text) if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text) else text
+
+
+@lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """Lower case, umlauts written out, no accents: ``"Läsion"`` -> ``"laesion"``."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    for umlaut, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue")):
+        text = text.replace(umlaut, written)
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 def visible(text: str) -> str:

@@ -456,3 +456,33 @@ def test_classes_with_fewer_patients_than_folds_are_ignored(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(rows).replace("wart", "nevus").replace("scar", "nevus"))
     draft, cohort, text = drafted(tmp_path)
     assert "ignore" not in text.split("[task.diagnosis]")[1] and "map classes together" in text
+
+
+def labelled(root, column, cells):
+    touch(root, *(f"images/{k:03d}.png" for k in range(len(cells))))
+    rows = "".join(f"{k:03d};{cell}\n" for k, cell in enumerate(cells))
+    (root / "labels.csv").write_text(f"image;{column}\n{rows}")
+    return drafted(root)
+
+
+def test_cells_of_several_labels_lose_none(tmp_path):
+    cells = ["No Finding", "Effusion", "Effusion|Mass", "Mass|Effusion|Cardiomegaly"]
+    _, cohort, text = labelled(tmp_path, "Finding Labels", cells * 5)
+    task = tomllib.loads(text)["task"]["finding_labels"]
+    assert (task["separator"], task["negative"]) == ("|", ["No Finding"])
+    found = units(cohort, cohort.tasks["finding_labels"])["label"]
+    assert cohort.tasks["finding_labels"].classes == ("Effusion", "Mass", "Cardiomegaly")
+    assert found.tolist()[:4] == [(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
+
+
+def test_yes_and_no_in_several_spellings_are_two_classes(tmp_path):
+    _, cohort, text = labelled(tmp_path, "Pleural Effusion", ["1", "0", "Y", "nein", "-1", ""] * 5)
+    task = tomllib.loads(text)["task"]["pleural_effusion"]
+    assert (sorted(task["positive"]), sorted(task["negative"]), task["ignore"]) == (
+        ["1", "Y"],
+        ["0", "nein"],
+        ["", "-1"],
+    )
+    assert units(cohort, cohort.tasks["pleural_effusion"])["label"].tolist()[:4] == [1, 0, 1, 0]
+    draft, _, text = labelled(tmp_path, "Edema", ["1", "-1", ""] * 5)  # no negative: neither a task nor metadata
+    assert draft.metadata == draft.tasks == () and "Edema: says '1' or that it is uncertain" in text

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cells import YES, normalise
+from sidelight.data.answers import meanings
+from sidelight.data.cells import counted, normalise
 from sidelight.data.cohort.spec import CohortSpec, DeriveSpec
 from sidelight.data.dicom import tags
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
@@ -91,7 +92,7 @@ def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
     columns = find_columns(items, [(source, place) for source in rule.sources])
     cells = items[columns[0]]
     if len(columns) > 1:
-        values = _saying_yes(items[columns])
+        values = _saying_yes(items[columns], place)
     elif rule.pattern is None:
         values = _within(cells.map(normalise), rule, place)
     else:
@@ -121,11 +122,26 @@ def _within(cells: "pd.Series[str]", rule: DeriveSpec, place: str) -> list[str]:
     return ["" if number != number else str(int(low <= number <= high)) for number in numbers]
 
 
-def _saying_yes(table: pd.DataFrame) -> list[str]:
-    """The names of the columns that say yes, joined by ``+``; blank where none does."""
-    said = table.apply(lambda column: column.map(normalise).isin(YES)).to_numpy()
+def _saying_yes(table: pd.DataFrame, place: str) -> list[str]:
+    """The names of the columns that say yes, joined by ``+``; blank where none does.
+
+    :raises DataError: for a cell that says neither yes nor no, nor that it is not known.
+    """
+    said = pd.DataFrame(index=table.index)
+    for name, column in table.items():
+        cells = column.map(normalise)
+        means = meanings(cells.unique())
+        odd = cells[cells.map(means).isin(["", "uncertain"])]
+        if len(odd):
+            raise DataError(
+                f"{place}: it is not known what {odd.iloc[0]!r} in column {name!r} means "
+                f"({counted(int((cells == odd.iloc[0]).sum()), 'item')})",
+                expected="cells that say yes or no",
+                do="Mend the table",
+            )
+        said[name] = cells.map(means) == "yes"
     names = [str(name) for name in table]
-    return ["+".join(name for name, yes in zip(names, row, strict=True) if yes) for row in said]
+    return ["+".join(name for name, yes in zip(names, row, strict=True) if yes) for row in said.to_numpy()]
 
 
 def select(items: pd.DataFrame, where: Mapping[str, Any], place: str) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -138,6 +138,12 @@ class TaskSpec(Settings):
     negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
     classes: Texts | dict[str, str] | None = None
     ignore: Texts = ()
+    uncertain: Literal["ignore", "positive", "negative"] | None = Field(
+        default=None, description="what becomes of labels that say that it is uncertain, such as -1"
+    )
+    separator: str | None = Field(
+        default=None, min_length=1, description="what stands between several labels in one cell"
+    )
     where: Where = Field(default={})
     conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
@@ -296,6 +302,10 @@ def _check(spec: CohortSpec, source: str) -> None:
     for name, task in spec.task.items():
         if bool(task.label) == bool(task.tasks):
             raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")
+        if task.separator and len(task.label) != 1:
+            raise ConfigError(
+                f"{source} [task.{name}] has `separator`", expected="one label column, whose cells it parts"
+            )
     _check_metadata(spec.metadata, source)
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}

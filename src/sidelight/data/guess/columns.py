@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sidelight.data.answers import is_unknown, meanings
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import unit_keys
+from sidelight.data.cohort.several import parts_of, separator_of
 from sidelight.data.guess import words
 from sidelight.data.read.formats import SUFFIXES
 
@@ -30,13 +32,20 @@ class Column:
     unknown: tuple[str, ...] = ()
     counts: tuple[tuple[str, int], ...] = ()
     """Values of a category or label and their items, the most frequent first; without blank and unknown ones."""
+    separator: str = ""
+    """What stands between several labels in a cell."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether its values say yes and no, however they are spelt."""
+        return set(meanings(dict(self.counts)).values()) == {"yes", "no"}
 
 
 def describe(name: str, values: "pd.Series[str]") -> Column:
     """The kind of the column ``name`` with these cells (one per item, or per unit)."""
     filled = values.map(normalise)
     filled = filled[filled != ""]
-    unknown = tuple(sorted({value for value in filled if words.is_unknown(value)}))
+    unknown = tuple(sorted({value for value in filled if is_unknown(value)}))
     known = filled[~filled.isin(unknown)]
     reason = _left_out(name, known, len(values))
     if reason == "report":
@@ -49,9 +58,12 @@ def describe(name: str, values: "pd.Series[str]") -> Column:
     numbers = known.str.fullmatch(_NUMBER.pattern).mean() > 0.95
     if words.meets(name, words.AFTERWARDS):
         return Column(name, "afterwards", "known only with or after the diagnosis", unknown, counts)
-    if words.meets(name, words.LABELS) and 2 <= len(counts) <= MOST_CLASSES:
-        return Column(name, "label", "", unknown, counts)
-    if {words.plain(value) for value, _ in counts} <= set(words.CHECKED) and len(counts) <= 2:
+    if words.meets(name, words.LABELS):
+        sign = separator_of([value for value, _ in counts])
+        classes = {part for value, _ in counts for part in parts_of(value, sign)} if sign else dict(counts)
+        if 2 <= len(classes) <= MOST_CLASSES:
+            return Column(name, "label", "", unknown, counts, sign)
+    if len(counts) <= 2 and all(said in ("yes", "no") for said in meanings(dict(counts)).values()):
         return Column(name, "checkbox", "", unknown, counts)
     if numbers and len(counts) > 2:
         return Column(name, "numeric", _span(known), unknown)
@@ -96,10 +108,14 @@ def _looks_like_ids(known: "pd.Series[str]") -> bool:
 
 
 def _coded(known: "pd.Series[str]") -> tuple[str, ...]:
-    """9 beside 0, 1, 2 only, or -1 below numbers that are never negative: codes for unknown."""
+    """9 beside 0, 1, 2 only, what says uncertain beside yes and no, or -1 below numbers that are never negative: codes for
+    unknown."""
     distinct = set(known)
     if "9" in distinct and distinct - {"9"} in ({"0", "1"}, {"1", "2"}, {"0", "1", "2"}):
         return ("9",)
+    said = meanings(distinct)
+    if "yes" in said.values() and set(said.values()) <= {"yes", "no", "uncertain"}:
+        return tuple(sorted(value for value in distinct if said[value] == "uncertain"))
     if "-1" in distinct and len(distinct) > 2:
         rest = pd.to_numeric(known[known != "-1"], errors="coerce")
         return ("-1",) if rest.notna().all() and (rest >= 0).all() else ()
