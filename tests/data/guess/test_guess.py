@@ -110,7 +110,7 @@ def test_a_flat_folder_of_clips_with_a_pathology_table(tmp_path):
     assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
     assert spec["levels"] == ["study"]
     assert spec["tables"] == [{"file": "pathology.csv", "on": ["study=exam_no"]}]
-    assert spec["metadata"] == {"study": ["age"]}
+    assert spec["metadata"] == {"study": ["age"], "numeric": ["age"]}
     assert spec["task"]["pathology"] == {"label": "pathology", "unit": "study"}
     assert counts(cohort, "pathology") == {"effusion": 10, "normal": 10, "stenosis": 10}
     assert "no patient was found" in text
@@ -380,7 +380,7 @@ def test_a_column_called_like_a_part_of_the_path_keeps_its_table(tmp_path):
     _, cohort, text = drafted(tmp_path)
     spec = tomllib.loads(text)
     assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
-    assert spec["metadata"] == {"study": ["t.loop"]}
+    assert spec["metadata"] == {"study": ["t.loop"], "numeric": ["t.loop"]}
     assert cohort.items["loop"].tolist()[:2] == ["1", "2"]
     assert cohort.items["t.loop"].tolist()[:3] == ["8", "8", "9"]
 

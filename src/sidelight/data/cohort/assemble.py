@@ -9,7 +9,7 @@ import pandas as pd
 from sidelight.data import identity
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import derive, find_column, has_column, select, without_absent
-from sidelight.data.cohort.items import list_items
+from sidelight.data.cohort.items import labels_apart, list_items, one_reading
 from sidelight.data.cohort.locate import refuse_files
 from sidelight.data.cohort.missing_columns import check_names, role
 from sidelight.data.cohort.presets import acdc
@@ -40,7 +40,7 @@ def assemble(
     early = {name: rule for name, rule in spec.derive.items() if all(has_column(items, one) for one in rule.sources)}
     for name, rule in early.items():
         items = derive(items, name, rule)
-    tables = [(table, rows_of(root, table)) for table in spec.tables if _is_there(root, table, absent)]
+    tables = [(table, rows_of(root, table, spec)) for table in spec.tables if _is_there(root, table, absent)]
     if absent is None:
         check_names(items, tables, spec)
     for table, rows in tables:
@@ -147,14 +147,16 @@ def keys_of(
     return rows, left, [theirs for _, theirs in table.keys]
 
 
-def rows_of(root: Path, table: TableSpec) -> pd.DataFrame:
+def rows_of(root: Path, table: TableSpec, spec: CohortSpec) -> pd.DataFrame:
     """All rows of one of ``tables``; :raises DataError: where a file of it is not there or cannot be read."""
-    return pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
+    return pd.concat([_rows(root, table, file, spec) for file in (table.file, *table.also)], ignore_index=True)
 
 
-def _rows(root: Path, table: TableSpec, file: str) -> pd.DataFrame:
+def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataFrame:
     """One file of a table, by its parser if it has one."""
-    return acdc.read(root, file) if table.parser == "acdc" else read_table(root / file, **table.reading)
+    if table.parser == "acdc":
+        return acdc.read(root, file)
+    return one_reading(read_table(root / file, **table.reading, keep=labels_apart(spec)), file, spec)
 
 
 def _path(item: str, files: tuple[str, ...]) -> str:

@@ -11,8 +11,11 @@ import pandas as pd
 
 from sidelight.data.answers import meanings
 from sidelight.data.cells import counted, normalise
+from sidelight.data.cohort.number_columns import described_numbers
 from sidelight.data.cohort.spec import CohortSpec, DeriveSpec
 from sidelight.data.dicom import tags
+from sidelight.data.findings import Record
+from sidelight.data.numbers import read
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 MOST_LISTED = 10
@@ -113,10 +116,7 @@ def _matched(cells: "pd.Series[str]", expression: str, place: str) -> list[str]:
 
 def _within(cells: "pd.Series[str]", rule: DeriveSpec, place: str) -> list[str]:
     """1 where a number lies within the bounds, 0 where not, and blank where the cell is."""
-    numbers = pd.to_numeric(cells, errors="coerce")
-    odd = cells[(cells != "") & numbers.isna()]
-    if len(odd):
-        raise DataError(f"{place} meets the value {odd.iloc[0]!r} in column {cells.name!r}", expected="numbers")
+    numbers = as_numbers(cells, f"{place} meets the value {{!r}} in column {cells.name!r}", "numbers")
     low = -np.inf if rule.at_least is None else rule.at_least
     high = np.inf if rule.at_most is None else rule.at_most
     return ["" if number != number else str(int(low <= number <= high)) for number in numbers]
@@ -175,11 +175,24 @@ def _compare(column: "pd.Series[str]", sign: str, text: str, place: str) -> Any:
         limit = float(text)
     except ValueError:
         raise ConfigError(f"{place} compares with {text!r}", expected="a number") from None
-    numbers = pd.to_numeric(column, errors="coerce")
-    odd = column[(column != "") & numbers.isna()]
-    if len(odd):
-        raise DataError(f"{place} meets the value {odd.iloc[0]!r}", expected="numbers in that column")
+    numbers = as_numbers(
+        column, f"{place.replace('{', '{{').replace('}', '}}')} meets the value {{!r}}", "numbers in that column"
+    )
     return _COMPARE[sign](numbers, limit).to_numpy()
+
+
+def as_numbers(cells: "pd.Series[str]", met: str, expected: str) -> "pd.Series[float]":
+    """Normalised cells as floats, NaN where one is blank or says that nothing is known.
+
+    :param met: what is said of a cell that is no number, with ``{!r}`` for it.
+    :raises DataError: for such a cell.
+    """
+    found = read(cells)
+    endless = cells.str.fullmatch("[+-]?inf")
+    odd = [*cells[cells.isin(found.odd.keys()) & ~endless], *cells[np.isfinite(found.limits)]]
+    if odd:
+        raise DataError(met.format(odd[0]), expected=expected)
+    return pd.Series(found.values, index=cells.index).mask(endless, cells.where(endless, "0").astype(float))
 
 
 def unit_keys(items: pd.DataFrame, levels: Sequence[str], unit: str) -> "pd.Series[str]":
@@ -209,13 +222,14 @@ def columns_by_level(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tu
     return found
 
 
-def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
-    """Apply ``[metadata]``: spellings become one, unknown values blank, and columns of a level constant within it.
+def describe(items: pd.DataFrame, spec: CohortSpec, record: Record | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Apply ``[metadata]``: spellings become one, unknown values blank, numbers plain, and columns of a level constant within it.
 
     Between a known value and one that was asked for in vain the known one counts.
 
+    :param record: takes columns of numbers that cannot be read in place of an error.
     :returns: the items and notices on what was settled.
-    :raises DataError: for a conflict under the rule ``error``.
+    :raises DataError: for a conflict under the rule ``error``, and for a column that is half numbers.
     """
     rules, notices = spec.metadata, []
     dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
@@ -225,6 +239,8 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
         for name, column in pairs:
             cells = items[column].map(normalise)
             known = items[column].mask(cells.isin(same.keys()), cells.map(same)).mask(cells.isin(unknown), "")
+            known, read_as = described_numbers(known, name, rules, asked, record)
+            notices += read_as
             if level != "item":
                 keys = unit_keys(items, spec.levels, level)
                 in_vain = cells.isin(asked).groupby(keys).transform("any")
@@ -283,10 +299,7 @@ def _settle(
 
 
 def _means(values: "pd.Series[str]", keys: "pd.Series[str]") -> "pd.Series[str]":
-    numbers = pd.to_numeric(values, errors="coerce")
-    odd = values[numbers.isna() & values.notna()]
-    if len(odd):
-        raise DataError(f"conflict = 'mean' meets {odd.iloc[0]!r} in column {values.name!r}", expected="numbers")
+    numbers = as_numbers(values.fillna(""), f"conflict = 'mean' meets {{!r}} in column {values.name!r}", "numbers")
     return numbers.groupby(keys).mean().map(lambda mean: f"{mean:.12g}")
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from sidelight.data import identity
 from sidelight.data.cells import natural
+from sidelight.data.cohort.number_columns import number_columns
 from sidelight.data.cohort.pattern import Found, Pattern, example, find, fitting, parse, walk
 from sidelight.data.cohort.spec import RESERVED, TAKEN, CohortSpec
-from sidelight.data.cohort.tables import read_table
+from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
 from sidelight.data.dicom import tags
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.formats import SUFFIXES, by_suffix, is_kind
@@ -154,7 +155,8 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         raise ConfigError(
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
-    table = read_table(root / source.table, **source.reading)
+    table = read_table(root / source.table, **source.reading, keep=labels_apart(spec))
+    table = one_reading(table, source.table, spec)
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
     stem = Path(source.table).stem
@@ -183,6 +185,21 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         else []
     )
     return items, notices
+
+
+def labels_apart(spec: CohortSpec) -> set[str]:
+    """Columns whose commas or points stand between labels, not within numbers."""
+    return {name for task in spec.task.values() for name in task.label if task.separator in (",", ".")}
+
+
+def one_reading(table: pd.DataFrame, file: str, spec: CohortSpec) -> pd.DataFrame:
+    """The table, where the cohort file asks for no number of it that can be read in two ways; :raises DataError: else."""
+    stem = Path(file).stem
+    wanted = number_columns(spec)
+    for name, cell in table.attrs.pop(TWO_READINGS, {}).items():
+        if wanted & {name, f"{stem}.{name}"}:
+            raise two_readings(file, name, cell)
+    return table
 
 
 def _headed(root: Path, items: pd.DataFrame, wanted: bool, texts: bool) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def open_cohort(
     if record is not None:
         record.findings += column_conflicts(items, spec)
         spec = settled(spec)
-    items, described = describe(items, spec)
+    items, described = describe(items, spec, record)
     cohort = Cohort(
         root=root,
         name=spec.name or root.resolve().name,

@@ -1,6 +1,7 @@
 """The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -106,6 +107,10 @@ class MetadataSpec(Settings):
     asked: Texts = Field(default=(), description="values that say: asked, but not known; kept apart from blank cells")
     same: dict[str, str] = Field(default={}, description="spellings of a value that mean another one")
     numeric: Names = Field(default=(), description="columns of numbers; without it, a column of many numbers is one")
+    categorical: Names = Field(default=(), description="columns of values, also where many of them are numbers")
+    censored: Literal["limit", "blank"] | None = Field(
+        default=None, description="what becomes of `<20` and `>90` in columns of numbers: the limit, or a blank cell"
+    )
     checkbox: Names = Field(default=(), description="columns whose cells name several options, separated by ; or |")
     never: dict[str, str] = Field(default={}, description="columns that may not describe anything, and why")
     conflict: Rule | dict[str, Rule] = "error"
@@ -324,11 +329,13 @@ def _check_metadata(metadata: MetadataSpec, source: str) -> None:
             expected="columns that are known without the outcome",
             do="Take it out",
         )
-    for name in {*metadata.numeric, *metadata.checkbox}:
+    for name in {*metadata.numeric, *metadata.checkbox, *metadata.categorical}:
         if described and name not in described:
             raise ConfigError(
                 f"{source} [metadata] says what kind the column {name!r} is, but it describes no level",
                 do=nearest(name, described),
             )
-    if twice := set(metadata.numeric) & set(metadata.checkbox):
-        raise ConfigError(f"{source} [metadata] calls {min(twice)!r} numeric and checkbox", expected="one of them")
+    kinds = {"numeric": metadata.numeric, "checkbox": metadata.checkbox, "categorical": metadata.categorical}
+    for (one, names), (other, more) in combinations(kinds.items(), 2):
+        if twice := set(names) & set(more):
+            raise ConfigError(f"{source} [metadata] calls {min(twice)!r} {one} and {other}", expected="one of them")

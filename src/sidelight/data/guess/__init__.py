@@ -15,9 +15,10 @@ from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
 from sidelight.data.cohort.pattern import example, walk
 from sidelight.data.cohort.spec import CohortSpec
-from sidelight.data.cohort.tables import read_table
+from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
+from sidelight.data.guess.columns import Column
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
@@ -49,14 +50,29 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
-        return _with_headers(draft_dicom(root, dicom, read, unread), headers)
+        return _with_headers(_one_reading(draft_dicom(root, dicom, read, unread), read), headers)
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
             do=f"{example(root)}; name the folder of the images",
         )
     read, unread, headers = _read(root, named)
-    return _with_headers(_draft(root, media, read, unread), headers)
+    return _with_headers(_one_reading(_draft(root, media, read, unread), read), headers)
+
+
+def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:
+    """The draft without the columns of ``[metadata]`` whose numbers can be read in two ways; it asks which."""
+    doubts = {
+        name: str(two_readings(file, column, example)).rstrip(".")
+        for file, table in tables.items()
+        for column, example in table.attrs.get(TWO_READINGS, {}).items()
+        for name in (column, f"{Path(file).stem}.{column}")
+    }
+    metadata = tuple((column, place) for column, place in draft.metadata if column.name not in doubts)
+    out = [column for column, _ in draft.metadata if column.name in doubts]
+    left = tuple(Column(column.name, "mixed", "numbers that can be read in two ways: see above") for column in out)
+    todo = tuple(f"{doubts[column.name]}; then add {column.name} to [metadata] and to its `numeric`" for column in out)
+    return replace(draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo))
 
 
 def _with_headers(draft: Draft, headers: Mapping[str, int]) -> Draft:

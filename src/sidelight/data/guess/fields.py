@@ -58,6 +58,7 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
         elif all(task.column.name != name for task in tasks):
             left_out.append(replace(column, kind="out", why="says the same as another label"))
     unknown, todo = _unknown(metadata)
+    todo += [f"the column {one.name} holds {one.why}" for one in left_out if one.kind == "mixed"]
     if not tasks:
         todo.append("no column or folder looks like a diagnosis: add [task.NAME] with label = COLUMN")
     return replace(

@@ -283,6 +283,7 @@ def _metadata(draft: Draft) -> str:
             _comment("Cells that say that nothing is known count as blank."),
             f"unknown = {_array(draft.unknown)}",
         ]
+    lines += _numbers([column for column, _ in draft.metadata if column.kind == "numeric"])
     torn = {column.name: place for column, place in draft.metadata if place.torn and place.level != "item"}
     if torn:
         lines.append(
@@ -291,6 +292,20 @@ def _metadata(draft: Draft) -> str:
         rules = ", ".join(f'{_key(name)} = "first"' for name in torn)
         lines.append(f"conflict = {{{rules}}}")
     return "\n".join(lines)
+
+
+def _numbers(columns: Sequence[Column]) -> list[str]:
+    """Which columns are numbers, and what becomes of limits in them."""
+    if not columns:
+        return []
+    lines = [f"numeric = {_array([column.name for column in columns])}"]
+    limits = [f"{column.name}: {', '.join(column.censored[:3])}" for column in columns if column.censored]
+    if limits:
+        lines.append(
+            _comment(f'Values beyond a limit ({"; ".join(limits)}) count as the limit; "blank" leaves them blank.')
+        )
+        lines.append('censored = "limit"')
+    return lines
 
 
 def _says(column: Column, place: Place) -> str:
