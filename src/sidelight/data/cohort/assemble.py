@@ -9,7 +9,7 @@ import pandas as pd
 from sidelight.data import identity
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import derive, find_column, has_column, select, without_absent
-from sidelight.data.cohort.items import labels_apart, list_items, one_reading
+from sidelight.data.cohort.items import labels_apart, language, list_items, one_reading
 from sidelight.data.cohort.locate import refuse_files
 from sidelight.data.cohort.missing_columns import check_names, role
 from sidelight.data.cohort.presets import acdc
@@ -156,7 +156,8 @@ def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataF
     """One file of a table, by its parser if it has one."""
     if table.parser == "acdc":
         return acdc.read(root, file)
-    return one_reading(read_table(root / file, **table.reading, keep=labels_apart(spec)), file, spec)
+    read = read_table(root / file, **table.reading, keep=labels_apart(spec), language=language(spec))
+    return one_reading(read, file, spec)
 
 
 def _path(item: str, files: tuple[str, ...]) -> str:
@@ -182,7 +183,14 @@ def _levels(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[s
         blank = ids == ""
         if blank.any():
             who = items["item"][blank].iloc[0]
-            notices.append(f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own")
+            said = f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own"
+            column_of = role(level, spec).rpartition(".")[2]
+            said += (
+                f'. If a blank cell repeats the one above it: fill = ["{column_of}"] beside the table'
+                if spec.tables
+                else ""
+            )
+            notices.append(said)
         items = items.assign(**{level: ids.mask(blank, items["item"])})
     return items, notices
 

@@ -155,7 +155,7 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         raise ConfigError(
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
-    table = read_table(root / source.table, **source.reading, keep=labels_apart(spec))
+    table = read_table(root / source.table, **source.reading, keep=labels_apart(spec), language=language(spec))
     table = one_reading(table, source.table, spec)
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
@@ -190,6 +190,11 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
 def labels_apart(spec: CohortSpec) -> set[str]:
     """Columns whose commas or points stand between labels, not within numbers."""
     return {name for task in spec.task.values() for name in task.label if task.separator in (",", ".")}
+
+
+def language(spec: CohortSpec) -> str:
+    """The language of the reports, where they are said to be in another one than English."""
+    return spec.report.language if spec.report is not None else ""
 
 
 def one_reading(table: pd.DataFrame, file: str, spec: CohortSpec) -> pd.DataFrame:

@@ -43,11 +43,12 @@ class TableFile(Settings):
     header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
     columns: Names = Field(default=(), description="names of the columns, of a file without a header")
+    fill: Names = Field(default=(), description="columns in which a blank cell repeats the one above it")
 
     @property
     def reading(self) -> dict[str, Any]:
         """What ``read_table`` is told."""
-        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns"})
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns", "fill"})
 
 
 class TableSpec(TableFile):

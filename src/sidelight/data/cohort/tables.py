@@ -1,6 +1,5 @@
 """Tables as they come: CSV of any separator, decimal comma and encoding, Parquet, Excel. Every cell is text, stripped."""
 
-import codecs
 import csv
 import gzip
 import io
@@ -17,7 +16,9 @@ import pandas as pd
 from pyarrow import parquet
 
 from sidelight.data.cells import normalise, some
+from sidelight.data.cohort.encoding import decoded
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
+from sidelight.data.cohort.merged import filled, merged_ranges
 from sidelight.data.cohort.spec import TAKEN
 from sidelight.data.findings import Finding, Joined, Record
 from sidelight.data.numbers import plain_notation
@@ -40,11 +41,13 @@ def read_table(
     sheet: str | None = None,
     header: int | None = None,
     columns: Sequence[str] = (),
+    fill: Sequence[str] = (),
     keep: Collection[str] = (),
+    language: str = "",
 ) -> pd.DataFrame:
     """Read a CSV (or TSV, TXT; also gzipped), Parquet or Excel table with every cell as text.
 
-    Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252, Latin-1) are detected unless given. Columns
+    Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252) are detected unless given. Columns
     of numbers are brought to one notation, with a decimal point; those that can be read in two ways stay as they are, and
     ``attrs[TWO_READINGS]`` names them (see ``numbers.py``).
     Of a workbook (``.xlsx``) the values are read that its formulas had when it was saved, dates as
@@ -54,8 +57,11 @@ def read_table(
     :param header: the row that names the columns, counted from 1 with blank rows; rows above it are passed over.
     :raises TitleRow: where the first row looks like a title or like groups of columns, and ``header`` is not given.
     :param columns: names of the columns of a file without a header, as many as it has.
+    :param fill: columns in which a blank cell repeats the one above it.
     :param keep: columns whose commas stand between labels: they are left alone.
-    :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
+    :param language: of the texts, which tells the encoding of some.
+    :raises DataError: when the file is missing, of another format or an encoding that is not known, empty, cut short, or a row
+        has more cells than the header.
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
     if not path.is_file():
@@ -69,11 +75,12 @@ def read_table(
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
         first = 1 if columns and header is None else header
-        return _noted(_tidy(_named(_read_excel(path, sheet, first), columns, path)), decimal, None, keep)
+        table = _filled(_tidy(_named(_read_excel(path, sheet, first), columns, path)), fill, path)
+        return _noted(table, decimal, None, keep)
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
-    text = _decode(path, encoding)
-    named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
+    text = _decode(path, encoding, language)
+    named = re.match(r"sep=(.)\n", text)  # the line by which spreadsheets mark their separator
     if named:
         separator, text = separator or named[1], text[named.end() :]
     text = text.split("\n", header - 1)[-1] if header else text
@@ -89,7 +96,34 @@ def read_table(
             f"The table {path.name} cannot be read: {error}",
             expected=f"a header and rows with as many cells, separated by {separator!r}",
         ) from None
-    return _noted(_tidy(_named(cells, columns, path)), decimal, separator, keep)
+    _check_end(text, separator, path.name)
+    return _noted(_filled(_tidy(_named(cells, columns, path)), fill, path), decimal, separator, keep)
+
+
+def _check_end(text: str, separator: str, name: str) -> None:
+    """:raises DataError: where the last row has fewer cells than those before it, and the file ends within it."""
+    rest, _, last = text.rpartition("\n")
+    if not last.strip() or not rest or last.count('"') % 2:
+        return
+    width = min((len(row) for row in _first_rows(rest, separator) if row), default=0)
+    found = len(next(csv.reader([last], delimiter=separator)))
+    if found < width:
+        raise DataError(
+            f"The last row of the table {name} has {found} cells, all before it {width}, and the file ends in it: it seems to be "
+            "cut short",
+            do="Fetch it again, or, if nothing is missing, end the last row with a line break",
+        )
+
+
+def _filled(table: pd.DataFrame, fill: Sequence[str], path: Path) -> pd.DataFrame:
+    """With the cells above in the blank ones of the columns ``fill``."""
+    for name in fill:
+        if name not in table:
+            raise DataError(
+                f"The table {path.name} has no column {name!r}, which `fill` names", do=nearest(name, table)
+            )
+        table = table.assign(**{name: table[name].mask(table[name] == "").ffill().fillna("")})
+    return table
 
 
 def _noted(table: pd.DataFrame, decimal: str | None, separator: str | None, keep: Collection[str]) -> pd.DataFrame:
@@ -152,6 +186,8 @@ def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFra
             source = book[sheet] if sheet is not None else book.worksheets[0]
             source.reset_dimensions()  # some programs write a wrong size, and cells beyond it would be lost
             rows = [[_excel_cell(value) for value in row] for row in source.iter_rows(values_only=True)]
+            with zipfile.ZipFile(path) as archive:
+                merged = merged_ranges(archive, source._worksheet_path)
         finally:
             book.close()
     except DataError:
@@ -163,6 +199,8 @@ def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFra
         ) from None
     if header is None:
         check_header(path.name, _squared([[text for text, _ in row] for row in rows]))
+    first = next((place for place, row in enumerate(rows) if any(text for text, _ in row)), 0)
+    rows = filled(rows, merged, header or first + 1)
     rows = [row for row in rows[(header or 1) - 1 :] if any(text for text, _ in row)]
     if not rows:
         raise DataError(f"The table {path.name} is empty", do="Name another with `sheet`" if sheet is None else "")
@@ -205,27 +243,12 @@ def _cell(value: Any) -> str:
     return normalise(value)
 
 
-def _decode(path: Path, encoding: str | None) -> str:
+def _decode(path: Path, encoding: str | None, language: str) -> str:
+    """The text of a file of cells, whose lines end in ``\\n``: also those of old Macs, and none within a cell."""
     data = _unpacked(path, gzip.open if path.suffix.lower() == ".gz" else open)
-    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-    guesses = [name for mark, name in marks.items() if data.startswith(mark)]
-    head = data[:400]
-    if head[1::2].count(0) > len(head) // 4:
-        guesses.append("utf-16-le")
-    if head[0::2].count(0) > len(head) // 4:
-        guesses.append("utf-16-be")
-    for guess in [encoding] if encoding else [*guesses, "utf-8", "cp1252", "latin-1"]:
-        try:
-            return data.decode(guess)
-        except UnicodeDecodeError:
-            continue
-        except LookupError:
-            raise DataError(
-                f"Unknown encoding {guess!r} for {path.name}", expected="utf-8, cp1252, utf-16, ..."
-            ) from None
-    raise DataError(
-        f"The table {path.name} is not encoded in {encoding}", do="Leave `encoding` out to have it detected"
-    )
+    text = decoded(data, path.name, encoding, language).replace("\r\n", "\n")
+    ends = text.count("\r") > text.count("\n")
+    return text.replace("\r", "\n" if ends else " ")
 
 
 def _unpacked(path: Path, opened: Callable[[Path, str], Any]) -> bytes:
