@@ -33,6 +33,15 @@ def visible(text: str) -> str:
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04X}" for sign in text)
 
 
+def readable(name: str) -> str:
+    """A file's name as text; one that is no UTF-8 is taken for the Windows-1252 of old archives."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode(errors="surrogateescape").decode("cp1252", "replace")
+    return name
+
+
 def natural(text: str) -> list[str | int]:
     """A sort key that counts: ``frame2`` before ``frame10``."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]

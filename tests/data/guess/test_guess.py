@@ -1,5 +1,6 @@
 """Guesses on folders built here, and on real data where they are."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -486,3 +487,30 @@ def test_yes_and_no_in_several_spellings_are_two_classes(tmp_path):
     assert units(cohort, cohort.tasks["pleural_effusion"])["label"].tolist()[:4] == [1, 0, 1, 0]
     draft, _, text = labelled(tmp_path, "Edema", ["1", "-1", ""] * 5)  # no negative: neither a task nor metadata
     assert draft.metadata == draft.tasks == () and "Edema: says '1' or that it is uncertain" in text
+
+
+def test_one_file_name_for_all_patients_is_no_level(tmp_path):
+    touch(tmp_path, *(f"P{k:02d}/img.png" for k in range(20)))
+    (tmp_path / "labels.csv").write_text("\n".join(["id,dx", *(f"P{k:02d},{'ab'[k % 2]}" for k in range(20))]))
+    _, cohort, text = drafted(tmp_path)
+    assert tomllib.loads(text)["files"] == "{patient:P[0-9]+}/img.*" and cohort.levels == ("patient",)
+    assert cohort.items["patient"].nunique() == 20
+
+
+def test_thumbnails_of_a_store_are_no_items(tmp_path):
+    touch(tmp_path, *(f"P{k:02d}/{part}" for k in range(12) for part in (f"a{k}.png", f"@eaDir/a{k}.png/THUMB_M.jpg")))
+    _, cohort, text = drafted(tmp_path)
+    assert len(cohort.items) == 12 and "Passed over: 12 folders @eaDir." in text
+    assert "Passed over: 12 folders @eaDir" in cohort.notices
+
+
+def test_names_that_are_no_utf_8_make_a_draft_that_opens(tmp_path):
+    for k in range(8):
+        touch(tmp_path, os.fsdecode(f"Müller{k}/bösartig_{k}.png".encode("cp1252")))
+    (tmp_path / "t.csv").write_text("\n".join(["patient,dx", *(f"Müller{k},{'ab'[k % 2]}" for k in range(8))]))
+    _, cohort, _ = drafted(tmp_path)
+    assert cohort.items["patient"].tolist()[:2] == ["Müller0", "Müller1"] and cohort.items["dx"].tolist()[:2] == [
+        "a",
+        "b",
+    ]
+    assert len(cohort.hash) == 16

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data import identity
-from sidelight.data.cells import normalise
+from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.columns import derive, find_column, has_column, select, without_absent
 from sidelight.data.cohort.items import labels_apart, language, list_items, one_reading
 from sidelight.data.cohort.locate import refuse_files
@@ -162,8 +162,9 @@ def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataF
 
 def _path(item: str, files: tuple[str, ...]) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
-    alone = len(files) == 1 and files[0] == posixpath.normpath(item.replace("\\", "/"))
-    return split(files[0])[0] if alone else posixpath.dirname(files[0])
+    first = readable(files[0])
+    alone = len(files) == 1 and first == posixpath.normpath(item.replace("\\", "/"))
+    return split(first)[0] if alone else posixpath.dirname(first)
 
 
 PATH_KEYS: dict[str, Callable[[str, str], str]] = {

@@ -1,5 +1,6 @@
 """The items of a cohort before anything is joined to them: from file patterns, or from a table that lists files."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.data import identity
-from sidelight.data.cells import natural
+from sidelight.data.cells import natural, readable
 from sidelight.data.cohort.number_columns import number_columns
 from sidelight.data.cohort.pattern import Found, Pattern, example, find, fitting, parse, walk
 from sidelight.data.cohort.spec import RESERVED, TAKEN, CohortSpec
@@ -37,7 +38,7 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
 
 def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     companions = {name: [parse(text) for text in texts] for name, texts in spec.companions.items()}
-    found, empty = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
+    found, empty, passed = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
     for name in names:
         if name in RESERVED:
@@ -45,10 +46,11 @@ def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
     notices = []
     if empty:
         notices.append(f"{len(empty)} folders hold nothing that `files` matches, for example {empty[0]!r}: left out")
+    notices += [f"Passed over: {passed}"] if passed else []
     rows = _stacks(found, spec.stack) if spec.stack else {one.path: [one] for one in found}
     items = pd.DataFrame(
         {
-            "item": list(rows),
+            "item": [readable(name) for name in rows],
             "files": [tuple(one.path for one in ones) for ones in rows.values()],
             **{name: [ones[0].values.get(name, "") for ones in rows.values()] for name in names},
         }
@@ -73,7 +75,7 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool
     Where a role wants a tag, files that are not DICOM are left out. Names in braces come before tags.
     """
     wanted = _wants_tags(spec)
-    rows = {item: place for place, item in enumerate(items["item"]) if _is_dicom(root, item, wanted)}
+    rows = {files[0]: place for place, files in enumerate(items["files"]) if _is_dicom(root, files[0], wanted)}
     if not rows:
         if wanted:
             raise DataError(f"[roles] wants DICOM tags, and no file of {len(items)} is DICOM", do=example(root))
@@ -81,7 +83,7 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool
     from sidelight.data.dicom.series import dicom_items
 
     made, notices = dicom_items(root, list(rows), identity.values_key(root), texts=texts)
-    other = [place for place, item in enumerate(items["item"]) if item not in rows]
+    other = [place for place, files in enumerate(items["files"]) if files[0] not in rows]
     if wanted and other:
         notices.append(f"{len(other)} files are not DICOM, for example {items['item'][other[0]]!r}: left out")
         other = []
@@ -140,7 +142,7 @@ def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[s
             f"The companion pattern {pattern.text!r} shares no name with `files`", expected=f"one of {', '.join(names)}"
         )
     met: dict[tuple[str, ...], list[str]] = {}
-    for path in walk(root, pattern.folder)[0]:
+    for path in walk(root, pattern.folder, pattern.text).files:
         for one in fitting(root, path, pattern):
             met.setdefault(tuple(one.values[name] for name in shared), []).append(one.path)
     keys = list(zip(*(items[name] for name in shared), strict=True))
@@ -227,6 +229,9 @@ def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:
     """The file that a table's cell names, or the frames in the folder that it names; nothing where neither exists."""
     plain, member = split(cell)
     path = root / base / plain.replace("\\", "/")
+    if not path.exists() and not plain.isascii():  # a name in the Windows-1252 of an old archive
+        with contextlib.suppress(UnicodeEncodeError):
+            path = root / base / os.fsdecode(plain.replace("\\", "/").encode("cp1252"))
     if path.is_dir():
         frames = [name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != "."]
         return tuple(os.path.relpath(path / name, root) for name in sorted(frames, key=natural))

@@ -61,6 +61,8 @@ class Draft:
     tasks: tuple[DraftTask, ...] = ()
     language: str = ""
     dicom: bool = False
+    passed: str = ""
+    """Folders and files that are no data."""
     todo: tuple[str, ...] = ()
     headers: Mapping[str, int] = field(default_factory=dict)
     """The row of a table's header, counted from 1, where it is not the first."""
@@ -143,6 +145,7 @@ def _files(draft: Draft) -> str:
     else:
         said += ". A name in braces becomes a column; after a colon stands what it may be (a regular expression)."
     lines = ["", _comment(said)]
+    lines += [_comment(f"Passed over: {draft.passed}.")] if draft.passed else []
     texts = [text for text, _ in draft.files]
     if len(texts) == 1:
         lines.append(f"files = {_quote(texts[0])}")
