@@ -8,7 +8,7 @@ class SidelightError(Exception):
     """Base of every error that sidelight raises on purpose.
 
     Parts that are empty are left out of the message: ``given``; ``expected`` after "Expected:"; ``do`` as the last sentence,
-    which may end in a line of TOML to paste.
+    which may end in lines of TOML to paste.
     ``exit_code`` is what the command line exits with.
     """
 
@@ -18,7 +18,8 @@ class SidelightError(Exception):
         self.given, self.expected, self.do = given, expected, do
         parts = [given.rstrip("."), f"Expected: {expected.rstrip('.')}" if expected else "", do.rstrip(".")]
         message = ". ".join(part for part in parts if part)
-        super().__init__(message if message.endswith(("?", "!", "]", "}")) else message + ".")
+        pasted = "\n" in do  # a full stop after a line of TOML would break it
+        super().__init__(message if pasted or message.endswith(("?", "!", "]", "}")) else message + ".")
 
 
 class ConfigError(SidelightError):

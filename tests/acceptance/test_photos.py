@@ -81,7 +81,8 @@ def test_what_init_reads_off_the_folder(clinic):
     }
     assert (spec["levels"], spec["views"]) == (["patient", "lesion"], {"D": "dermoscopic", "K": "clinical"})
     assert spec["metadata"] == {
-        "patient": ["Alter", "Geschlecht"], "lesion": ["Lokalisation", "Größe_mm", "Juckreiz"]
+        "patient": ["Alter", "Geschlecht"], "lesion": ["Lokalisation", "Größe_mm", "Juckreiz"],
+        "numeric": ["Alter", "Größe_mm"],
     }  # fmt: skip
     items = Cohort.open(clinic).items
     assert items["Größe_mm"].str.fullmatch(r"\d+\.\d").all() and "Gesäß" in set(items["Lokalisation"])

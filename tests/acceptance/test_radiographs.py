@@ -89,7 +89,8 @@ def test_what_init_reads_off_the_headers(archive):
         "Befunde.csv": ["study=Untersuchungsnummer"],
         "Diagnosen.csv": ["study=Auftragsnr"],
     }
-    assert spec["metadata"] == {"patient": ["patient_sex", "patient_age"], "study": ["Gerät"]}
+    described = {"patient": ["patient_sex", "patient_age"], "study": ["Gerät"]}
+    assert spec["metadata"] == {**described, "numeric": ["patient_age"]}
     assert list(spec["task"]) == ["diagnose"]
     text = (archive / "cohort.toml").read_text(encoding="utf-8")
     assert (

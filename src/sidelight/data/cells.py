@@ -3,11 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 import pandas as pd
 
-YES = ("1", "true", "True", "TRUE", "yes", "Yes", "YES")
-"""How cells say yes."""
 EXAMPLES = 20
 """Most names that a sentence or a finding gives."""
 
@@ -20,9 +19,27 @@ def normalise(value: object) -> str:
     return re.sub(r"\.0+$", "", text) if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text) else text
 
 
+@lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """Lower case, umlauts written out, no accents: ``"Läsion"`` -> ``"laesion"``."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    for umlaut, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue")):
+        text = text.replace(umlaut, written)
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+
+
 def visible(text: str) -> str:
     """``text`` with signs that cannot be seen as TOML and JSON write them: ``P\\u200B001``."""
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04X}" for sign in text)
+
+
+def readable(name: str) -> str:
+    """A file's name as text; one that is no UTF-8 is taken for the Windows-1252 of old archives."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode(errors="surrogateescape").decode("cp1252", "replace")
+    return name
 
 
 def natural(text: str) -> list[str | int]:

@@ -81,7 +81,9 @@ def beside(cohort: Cohort) -> list[Rows]:
 
 def _rows(cohort: Cohort, table: TableSpec) -> Rows | None:
     try:
-        rows, left, right = keys_of(cohort.root, cohort.items, table, rows_of(cohort.root, table), cohort.spec)
+        rows, left, right = keys_of(
+            cohort.root, cohort.items, table, rows_of(cohort.root, table, cohort.spec), cohort.spec
+        )
     except SidelightError:
         return None  # a key that only was there while tables were joined
     ours, theirs = join_keys(left), join_keys([rows[column] for column in right])

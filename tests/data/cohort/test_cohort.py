@@ -95,7 +95,7 @@ def test_the_hash_sees_columns_and_files(tmp_path):
     ("old", "new", "words"),
     [
         ("levels =", "level =", r"Unknown key 'level' in cohort\.toml.*Did you mean 'levels'"),
-        ('file = "lesions.csv"', 'fil = "lesions.csv"', r"Unknown key 'fil' in cohort\.toml tables.*'file'"),
+        ('file = "lesions.csv"', 'filee = "lesions.csv"', r"Unknown key 'filee' in cohort\.toml tables.*'file'"),
         ("unknown =", "unknwn =", r"Unknown key 'unknwn' in cohort\.toml \[metadata\].*'unknown'"),
         ("positive =", "positiv =", r"Unknown key 'positiv' in cohort\.toml \[task\.malignant\].*'positive'"),
         ("files  =", "name =", "items nowhere"),

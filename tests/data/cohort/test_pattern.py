@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -65,12 +67,12 @@ def test_members_of_a_file(tmp_path):
     touch(tmp_path, "b.npz", "c.npy", "x/p2.npz")
     np.savez(tmp_path / "a1.npz", left=np.zeros(1), right=np.zeros(1))
     np.savez(tmp_path / "a2.npz", left=np.zeros(1))
-    found, _ = find(tmp_path, ["{case:a.}.*::{side}"], [parse("a1.npz::left")])
+    found, *_ = find(tmp_path, ["{case:a.}.*::{side}"], [parse("a1.npz::left")])
     assert [(one.path, one.values) for one in found] == [
         ("a1.npz::right", {"case": "a1", "side": "right"}),
         ("a2.npz::left", {"case": "a2", "side": "left"}),
     ]
-    named, _ = find(tmp_path, ["**/{case}.npz::image"])  # nothing is opened
+    named, *_ = find(tmp_path, ["**/{case}.npz::image"])  # nothing is opened
     assert [one.path for one in named] == [f"{case}.npz::image" for case in ("a1", "a2", "b", "x/p2")]
     assert parse("x/{a}.h5::g/{b}").folder == "x"
     assert parse("x/{a}.h5::g/{b}").match("x/1.h5::g/2") == {"a": "1", "b": "2"}
@@ -81,9 +83,9 @@ def test_members_of_a_file(tmp_path):
 
 def test_a_name_behind_a_letter_is_the_number_of_a_member(tmp_path):
     np.savez(tmp_path / "a.npz", s0=np.zeros(1), s10=np.zeros(1), s2=np.zeros(1), sagittal=np.zeros(1))
-    found, _ = find(tmp_path, ["{case}.npz::s{slice}"])
+    found, *_ = find(tmp_path, ["{case}.npz::s{slice}"])
     assert [one.values["slice"] for one in found] == ["0", "2", "10"]
-    found, _ = find(tmp_path, ["{case}.npz::s{slice:.+}"])
+    found, *_ = find(tmp_path, ["{case}.npz::s{slice:.+}"])
     assert [one.values["slice"] for one in found] == ["0", "2", "10", "agittal"]
     assert parse("s{case}.npz::s_{part}").match("sound.npz::s_left") == {"case": "ound", "part": "left"}
     with pytest.raises(DataError, match="a name in braces is a number"):
@@ -115,7 +117,7 @@ def test_walk_passes_over_hidden_files_and_survives_loops(tmp_path):
 def test_find_takes_the_first_pattern_that_fits_and_names_empty_folders(tmp_path):
     touch(tmp_path, "v/10.mp4", "v/2.mp4", "s/1.png", "s/notes.txt")
     (tmp_path / "s" / "empty").mkdir()
-    found, empty = find(tmp_path, ["v/{clip}.*", "{kind}/{still}.*"])
+    found, empty, _ = find(tmp_path, ["v/{clip}.*", "{kind}/{still}.*"])
     assert [one.path for one in found] == ["s/1.png", "v/2.mp4", "v/10.mp4"]
     assert [one.values for one in found] == [{"kind": "s", "still": "1"}, {"clip": "2"}, {"clip": "10"}]
     assert empty == ["s/empty"]
@@ -130,3 +132,29 @@ def test_no_match_says_folder_pattern_and_an_example(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="no files at all"):
         find(tmp_path / "none", ["{x}.*"])
+
+
+RUBBISH = [
+    "P1/@eaDir/1.png/SYNO_THUMB_M.jpg",
+    "#recycle/1.png",
+    "$RECYCLE.BIN/1.png",
+    "P2/thumbnails/1.png",
+    "P1/1_thumb.jpg",
+]
+
+
+def test_rubbish_is_passed_over_and_counted(tmp_path):
+    touch(tmp_path, "P1/1.png", "P2/thumbnail_study_1.png", *RUBBISH, "P2/@eaDir/1.png/x.jpg")
+    found, _, passed = find(tmp_path, ["**/{image}.*"])
+    assert [one.path for one in found] == ["P1/1.png", "P2/thumbnail_study_1.png"]
+    assert sorted(passed.split(" and ")) == [
+        "1 folder #recycle", "1 folder $RECYCLE.BIN", "1 folder thumbnails", "1 thumbnail or preview", "2 folders @eaDir"
+    ]  # fmt: skip
+    named, _, _ = find(tmp_path, ["{patient}/thumbnails/{image}.*"])  # asked for by name, it is none
+    assert [one.path for one in named] == ["P2/thumbnails/1.png"]
+
+
+def test_names_that_are_no_utf_8_are_read_as_western(tmp_path):
+    touch(tmp_path, os.fsdecode("Müller/Größe.png".encode("cp1252")))
+    found, *_ = find(tmp_path, ["{patient}/{image}.*"])
+    assert found[0].values == {"patient": "Müller", "image": "Größe"} and (tmp_path / found[0].path).is_file()

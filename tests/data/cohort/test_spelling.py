@@ -21,12 +21,12 @@ def labelled(root, names, patients=8, **task):
 
 
 def test_what_a_task_names_and_nothing_holds(tmp_path):
-    cohort, found = labelled(tmp_path, ["bcc", "NEV"], positive=["BCC"], ignore=["unklar", ""])
+    cohort, found = labelled(tmp_path, ["bccc", "NEV"], positive=["BCC"], ignore=["unklar", ""])
     assert cohort.tasks == {}
     assert [(one.severity, one.numbers["key"]) for one in found] == [("warning", "positive"), ("warning", "ignore")]
     assert "`positive` names 'BCC', which 'diagnosis' nowhere holds" in found[0].sentence
-    assert found[0].items == ("'bcc' is there",) and found[1].items == ()
-    assert "bcc" not in found[0].sentence  # cells leave this host by hash only
+    assert found[0].items == ("'bccc' is there",) and found[1].items == ()
+    assert "bccc" not in found[0].sentence  # cells leave this host by hash only
     mapped = {"bcc": "cancer", "NEV": "benign", "SCC": "cancer"}
     _, found = labelled(tmp_path, ["bcc", "NEV"], classes=mapped)
     assert [one.numbers["key"] for one in found] == ["classes"]
@@ -48,8 +48,8 @@ def test_values_that_differ_in_capitals_or_blanks_only(tmp_path):
         ("'BCC' beside 'bcc'", "'Melanom  in situ' beside 'Melanom in situ'", "'NEV' beside 'nev'")
     ]
     assert "6 values of its column are 3 but for capitals or blanks" in found[0].sentence
-    _, found = labelled(tmp_path, names[:4], positive=["BCC"])
-    assert [one.items for one in found] == [("'BCC' beside 'bcc'",)]  # NEV and nev are both negative
+    cohort, found = labelled(tmp_path, names[:4], positive=["BCC"])  # NEV and nev are both negative
+    assert found == [] and "it is not known what 'bcc' (4 items) of column 'diagnosis' means" in cohort.broken["ill"]
     classes = {"BCC": "cancer", "bcc": "Cancer", "NEV": "benign", "nev": "benign"}
     _, found = labelled(tmp_path, names[:4], classes=classes)
     assert [one.items for one in found] == [("'BCC' beside 'bcc'",), ("'cancer' beside 'Cancer'",)]
@@ -63,12 +63,12 @@ def test_another_cohort_with_values_that_nobody_named(tmp_path):
         return labelled(tmp_path / "pad_d", names, **{"positive": ["BCC"], **task})[0]
 
     strange = (
-        r"pad_d's column 'diagnosis' holds 'Nev' \(2 units\), 'bcc' \(2 units\), which pad_a has not; with `positive`"
+        r"pad_d's column 'diagnosis' holds 'Nev' \(2 units\), 'SCC' \(2 units\), which pad_a has not; with `positive`"
     )
     with pytest.raises(
         DataError, match=rf"{strange} they would count as negative\. Map them in .*negative = \[\.\.\.\]"
     ):
-        classes_elsewhere(here, there(["BCC", "bcc", "Nev", "NEV"]), "ill")
+        classes_elsewhere(here, there(["BCC", "SCC", "Nev", "NEV"]), "ill")
     named = there(["BCC", "Nev", "NEV"], negative=["NEV", "Nev"])
     assert classes_elsewhere(here, named, "ill") == here.tasks["ill"].classes == ("negative", "BCC")
     alone = there(["BCC", "NEV"])

@@ -32,9 +32,9 @@ def test_encodings_are_detected(tmp_path, encoding):
     assert table["id"].tolist() == ["007", "008"]
 
 
-def test_latin_1_is_the_last_resort_and_a_given_encoding_wins(tmp_path):
+def test_a_given_encoding_wins(tmp_path):
     path = write(tmp_path, "id,n\n1,\xe4\x81\n".encode("latin-1"))
-    assert read_table(path)["n"].tolist() == ["\xe4\x81"]
+    assert read_table(path, encoding="latin-1")["n"].tolist() == ["\xe4\x81"]
     assert read_table(write(tmp_path, "id,n\n1,é\n", "u.csv"), encoding="cp1252")["n"].tolist() == ["Ã©"]
     with pytest.raises(DataError, match="Unknown encoding"):
         read_table(path, encoding="utf-99")
@@ -42,10 +42,64 @@ def test_latin_1_is_the_last_resort_and_a_given_encoding_wins(tmp_path):
         read_table(path, encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("id,n\n1,меланома\n2,невус\n", "cp1251"), ("id,n\n1,所見：心拡大を認める。\n", "cp932"), ("id,n\n1,ﾒﾗﾉｰﾏ\n", "cp932"),
+     ("id,n\n1,黑色素瘤\n", "gb18030")],
+)  # fmt: skip
+def test_an_encoding_that_is_not_known_is_asked_for(tmp_path, text, encoding):
+    path = write(tmp_path, text.encode(encoding))
+    with pytest.raises(DataError, match=rf"Line 2 of the table t.csv is neither.*encoding = .*{encoding}"):
+        read_table(path)
+    first = text.split("\n")[1].removeprefix("1,")
+    language = {"cp1251": "ru", "cp932": "ja", "gb18030": "zh"}[encoding]
+    assert [read_table(path, **known)["n"].iloc[0] for known in ({"encoding": encoding}, {"language": language})] == [
+        first
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "text", ["id;ort\n1;Größe\n2;Üöä\n3;Straße\n4;„Köln“ – €5\n", "id;ort\n1;Œuvre à Évian, été\n"]
+)
+def test_western_tables_need_no_encoding(tmp_path, text):
+    assert read_table(write(tmp_path, text.encode("cp1252")))["ort"].tolist()[-1] == text.rstrip().rpartition(";")[2]
+
+
+def test_one_bad_byte_names_its_line(tmp_path):
+    path = write(tmp_path, b"id,n\n1,K\xc3\xb6ln\n2,M\xc3\xbcnchen\n3,K\xf6ln\n")
+    with pytest.raises(
+        DataError, match=r"Line 4 of the table t.csv is not UTF-8, while the rest of it is \(1 of 3 signs\)"
+    ):
+        read_table(path)
+    with pytest.raises(DataError, match=r"not encoded in utf-8 \(line 4\)"):
+        read_table(path, encoding="utf-8")
+
+
+def test_lines_may_end_in_carriage_returns(tmp_path):
+    assert read_table(write(tmp_path, b"a,b\r1,2\r3,4\r")).to_dict("list") == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert read_table(write(tmp_path, b"a,b\n1,two\rlines\n3,4\n"))["b"].tolist() == ["two lines", "4"]
+
+
+def test_a_last_row_that_is_cut_short(tmp_path):
+    with pytest.raises(
+        DataError, match=r"last row of the table t.csv has 2 cells, all before it 3, and the file ends in it"
+    ):
+        read_table(write(tmp_path, "a,b,c\n1,2,3\n4,5"))
+    assert read_table(write(tmp_path, "a,b,c\n1,2,3\n4,5\n"))["c"].tolist() == ["3", ""]  # whole, with a blank cell
+    assert read_table(write(tmp_path, "a,b,c\n1,2\n4,5"))["c"].tolist() == ["", ""]  # a file that leaves blanks out
+
+
+def test_blanks_that_repeat_the_cell_above(tmp_path):
+    path = write(tmp_path, "pid,image\nP1,1\n,2\nP2,3\n,4\n")
+    assert read_table(path, fill=["pid"])["pid"].tolist() == ["P1", "P1", "P2", "P2"]
+    with pytest.raises(DataError, match=r"which `fill` names.*Did you mean 'pid'"):
+        read_table(path, fill=["pidd"])
+
+
 def test_decimal_commas_become_points_only_where_the_column_is_numbers(tmp_path):
     table = read_table(write(tmp_path, "a;b;c;d\n3,5;1,2;12;x\n;x;13;1,5\n1.000,25;3;14;\n"))
     assert table["a"].tolist() == ["3.5", "", "1000.25"]
-    assert table["b"].tolist() == ["1,2", "x", "3"]
+    assert table["b"].tolist() == ["1.2", "x", "3"]
     assert table["c"].tolist() == ["12", "13", "14"]
     assert table["d"].tolist() == ["x", "1,5", ""]
     quoted = 'a,b\n"1,234",2\n'
@@ -132,6 +186,23 @@ def test_decimal_commas_in_a_workbook_are_text_that_somebody_typed(tmp_path):
     assert read_table(path)["a"].tolist() == ["3.5", "1.234", "1000.25"]
     assert read_table(path)["b"].tolist() == ["1,5", "x", "2"]
     assert read_table(path, decimal=".")["a"].tolist() == ["3,5", "1.234", "1.000,25"]
+
+
+@needs_excel
+def test_merged_cells_are_filled(tmp_path):
+    path = workbook(
+        tmp_path / "t.xlsx", s=[["pid", "dx", "n"], ["P1", "a", 1], [None, "b", 2], ["P2", None, 3], ["P3", "c", 4]]
+    )
+    book = openpyxl.load_workbook(path)
+    for cells in ("A2:A3", "A4:B4"):
+        book["s"].merge_cells(cells)
+    book.save(path)
+    table = read_table(path)
+    assert table.to_dict("list") == {
+        "pid": ["P1", "P1", "P2", "P3"],
+        "dx": ["a", "b", "P2", "c"],
+        "n": ["1", "2", "3", "4"],
+    }
 
 
 @needs_excel

@@ -1,3 +1,4 @@
+import re
 import tomllib
 
 import pytest
@@ -62,6 +63,82 @@ def test_several_labels():
     assert units(data, task)["label"].tolist() == [(1, 0), (0, 1)]
     half = task_of(data, label=["oedema", "fluid"], ignore=["no"])
     assert units(data, half)["label"].tolist() == [(1, -1), (0, 1)]
+
+
+YES_AND_NO = ["1", "0.0", "Y", "neg.", "ja", "nein", "да", "нет", "positive", "x", "+", "-"]
+
+
+def test_yes_and_no_in_the_words_of_clinics():
+    data = cohort(patient=[str(k) for k in range(12)], a=YES_AND_NO, b=["1", "0"] * 6)
+    label = units(data, task_of(data, label=["a", "b"]))["label"]
+    assert [one[0] for one in label] == [1, 0] * 4 + [1, 1, 1, 0]
+
+
+def test_what_says_neither_yes_nor_no_is_never_negative():
+    data = cohort(patient=list("12345"), a=["1", "0", "-1", "k.A.", "1"], b=["yes", "no", "no", "no", "2"])
+    with pytest.raises(DataError, match=r"not known what '2' \(1 item\), '-1' \(1 item\) of columns 'a', 'b' mean"):
+        task_of(data, label=["a", "b"])
+    two = cohort(patient=list("1234"), a=["1", "0", "-1", "k.A."], b=["yes", "no", "no", "no"])
+    for rule, code in (("ignore", -1), ("positive", 1), ("negative", 0)):
+        task = task_of(two, label=["a", "b"], uncertain=rule)
+        assert units(two, task)["label"].tolist() == [(1, 1), (0, 0), (code, 0), (-1, 0)]
+        assert task.unsaid["k.A."] == 1
+    with pytest.raises(DataError, match=r"'-1' \(1 item\) of column 'a' means(?s:.*)\nuncertain = \"ignore\""):
+        task_of(two, label="a", positive=["1"])
+    assert len(units(two, task_of(two, label="a", positive=["1"], ignore=["-1"]))) == 2
+    named = cohort(patient=list("123"), dx=["MEL", "mel", "fraglich"])
+    with pytest.raises(DataError, match=r"'fraglich' \(1 item\), 'mel' \(1 item\)"):
+        task_of(named, positive=["MEL"])
+    mixed = cohort(
+        patient=list("1234"), dx=["1", "0", "Y", "-1"]
+    )  # as classes of their own, Y would be another one than 1
+    with pytest.raises(DataError, match=r"'0' .*'1' .*'Y' ") as error:
+        task_of(mixed)
+    pasted = tomllib.loads(str(error.value).partition("for example\n")[2])
+    assert units(mixed, task_of(mixed, **pasted))["label"].tolist() == [1, 0, 1]
+    with pytest.raises(ConfigError, match="`uncertain` without `positive`"):
+        task_of(two, label="a", uncertain="ignore")
+
+
+NIH = ["No Finding", "Effusion", "Mass|Effusion", "", "Effusion|Mass", "Mass"]
+
+
+def test_several_labels_in_one_cell():
+    data = cohort(patient=list("123456"), dx=NIH)
+    task = task_of(data, separator="|", negative=["No Finding"])
+    assert (task.kind, task.classes, task.several) == ("multilabel", ("Effusion", "Mass"), True)
+    assert units(data, task)["label"].tolist() == [(0, 0), (1, 0), (1, 1), (1, 1), (0, 1)]
+    named = task_of(data, separator="|", negative=["No Finding"], classes={"Mass": "tumour"}, ignore=["Effusion"])
+    assert units(data, named)["label"].tolist() == [(0,), (1,), (1,), (1,)]  # Effusion alone: not known
+    one = task_of(data, separator="|", positive=["Effusion"])
+    assert (one.kind, one.classes) == ("binary", ("negative", "Effusion"))
+    assert units(data, one)["label"].tolist() == [0, 1, 1, 1, 0]
+    with pytest.raises(DataError, match=r"'Mass' of column 'dx' is no class \(3 items\)"):
+        task_of(data, separator="|", classes=["Effusion", "No Finding"])
+    torn = cohort(patient=list("12"), dx=["No Finding|Mass", "Mass"])
+    with pytest.raises(DataError, match=r"'No Finding\|Mass' of column 'dx' holds a label beside one that says"):
+        task_of(torn, separator="|", negative=["No Finding"])
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ",", "/"])
+@pytest.mark.parametrize("keys", [{}, {"positive": ["Effusion"]}, {"classes": ["No Finding", "Effusion", "Mass"]}])
+def test_a_named_value_inside_another_cell_stops(sign, keys):
+    data = cohort(patient=list("123456"), dx=[cell.replace("|", sign) for cell in NIH])
+    with pytest.raises(DataError, match=rf'2 items of column .* separator = "{re.escape(sign)}"'):
+        task_of(data, **keys)
+    said = {
+        "positive": ["Effusion"],
+        "negative": ["No Finding", "Mass"],
+        "ignore": [NIH[k].replace("|", sign) for k in (2, 4)],
+    }
+    assert len(units(data, task_of(data, **said))) == 3
+
+
+def test_a_comma_within_a_name_is_no_separator():
+    data = cohort(patient=list("123"), dx=["Nevus, atypical", "Nevus", "BCC"])
+    assert task_of(data).classes == ("BCC", "Nevus", "Nevus, atypical")
+    with pytest.raises(DataError, match="separator"):
+        task_of(data, positive=["Nevus"])
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,25 @@ def test_a_missing_slice_is_noticed_and_an_even_series_is_not(tmp_path):
     assert "'torn/3.dcm' and 'torn/4.dcm'" in said[0]
 
 
+def test_one_series_number_of_several_patients_is_several_volumes(tmp_path):
+    for patient in range(3):
+        slices(tmp_path, [1, 2, 3], patient=f"P^{patient}", prefix=f"P{patient}/")
+    cohort = opened(tmp_path, ROLES)
+    assert [len(files) for files in cohort.items["files"]] == [3, 3, 3] and cohort.items["patient"].nunique() == 3
+
+
+def test_one_image_number_with_other_pixels_is_no_copy(tmp_path):
+    slices(tmp_path, [1, 2, 3, 4], SOPInstanceUID="1.2.3.4")
+    shutil.copy(tmp_path / "2.dcm", tmp_path / "copy.dcm")
+    cohort = opened(tmp_path)
+    assert [len(files) for files in cohort.items["files"]] == [4]
+    assert any(
+        "3 DICOM files have the number (SOPInstanceUID) of another one and other pixels" in one
+        for one in cohort.notices
+    )
+    assert any("1 DICOM files are left out" in one and "second copy" in one for one in cohort.notices)
+
+
 def test_a_slice_twice_at_one_position_is_noticed(tmp_path):
     """Another image at the same position, and no tag that makes it a volume of its own."""
     slices(tmp_path, [0, 3, 3, 6, 9])

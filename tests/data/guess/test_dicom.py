@@ -88,7 +88,7 @@ def test_a_chain_from_the_accession_number_to_the_patient_of_a_table(tmp_path):
     assert [one["on"] for one in spec["tables"]] == [["study=order"], ["pid=pid"]]
     assert spec["levels"] == ["patient", "study"]
     assert spec["roles"] == {"patient": "column:pid", "study": "dicom:AccessionNumber"}
-    assert spec["metadata"] == {"patient": ["Alter"]}
+    assert spec["metadata"] == {"patient": ["Alter"], "numeric": ["Alter"]}
     assert cohort.items["patient"].nunique() == 6
 
 
@@ -154,7 +154,8 @@ def test_what_headers_tell_of_patients_is_metadata_and_identifiers_are_none(tmp_
     rows = [f"A{n},P{n // 2},{['normal', 'cyst'][n % 3 % 2]}" for n in range(12)]
     (tmp_path / "list.csv").write_text("\n".join(["order,PatientID,diagnosis", *rows]))
     draft, spec, _ = drafted(tmp_path)
-    assert spec["metadata"] == {"patient": ["patient_sex", "patient_age"], "study": ["model"]}
+    described = {"patient": ["patient_sex", "patient_age"], "study": ["model"]}
+    assert spec["metadata"] == {**described, "numeric": ["patient_age"]}
     out = {column.name: column.why for column in draft.left_out}
     assert out == {"manufacturer": "always 'Acme'", "PatientID": "an identifier"}
 

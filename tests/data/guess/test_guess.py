@@ -1,5 +1,6 @@
 """Guesses on folders built here, and on real data where they are."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_a_flat_folder_of_clips_with_a_pathology_table(tmp_path):
     assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
     assert spec["levels"] == ["study"]
     assert spec["tables"] == [{"file": "pathology.csv", "on": ["study=exam_no"]}]
-    assert spec["metadata"] == {"study": ["age"]}
+    assert spec["metadata"] == {"study": ["age"], "numeric": ["age"]}
     assert spec["task"]["pathology"] == {"label": "pathology", "unit": "study"}
     assert counts(cohort, "pathology") == {"effusion": 10, "normal": 10, "stenosis": 10}
     assert "no patient was found" in text
@@ -380,7 +381,7 @@ def test_a_column_called_like_a_part_of_the_path_keeps_its_table(tmp_path):
     _, cohort, text = drafted(tmp_path)
     spec = tomllib.loads(text)
     assert spec["files"] == "US_{study:[0-9]+}_loop{loop:[0-9]+}.*"
-    assert spec["metadata"] == {"study": ["t.loop"]}
+    assert spec["metadata"] == {"study": ["t.loop"], "numeric": ["t.loop"]}
     assert cohort.items["loop"].tolist()[:2] == ["1", "2"]
     assert cohort.items["t.loop"].tolist()[:3] == ["8", "8", "9"]
 
@@ -456,3 +457,60 @@ def test_classes_with_fewer_patients_than_folds_are_ignored(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(rows).replace("wart", "nevus").replace("scar", "nevus"))
     draft, cohort, text = drafted(tmp_path)
     assert "ignore" not in text.split("[task.diagnosis]")[1] and "map classes together" in text
+
+
+def labelled(root, column, cells):
+    touch(root, *(f"images/{k:03d}.png" for k in range(len(cells))))
+    rows = "".join(f"{k:03d};{cell}\n" for k, cell in enumerate(cells))
+    (root / "labels.csv").write_text(f"image;{column}\n{rows}")
+    return drafted(root)
+
+
+def test_cells_of_several_labels_lose_none(tmp_path):
+    cells = ["No Finding", "Effusion", "Effusion|Mass", "Mass|Effusion|Cardiomegaly"]
+    _, cohort, text = labelled(tmp_path, "Finding Labels", cells * 5)
+    task = tomllib.loads(text)["task"]["finding_labels"]
+    assert (task["separator"], task["negative"]) == ("|", ["No Finding"])
+    found = units(cohort, cohort.tasks["finding_labels"])["label"]
+    assert cohort.tasks["finding_labels"].classes == ("Effusion", "Mass", "Cardiomegaly")
+    assert found.tolist()[:4] == [(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
+
+
+def test_yes_and_no_in_several_spellings_are_two_classes(tmp_path):
+    _, cohort, text = labelled(tmp_path, "Pleural Effusion", ["1", "0", "Y", "nein", "-1", ""] * 5)
+    task = tomllib.loads(text)["task"]["pleural_effusion"]
+    assert (sorted(task["positive"]), sorted(task["negative"]), task["ignore"]) == (
+        ["1", "Y"],
+        ["0", "nein"],
+        ["", "-1"],
+    )
+    assert units(cohort, cohort.tasks["pleural_effusion"])["label"].tolist()[:4] == [1, 0, 1, 0]
+    draft, _, text = labelled(tmp_path, "Edema", ["1", "-1", ""] * 5)  # no negative: neither a task nor metadata
+    assert draft.metadata == draft.tasks == () and "Edema: says '1' or that it is uncertain" in text
+
+
+def test_one_file_name_for_all_patients_is_no_level(tmp_path):
+    touch(tmp_path, *(f"P{k:02d}/img.png" for k in range(20)))
+    (tmp_path / "labels.csv").write_text("\n".join(["id,dx", *(f"P{k:02d},{'ab'[k % 2]}" for k in range(20))]))
+    _, cohort, text = drafted(tmp_path)
+    assert tomllib.loads(text)["files"] == "{patient:P[0-9]+}/img.*" and cohort.levels == ("patient",)
+    assert cohort.items["patient"].nunique() == 20
+
+
+def test_thumbnails_of_a_store_are_no_items(tmp_path):
+    touch(tmp_path, *(f"P{k:02d}/{part}" for k in range(12) for part in (f"a{k}.png", f"@eaDir/a{k}.png/THUMB_M.jpg")))
+    _, cohort, text = drafted(tmp_path)
+    assert len(cohort.items) == 12 and "Passed over: 12 folders @eaDir." in text
+    assert "Passed over: 12 folders @eaDir" in cohort.notices
+
+
+def test_names_that_are_no_utf_8_make_a_draft_that_opens(tmp_path):
+    for k in range(8):
+        touch(tmp_path, os.fsdecode(f"Müller{k}/bösartig_{k}.png".encode("cp1252")))
+    (tmp_path / "t.csv").write_text("\n".join(["patient,dx", *(f"Müller{k},{'ab'[k % 2]}" for k in range(8))]))
+    _, cohort, _ = drafted(tmp_path)
+    assert cohort.items["patient"].tolist()[:2] == ["Müller0", "Müller1"] and cohort.items["dx"].tolist()[:2] == [
+        "a",
+        "b",
+    ]
+    assert len(cohort.hash) == 16

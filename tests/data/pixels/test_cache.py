@@ -107,6 +107,18 @@ def test_only_what_changed_is_decoded_again(root):
     assert sum(path.stat().st_size for path in third.folder.glob("*.bin")) == 5 * 16 * 16
 
 
+def test_an_edited_header_beside_the_pixels_decodes_them_again(tmp_path):
+    nib = pytest.importorskip("nibabel", reason="needs the extra 'nifti'")
+    values = np.random.default_rng(0).random((6, 6, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Pair(values, np.eye(4)), tmp_path / "a.img")
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.img"')
+    before = build(Cohort.open(tmp_path), size=8, channels=1)
+    nib.save(nib.Nifti1Pair(values, np.diag([1, 1, -1, 1])), tmp_path / "b.img")
+    (tmp_path / "a.hdr").write_bytes((tmp_path / "b.hdr").read_bytes())
+    after = build(Cohort.open(tmp_path), size=8, channels=1)
+    assert before.content != after.content
+
+
 def test_a_copy_of_the_data_has_the_same_hash(root, tmp_path_factory):
     copy = tmp_path_factory.mktemp("copy") / "data"
     shutil.copytree(root, copy)

@@ -11,7 +11,7 @@ from sidelight.data.cohort.pattern import parse
 from sidelight.data.guess import guess
 from sidelight.data.read import read_files
 from sidelight.data.read.container import members, split
-from sidelight.data.read.formats import FORMATS, SUFFIXES, by_content, by_suffix, is_kind, split_suffix, stem
+from sidelight.data.read.formats import FORMATS, SUFFIXES, beside, by_content, by_suffix, is_kind, split_suffix, stem
 from sidelight.data.read.still import PILLOW_FORMATS
 
 READ = [(one, suffix) for one in FORMATS for suffix in one.suffixes]
@@ -76,3 +76,13 @@ def test_what_has_members_may_be_split_and_what_has_none_lists_none(tmp_path):
         assert split(path) == ((f"a.{suffix}", "x") if one.members else (path, ""))
     (tmp_path / "a.npy").touch()
     assert members(tmp_path / "a.npy", "a.npy") == []
+
+
+def test_a_header_and_its_pixels_belong_together(tmp_path):
+    for name in ("scan.img", "scan.hdr", "head.BRIK.gz", "head.HEAD", "alone.img", "a.nii.gz"):
+        (tmp_path / name).touch()
+    pairs = {path.name: [one.name for one in beside(path)] for path in tmp_path.iterdir()}
+    assert pairs == {
+        "scan.img": ["scan.hdr"], "scan.hdr": ["scan.img"], "head.BRIK.gz": ["head.HEAD"], "head.HEAD": ["head.BRIK.gz"],
+        "alone.img": [], "a.nii.gz": [],
+    }  # fmt: skip

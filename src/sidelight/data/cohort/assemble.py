@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data import identity
-from sidelight.data.cells import normalise
+from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.columns import derive, find_column, has_column, select, without_absent
-from sidelight.data.cohort.items import list_items
+from sidelight.data.cohort.items import labels_apart, language, list_items, one_reading
 from sidelight.data.cohort.locate import refuse_files
 from sidelight.data.cohort.missing_columns import check_names, role
 from sidelight.data.cohort.presets import acdc
@@ -40,7 +40,7 @@ def assemble(
     early = {name: rule for name, rule in spec.derive.items() if all(has_column(items, one) for one in rule.sources)}
     for name, rule in early.items():
         items = derive(items, name, rule)
-    tables = [(table, rows_of(root, table)) for table in spec.tables if _is_there(root, table, absent)]
+    tables = [(table, rows_of(root, table, spec)) for table in spec.tables if _is_there(root, table, absent)]
     if absent is None:
         check_names(items, tables, spec)
     for table, rows in tables:
@@ -147,20 +147,24 @@ def keys_of(
     return rows, left, [theirs for _, theirs in table.keys]
 
 
-def rows_of(root: Path, table: TableSpec) -> pd.DataFrame:
+def rows_of(root: Path, table: TableSpec, spec: CohortSpec) -> pd.DataFrame:
     """All rows of one of ``tables``; :raises DataError: where a file of it is not there or cannot be read."""
-    return pd.concat([_rows(root, table, file) for file in (table.file, *table.also)], ignore_index=True)
+    return pd.concat([_rows(root, table, file, spec) for file in (table.file, *table.also)], ignore_index=True)
 
 
-def _rows(root: Path, table: TableSpec, file: str) -> pd.DataFrame:
+def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataFrame:
     """One file of a table, by its parser if it has one."""
-    return acdc.read(root, file) if table.parser == "acdc" else read_table(root / file, **table.reading)
+    if table.parser == "acdc":
+        return acdc.read(root, file)
+    read = read_table(root / file, **table.reading, keep=labels_apart(spec), language=language(spec))
+    return one_reading(read, file, spec)
 
 
 def _path(item: str, files: tuple[str, ...]) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
-    alone = len(files) == 1 and files[0] == posixpath.normpath(item.replace("\\", "/"))
-    return split(files[0])[0] if alone else posixpath.dirname(files[0])
+    first = readable(files[0])
+    alone = len(files) == 1 and first == posixpath.normpath(item.replace("\\", "/"))
+    return split(first)[0] if alone else posixpath.dirname(first)
 
 
 PATH_KEYS: dict[str, Callable[[str, str], str]] = {
@@ -180,7 +184,14 @@ def _levels(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[s
         blank = ids == ""
         if blank.any():
             who = items["item"][blank].iloc[0]
-            notices.append(f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own")
+            said = f"{int(blank.sum())} items have no {level}, for example {who!r}: each is its own"
+            column_of = role(level, spec).rpartition(".")[2]
+            said += (
+                f'. If a blank cell repeats the one above it: fill = ["{column_of}"] beside the table'
+                if spec.tables
+                else ""
+            )
+            notices.append(said)
         items = items.assign(**{level: ids.mask(blank, items["item"])})
     return items, notices
 

@@ -20,6 +20,7 @@ from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.task import Task
 from sidelight.data.findings import Record
 from sidelight.data.read.container import split
+from sidelight.data.read.formats import beside
 from sidelight.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -149,9 +150,11 @@ class Cohort:
         total.update(self.items.to_csv(index=False).encode(errors="surrogateescape"))
         for names in self.items["files"]:
             for name in names:
+                path = self.root / split(name)[0]
                 try:
-                    stat = os.stat(self.root / split(name)[0])
-                    total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
+                    for one in (path, *beside(path)):
+                        stat = os.stat(one)
+                        total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
                 except OSError:
                     total.update(b"gone;")
         return total.hexdigest()[:16]

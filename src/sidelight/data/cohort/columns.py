@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cells import YES, normalise
+from sidelight.data.answers import meanings
+from sidelight.data.cells import counted, normalise
+from sidelight.data.cohort.number_columns import described_numbers
 from sidelight.data.cohort.spec import CohortSpec, DeriveSpec
 from sidelight.data.dicom import tags
+from sidelight.data.findings import Record
+from sidelight.data.numbers import read
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 MOST_LISTED = 10
@@ -91,7 +95,7 @@ def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
     columns = find_columns(items, [(source, place) for source in rule.sources])
     cells = items[columns[0]]
     if len(columns) > 1:
-        values = _saying_yes(items[columns])
+        values = _saying_yes(items[columns], place)
     elif rule.pattern is None:
         values = _within(cells.map(normalise), rule, place)
     else:
@@ -112,20 +116,32 @@ def _matched(cells: "pd.Series[str]", expression: str, place: str) -> list[str]:
 
 def _within(cells: "pd.Series[str]", rule: DeriveSpec, place: str) -> list[str]:
     """1 where a number lies within the bounds, 0 where not, and blank where the cell is."""
-    numbers = pd.to_numeric(cells, errors="coerce")
-    odd = cells[(cells != "") & numbers.isna()]
-    if len(odd):
-        raise DataError(f"{place} meets the value {odd.iloc[0]!r} in column {cells.name!r}", expected="numbers")
+    numbers = as_numbers(cells, f"{place} meets the value {{!r}} in column {cells.name!r}", "numbers")
     low = -np.inf if rule.at_least is None else rule.at_least
     high = np.inf if rule.at_most is None else rule.at_most
     return ["" if number != number else str(int(low <= number <= high)) for number in numbers]
 
 
-def _saying_yes(table: pd.DataFrame) -> list[str]:
-    """The names of the columns that say yes, joined by ``+``; blank where none does."""
-    said = table.apply(lambda column: column.map(normalise).isin(YES)).to_numpy()
+def _saying_yes(table: pd.DataFrame, place: str) -> list[str]:
+    """The names of the columns that say yes, joined by ``+``; blank where none does.
+
+    :raises DataError: for a cell that says neither yes nor no, nor that it is not known.
+    """
+    said = pd.DataFrame(index=table.index)
+    for name, column in table.items():
+        cells = column.map(normalise)
+        means = meanings(cells.unique())
+        odd = cells[cells.map(means).isin(["", "uncertain"])]
+        if len(odd):
+            raise DataError(
+                f"{place}: it is not known what {odd.iloc[0]!r} in column {name!r} means "
+                f"({counted(int((cells == odd.iloc[0]).sum()), 'item')})",
+                expected="cells that say yes or no",
+                do="Mend the table",
+            )
+        said[name] = cells.map(means) == "yes"
     names = [str(name) for name in table]
-    return ["+".join(name for name, yes in zip(names, row, strict=True) if yes) for row in said]
+    return ["+".join(name for name, yes in zip(names, row, strict=True) if yes) for row in said.to_numpy()]
 
 
 def select(items: pd.DataFrame, where: Mapping[str, Any], place: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -159,11 +175,24 @@ def _compare(column: "pd.Series[str]", sign: str, text: str, place: str) -> Any:
         limit = float(text)
     except ValueError:
         raise ConfigError(f"{place} compares with {text!r}", expected="a number") from None
-    numbers = pd.to_numeric(column, errors="coerce")
-    odd = column[(column != "") & numbers.isna()]
-    if len(odd):
-        raise DataError(f"{place} meets the value {odd.iloc[0]!r}", expected="numbers in that column")
+    numbers = as_numbers(
+        column, f"{place.replace('{', '{{').replace('}', '}}')} meets the value {{!r}}", "numbers in that column"
+    )
     return _COMPARE[sign](numbers, limit).to_numpy()
+
+
+def as_numbers(cells: "pd.Series[str]", met: str, expected: str) -> "pd.Series[float]":
+    """Normalised cells as floats, NaN where one is blank or says that nothing is known.
+
+    :param met: what is said of a cell that is no number, with ``{!r}`` for it.
+    :raises DataError: for such a cell.
+    """
+    found = read(cells)
+    endless = cells.str.fullmatch("[+-]?inf")
+    odd = [*cells[cells.isin(found.odd.keys()) & ~endless], *cells[np.isfinite(found.limits)]]
+    if odd:
+        raise DataError(met.format(odd[0]), expected=expected)
+    return pd.Series(found.values, index=cells.index).mask(endless, cells.where(endless, "0").astype(float))
 
 
 def unit_keys(items: pd.DataFrame, levels: Sequence[str], unit: str) -> "pd.Series[str]":
@@ -193,13 +222,14 @@ def columns_by_level(items: pd.DataFrame, spec: CohortSpec) -> dict[str, list[tu
     return found
 
 
-def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[str]]:
-    """Apply ``[metadata]``: spellings become one, unknown values blank, and columns of a level constant within it.
+def describe(items: pd.DataFrame, spec: CohortSpec, record: Record | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Apply ``[metadata]``: spellings become one, unknown values blank, numbers plain, and columns of a level constant within it.
 
     Between a known value and one that was asked for in vain the known one counts.
 
+    :param record: takes columns of numbers that cannot be read in place of an error.
     :returns: the items and notices on what was settled.
-    :raises DataError: for a conflict under the rule ``error``.
+    :raises DataError: for a conflict under the rule ``error``, and for a column that is half numbers.
     """
     rules, notices = spec.metadata, []
     dates = when(items[find_column(items, rules.date, "[metadata] date")]) if rules.date else None
@@ -209,6 +239,8 @@ def describe(items: pd.DataFrame, spec: CohortSpec) -> tuple[pd.DataFrame, list[
         for name, column in pairs:
             cells = items[column].map(normalise)
             known = items[column].mask(cells.isin(same.keys()), cells.map(same)).mask(cells.isin(unknown), "")
+            known, read_as = described_numbers(known, name, rules, asked, record)
+            notices += read_as
             if level != "item":
                 keys = unit_keys(items, spec.levels, level)
                 in_vain = cells.isin(asked).groupby(keys).transform("any")
@@ -267,10 +299,7 @@ def _settle(
 
 
 def _means(values: "pd.Series[str]", keys: "pd.Series[str]") -> "pd.Series[str]":
-    numbers = pd.to_numeric(values, errors="coerce")
-    odd = values[numbers.isna() & values.notna()]
-    if len(odd):
-        raise DataError(f"conflict = 'mean' meets {odd.iloc[0]!r} in column {values.name!r}", expected="numbers")
+    numbers = as_numbers(values.fillna(""), f"conflict = 'mean' meets {{!r}} in column {values.name!r}", "numbers")
     return numbers.groupby(keys).mean().map(lambda mean: f"{mean:.12g}")
 
 

@@ -77,10 +77,9 @@ def label_conflicts(cohort: Cohort, task: Task) -> list[Finding]:
     items = cohort.items.iloc[chosen]
     keys = unit_keys(items, cohort.levels, task.unit)
     torn = pd.Series(False, index=np.unique(keys.to_numpy()))
-    for name in task.label:
-        codes = items[name].map(normalise).map(task.codes)
-        differ = codes.mask(codes == LEFT_OUT).groupby(keys).nunique().gt(1)
-        torn |= differ.reindex(torn.index, fill_value=False)
+    codes = task.coded(items)
+    differ = codes.mask(codes == LEFT_OUT).groupby(keys).nunique().gt(1).any(axis=1)
+    torn |= differ.reindex(torn.index, fill_value=False)
     if not torn.any():
         return []
     severity, advice = _label_rule(task)

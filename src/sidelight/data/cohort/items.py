@@ -1,5 +1,6 @@
 """The items of a cohort before anything is joined to them: from file patterns, or from a table that lists files."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from sidelight.data import identity
-from sidelight.data.cells import natural
+from sidelight.data.cells import natural, readable
+from sidelight.data.cohort.number_columns import number_columns
 from sidelight.data.cohort.pattern import Found, Pattern, example, find, fitting, parse, walk
 from sidelight.data.cohort.spec import RESERVED, TAKEN, CohortSpec
-from sidelight.data.cohort.tables import read_table
+from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
 from sidelight.data.dicom import tags
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.formats import SUFFIXES, by_suffix, is_kind
@@ -36,7 +38,7 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
 
 def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     companions = {name: [parse(text) for text in texts] for name, texts in spec.companions.items()}
-    found, empty = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
+    found, empty, passed = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
     for name in names:
         if name in RESERVED:
@@ -44,10 +46,11 @@ def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
     notices = []
     if empty:
         notices.append(f"{len(empty)} folders hold nothing that `files` matches, for example {empty[0]!r}: left out")
+    notices += [f"Passed over: {passed}"] if passed else []
     rows = _stacks(found, spec.stack) if spec.stack else {one.path: [one] for one in found}
     items = pd.DataFrame(
         {
-            "item": list(rows),
+            "item": [readable(name) for name in rows],
             "files": [tuple(one.path for one in ones) for ones in rows.values()],
             **{name: [ones[0].values.get(name, "") for ones in rows.values()] for name in names},
         }
@@ -72,7 +75,7 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool
     Where a role wants a tag, files that are not DICOM are left out. Names in braces come before tags.
     """
     wanted = _wants_tags(spec)
-    rows = {item: place for place, item in enumerate(items["item"]) if _is_dicom(root, item, wanted)}
+    rows = {files[0]: place for place, files in enumerate(items["files"]) if _is_dicom(root, files[0], wanted)}
     if not rows:
         if wanted:
             raise DataError(f"[roles] wants DICOM tags, and no file of {len(items)} is DICOM", do=example(root))
@@ -80,7 +83,7 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool
     from sidelight.data.dicom.series import dicom_items
 
     made, notices = dicom_items(root, list(rows), identity.values_key(root), texts=texts)
-    other = [place for place, item in enumerate(items["item"]) if item not in rows]
+    other = [place for place, files in enumerate(items["files"]) if files[0] not in rows]
     if wanted and other:
         notices.append(f"{len(other)} files are not DICOM, for example {items['item'][other[0]]!r}: left out")
         other = []
@@ -139,7 +142,7 @@ def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[s
             f"The companion pattern {pattern.text!r} shares no name with `files`", expected=f"one of {', '.join(names)}"
         )
     met: dict[tuple[str, ...], list[str]] = {}
-    for path in walk(root, pattern.folder)[0]:
+    for path in walk(root, pattern.folder, pattern.text).files:
         for one in fitting(root, path, pattern):
             met.setdefault(tuple(one.values[name] for name in shared), []).append(one.path)
     keys = list(zip(*(items[name] for name in shared), strict=True))
@@ -154,7 +157,8 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
         raise ConfigError(
             "`stack` and [companions] belong to `files`", do="With [items], a path may name a folder of frames"
         )
-    table = read_table(root / source.table, **source.reading)
+    table = read_table(root / source.table, **source.reading, keep=labels_apart(spec), language=language(spec))
+    table = one_reading(table, source.table, spec)
     if source.path not in table:
         raise DataError(f"{source.table} has no column {source.path!r}", do=nearest(source.path, table.columns))
     stem = Path(source.table).stem
@@ -185,6 +189,26 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
     return items, notices
 
 
+def labels_apart(spec: CohortSpec) -> set[str]:
+    """Columns whose commas or points stand between labels, not within numbers."""
+    return {name for task in spec.task.values() for name in task.label if task.separator in (",", ".")}
+
+
+def language(spec: CohortSpec) -> str:
+    """The language of the reports, where they are said to be in another one than English."""
+    return spec.report.language if spec.report is not None else ""
+
+
+def one_reading(table: pd.DataFrame, file: str, spec: CohortSpec) -> pd.DataFrame:
+    """The table, where the cohort file asks for no number of it that can be read in two ways; :raises DataError: else."""
+    stem = Path(file).stem
+    wanted = number_columns(spec)
+    for name, cell in table.attrs.pop(TWO_READINGS, {}).items():
+        if wanted & {name, f"{stem}.{name}"}:
+            raise two_readings(file, name, cell)
+    return table
+
+
 def _headed(root: Path, items: pd.DataFrame, wanted: bool, texts: bool) -> pd.DataFrame:
     """The items of a table with the columns of their DICOM headers; the slices of a folder in order."""
     places = [place for place, files in enumerate(items["files"]) if _is_dicom(root, files[0], wanted)]
@@ -205,6 +229,9 @@ def _files(root: Path, base: str, cell: str) -> tuple[str, ...]:
     """The file that a table's cell names, or the frames in the folder that it names; nothing where neither exists."""
     plain, member = split(cell)
     path = root / base / plain.replace("\\", "/")
+    if not path.exists() and not plain.isascii():  # a name in the Windows-1252 of an old archive
+        with contextlib.suppress(UnicodeEncodeError):
+            path = root / base / os.fsdecode(plain.replace("\\", "/").encode("cp1252"))
     if path.is_dir():
         frames = [name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != "."]
         return tuple(os.path.relpath(path / name, root) for name in sorted(frames, key=natural))

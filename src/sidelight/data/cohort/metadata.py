@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
+from sidelight.data.cohort.number_columns import MANY
 from sidelight.data.cohort.spec import MetadataSpec
+from sidelight.data.numbers import read
 from sidelight.errors import DataError
 
 KNOWN, MISSING, ASKED, UNSEEN = range(4)
@@ -24,8 +26,6 @@ KNOWN, MISSING, ASKED, UNSEEN = range(4)
 
 RARE = "(rare)"
 Kind = Literal["numeric", "categorical", "checkbox"]
-MANY = 10
-"""A column of which nothing is said is numeric when it holds more different numbers than this, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ def _column(
     name: str, cells: "pd.Series[str]", items: pd.DataFrame, asked: Sequence[str], given: MetadataSpec, least: int
 ) -> Column:
     filled = cells[(cells != "") & ~cells.isin(asked)]
-    numbers = pd.to_numeric(filled, errors="coerce")
+    numbers = read(filled)
     checkbox = name in given.checkbox
-    many = not checkbox and numbers.notna().all() and numbers.nunique() > MANY
+    many = not (checkbox or name in given.categorical) and numbers.share == 1 and numbers.distinct > MANY
     if name in given.numeric or many:
         parsed = _numbers(filled, name, items.loc[filled.index])
         std = float(parsed.std()) if len(parsed) > 1 else 0.0
@@ -211,12 +211,12 @@ def _options(cell: str) -> list[str]:
 
 def _numbers(cells: "pd.Series[str]", name: str, items: pd.DataFrame) -> NDArray[np.float64]:
     """Cells as floats, blank as NaN; :raises DataError: for one that is no finite number."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
-    odd = cells[(cells != "") & ~np.isfinite(numbers)]
+    found = read(cells)
+    odd = cells[cells.isin(found.odd.keys()) | np.isfinite(found.limits)]
     if len(odd):
         raise DataError(
             f"The numeric column {name!r} holds {odd.iloc[0]!r} in the row of {items['item'].loc[odd.index[0]]!r}",
             expected="numbers, or values that [metadata] unknown or asked names",
             do="Mend the cell, or take the column out of [metadata] numeric",
         )
-    return np.asarray(numbers, np.float64)
+    return found.values

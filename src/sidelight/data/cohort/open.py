@@ -15,7 +15,7 @@ from sidelight.data.cohort.columns import describe, find_column
 from sidelight.data.cohort.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.cohort.locate import locate
 from sidelight.data.cohort.spec import CohortSpec, TaskSpec, group, parse_spec, present
-from sidelight.data.cohort.spelling import absent_values, alike
+from sidelight.data.cohort.spelling import absent_values, alike, unsaid_values
 from sidelight.data.cohort.task import Task, make_task, make_tasks
 from sidelight.data.cohort.units import fit_classes
 from sidelight.data.findings import Finding, Record
@@ -53,7 +53,7 @@ def open_cohort(
     if record is not None:
         record.findings += column_conflicts(items, spec)
         spec = settled(spec)
-    items, described = describe(items, spec)
+    items, described = describe(items, spec, record)
     cohort = Cohort(
         root=root,
         name=spec.name or root.resolve().name,
@@ -109,10 +109,11 @@ def _task(
     task = make_task(name, one, cohort.items, cohort.levels, date)
     nowhere = absent_values(task, one)
     if record is not None:
-        record.findings += [*label_conflicts(cohort, task), *nowhere, *alike(task, one)]
+        record.findings += [*label_conflicts(cohort, task), *nowhere, *unsaid_values(task), *alike(task, one)]
         task = replace(task, conflict="first") if task.conflict == "error" else task
     fitted, notices = fit_classes(cohort, task, one.optional)
-    return fitted, [*notices, *(found.sentence for found in nowhere if record is None)]
+    told = [*nowhere, *unsaid_values(task)]
+    return fitted, [*notices, *(found.sentence for found in told if record is None)]
 
 
 def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None = None) -> Cohort:

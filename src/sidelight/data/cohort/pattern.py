@@ -3,7 +3,8 @@
 ``photos/{patient}/{view:[A-Z]}{n:[0-9]+}.*``: a name in braces matches within one folder level, or what its own
 pattern (a regular expression) says; a name that comes again must match the same text again; ``*`` matches within one
 level, a folder ``**`` any number of levels, and a final ``.*`` every suffix that sidelight reads. Matching is
-case-sensitive except for that suffix. Files and folders whose name starts with a dot are never seen.
+case-sensitive except for that suffix. Files and folders whose name starts with a dot, and
+rubbish (``rubbish.py``), are never seen.
 
 After ``::`` the pattern goes on inside a file that holds several pictures: ``cases/{patient}.npz::image`` is one array
 of each, ``train-image.hdf5::{isic_id}`` makes every data set an item (see ``data/read/container.py``). There a name in braces
@@ -16,8 +17,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sidelight.data.cells import natural
+from sidelight.data.cells import natural, readable
+from sidelight.data.cohort.rubbish import is_rubbish, passed_over
 from sidelight.data.read.container import MARK, members, split
 from sidelight.data.read.formats import SUFFIXES
 from sidelight.errors import ConfigError, DataError
@@ -36,12 +39,12 @@ class Pattern:
 
     def match(self, path: str) -> dict[str, str] | None:
         """The text of each name in ``path`` (relative, with ``/``), or None where the pattern does not fit."""
-        found = self.regex.fullmatch(unicodedata.normalize("NFC", path))
+        found = self.regex.fullmatch(unicodedata.normalize("NFC", readable(path)))
         return None if found is None else {name: found[name] or "" for name in self.names}
 
     def without(self, path: str, name: str) -> str:
         """``path`` with the text of ``name`` replaced by ``*``: what the frames of one stack have in common."""
-        path = unicodedata.normalize("NFC", path)
+        path = unicodedata.normalize("NFC", readable(path))
         found = self.regex.fullmatch(path)
         if found is None:
             raise ValueError(f"{self.text!r} does not match {path!r}")
@@ -121,13 +124,24 @@ def _closing(text: str, start: int) -> int:
     raise ConfigError(f"The file pattern {text!r} has an open brace", expected="{name} or {name:expression}")
 
 
-def walk(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
-    """All files below ``root/folder`` and all folders without sub-folders, relative to ``root``, in natural order.
+class Walked(NamedTuple):
+    """What lies below a folder, relative to the root, in natural order."""
 
-    Links to folders are followed once each.
+    files: list[str]
+    leaves: list[str]
+    """Folders without sub-folders."""
+    passed: list[str]
+    """Names of folders (with a slash) and files that are rubbish; see ``rubbish.py``."""
+
+
+def walk(root: Path, folder: str = "", asked: str = "") -> Walked:
+    """All files below ``root/folder`` but rubbish. Links to folders are followed once each.
+
+    :param asked: the patterns of files: what they name is no rubbish.
     """
     files: list[str] = []
     leaves: list[str] = []
+    passed: list[str] = []
     seen: set[str] = set()
     for place, folders, names in os.walk(root / folder, followlinks=True):
         real = os.path.realpath(place)
@@ -135,13 +149,17 @@ def walk(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        passed += [f"{name}/" for name in folders if is_rubbish(name, folder=True, asked=asked)]
+        seen_folders = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in seen_folders if not is_rubbish(name, folder=True, asked=asked))
         here = Path(place).relative_to(root).as_posix()
         prefix = "" if here == "." else f"{here}/"
-        files += [prefix + name for name in names if not name.startswith(".")]
+        names = [name for name in names if not name.startswith(".")]
+        passed += [name for name in names if is_rubbish(name, asked=asked)]
+        files += [prefix + name for name in names if not is_rubbish(name, asked=asked)]
         if not folders and prefix:
             leaves.append(here)
-    return sorted(files, key=natural), sorted(leaves, key=natural)
+    return Walked(sorted(files, key=natural), sorted(leaves, key=natural), passed)
 
 
 def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
@@ -152,7 +170,7 @@ def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
     inside = pattern.text.partition(MARK)[2]
     if pattern.outside is None:
         paths = [path]
-    elif pattern.outside.fullmatch(unicodedata.normalize("NFC", path)) is None:
+    elif pattern.outside.fullmatch(unicodedata.normalize("NFC", readable(path))) is None:
         return []
     elif not re.search(r"[{*]", inside):
         paths = [f"{path}{MARK}{inside}"]  # not looked at, so that one broken file is one broken item
@@ -162,15 +180,16 @@ def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
     return [Found(one, pattern, values) for one, values in fits if values is not None]
 
 
-def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> tuple[list[Found], list[str]]:
-    """The files that match one of the patterns (the first that fits counts) and the lowest folders without any.
+def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> tuple[list[Found], list[str], str]:
+    """The files that match one of the patterns (the first that fits counts), the lowest folders without any, and what was
+    passed over.
 
     Files that match a pattern of ``besides`` are passed over.
     :raises DataError: when nothing matches; it names an example of what lies there.
     """
     patterns = [parse(text) for text in texts]
     folders = [pattern.folder for pattern in patterns]
-    files, leaves = walk(root, os.path.commonpath(folders) if all(folders) else "")
+    files, leaves, passed = walk(root, os.path.commonpath(folders) if all(folders) else "", " ".join(texts))
     skip = list(besides)
     found: list[Found] = []
     for path in files:
@@ -187,12 +206,12 @@ def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> t
             f"No file in {root} matches {wanted}", do=f"{example(root)}; mend the pattern or the folder{hint}"
         )
     full = {os.path.dirname(split(one.path)[0]) for one in found}
-    return found, [leaf for leaf in leaves if leaf not in full]
+    return found, [leaf for leaf in leaves if leaf not in full], passed_over(passed)
 
 
 def example(root: Path) -> str:
     """A sentence that names a file below ``root``, an image or video if there is one."""
-    files, _ = walk(root)
+    files = [readable(path) for path in walk(root).files]
     media = [path for path in files if path.lower().endswith(SUFFIXES)]
     if not files:
         return "The folder holds no files at all"

@@ -1,6 +1,7 @@
 """The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -42,11 +43,12 @@ class TableFile(Settings):
     header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
     columns: Names = Field(default=(), description="names of the columns, of a file without a header")
+    fill: Names = Field(default=(), description="columns in which a blank cell repeats the one above it")
 
     @property
     def reading(self) -> dict[str, Any]:
         """What ``read_table`` is told."""
-        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns"})
+        return self.model_dump(include={"separator", "decimal", "encoding", "sheet", "header", "columns", "fill"})
 
 
 class TableSpec(TableFile):
@@ -106,6 +108,10 @@ class MetadataSpec(Settings):
     asked: Texts = Field(default=(), description="values that say: asked, but not known; kept apart from blank cells")
     same: dict[str, str] = Field(default={}, description="spellings of a value that mean another one")
     numeric: Names = Field(default=(), description="columns of numbers; without it, a column of many numbers is one")
+    categorical: Names = Field(default=(), description="columns of values, also where many of them are numbers")
+    censored: Literal["limit", "blank"] | None = Field(
+        default=None, description="what becomes of `<20` and `>90` in columns of numbers: the limit, or a blank cell"
+    )
     checkbox: Names = Field(default=(), description="columns whose cells name several options, separated by ; or |")
     never: dict[str, str] = Field(default={}, description="columns that may not describe anything, and why")
     conflict: Rule | dict[str, Rule] = "error"
@@ -138,6 +144,12 @@ class TaskSpec(Settings):
     negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
     classes: Texts | dict[str, str] | None = None
     ignore: Texts = ()
+    uncertain: Literal["ignore", "positive", "negative"] | None = Field(
+        default=None, description="what becomes of labels that say that it is uncertain, such as -1"
+    )
+    separator: str | None = Field(
+        default=None, min_length=1, description="what stands between several labels in one cell"
+    )
     where: Where = Field(default={})
     conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
@@ -296,6 +308,10 @@ def _check(spec: CohortSpec, source: str) -> None:
     for name, task in spec.task.items():
         if bool(task.label) == bool(task.tasks):
             raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")
+        if task.separator and len(task.label) != 1:
+            raise ConfigError(
+                f"{source} [task.{name}] has `separator`", expected="one label column, whose cells it parts"
+            )
     _check_metadata(spec.metadata, source)
     rules = spec.metadata.conflict
     used = set(rules.values() if isinstance(rules, dict) else [rules]) | {task.conflict for task in spec.task.values()}
@@ -314,11 +330,13 @@ def _check_metadata(metadata: MetadataSpec, source: str) -> None:
             expected="columns that are known without the outcome",
             do="Take it out",
         )
-    for name in {*metadata.numeric, *metadata.checkbox}:
+    for name in {*metadata.numeric, *metadata.checkbox, *metadata.categorical}:
         if described and name not in described:
             raise ConfigError(
                 f"{source} [metadata] says what kind the column {name!r} is, but it describes no level",
                 do=nearest(name, described),
             )
-    if twice := set(metadata.numeric) & set(metadata.checkbox):
-        raise ConfigError(f"{source} [metadata] calls {min(twice)!r} numeric and checkbox", expected="one of them")
+    kinds = {"numeric": metadata.numeric, "checkbox": metadata.checkbox, "categorical": metadata.categorical}
+    for (one, names), (other, more) in combinations(kinds.items(), 2):
+        if twice := set(names) & set(more):
+            raise ConfigError(f"{source} [metadata] calls {min(twice)!r} {one} and {other}", expected="one of them")

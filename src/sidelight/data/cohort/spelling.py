@@ -8,6 +8,7 @@ import pandas as pd
 from sidelight.data.cells import counted, listed, normalise, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select, unit_keys
+from sidelight.data.cohort.several import parts_of
 from sidelight.data.cohort.spec import TaskSpec
 from sidelight.data.cohort.task import Task
 from sidelight.data.cohort.unknown_labels import MOST, closest, loosely
@@ -20,11 +21,12 @@ def absent_values(task: Task, spec: TaskSpec) -> list[Finding]:
     if spec.optional or not set(task.codes) - {""}:
         return []
     found = []
+    held = {*task.codes, *(part for cell in task.codes if task.separator for part in parts_of(cell, task.separator))}
     for key in ("positive", "negative", "classes", "ignore"):
         if key == "classes" and spec.positive is not None:
             continue  # they are what the two sides are called
         named: Iterable[str] = getattr(spec, key) or ()
-        absent = [one for one in map(normalise, named) if one and one not in task.codes]
+        absent = [one for one in map(normalise, named) if one and one not in held]
         if not absent:
             continue
         columns = ", ".join(map(repr, task.label))
@@ -33,6 +35,15 @@ def absent_values(task: Task, spec: TaskSpec) -> list[Finding]:
         numbers = {"task": task.name, "key": key, "absent": len(absent)}
         found.append(Finding("spelling", "warning", text, numbers, some(f"{one!r} is there" for one in near)))
     return found
+
+
+def unsaid_values(task: Task) -> list[Finding]:
+    """Values that no key names and that are left out, for they say that nothing is known."""
+    if not task.unsaid:
+        return []
+    said = [f"{value!r} ({counted(count, 'item')})" for value, count in task.unsaid.items()]
+    text = f"Task {task.name!r}: {counted(sum(task.unsaid.values()), 'label')} are left out, for they say that it is not known"
+    return [Finding("spelling", "note", text, {"task": task.name, "values": len(task.unsaid)}, some(said))]
 
 
 def alike(task: Task, spec: TaskSpec) -> list[Finding]:

@@ -1,17 +1,12 @@
-"""Tables as they come (CSV of any separator, decimal comma and encoding, Parquet, Excel); joined by keys compared as text.
+"""Tables as they come: CSV of any separator, decimal comma and encoding, Parquet, Excel. Every cell is text, stripped."""
 
-Every cell is text, stripped; a blank one is "". Keys are compared after :func:`normalise`: 007 stays 007, while the
-7.0 that a spreadsheet makes of 7 equals 7.
-"""
-
-import codecs
 import csv
 import gzip
 import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,14 +16,19 @@ import pandas as pd
 from pyarrow import parquet
 
 from sidelight.data.cells import normalise, some
+from sidelight.data.cohort.encoding import decoded
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
+from sidelight.data.cohort.merged import filled, merged_ranges
 from sidelight.data.cohort.spec import TAKEN
 from sidelight.data.findings import Finding, Joined, Record
+from sidelight.data.numbers import plain_notation
 from sidelight.errors import DataError, MissingExtra, nearest
 
-_COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
+TWO_READINGS = "two readings"
+"""Of ``DataFrame.attrs``: columns whose numbers can be read in two ways, each with an example."""
 MOST_BYTES = 2 << 30
 EXCEL_ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
+_TYPED = "\x02"  # before a cell that is a number or a date in its workbook
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
 
 
@@ -41,19 +41,27 @@ def read_table(
     sheet: str | None = None,
     header: int | None = None,
     columns: Sequence[str] = (),
+    fill: Sequence[str] = (),
+    keep: Collection[str] = (),
+    language: str = "",
 ) -> pd.DataFrame:
     """Read a CSV (or TSV, TXT; also gzipped), Parquet or Excel table with every cell as text.
 
-    Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252, Latin-1) are detected unless given. In a
-    file not separated by commas, a column of numbers with decimal commas is rewritten with points (``decimal="."``
-    leaves it). Of a workbook (``.xlsx``) the values are read that its formulas had when it was saved, dates as
+    Separator and encoding (UTF-8 with or without mark, UTF-16, Windows-1252) are detected unless given. Columns
+    of numbers are brought to one notation, with a decimal point; those that can be read in two ways stay as they are, and
+    ``attrs[TWO_READINGS]`` names them (see ``numbers.py``).
+    Of a workbook (``.xlsx``) the values are read that its formulas had when it was saved, dates as
     2020-12-31; formats that only show a value otherwise, such as leading zeros, do not count.
 
     :param sheet: of a workbook the sheet's name; the first one unless given.
     :param header: the row that names the columns, counted from 1 with blank rows; rows above it are passed over.
     :raises TitleRow: where the first row looks like a title or like groups of columns, and ``header`` is not given.
     :param columns: names of the columns of a file without a header, as many as it has.
-    :raises DataError: when the file is missing, of another format, empty, or a row has more cells than the header.
+    :param fill: columns in which a blank cell repeats the one above it.
+    :param keep: columns whose commas stand between labels: they are left alone.
+    :param language: of the texts, which tells the encoding of some.
+    :raises DataError: when the file is missing, of another format or an encoding that is not known, empty, cut short, or a row
+        has more cells than the header.
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
     if not path.is_file():
@@ -67,11 +75,12 @@ def read_table(
         )
     if path.suffix.lower() in (".xlsx", ".xlsm"):
         first = 1 if columns and header is None else header
-        return _tidy(_named(_read_excel(path, sheet, decimal, first), columns, path))
+        table = _filled(_tidy(_named(_read_excel(path, sheet, first), columns, path)), fill, path)
+        return _noted(table, decimal, None, keep)
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
-    text = _decode(path, encoding)
-    named = re.match(r"sep=(.)\r?\n", text)  # the line by which spreadsheets mark their separator
+    text = _decode(path, encoding, language)
+    named = re.match(r"sep=(.)\n", text)  # the line by which spreadsheets mark their separator
     if named:
         separator, text = separator or named[1], text[named.end() :]
     text = text.split("\n", header - 1)[-1] if header else text
@@ -87,10 +96,53 @@ def read_table(
             f"The table {path.name} cannot be read: {error}",
             expected=f"a header and rows with as many cells, separated by {separator!r}",
         ) from None
-    table = _tidy(_named(cells, columns, path))
-    if decimal == "," or (decimal is None and separator != ","):
-        table = table.apply(_decimal_points)
-    return pd.DataFrame(table)
+    _check_end(text, separator, path.name)
+    return _noted(_filled(_tidy(_named(cells, columns, path)), fill, path), decimal, separator, keep)
+
+
+def _check_end(text: str, separator: str, name: str) -> None:
+    """:raises DataError: where the last row has fewer cells than those before it, and the file ends within it."""
+    rest, _, last = text.rpartition("\n")
+    if not last.strip() or not rest or last.count('"') % 2:
+        return
+    width = min((len(row) for row in _first_rows(rest, separator) if row), default=0)
+    found = len(next(csv.reader([last], delimiter=separator)))
+    if found < width:
+        raise DataError(
+            f"The last row of the table {name} has {found} cells, all before it {width}, and the file ends in it: it seems to be "
+            "cut short",
+            do="Fetch it again, or, if nothing is missing, end the last row with a line break",
+        )
+
+
+def _filled(table: pd.DataFrame, fill: Sequence[str], path: Path) -> pd.DataFrame:
+    """With the cells above in the blank ones of the columns ``fill``."""
+    for name in fill:
+        if name not in table:
+            raise DataError(
+                f"The table {path.name} has no column {name!r}, which `fill` names", do=nearest(name, table)
+            )
+        table = table.assign(**{name: table[name].mask(table[name] == "").ffill().fillna("")})
+    return table
+
+
+def _noted(table: pd.DataFrame, decimal: str | None, separator: str | None, keep: Collection[str]) -> pd.DataFrame:
+    """The table in plain notation, with its doubts; cells that a workbook holds as numbers are left alone."""
+    plain = table.apply(lambda column: column.str.removeprefix(_TYPED))
+    asked = table.drop(columns=[name for name in keep if name in table])
+    asked = asked.mask(asked.apply(lambda column: column.str.startswith(_TYPED)), "")
+    new, doubts = plain_notation(asked, decimal, separator)
+    table = plain.assign(**{str(name): new[name].where(asked[name] != "", plain[name]) for name in new})
+    table.attrs[TWO_READINGS] = doubts
+    return table
+
+
+def two_readings(file: str, column: str, example: str) -> DataError:
+    """The error that asks how the numbers of a column are written."""
+    return DataError(
+        f"The table {file} writes numbers as {example!r} in column {column!r}: the sign may stand before decimals or thousands",
+        do='Say which sign stands before decimals, beside the name of the table: decimal = "," (or ".")',
+    )
 
 
 def _named(cells: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -113,8 +165,10 @@ def _tidy(cells: pd.DataFrame) -> pd.DataFrame:
     return table.loc[(table != "").any(axis=1), [bool(name) for name in table.columns]].reset_index(drop=True)
 
 
-def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int | None) -> pd.DataFrame:
-    """All cells of a sheet as text; the header comes first, without one the first row that is not blank."""
+def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFrame:
+    """All cells of a sheet as text, those below the header that are no text there behind ``_TYPED``; the header comes first,
+    without one the first row that is not blank.
+    """
     try:
         import openpyxl
     except ImportError:
@@ -132,6 +186,8 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int 
             source = book[sheet] if sheet is not None else book.worksheets[0]
             source.reset_dimensions()  # some programs write a wrong size, and cells beyond it would be lost
             rows = [[_excel_cell(value) for value in row] for row in source.iter_rows(values_only=True)]
+            with zipfile.ZipFile(path) as archive:
+                merged = merged_ranges(archive, source._worksheet_path)
         finally:
             book.close()
     except DataError:
@@ -143,18 +199,15 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int 
         ) from None
     if header is None:
         check_header(path.name, _squared([[text for text, _ in row] for row in rows]))
+    first = next((place for place, row in enumerate(rows) if any(text for text, _ in row)), 0)
+    rows = filled(rows, merged, header or first + 1)
     rows = [row for row in rows[(header or 1) - 1 :] if any(text for text, _ in row)]
     if not rows:
         raise DataError(f"The table {path.name} is empty", do="Name another with `sheet`" if sheet is None else "")
     width = max(map(len, rows))
     rows = [row + [("", False)] * (width - len(row)) for row in rows]
-    table = pd.DataFrame([[text for text, _ in row] for row in rows], dtype=str)
-    typed = pd.DataFrame([[is_text for _, is_text in row] for row in rows], dtype=bool)
-    if decimal != ".":
-        for place in table.columns:  # a number is a number; only what somebody typed as text can have a comma
-            below = table.loc[1:, place]
-            table.loc[1:, place] = below.mask(typed.loc[1:, place], _decimal_points(below[typed.loc[1:, place]]))
-    return table
+    marked = [[text if is_text or not text else _TYPED + text for text, is_text in row] for row in rows[1:]]
+    return pd.DataFrame([[text for text, _ in rows[0]], *marked], dtype=str)
 
 
 def _squared(rows: list[list[str]]) -> list[list[str]]:
@@ -190,27 +243,12 @@ def _cell(value: Any) -> str:
     return normalise(value)
 
 
-def _decode(path: Path, encoding: str | None) -> str:
+def _decode(path: Path, encoding: str | None, language: str) -> str:
+    """The text of a file of cells, whose lines end in ``\\n``: also those of old Macs, and none within a cell."""
     data = _unpacked(path, gzip.open if path.suffix.lower() == ".gz" else open)
-    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-    guesses = [name for mark, name in marks.items() if data.startswith(mark)]
-    head = data[:400]
-    if head[1::2].count(0) > len(head) // 4:
-        guesses.append("utf-16-le")
-    if head[0::2].count(0) > len(head) // 4:
-        guesses.append("utf-16-be")
-    for guess in [encoding] if encoding else [*guesses, "utf-8", "cp1252", "latin-1"]:
-        try:
-            return data.decode(guess)
-        except UnicodeDecodeError:
-            continue
-        except LookupError:
-            raise DataError(
-                f"Unknown encoding {guess!r} for {path.name}", expected="utf-8, cp1252, utf-16, ..."
-            ) from None
-    raise DataError(
-        f"The table {path.name} is not encoded in {encoding}", do="Leave `encoding` out to have it detected"
-    )
+    text = decoded(data, path.name, encoding, language).replace("\r\n", "\n")
+    ends = text.count("\r") > text.count("\n")
+    return text.replace("\r", "\n" if ends else " ")
 
 
 def _unpacked(path: Path, opened: Callable[[Path, str], Any]) -> bytes:
@@ -256,14 +294,6 @@ def _header(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         header.append(name if seen[name] == 1 or not name else f"{name}.{seen[name]}")
     return header
-
-
-def _decimal_points(column: "pd.Series[str]") -> "pd.Series[str]":
-    filled = column[column != ""]
-    numbers = filled.str.fullmatch(_COMMA_NUMBER).all()
-    if not numbers or not filled.str.contains(",").any():
-        return column
-    return column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
 
 
 def join(

@@ -3,8 +3,9 @@
 Blank labels and values under ``ignore`` are left out. ``positive`` makes a task binary: what is neither positive nor
 left out is negative, or, where ``negative`` names them, an error. ``classes`` gives the order of classes, or maps values
 to classes; without it every value is a class. Several label columns make a multi-label task, each positive where its cell
-is in ``positive`` (1, true, yes). ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and each
-keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
+is in ``positive`` (or means yes), and so does one column whose cells ``separator`` parts. What is neither known as yes nor as
+no is never negative: see ``signs.py``. ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and
+each keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
 """
 
 from collections import Counter
@@ -12,15 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sidelight.data.cells import YES, natural, normalise
+from sidelight.data.answers import meanings
+from sidelight.data.cells import counted, natural, normalise
 from sidelight.data.cohort.columns import find_column, find_columns, select
+from sidelight.data.cohort.several import holding, parts_of, separator_of, several_labels
+from sidelight.data.cohort.signs import LEFT_OUT as LEFT_OUT
+from sidelight.data.cohort.signs import Signs, left_out, signs
 from sidelight.data.cohort.spec import TaskSpec
-from sidelight.data.cohort.unknown_labels import no_class
+from sidelight.data.cohort.unknown_labels import no_class, not_understood
 from sidelight.errors import ConfigError, DataError, nearest
 
-LEFT_OUT = -1
 SIGNS = ("no", "yes")
 """The classes of each label of a multi-label task."""
 
@@ -52,7 +57,12 @@ class Task:
     kind: str
     """"binary", "multiclass", "multilabel" or "tasks"."""
     codes: Mapping[str, int] = field(default_factory=dict)
-    """Every value of the label columns -> its class's place, -1 where it is left out."""
+    """Every value of the label columns -> its class's place, -1 where it is left out; of several labels in a cell, by label."""
+    sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of several labels in a cell: every cell -> 1, 0 or -1 for each class."""
+    separator: str = ""
+    unsaid: Mapping[str, int] = field(default_factory=dict)
+    """Values that are left out because they say that nothing is known, though no key names them, and their items."""
     where: Mapping[str, Any] = field(default_factory=dict)
     conflict: str = "error"
     """How labels that differ within a unit are settled: "error", "first", "latest" or "any" (positive if one item is)."""
@@ -85,6 +95,15 @@ class Task:
             for name, classes in self.targets.items()
         )
 
+    def coded(self, items: pd.DataFrame) -> pd.DataFrame:
+        """The codes of ``items``, int64 [N, label columns, or labels in a cell], -1 where a label is unknown."""
+        if self.sets:
+            none = (LEFT_OUT,) * len(self.classes)
+            rows = [self.sets.get(cell, none) for cell in items[self.label[0]].map(normalise)]
+            return pd.DataFrame(rows, index=items.index, columns=[str(place) for place in range(len(self.classes))])
+        codes = {str(place): items[name].map(normalise).map(self.codes) for place, name in enumerate(self.label)}
+        return pd.DataFrame(codes).fillna(LEFT_OUT).astype(np.int64)
+
 
 def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[str], date: str | None = None) -> Task:
     """Resolve one ``[task.NAME]`` on the items.
@@ -97,7 +116,7 @@ def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[s
         raise ConfigError(f"{place} unit = {spec.unit!r} is no level", do=nearest(spec.unit, [*levels, "item"]))
     if spec.conflict == "mean":
         raise ConfigError(f"{place} conflict = 'mean': classes have no mean", expected="error, first or latest")
-    if spec.conflict == "any" and spec.positive is None and len(spec.label) == 1:
+    if spec.conflict == "any" and spec.positive is None and len(spec.label) == 1 and not spec.separator:
         raise ConfigError(f"{place} conflict = 'any' needs to know which values are positive", do="State `positive`")
     columns = tuple(find_columns(items, [(column, f"{place} label") for column in spec.label]))
     where = {find_column(items, column, f"{place} where"): wanted for column, wanted in spec.where.items()}
@@ -106,6 +125,13 @@ def make_task(name: str, spec: TaskSpec, items: pd.DataFrame, levels: Sequence[s
     values = {value: found[value] for value in sorted(found, key=natural)}
     rule = spec.conflict or "error"
     task = Task(name, columns, spec.unit, (), "", where=where, conflict=rule, date=date, views=spec.views)
+    if spec.separator is not None:
+        task = replace(task, separator=spec.separator)
+        parts = Counter({"": values[""]}) if "" in values else Counter[str]()
+        for value, count in values.items():
+            parts.update(dict.fromkeys(parts_of(value, spec.separator), count))
+        make = _labels_in_cells if spec.positive is None else _any_in_cells
+        return make(task, spec, values, dict(parts), place)
     if len(columns) > 1:
         return _multilabel(task, spec, values, place)
     return _binary(task, spec, values, place) if spec.positive is not None else _multiclass(task, spec, values, place)
@@ -153,35 +179,22 @@ def make_tasks(name: str, spec: TaskSpec, known: Mapping[str, Task], named: Sequ
     return replace(task, headline=headline, points=points, suspect=spec.suspect, views=spec.views), notices
 
 
-def _out(spec: TaskSpec, *named: Sequence[str]) -> set[str]:
-    """Values that are left out: the ignored ones, and blank unless it is named as a class."""
-    return {normalise(one) for one in spec.ignore} | ({""} - {normalise(one) for many in named for one in many})
-
-
-def _signs(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> dict[str, int]:
-    """Values of a task that is asked as yes or no -> 1, 0 or -1; ``values`` count their items."""
-    positive = {normalise(one) for one in (YES if spec.positive is None else spec.positive)}
-    negative = None if spec.negative is None else {normalise(one) for one in spec.negative}
-    out = _out(spec, list(positive), list(negative or ()))
-    both = sorted(positive & (negative or set()))
-    if both:
-        raise ConfigError(f"{place} names {both[0]!r} under `positive` and `negative`", expected="one of them")
-    unknown = {} if negative is None else {one: n for one, n in values.items() if one not in positive | negative | out}
-    if unknown:
-        raise no_class(place, task.label, unknown, spec)
-    return {value: LEFT_OUT if value in out else int(value in positive) for value in values}
-
-
 def _multilabel(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
     if spec.classes is not None:
         raise ConfigError(f"{place} has several label columns and `classes`", do="The columns are the classes")
-    return replace(task, classes=spec.label, kind="multilabel", codes=_signs(task, spec, values, place))
+    found = signs(place, task.label, spec, values)
+    return replace(task, classes=spec.label, kind="multilabel", codes=found.codes, unsaid=found.unsaid)
 
 
 def _binary(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
+    found = signs(place, task.label, spec, values)
+    return replace(_two(task, spec, found, place), codes=found.codes)
+
+
+def _two(task: Task, spec: TaskSpec, found: Signs, place: str) -> Task:
+    """The binary task with the names of its two classes."""
     positive = [normalise(one) for one in spec.positive or ()]
-    codes = _signs(task, spec, values, place)
-    rest = [value for value, code in codes.items() if code == 0]
+    rest = [value for value, code in found.codes.items() if code == 0]
     if spec.negative is not None:
         rest = [normalise(one) for one in spec.negative]
     classes = (rest[0] if len(rest) == 1 else "negative", positive[0] if len(positive) == 1 else "positive")
@@ -191,20 +204,87 @@ def _binary(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -
                 f"{place} has `positive` and `classes`", expected="classes = [NEGATIVE, POSITIVE] beside it"
             )
         classes = (spec.classes[0], spec.classes[1])
-    return replace(task, classes=classes, kind="binary", codes=codes)
+    return replace(task, classes=classes, kind="binary", unsaid=found.unsaid)
+
+
+def _any_in_cells(task: Task, spec: TaskSpec, values: Mapping[str, int], parts: Mapping[str, int], place: str) -> Task:
+    """Binary: a cell is positive if one of its labels is; a label under ``ignore`` does not count beside others."""
+    found = signs(place, task.label, spec, parts)
+    ignored = {normalise(one) for one in spec.ignore}
+
+    def code(cell: str) -> int:
+        own = [found.codes[part] for part in parts_of(cell, task.separator) or ("",) if part not in ignored]
+        return 1 if 1 in own else LEFT_OUT if LEFT_OUT in own or not own else 0
+
+    return replace(_two(task, spec, found, place), codes={cell: code(cell) for cell in values})
+
+
+def _labels_in_cells(
+    task: Task, spec: TaskSpec, values: Mapping[str, int], parts: Mapping[str, int], place: str
+) -> Task:
+    """Multi-label: every label of a cell is there, every other one is not; ``negative`` names cells without any label."""
+    none = {normalise(one) for one in spec.negative or ()}
+    out = left_out(spec, list(none))
+    given = spec.classes if isinstance(spec.classes, dict) else {one: one for one in spec.classes or ()}
+    unsaid = {value: count for value, count in parts.items() if value and meanings([value])[value] == "unknown"}
+    unsaid = {value: count for value, count in unsaid.items() if value not in {*out, *none, *map(normalise, given)}}
+    named = {normalise(value): name for value, name in given.items()}
+    named = named or {part: part for part in parts if part not in {*out, *none, *unsaid}}
+    classes = tuple(dict.fromkeys(named.values()))
+    odd = {part: count for part, count in parts.items() if part not in {*named, *out, *none, *unsaid}}
+    if odd:
+        raise no_class(place, task.label, odd, spec)
+    sets: dict[str, tuple[int, ...]] = {}
+    for cell in values:
+        own = parts_of(cell, task.separator) or ("",)
+        there = {named[part] for part in own if part in named}
+        if (there and none & set(own)) or (len(own) > 1 and set(unsaid) & set(own)):
+            raise DataError(
+                f"{place}: the cell {cell!r} of column {task.label[0]!r} holds a label beside one that says there is none "
+                f"or that it is not known ({counted(values[cell], 'item')})",
+                do="Mend the table, or name what does not count in `ignore`",
+            )
+        known = bool(there or none & set(own))
+        sets[cell] = tuple(int(one in there) if known else LEFT_OUT for one in classes)
+    codes = {part: classes.index(named[part]) if part in named else LEFT_OUT for part in parts}
+    return replace(task, classes=classes, kind="multilabel", codes=codes, sets=sets, unsaid=unsaid)
 
 
 def _multiclass(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> Task:
     if spec.negative is not None:
         raise ConfigError(f"{place} has `negative` without `positive`", do="Name the positive values, or use `classes`")
+    if spec.uncertain is not None:
+        raise ConfigError(f"{place} has `uncertain` without `positive`", do="Name the positive values, or use `ignore`")
     given = spec.classes
     named = given if isinstance(given, dict) else {one: one for one in given or ()}
     named = {normalise(value): name for value, name in named.items()}
-    out = _out(spec, list(named))
-    named = named or {value: value for value in values if value not in out}
+    out = left_out(spec, list(named))
+    unsaid = {} if named else _answers(task, spec, {one: n for one, n in values.items() if one not in out}, place)
+    named = named or {value: value for value in values if value not in out and value not in unsaid}
     classes = tuple(dict.fromkeys(named.values()))
-    unknown = {value: count for value, count in values.items() if value not in named and value not in out}
+    unknown = {one: count for one, count in values.items() if one not in named and one not in out and one not in unsaid}
+    if several := holding(unknown, named):
+        raise several_labels(place, task.label[0], several, values)
     if unknown:
         raise no_class(place, task.label, unknown, spec)
-    codes = {value: LEFT_OUT if value in out else classes.index(named[value]) for value in values}
-    return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass", codes=codes)
+    codes = {value: classes.index(named[value]) if value in named else LEFT_OUT for value in values}
+    kind = "binary" if len(classes) == 2 else "multiclass"
+    return replace(task, classes=classes, kind=kind, codes=codes, unsaid=unsaid)
+
+
+def _answers(task: Task, spec: TaskSpec, values: Mapping[str, int], place: str) -> dict[str, int]:
+    """Of a column that no key explains: the values that say that nothing is known, where all others say yes or no.
+
+    :raises DataError: where cells hold several labels, or yes and no are spelt in several ways.
+    """
+    sign = separator_of(values)
+    if sign:
+        several = {one: (sign, parts_of(one, sign)[0]) for one in values if len(parts_of(one, sign)) > 1}
+        raise several_labels(place, task.label[0], several, values)
+    said = meanings(values)
+    by = {kind: [one for one in values if said[one] == kind] for kind in ("yes", "no", "uncertain", "unknown")}
+    if sum(map(len, by.values())) < len(values) or not by["yes"]:
+        return {}
+    if max(len(by["yes"]), len(by["no"])) > 1 or by["uncertain"]:
+        raise not_understood(place, task.label, dict(values), spec, said)
+    return {value: values[value] for value in by["unknown"]} if by["no"] else {}

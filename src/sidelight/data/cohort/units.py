@@ -1,12 +1,10 @@
 """The units of a task in a cohort: what is scored, whose it is, its label and its items."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select, unit_keys, when
 from sidelight.data.cohort.task import LEFT_OUT, Task
@@ -27,7 +25,7 @@ def units(cohort: Cohort, task: Task) -> pd.DataFrame:
     items = cohort.items.iloc[chosen].reset_index(drop=True)
     keys = unit_keys(items, cohort.levels, task.unit)
     order = when(items[task.date]).argsort(kind="stable") if task.date else np.arange(len(items))
-    coded = pd.DataFrame({str(place): _codes(items[name], task) for place, name in enumerate(task.label)})
+    coded = task.coded(items)
     labels = _settle(coded.iloc[order], keys.iloc[order], task)
     frame = pd.DataFrame({"unit": keys, "group": items["group"], "items": chosen})
     whole = frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
@@ -58,10 +56,6 @@ def every_unit(cohort: Cohort, unit: str) -> pd.DataFrame:
     return frame.groupby("unit", sort=False).agg({"group": "first", "items": list}).reset_index()
 
 
-def _codes(column: "pd.Series[Any]", task: Task) -> "pd.Series[int]":
-    return column.map(normalise).map(task.codes).fillna(LEFT_OUT).astype(np.int64)
-
-
 def _settle(coded: pd.DataFrame, keys: "pd.Series[str]", task: Task) -> pd.DataFrame:
     """One code per unit and label; rows that are left out never contradict."""
     known = coded.mask(coded == LEFT_OUT)
@@ -69,8 +63,10 @@ def _settle(coded: pd.DataFrame, keys: "pd.Series[str]", task: Task) -> pd.DataF
     torn = groups.nunique().gt(1).any(axis=1)
     if torn.any() and task.conflict == "error":
         key = torn.index[torn][0]
-        names = [task.classes[int(code)] for code in known.loc[(keys == key).to_numpy()].iloc[:, 0].dropna().unique()]
-        found = f"for example {names}" if len(task.label) == 1 else "in one of its columns"
+        found = "in one of its labels"
+        if task.kind != "multilabel":
+            own = known.loc[(keys == key).to_numpy()].iloc[:, 0].dropna().unique()
+            found = f"for example {[task.classes[int(code)] for code in own]}"
         raise DataError(
             f"Task {task.name!r}: the label differs within {int(torn.sum())} {task.unit} units, {found} in {key!r}",
             expected=f"one label per {task.unit}",

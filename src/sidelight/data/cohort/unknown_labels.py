@@ -47,6 +47,34 @@ def no_class(place: str, label: Sequence[str], unknown: Mapping[str, int], spec:
     )
 
 
+def not_understood(
+    place: str, label: Sequence[str], odd: Mapping[str, int], spec: TaskSpec, said: Mapping[str, str]
+) -> DataError:
+    """The error that tells label values that are neither yes nor no, with how many items have each.
+
+    :param said: what each value means; see ``answers.meanings``.
+    """
+    shown = [f"{value!r} ({counted(count, 'item')})" for value, count in odd.items()][:MOST]
+    rest = f" and {len(odd) - MOST} more" if len(odd) > MOST else ""
+    columns = f"column{'s' * (len(label) > 1)} {', '.join(map(repr, label))}"
+    near = {value: closest(value, spec.positive or ()) for value in odd}
+    lines = []
+    if any(near.values()):
+        lines.append(f"positive = {_array([*(spec.positive or ()), *(one for one in odd if near[one])])}")
+    if spec.positive is None and len(label) == 1:  # a column whose values would be classes
+        for key, meaning in (("positive", "yes"), ("negative", "no")):
+            lines.append(f"{key} = {_array([value for value in odd if said[value] == meaning])}")
+    lines += ['uncertain = "ignore"'] if any(said[value] == "uncertain" for value in odd) else []
+    alone = [value for value in odd if not near[value] and not said[value]]
+    lines += [f"ignore = {_array([*spec.ignore, *alone])}"] if alone else []
+    return DataError(
+        f"{place}: it is not known what {', '.join(shown)}{rest} of {columns} {'means' if len(odd) == 1 else 'mean'}",
+        expected="values that say yes or no, or that the task names; none counts as negative unasked",
+        do="Look at each; `positive`, `negative`, `ignore` and `uncertain` say what they are, for example\n"
+        + "\n".join(lines),
+    )
+
+
 def _named(spec: TaskSpec) -> list[str]:
     """Every value that the task calls a class."""
     lists = (spec.classes or ()) if spec.positive is None else (*spec.positive, *(spec.negative or ()))

@@ -1,11 +1,13 @@
 """DICOM files -> items: a file of its own, or the slices of one volume in the order of their positions.
 
-Single-frame CT, MR and PET files of one series (SeriesInstanceUID) are a volume each, apart by size, orientation,
+Single-frame CT, MR and PET files of one series (SeriesInstanceUID, patient and study, for some exports give one number to
+several patients) are a volume each, apart by size, orientation,
 localizer, and, where a position comes several times, by phase, echo, b-value or acquisition. Every other file is an
 item. A volume whose positions leap lacks slices, and a notice says so. Slices are sorted along the normal of their
 plane; without positions by InstanceNumber, then by name.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from statistics import median
 from sidelight.data.cells import natural
 from sidelight.data.dicom.header_cache import headers_of
 from sidelight.data.dicom.headers import PHASES, Header
+from sidelight.data.read.dicom_frames import read_header
+from sidelight.errors import ReadError
 
 VOLUME_MODALITIES = ("CT", "MR", "PT")
 PARALLEL = 0.999
@@ -43,7 +47,7 @@ def dicom_items(
     :param texts: also the columns of ``tags.PASSING``.
     :raises MissingExtra: where pydicom is not installed.
     """
-    good, notices = _images(paths, headers_of(root, paths, secret, texts=texts))
+    good, notices = _images(root, paths, headers_of(root, paths, secret, texts=texts))
     groups: dict[tuple[str, ...], list[Slice]] = {}
     for path, header in good:
         groups.setdefault(_group(path, header), []).append((path, header))
@@ -79,26 +83,59 @@ def sorted_slices(
     return [_item(slices) if slices else None for slices in good]
 
 
-def _images(paths: Sequence[str], headers: Sequence[Header | str]) -> tuple[list[Slice], list[str]]:
-    """The files that are images, each once, and notices on the others."""
+def _images(root: Path, paths: Sequence[str], headers: Sequence[Header | str]) -> tuple[list[Slice], list[str]]:
+    """The files that are images, each once, and notices on the others.
+
+    A copy is what has the number (SOPInstanceUID), the patient, the study and the pixels of another file.
+    """
     good: list[Slice] = []
-    seen: set[str] = set()
+    seen: dict[tuple[str, ...], list[str]] = {}
     bad: dict[str, list[str]] = {}
+    reused: list[str] = []
     for path, header in zip(paths, headers, strict=True):
         if isinstance(header, str):
             bad.setdefault(header, []).append(path)
-        elif header.uid and header.uid in seen:
+            continue
+        before = seen.setdefault((header.uid, *_whose(header)), []) if header.uid else []
+        if any(_same_pixels(root / path, root / other) for other in before):
             bad.setdefault("a second copy of an image", []).append(path)
-        else:
-            seen.add(header.uid)
-            good.append((path, header))
+            continue
+        reused += [path] if before else []
+        before.append(path)
+        good.append((path, header))
     quiet = [path for path in bad.get("no image", []) if Path(path).name.upper() == "DICOMDIR"]
     notices = []
     for why, names in bad.items():
         names = [name for name in names if name not in quiet]
         if names:
             notices.append(f"{len(names)} DICOM files are left out, for example {names[0]!r}: {why}")
+    if reused:
+        notices.append(
+            f"{len(reused)} DICOM files have the number (SOPInstanceUID) of another one and other pixels, for example "
+            f"{reused[0]!r}: they are images of their own"
+        )
     return good, notices
+
+
+def _whose(header: Header) -> tuple[str, str]:
+    return header.columns["dicom:PatientID"], header.columns["dicom:StudyInstanceUID"]
+
+
+def _same_pixels(path: Path, other: Path) -> bool:
+    """Whether two DICOM files hold the same bytes of pixels."""
+    first, second = (_pixel_digest(one) for one in (path, other))
+    return first is not None and first == second
+
+
+def _pixel_digest(path: Path) -> str | None:
+    """A digest of the bytes from the pixel data on; None where they cannot be read."""
+    try:
+        _, start = read_header(path, path.name, ("Rows",))
+        with path.open("rb") as file:
+            file.seek(start)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ReadError):
+        return None
 
 
 def _group(path: str, header: Header) -> tuple[str, ...]:
@@ -106,7 +143,7 @@ def _group(path: str, header: Header) -> tuple[str, ...]:
     series = columns["dicom:SeriesInstanceUID"]
     if header.frames > 1 or columns["modality"] not in VOLUME_MODALITIES or not series:
         return (path,)
-    return series, columns["rows"], columns["columns"], columns["localizer"]
+    return series, *_whose(header), columns["rows"], columns["columns"], columns["localizer"]
 
 
 def _parallel(slices: Sequence[Slice]) -> list[list[Slice]]:

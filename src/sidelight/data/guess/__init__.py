@@ -10,14 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 from sidelight.data.audit.joins import misjoined, misjoined_sentence
-from sidelight.data.cells import normalise
+from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
 from sidelight.data.cohort.pattern import example, walk
+from sidelight.data.cohort.rubbish import passed_over
 from sidelight.data.cohort.spec import CohortSpec
-from sidelight.data.cohort.tables import read_table
+from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
+from sidelight.data.guess.columns import Column
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
@@ -43,20 +45,37 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder", expected="the folder that holds the images")
-    every = walk(root)[0]
+    every, _, passed = walk(root)
     named = [_locate(root, table) for table in tables] or _lying(every)
     media = [path for path in every if is_media(path)]
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
-        return _with_headers(draft_dicom(root, dicom, read, unread), headers)
+        draft = _with_headers(_one_reading(draft_dicom(root, dicom, read, unread), read), headers)
+        return replace(draft, passed=passed_over(passed))
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
             do=f"{example(root)}; name the folder of the images",
         )
     read, unread, headers = _read(root, named)
-    return _with_headers(_draft(root, media, read, unread), headers)
+    draft = _with_headers(_one_reading(_draft(root, media, read, unread), read), headers)
+    return replace(draft, passed=passed_over(passed))
+
+
+def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:
+    """The draft without the columns of ``[metadata]`` whose numbers can be read in two ways; it asks which."""
+    doubts = {
+        name: str(two_readings(file, column, example)).rstrip(".")
+        for file, table in tables.items()
+        for column, example in table.attrs.get(TWO_READINGS, {}).items()
+        for name in (column, f"{Path(file).stem}.{column}")
+    }
+    metadata = tuple((column, place) for column, place in draft.metadata if column.name not in doubts)
+    out = [column for column, _ in draft.metadata if column.name in doubts]
+    left = tuple(Column(column.name, "mixed", "numbers that can be read in two ways: see above") for column in out)
+    todo = tuple(f"{doubts[column.name]}; then add {column.name} to [metadata] and to its `numeric`" for column in out)
+    return replace(draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo))
 
 
 def _with_headers(draft: Draft, headers: Mapping[str, int]) -> Draft:
@@ -109,7 +128,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
-    images, masks = split_masks(media)
+    images, masks = split_masks([readable(path) for path in media])
     layouts = find_layouts(images)
     frame = next((layout.frame for layout in layouts if layout.frame), "")
     items = list_items(root, CohortSpec(files=tuple(one.text() for one in layouts), stack=frame or None))[0]
@@ -165,7 +184,7 @@ def _collapse(layouts: Sequence[Layout], names: Names, joins: Sequence[Join]) ->
     for layout in layouts:
         depth = max((place + 1 for place, piece in enumerate(layout.pieces) if piece == "/"), default=0)
         stem = [piece for piece in layout.pieces[depth:] if isinstance(piece, Slot)]
-        if any(slot.name in used or slots[slot.name].rstrip("0123456789") in telling for slot in stem):
+        if not stem or any(slot.name in used or slots[slot.name].rstrip("0123456789") in telling for slot in stem):
             result.append(layout)
             continue
         whole = Slot(f"w{layout.paths[0].count('/')}", "id")

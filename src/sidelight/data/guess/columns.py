@@ -5,18 +5,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from sidelight.data.answers import is_unknown, meanings
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import unit_keys
+from sidelight.data.cohort.number_columns import MANY
+from sidelight.data.cohort.several import parts_of, separator_of
 from sidelight.data.guess import words
+from sidelight.data.numbers import Numbers, read
 from sidelight.data.read.formats import SUFFIXES
 
 MOST_CLASSES = 30
 MOST_CATEGORIES = 40
+MOSTLY = 0.5
 _DATE = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4})(?:[ T]\d{1,2}:\d{2}(?::\d{2})?.*)?")
 _TICKS = ("1", "x", "true", "yes", "ja", "y", "j", "t")
-_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,27 @@ class Column:
 
     name: str
     kind: str
-    """"numeric", "categorical", "checkbox", "label", "report", "afterwards" or "out"."""
+    """"numeric", "categorical", "checkbox", "label", "report", "afterwards", "mixed" (numbers and others) or "out"."""
     why: str = ""
     unknown: tuple[str, ...] = ()
     counts: tuple[tuple[str, int], ...] = ()
     """Values of a category or label and their items, the most frequent first; without blank and unknown ones."""
+    censored: tuple[str, ...] = ()
+    """Cells of a column of numbers that only say below or above what it is."""
+    separator: str = ""
+    """What stands between several labels in a cell."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether its values say yes and no, however they are spelt."""
+        return set(meanings(dict(self.counts)).values()) == {"yes", "no"}
 
 
 def describe(name: str, values: "pd.Series[str]") -> Column:
     """The kind of the column ``name`` with these cells (one per item, or per unit)."""
     filled = values.map(normalise)
     filled = filled[filled != ""]
-    unknown = tuple(sorted({value for value in filled if words.is_unknown(value)}))
+    unknown = tuple(sorted({value for value in filled if is_unknown(value)}))
     known = filled[~filled.isin(unknown)]
     reason = _left_out(name, known, len(values))
     if reason == "report":
@@ -46,15 +60,23 @@ def describe(name: str, values: "pd.Series[str]") -> Column:
     unknown += _coded(known)
     known = known[~known.isin(unknown)]
     counts = tuple(Counter(known).most_common())
-    numbers = known.str.fullmatch(_NUMBER.pattern).mean() > 0.95
+    numbers = read(known)
+    limits = tuple(dict.fromkeys(known[np.isfinite(numbers.limits)]))
     if words.meets(name, words.AFTERWARDS):
         return Column(name, "afterwards", "known only with or after the diagnosis", unknown, counts)
-    if words.meets(name, words.LABELS) and 2 <= len(counts) <= MOST_CLASSES:
-        return Column(name, "label", "", unknown, counts)
-    if {words.plain(value) for value, _ in counts} <= set(words.CHECKED) and len(counts) <= 2:
+    if words.meets(name, words.LABELS):
+        sign = separator_of([value for value, _ in counts])
+        classes = {part for value, _ in counts for part in parts_of(value, sign)} if sign else dict(counts)
+        if 2 <= len(classes) <= MOST_CLASSES:
+            return Column(name, "label", "", unknown, counts, separator=sign)
+    if len(counts) <= 2 and all(said in ("yes", "no") for said in meanings(dict(counts)).values()):
         return Column(name, "checkbox", "", unknown, counts)
-    if numbers and len(counts) > 2:
-        return Column(name, "numeric", _span(known), unknown)
+    if numbers.share == 1 and len(counts) > 2:
+        return Column(name, "numeric", _span(numbers), unknown, censored=limits)
+    if numbers.share > MOSTLY and numbers.distinct > MANY:
+        odd = ", ".join(f"{cell!r} ({count})" for cell, count in list(numbers.odd.items())[:5])
+        why = f"numbers but for {odd}: mend these cells, or name them under `unknown`, and add the column to `numeric`"
+        return Column(name, "mixed", why, unknown)
     if len(counts) <= MOST_CATEGORIES and len(counts) <= max(3, len(known) // 2):
         return Column(name, "categorical", "", unknown, counts)
     return Column(name, "out", f"{len(counts)} different values in {len(known)} cells", unknown)
@@ -96,19 +118,23 @@ def _looks_like_ids(known: "pd.Series[str]") -> bool:
 
 
 def _coded(known: "pd.Series[str]") -> tuple[str, ...]:
-    """9 beside 0, 1, 2 only, or -1 below numbers that are never negative: codes for unknown."""
+    """9 beside 0, 1, 2 only, what says uncertain beside yes and no, or -1 below numbers that are never negative: codes for
+    unknown."""
     distinct = set(known)
     if "9" in distinct and distinct - {"9"} in ({"0", "1"}, {"1", "2"}, {"0", "1", "2"}):
         return ("9",)
+    said = meanings(distinct)
+    if "yes" in said.values() and set(said.values()) <= {"yes", "no", "uncertain"}:
+        return tuple(sorted(value for value in distinct if said[value] == "uncertain"))
     if "-1" in distinct and len(distinct) > 2:
-        rest = pd.to_numeric(known[known != "-1"], errors="coerce")
-        return ("-1",) if rest.notna().all() and (rest >= 0).all() else ()
+        rest = read(known[known != "-1"]).values
+        return ("-1",) if (rest >= 0).all() else ()
     return ()
 
 
-def _span(known: "pd.Series[str]") -> str:
-    numbers = pd.to_numeric(known.str.replace(",", "."), errors="coerce").dropna()
-    return f"{numbers.min():g} to {numbers.max():g}" if len(numbers) else ""
+def _span(numbers: Numbers) -> str:
+    known = numbers.values[np.isfinite(numbers.values)]
+    return f"{known.min():g} to {known.max():g}" if len(known) else ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from sidelight.data.answers import meanings
 from sidelight.data.audit.class_support import FOLDS
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.columns import unit_keys
+from sidelight.data.cohort.several import parts_of
 from sidelight.data.guess import words
 from sidelight.data.guess.columns import Column, Place, describe, level_of, tells
 from sidelight.data.guess.text import Draft, DraftTask
@@ -56,6 +58,7 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
         elif all(task.column.name != name for task in tasks):
             left_out.append(replace(column, kind="out", why="says the same as another label"))
     unknown, todo = _unknown(metadata)
+    todo += [f"the column {one.name} holds {one.why}" for one in left_out if one.kind == "mixed"]
     if not tasks:
         todo.append("no column or folder looks like a diagnosis: add [task.NAME] with label = COLUMN")
     return replace(
@@ -72,12 +75,19 @@ def fill(draft: Draft, items: pd.DataFrame, sources: Mapping[str, int], final: M
 def _as_label(column: Column, described: Mapping[str, Column], sources: Mapping[str, int]) -> Column:
     """A column of 0 and 1 as the label that its name says it is, or that it is in a table of nothing but such columns."""
     bare = column.name.rpartition(".")[2]
-    if column.kind != "checkbox" or len(column.counts) != 2 or words.meets(bare, words.PATIENT):
+    if column.kind not in ("checkbox", "categorical") or words.meets(bare, words.PATIENT):
+        return column
+    finding = words.meets(bare, words.FINDINGS)
+    if finding and len(column.counts) == 1 and "uncertain" in meanings(column.unknown).values():
+        return replace(
+            column, kind="out", why=f"says {column.counts[0][0]!r} or that it is uncertain: a label without negatives"
+        )
+    if not column.answers or (column.kind == "categorical" and not finding):
         return column
     place = sources.get(column.name)
     sheet = [one for name, one in described.items() if place is not None and sources.get(name) == place]
     alone = len(sheet) > 1 and all(one.kind in ("checkbox", "out") for one in sheet)
-    return replace(column, kind="label") if alone or words.meets(bare, words.FINDINGS) else column
+    return replace(column, kind="label") if alone or finding else column
 
 
 def _by_unit(
@@ -121,7 +131,11 @@ def _tasks(
             continue
         place = level_of(items[name], items, levels, deepest.get(name, "item"), name, column.unknown)
         keys = unit_keys(items, levels, place.level)
-        counts = known.groupby(keys).first().value_counts()
+        held = known.groupby(keys).first()
+        if column.separator:
+            known = known.map(lambda cell, sign=column.separator: parts_of(cell, sign), na_action="ignore").explode()
+            held = held.dropna().map(lambda cell, sign=column.separator: parts_of(cell, sign)).explode()
+        counts = held.value_counts()
         malignant = [value for value in counts.index if words.meets(str(value), words.MALIGNANT)]
         mixed = 0 < len(malignant) < len(counts) and len(counts) > 2
         slug = re.sub(r"[^a-z0-9]+", "_", words.plain(name.rpartition(".")[2])).strip("_") or "label"
@@ -134,7 +148,7 @@ def _tasks(
                 tuple((str(value), int(count)) for value, count in counts.items()),
                 place.torn if place.level != "item" else 0,
                 tuple(malignant) if mixed else (),
-                _few(known, items[levels[0] if levels else "item"]),
+                _few(known, items[levels[0] if levels else "item"].loc[known.index]),
             )
         )
     return [one for one in found if len(one.counts) > 1]

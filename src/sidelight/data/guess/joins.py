@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from sidelight.data.cells import normalise
+from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.tables import join
 from sidelight.data.guess import words
 from sidelight.data.identity import value_hash
@@ -86,8 +86,8 @@ def _alike(name: str, column: str) -> bool:
 def path_keys(files: Sequence[tuple[str, ...]], items: Sequence[str]) -> list[Key]:
     """``file`` (below each folder that all lie in), ``name`` and ``stem`` of every item, as the cohort file has them."""
     paths = [
-        names[0] if len(names) == 1 and names[0] == item else posixpath.dirname(names[0])
-        for names, item in zip(files, items, strict=True)
+        first if len(names) == 1 and first == item else posixpath.dirname(first)
+        for names, item, first in zip(files, items, (readable(names[0]) for names in files), strict=True)
     ]
     shared = posixpath.commonpath([posixpath.dirname(path) for path in paths]) if paths else ""
     bases = ["", *("/".join(shared.split("/")[: n + 1]) for n in range(len(shared.split("/"))) if shared)]

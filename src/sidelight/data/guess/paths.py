@@ -139,6 +139,8 @@ def _layouts(paths: list[str]) -> list[Layout]:
     rest = [one[len(parent) :] for one, parent in zip(stems, parents, strict=True)] if again else stems
     prefix: list[Piece] = [Again(last.name)] if again and last is not None else []
     whole: list[Piece] = [Slot(f"s{depth}", "id")]
+    if len(set(stems)) == 1 and any(isinstance(one, Slot) for one in folders) and not re.search(r"[{}*]", stems[0]):
+        return [Layout((*folders, stems[0]), tuple(paths))]  # one name for all: it tells nothing
     for cutter in (_fine, _coarse):
         pieces = cutter(rest, f"s{depth}")
         if not pieces:

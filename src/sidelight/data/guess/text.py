@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sidelight.data.answers import meanings
 from sidelight.data.audit.class_support import FOLDS
 from sidelight.data.cells import natural
 from sidelight.data.guess import words
@@ -60,6 +61,8 @@ class Draft:
     tasks: tuple[DraftTask, ...] = ()
     language: str = ""
     dicom: bool = False
+    passed: str = ""
+    """Folders and files that are no data."""
     todo: tuple[str, ...] = ()
     headers: Mapping[str, int] = field(default_factory=dict)
     """The row of a table's header, counted from 1, where it is not the first."""
@@ -142,6 +145,7 @@ def _files(draft: Draft) -> str:
     else:
         said += ". A name in braces becomes a column; after a colon stands what it may be (a regular expression)."
     lines = ["", _comment(said)]
+    lines += [_comment(f"Passed over: {draft.passed}.")] if draft.passed else []
     texts = [text for text, _ in draft.files]
     if len(texts) == 1:
         lines.append(f"files = {_quote(texts[0])}")
@@ -282,6 +286,7 @@ def _metadata(draft: Draft) -> str:
             _comment("Cells that say that nothing is known count as blank."),
             f"unknown = {_array(draft.unknown)}",
         ]
+    lines += _numbers([column for column, _ in draft.metadata if column.kind == "numeric"])
     torn = {column.name: place for column, place in draft.metadata if place.torn and place.level != "item"}
     if torn:
         lines.append(
@@ -290,6 +295,20 @@ def _metadata(draft: Draft) -> str:
         rules = ", ".join(f'{_key(name)} = "first"' for name in torn)
         lines.append(f"conflict = {{{rules}}}")
     return "\n".join(lines)
+
+
+def _numbers(columns: Sequence[Column]) -> list[str]:
+    """Which columns are numbers, and what becomes of limits in them."""
+    if not columns:
+        return []
+    lines = [f"numeric = {_array([column.name for column in columns])}"]
+    limits = [f"{column.name}: {', '.join(column.censored[:3])}" for column in columns if column.censored]
+    if limits:
+        lines.append(
+            _comment(f'Values beyond a limit ({"; ".join(limits)}) count as the limit; "blank" leaves them blank.')
+        )
+        lines.append('censored = "limit"')
+    return lines
 
 
 def _says(column: Column, place: Place) -> str:
@@ -329,30 +348,22 @@ def _two(task: DraftTask) -> list[str]:
 
 def _task(task: DraftTask, draft: Draft) -> str:
     known = sum(count for _, count in task.counts)
-    lines = [
-        "",
-        _comment(
-            f"{known} labelled ({'one label per ' + task.unit}): {_counted(task.counts)}. Blank cells are left out."
-        ),
-    ]
+    what = "labels (several in a cell" if task.column.separator else "labelled (one label"
+    lines = ["", _comment(f"{known} {what} per {task.unit}): {_counted(task.counts)}. Blank cells are left out.")]
     twice = {value.casefold() for value, _ in task.counts}
     if len(twice) < len(task.counts):
         lines.append(_comment("Some classes differ in capitals only: classes = {OLD = NEW} makes one of them."))
-    rare = [value for value, _ in task.few] if len(task.counts) - len(task.few) > 1 else []
-    if task.few:
+    spelt = len(task.counts) > 2 and task.column.answers  # yes and no in several spellings
+    several = bool(task.column.separator) or spelt
+    rare = [] if several or len(task.counts) - len(task.few) < 2 else [value for value, _ in task.few]
+    if task.few and not spelt:
         level = draft.levels[0].name if draft.levels else "item"
-        does = "`ignore` leaves them out" if rare else "map classes together, or evaluate with fewer folds"
+        does = "map classes together, or evaluate with fewer folds"
+        does = "`ignore` leaves them out" if rare else "such a label is not scored" if several else does
         short = f"Fewer than {FOLDS} units of {level}, as many as folds need: {_counted(task.few)}; {does}."
         lines.append(_comment(short))
     lines += [f"[task.{_key(task.name)}]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
-    if len(task.counts) - len(rare) == 2:
-        lines.append(
-            f"classes = {_array([value for value in _two(task) if value not in rare])}  # the second is the positive one"
-        )
-    else:
-        lines.append(
-            _comment("Fewer classes: classes = {VALUE = CLASS, ...}; of two the second named is the positive one.")
-        )
+    lines += _classes(task, rare, spelt)
     if task.column.unknown or rare:
         lines.append(f"ignore = {_array(['', *task.column.unknown, *rare])}")
     if task.torn:
@@ -362,6 +373,28 @@ def _task(task: DraftTask, draft: Draft) -> str:
         ]
     if task.malignant:
         two = ["[task.malignant]", f"label = {_quote(task.column.name)}", f"unit = {_quote(task.unit)}"]
+        two += [f"separator = {_quote(task.column.separator)}"] if task.column.separator else []
         two += [f"positive = {_array(task.malignant)}"]
         lines += ["", _comment("Two classes, if these are the malignant ones:"), *(f"# {line}" for line in two)]
     return "\n".join(lines)
+
+
+def _classes(task: DraftTask, rare: Sequence[str], spelt: bool) -> list[str]:
+    """What the classes are, in TOML or as a comment."""
+    values = [value for value, _ in task.counts]
+    if task.column.separator:
+        none = [value for value in values if words.meets(value, words.NOTHING)]
+        lines = [f"separator = {_quote(task.column.separator)}  # each label of a cell counts"]
+        return lines + ([f"negative = {_array(none)}  # cells without any of the labels"] if none else [])
+    if spelt:
+        said = meanings(values)
+        sides = {
+            key: [value for value in values if said[value] == means]
+            for key, means in (("positive", "yes"), ("negative", "no"))
+        }
+        return [f"{key} = {_array(side)}" for key, side in sides.items()]
+    if len(task.counts) - len(rare) == 2:
+        return [
+            f"classes = {_array([value for value in _two(task) if value not in rare])}  # the second is the positive one"
+        ]
+    return [_comment("Fewer classes: classes = {VALUE = CLASS, ...}; of two the second named is the positive one.")]

@@ -1,9 +1,9 @@
 """What columns, folders and values are called, in English and German: a small dictionary of hints."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+
+from sidelight.data.cells import plain as plain
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "patient": ("patient", "pat", "pid", "patid", "patnr", "subject", "subj", "proband", "person", "case", "fall"),
@@ -145,6 +145,18 @@ NEGATIVE = (
     *("benign", "gutartig", "unauffaellig", "ohne", "kein", "keine", "nofinding", "absent", "regular"),
 )
 """Classes that are the other one of two."""
+NOTHING = (
+    "nofinding",
+    "nofindings",
+    "none",
+    "normal",
+    "unauffaellig",
+    "ohnebefund",
+    "keinbefund",
+    "unremarkable",
+    "healthy",
+)
+"""What a cell of several labels says where it has none."""
 MALIGNANT = (
     *("malignant", "maligne", "boesartig", "mel", "melanoma", "melanom", "bcc", "scc", "basalioma", "basaliom"),
     *(
@@ -159,37 +171,9 @@ MALIGNANT = (
         "malignes",
     ),
 )
-UNKNOWN = (
-    *("unbekannt", "unknown", "unk", "n/a", "na", "n.a.", "nan", "null", "nd", "k.a.", "ka", "keine angabe"),
-    *(
-        "nicht bekannt",
-        "nicht erhoben",
-        "not available",
-        "not known",
-        "missing",
-        "fehlt",
-        "todo",
-        "tbd",
-        "-",
-        "--",
-        "?",
-        "??",
-        "#n/a",
-    ),
-)
-CHECKED = ("0", "1", "true", "false", "yes", "no", "ja", "nein", "y", "n", "j", "x", "t", "f")
 MASKS = ("mask", "masks", "maske", "masken", "segmentation", "segmentations", "seg", "roi", "annotation", "annotations")
 FRAMES = ("frame", "frames", "slice", "slices", "schicht", "schichten")
 CLIPS = ("clip", "clips", "cine", "video", "videos", "loop", "loops", "stack", "stacks", "series", "serie", "sequence")
-
-
-@lru_cache(maxsize=4096)
-def plain(text: str) -> str:
-    """Lower case, umlauts written out, no accents: ``"Läsion"`` -> ``"laesion"``."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    for umlaut, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue")):
-        text = text.replace(umlaut, written)
-    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 def split(text: str) -> list[str]:
@@ -222,8 +206,3 @@ def names_level(column: str) -> str:
         if re.fullmatch(rf"(?:{'|'.join(known)})(?:en|s|e)?(?:{'|'.join(NUMBERS)})?", joined):
             return level
     return ""
-
-
-def is_unknown(value: str) -> bool:
-    """Whether a cell says in words that nothing is known."""
-    return plain(value).strip() in UNKNOWN

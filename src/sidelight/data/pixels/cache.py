@@ -20,6 +20,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight.config import Settings, digest
+from sidelight.data.cells import readable
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
@@ -29,6 +30,7 @@ from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
 from sidelight.data.read import spaced_indices
 from sidelight.data.read.container import split
+from sidelight.data.read.formats import beside
 from sidelight.errors import DataError, RunError, TooManyBadItems
 from sidelight.files import locked
 
@@ -166,7 +168,9 @@ def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
 
 
 def _files(cohort: Cohort) -> list[str]:
-    """For each item a digest of its files' names, sizes and times of modification; of a phantom, of the phantom."""
+    """For each item a digest of the names, sizes and times of its files and of what stands behind them (the header of an
+    ``.img``); of a phantom, of the phantom.
+    """
     if cohort.phantom is not None:
         return [digest([cohort.hash, item]) for item in cohort.items["item"]]
     states = []
@@ -175,7 +179,10 @@ def _files(cohort: Cohort) -> list[str]:
         for name in files:
             with contextlib.suppress(OSError):  # reading it will say so
                 stat = (cohort.root / split(name)[0]).stat()
-                seen.append([name, stat.st_size, stat.st_mtime_ns])
+                seen.append([readable(name), stat.st_size, stat.st_mtime_ns])
+            for other in beside(cohort.root / split(name)[0]):
+                stat = other.stat()
+                seen.append([readable(other.name), stat.st_size, stat.st_mtime_ns])
         states.append(digest([len(files), seen]))
     return states
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sidelight.data.cells import readable
 from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
@@ -86,9 +87,9 @@ def _without_border(clip: Clip, border: int, name: str) -> Clip:
 
 def _name(path: Path, root: Path | None) -> str:
     if root and path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
+        return readable(path.relative_to(root).as_posix())
     file, member = split(str(path))
-    return f"{Path(file).name}{MARK}{member}" if member else path.name
+    return readable(f"{Path(file).name}{MARK}{member}" if member else path.name)
 
 
 def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:

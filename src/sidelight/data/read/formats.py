@@ -129,6 +129,15 @@ def by_suffix(path: str) -> Format | None:
     return _BY_SUFFIX.get(split_suffix(path)[1].lower()[1:])
 
 
+def beside(path: Path) -> list[Path]:
+    """The header of a file of pixels, or the pixels of a header, where they lie beside it: ``scan.hdr`` of ``scan.img``."""
+    start, suffix = split_suffix(path.name)
+    pair = {"img": ("hdr",), "img.gz": ("hdr.gz", "hdr"), "hdr": ("img", "img.gz"), "hdr.gz": ("img.gz",), "rec": ("par",),
+            "par": ("rec",), "brik": ("head",), "brik.gz": ("head",), "head": ("brik", "brik.gz")}  # fmt: skip
+    names = [f"{start}.{one}" for other in pair.get(suffix.lower()[1:], ()) for one in (other, other.upper())]
+    return [path.with_name(name) for name in names if path.with_name(name).is_file()]
+
+
 def is_kind(path: str, kind: Kind) -> bool:
     """Whether a file's name promises this kind."""
     one = by_suffix(path)

@@ -169,7 +169,11 @@ def _listed(root: Path, text: str) -> list[tuple[str, str, Pattern, str]]:
     archive, mark, inside = text.partition(MARK)
     if not mark:
         pattern = parse(text)
-        stats = ((name, (root / name).stat()) for name in walk(root, pattern.folder)[0] if pattern.match(name))
+        stats = (
+            (name, (root / name).stat())
+            for name in walk(root, pattern.folder, pattern.text).files
+            if pattern.match(name)
+        )
         return [("", name, pattern, f"{stat.st_size} {stat.st_mtime_ns}") for name, stat in stats]
     archive, pattern = f"{archive}.zip", parse(inside)
     if not (root / archive).is_file():
