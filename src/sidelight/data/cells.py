@@ -25,6 +25,11 @@ def visible(text: str) -> str:
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04X}" for sign in text)
 
 
+def shown(text: str) -> str:
+    """``text`` for a terminal: line breaks stay, every other sign that cannot be seen is as :func:`visible` writes it."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
 def natural(text: str) -> list[str | int]:
     """A sort key that counts: ``frame2`` before ``frame10``."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
