@@ -143,3 +143,14 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
     with pytest.raises(ConfigError, match="is a folder"):
         check_place(tmp_path, folder=False)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_table_calculates_nothing_and_moves_no_cursor(tmp_path):
+    """Text that begins a formula gets an apostrophe; numbers stay numbers, also as text."""
+    cells = ["=1+1", "+cmd", "-2", "-2,5", "@x", "\tx", "a=b", "1e5", "+7", "\x1b[2J", "Zürich\nHB", ""]
+    table = pd.DataFrame({"=name": cells, "number": -np.arange(12.0), "none": [None] * 12})
+    written = pd.read_csv(write_csv(tmp_path / "a.csv", table), keep_default_na=False, dtype=str)
+    right = ["'=1+1", "'+cmd", "-2", "'-2,5", "'@x", "'\tx", "a=b", "1e5", "+7", r"\u001B[2J", "Zürich\nHB", ""]
+    assert written["'=name"].tolist() == right
+    assert written["number"].tolist()[1] == "-1.0" and set(written["none"]) == {""}
+    assert table["=name"].tolist() == cells

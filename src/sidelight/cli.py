@@ -368,12 +368,17 @@ def cache(
         str | None, typer.Option("--forget", help="delete this patient's pixels, and the features stored beside them")
     ] = None,
     forget_all: Annotated[bool, typer.Option("--forget-all", help="delete every cache of the cohort")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="compare every pixel with its digest; delete what is damaged")
+    ] = False,
     cache: Cache = None,
 ) -> None:
-    """List the decoded pixels that are kept of a cohort, or delete those of a patient."""
+    """List the decoded pixels that are kept of a cohort, verify them, or delete those of a patient."""
     from sidelight.commands.cache import cache as run_cache
 
-    lines = run_cache(data, preset=preset, cohort_file=cohort, forget=forget, forget_everybody=forget_all, folder=cache)
+    lines = run_cache(
+        data, preset=preset, cohort_file=cohort, forget=forget, forget_everybody=forget_all, verify=verify, folder=cache
+    )
     typer.echo("\n".join(lines))
 
 
@@ -428,7 +433,9 @@ def main() -> None:
     try:
         app()
     except SidelightError as error:
-        typer.echo(f"sidelight: {error}", err=True)
+        from sidelight.data.cells import shown
+
+        typer.echo(shown(f"sidelight: {error}"), err=True)
         if error.exit_code > 128:
             _how_to_go_on()
         sys.exit(error.exit_code)

@@ -21,6 +21,12 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
+class Stored(BaseModel):
+    """Base of what files say of themselves as JSON: numbers must be finite; a key that is not known here stays."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
 def load_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file; :raises ConfigError: when it is missing or malformed."""
     path = Path(path)
@@ -30,6 +36,36 @@ def load_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"The settings file {path} does not exist", do="Check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", do="Mend the line that it names") from None
+
+
+def read_json(text: str | bytes) -> dict[str, Any]:
+    """The object that ``text`` is as JSON; :raises ValueError: in words, for anything else."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not names with values")
+    return found
+
+
+def fault(error: ValidationError) -> str:
+    """The first thing that is wrong with what was read, in words: ``image_size = -1 (expected: greater than 0)``."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "it"
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    given = repr(first["input"])
+    return f"{name} = {given if len(given) <= 60 else given[:57] + '...'} (expected: {_expected(first['msg'])})"
+
+
+def _expected(message: str) -> str:
+    """What pydantic says was expected."""
+    return message.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
 
 
 def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
@@ -81,10 +117,7 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, names_of(kind))) from None
-        expected = (
-            first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
-        )
-        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=expected) from None
+        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=_expected(first["msg"])) from None
 
 
 def names_of(kind: type[Settings], prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,9 +71,9 @@ def write_text(path: Path, text: str, *, private: bool = False) -> Path:
     return write_bytes(path, text.encode(errors="replace"), private=private)
 
 
-def write_json(path: Path, value: Any) -> Path:
+def write_json(path: Path, value: Any, *, private: bool = False) -> Path:
     """Put ``value`` at ``path`` as JSON; what JSON cannot say becomes text."""
-    return write_text(path, json.dumps(value, indent=1, default=str))
+    return write_text(path, json.dumps(value, indent=1, default=str), private=private)
 
 
 def write_table(path: Path, table: "pd.DataFrame", *, private: bool = False) -> Path:
@@ -82,11 +83,28 @@ def write_table(path: Path, table: "pd.DataFrame", *, private: bool = False) -> 
     return path
 
 
-def write_csv(path: Path, table: "pd.DataFrame") -> Path:
-    """Put ``table`` without its index at ``path`` as CSV."""
+def write_csv(path: Path, table: "pd.DataFrame", *, float_format: str | None = None) -> Path:
+    """Put ``table`` without its index at ``path`` as CSV, its text as :func:`harmless` has it."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        plain = table.rename(columns=harmless)
+        for place, kind in enumerate(table.dtypes):
+            if kind.kind not in "biufcmM":
+                plain.isetitem(place, table.iloc[:, place].map(harmless))
+        plain.to_csv(temporary, index=False, float_format=float_format)
     return path
+
+
+def harmless(cell: Any) -> Any:
+    """Text that neither a spreadsheet calculates nor a terminal obeys; a number in text, and what is no text, stays.
+
+    Names of files, cells and classes are somebody's words: ``=HYPERLINK(...)`` gets an apostrophe, an escape sign is spelt out.
+    """
+    if not isinstance(cell, str):
+        return cell
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda sign: f"\\u{ord(sign[0]):04X}", cell)
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    return text if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE) else f"'{text}"
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, NDArray[np.generic]]") -> Path:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.cache import verify as verified
 from sidelight.data.pixels.forget import caches, forget_all, forget_patient
 
 
@@ -13,12 +14,14 @@ def cache(
     cohort_file: str | Path | None = None,
     forget: str | None = None,
     forget_everybody: bool = False,
+    verify: bool = False,
     folder: str | Path | None = None,
 ) -> list[str]:
     """Sentences on what was deleted, if anything was to be, and on what is kept.
 
     :param forget: delete this patient's pixels, and the features stored beside them.
     :param forget_everybody: delete every cache of the cohort.
+    :param verify: compare all pixels with the digests that were stored with them; damaged files are deleted.
     :param folder: of the caches, where it is not the data's own.
     """
     place, lines = Path(folder) if folder else None, []
@@ -29,6 +32,8 @@ def cache(
         sheet = cohort.root / ".sidelight" / "contact.html"
         if sheet.exists():
             lines.append(f"{sheet} may still show the patient: delete it, or draw it again with `sidelight init`")
+    if verify:
+        lines += verified(cohort, place)
     found = caches(cohort, place)
     total = sum(one.pixels + one.features for one in found)
     return [

@@ -21,7 +21,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import fold_gaps
-from sidelight.files import check_place, write_json, write_text
+from sidelight.files import check_place, write_csv, write_json, write_text
 from sidelight.models.image import Encoder
 from sidelight.train.run import Run
 
@@ -106,7 +106,7 @@ def _write(results: Results, scored: Scored, task: str, folder: Path) -> None:
     if scored.participants:
         write_json(folder / "participants.json", {task: scored.participants})
     for name, table in scored.tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+        write_csv(folder / f"{name}.csv", table)
     if scored.fitted is not None:
         model = scored.fitted(results.results).save(folder / "model")
         write_text(folder / "card.md", model_card(read_model(model), results, scored.participants))

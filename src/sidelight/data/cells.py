@@ -42,6 +42,11 @@ def readable(name: str) -> str:
     return name
 
 
+def shown(text: str) -> str:
+    """``text`` for a terminal: line breaks stay, every other sign that cannot be seen is as :func:`visible` writes it."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
 def natural(text: str) -> list[str | int]:
     """A sort key that counts: ``frame2`` before ``frame10``."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]

@@ -14,9 +14,8 @@ from sidelight.evaluation.protocols.base import Protocol
 from sidelight.evaluation.units import Reader, Shown
 from sidelight.methods.photos import photo_roles
 from sidelight.models.image import Encoder, Views, load_encoder
-from sidelight.models.labels import LabelRelations
+from sidelight.models.labels import load_labels
 from sidelight.models.pair import PhotoPair
-from sidelight.models.towers import read_tower
 from sidelight.train.run import Run, is_run
 
 
@@ -97,7 +96,7 @@ def open_reader(
         return fresh.load(str(encoder), cohort)
     roles = photo_roles(own)
     first = load_encoder(folder, roles[0])
-    start = LabelRelations.of(*read_tower(folder, "labels", kind="labels")) if relations else None
+    start = load_labels(folder) if relations else None
     return PhotoPair(
         first, first if roles[0] == roles[1] else load_encoder(folder, roles[1]), _there(views, cohort), start
     )

@@ -18,11 +18,10 @@ from sidelight.explaining.photo_pairs import saliency
 from sidelight.methods.photos import find_lesions, photo_roles
 from sidelight.metrics.clustering import nmi
 from sidelight.metrics.representation import median_rank, recall_at, retrieval_ranks
-from sidelight.models.heads import Projection
+from sidelight.models.heads import load_projection
 from sidelight.models.image import Encoder
-from sidelight.models.labels import LabelRelations
+from sidelight.models.labels import LabelRelations, load_labels
 from sidelight.models.pair import PhotoPair
-from sidelight.models.towers import read_tower
 from sidelight.views.photos import PhotoLesions
 
 SLOTS = ("first photograph", "second photograph")
@@ -42,7 +41,7 @@ def explain(question: Question) -> Sequence[Part]:
     cases = _read(question, lesions, PhotoPair(*towers, tuple(settings.photographs)))
     if question.run.config["method"] == "sm3":
         return [_retrieval(question, cases, roles)]
-    net = LabelRelations.of(*read_tower(question.run.folder, "labels", kind="labels"))
+    net = load_labels(question.run.folder)
     chosen = _chosen(question, lesions)
     return [
         _relations(net, cases),
@@ -89,9 +88,7 @@ def _retrieval(question: Question, cases: Cases, roles: tuple[str, str]) -> Part
         return Part("From one photograph to the other", "No two lesions have both photographs.")
     vectors = []
     for slot, role in enumerate(roles):
-        header, tensors = read_tower(question.run.folder, f"{role}_projection", kind="projection")
-        net = Projection(header["width"], header["out"]).eval()
-        net.load_state_dict(tensors)
+        net = load_projection(question.run.folder, f"{role}_projection")
         with torch.no_grad():
             vectors.append(net(torch.from_numpy(cases.vectors[both, slot])).numpy())
     ranks = retrieval_ranks(*vectors)

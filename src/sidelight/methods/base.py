@@ -361,4 +361,10 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Starting
     given = kind.FROM_WEIGHTS if profile == "default" and kind.given_weights(settings) else {}
     own = {"encoder": IMAGENET_ENCODER} if settings.get("initial") == IMAGENET and "encoder" not in usual else {}
     inherited = {name: start.settings[name] for name in kind.INHERITS if name in start.settings} if start else {}
+    for name, value in inherited.items():
+        if name not in settings and str(value).startswith(HUB):
+            raise ConfigError(
+                f"The run that this one starts from says {name} = {value!r}, and a name that a file holds is not fetched",
+                do=f"If you want it, type it: --set {name}={value}",
+            )
     return build(kind.Settings, merge(usual, given, own, inherited, settings))

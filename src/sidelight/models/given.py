@@ -3,7 +3,6 @@
 Only a name that begins with ``hf-hub:`` opens a network connection, and no file is unpickled with code.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from pydantic import Field, PositiveFloat, ValidationError
 from torch import Tensor
 
+from sidelight.config import Stored, fault, read_json
 from sidelight.errors import EncoderError
 from sidelight.models.shipped import IMAGENET, imagenet_weights
-from sidelight.models.towers import tower_file, tower_header
+from sidelight.models.towers import tower_file, tower_header, tower_tensors
 from sidelight.models.weights import read_weights
 
 HUB = "hf-hub:"
@@ -49,7 +50,7 @@ def read_given(source: str, name: str, own: Iterable[str]) -> Given:
         return Given(read_weights(next(path / file for file in FILES if (path / file).is_file())), said)
     path = tower_file(path, "image") if path.is_dir() else path
     header = tower_header(path) if path.suffix == ".safetensors" and path.is_file() else None
-    return Given(read_weights(path), _normalisation(header or {}))
+    return Given(tower_tensors(path, header) if header else read_weights(path), _normalisation(header or {}))
 
 
 def hugging_face(folder: Path) -> dict[str, Any] | None:
@@ -60,17 +61,18 @@ def hugging_face(folder: Path) -> dict[str, Any] | None:
     if not (folder / "config.json").is_file() or not any((folder / file).is_file() for file in FILES):
         return None
     try:
-        said: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        said = read_json((folder / "config.json").read_bytes())
     except (ValueError, OSError):
-        said = None
-    if not isinstance(said, dict) or not isinstance(said.get("architecture"), str):
-        kind = f" of {said['model_type']}" if isinstance(said, dict) and said.get("model_type") else ""
+        said = {}
+    if not isinstance(said.get("architecture"), str):
+        kind = f" of {said['model_type']!r}" if said.get("model_type") else ""
         raise EncoderError(
             f"The config.json in {folder} names no architecture of timm",
             expected='one with "architecture", as the hub has it for timm models',
             do=f"Weights{kind} as transformers has them cannot be read: take the timm version of this model",
         )
-    return {"architecture": said["architecture"], **_normalisation(said.get("pretrained_cfg") or {})}
+    norm = said.get("pretrained_cfg")
+    return {"architecture": said["architecture"], **_normalisation(norm if isinstance(norm, dict) else {})}
 
 
 def from_hub(name: str, **options: Any) -> Any:
@@ -85,8 +87,18 @@ def from_hub(name: str, **options: Any) -> Any:
         ) from None
 
 
+class _Normalisation(Stored):
+    mean: tuple[float, ...] | None = Field(None, min_length=1, max_length=3)
+    std: tuple[PositiveFloat, ...] | None = Field(None, min_length=1, max_length=3)
+
+
 def _normalisation(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: said[key] for key in ("mean", "std") if said.get(key) is not None}
+    """``mean`` and ``std`` where they are said; :raises EncoderError: for those that are no normalisation."""
+    try:
+        found = _Normalisation.model_validate({key: said.get(key) for key in ("mean", "std")})
+    except ValidationError as error:
+        raise EncoderError(f"The weights are said to be normalised by {fault(error)}", do="Fetch them again") from None
+    return {key: value for key, value in found.model_dump().items() if value is not None}
 
 
 @contextmanager

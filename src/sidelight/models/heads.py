@@ -7,9 +7,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sidelight.models.towers import VERSION, read_tower
+from sidelight.models.towers import VERSION, Description, Width, read_tower, rebuilding
 
 JOINT = "joint_head"
+
+
+class _Described(Description):
+    dim: Width
+    width: Width
+
+
+class _Projected(Description):
+    width: Width
+    out: Width
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -73,10 +83,20 @@ class JointHead(nn.Module):
 
 def load_joint_head(path: str | Path, role: str) -> JointHead:
     """The head ``role`` of a run, in eval mode; :raises EncoderError: where there is none."""
-    header, tensors = read_tower(path, role, kind=JOINT)
-    head = JointHead(header["dim"], header["width"])
-    head.load_state_dict(tensors)
-    return head.eval()
+    header, tensors = read_tower(path, role, kind=JOINT, form=_Described)
+    with rebuilding(path, role):
+        head = JointHead(header["dim"], header["width"])
+        head.load_state_dict(tensors)
+        return head.eval()
+
+
+def load_projection(path: str | Path, role: str) -> Projection:
+    """SM3's projector ``role`` of a run, in eval mode; :raises EncoderError: where there is none."""
+    header, tensors = read_tower(path, role, kind="projection", form=_Projected)
+    with rebuilding(path, role):
+        net = Projection(header["width"], header["out"])
+        net.load_state_dict(tensors)
+        return net.eval()
 
 
 Pooling = Literal["mean", "attention", "max"]

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import timm
 import torch
+from pydantic import Field
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import group_parameters
 from torch import Tensor, nn
@@ -27,9 +28,11 @@ from sidelight.errors import EncoderError, nearest
 from sidelight.models.given import HUB, from_hub, hugging_face, read_given
 from sidelight.models.jigsaw import NineBranches
 from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
-from sidelight.models.towers import VERSION, read_tower
+from sidelight.models.towers import VERSION, Description, read_tower, rebuilding
 from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors
 
+LARGEST = 4096
+"""Side in pixels of an input that a file may ask for: positions of a transformer take memory by its square."""
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 OWN: dict[str, Callable[[int], NineBranches]] = {
     "nine_branches": NineBranches,
@@ -222,6 +225,18 @@ class Encoder(nn.Module):
         }
 
 
+class ImageDescription(Description):
+    """What :meth:`Encoder.describe` gives."""
+
+    name: str
+    channels: Literal[1, 3]
+    image_size: int = Field(ge=1, le=LARGEST)
+    mean: list[float] = Field(min_length=1, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=3)
+    layers: int = Field(1, ge=1)
+    views: Views = "one"
+
+
 def create_encoder(
     name: str,
     *,
@@ -293,6 +308,8 @@ def load_encoder(
         return create_encoder(name, **shape).eval()
     if path.exists():
         found = architecture or (hugging_face(path) or {}).get("architecture")
+        if found and not architecture:
+            _known_to_file(found, path)
         return (create_encoder(found, initial=path, **shape) if found else _read_tower(path, role)).eval()
     if name == IMAGENET:
         return create_encoder(architecture or IMAGENET_ENCODER, initial=IMAGENET, **shape).eval()
@@ -363,6 +380,15 @@ def _known(name: str) -> None:
         )
 
 
+def _known_to_file(name: str, path: Path) -> None:
+    """:raises EncoderError: for a name in a file that would be looked up on the hub: only what a user types is."""
+    if name not in OWN and not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(
+            f"{path} names the network {name!r}, which is none of timm's or of sidelight's",
+            do="Take the file from its source again; a model of the hub is fetched only where its name is typed",
+        )
+
+
 def _adaptations(network: Any, channels: int) -> dict[str, Any]:
     first = (getattr(network, "pretrained_cfg", None) or {}).get("first_conv") or ()
     names = (first,) if isinstance(first, str) else tuple(first)
@@ -374,17 +400,19 @@ def _adaptations(network: Any, channels: int) -> dict[str, Any]:
 
 
 def _read_tower(path: Path, role: str) -> Encoder:
-    header, tensors = read_tower(path, role)
-    encoder = create_encoder(
-        header["name"],
-        channels=header["channels"],
-        image_size=header["image_size"],
-        mean=header["mean"],
-        std=header["std"],
-    )
-    encoder.load_state_dict(tensors)
-    encoder.trained = True
-    return encoder.reading(header.get("layers", 1), header.get("views", "one"))
+    header, tensors = read_tower(path, role, form=ImageDescription)
+    _known_to_file(header["name"], path)
+    with rebuilding(path, role):
+        encoder = create_encoder(
+            header["name"],
+            channels=header["channels"],
+            image_size=header["image_size"],
+            mean=header["mean"],
+            std=header["std"],
+        )
+        encoder.load_state_dict(tensors)
+        encoder.trained = True
+        return encoder.reading(header["layers"], header["views"])
 
 
 def _channels_first(images: Tensor) -> Tensor:

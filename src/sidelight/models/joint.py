@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sidelight.config import Stored
 from sidelight.errors import ConfigError
 from sidelight.models.alignment import Attended, AttentionPool, Centre, CrossAttention, MaxPool, MeanPool, Projection
 from sidelight.models.image import Encoder, load_encoder
-from sidelight.models.text import ReportEncoder, Tokens, rebuild_report_encoder
-from sidelight.models.towers import VERSION, read_tower
+from sidelight.models.text import ReportDescription, ReportEncoder, Tokens, rebuild_report_encoder
+from sidelight.models.towers import VERSION, Description, Width, read_tower, rebuilding
 
 Pool = Literal["attention", "mean", "max"]
 POOLS = {"attention": AttentionPool, "mean": MeanPool, "max": MaxPool}
@@ -60,6 +61,18 @@ class Side(nn.Module):
         rows = positions.flatten(0, 1)[:, None]
         own, _ = self.pool(rows, torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device))
         return F.normalize(self.whole.beside(own, pooled).float(), dim=-1).view(*positions.shape[:2], -1)
+
+
+class _Shape(Stored):
+    image_dim: Width
+    report_dim: Width
+    hidden: Width
+    dim: Width
+    regions: Width | None = None
+
+
+class _Described(Description):
+    shape: _Shape
 
 
 class Alignment(nn.Module):
@@ -221,10 +234,12 @@ def load_joint(run: str | Path, *, temperature: float | None = None) -> Joint:
         towers hold none, as those of ``clip`` and ``convirt`` once did).
     :raises EncoderError: where a tower is missing.
     """
-    said, tensors = read_tower(run, "report", kind="report")
-    reports = rebuild_report_encoder(said)
-    reports.load_state_dict(tensors)
-    said, tensors = read_tower(run, "alignment", kind="alignment")
-    alignment = Alignment(**said["shape"])
-    alignment.load_state_dict(tensors)
+    said, tensors = read_tower(run, "report", kind="report", form=ReportDescription)
+    with rebuilding(run, "report"):
+        reports = rebuild_report_encoder(said)
+        reports.load_state_dict(tensors)
+    said, tensors = read_tower(run, "alignment", kind="alignment", form=_Described)
+    with rebuilding(run, "alignment"):
+        alignment = Alignment(**said["shape"])
+        alignment.load_state_dict(tensors)
     return Joint(load_encoder(run), reports, alignment, temperature)

@@ -1,12 +1,26 @@
 """SM3's label-relation net: a token per label from the features of a lesion, tokens that attend to each other, prototypes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from sidelight.models.towers import VERSION
+from sidelight.models.towers import VERSION, Description, Width, read_tower, rebuilding
+
+
+class LabelsDescription(Description):
+    """What :meth:`LabelRelations.describe` gives."""
+
+    names: list[str] = Field(min_length=1)
+    classes: list[Width]
+    features: Width
+    width: Width
+    feedforward: Width
+    dropout: float = Field(ge=0, le=1)
+    bias: bool
 
 
 class LabelRelations(nn.Module):
@@ -90,3 +104,10 @@ class LabelRelations(nn.Module):
         )
         net.load_state_dict(tensors)
         return net.eval()
+
+
+def load_labels(path: str | Path) -> LabelRelations:
+    """The label-relation net of a run or a model, in eval mode; :raises EncoderError: where there is none."""
+    header, tensors = read_tower(path, "labels", kind="labels", form=LabelsDescription)
+    with rebuilding(path, "labels"):
+        return LabelRelations.of(header, tensors)

@@ -20,10 +20,22 @@ from torch import Tensor, nn
 
 from sidelight.data.cohort.metadata import ASKED, KNOWN, MISSING, UNSEEN, Codes, Vocabulary
 from sidelight.models.heads import mlp
-from sidelight.models.towers import VERSION, read_tower
+from sidelight.models.towers import VERSION, Description, Width, read_tower, rebuilding
 
 Recipe = Literal["columns", "trace"]
 KIND = "table"
+
+
+class TableDescription(Description):
+    """What :meth:`TableEncoder.describe` gives."""
+
+    width: Width
+    depth: Width
+    heads: Width
+    projection: Width
+    recipe: Recipe
+    missing: Literal["mask", "embed"]
+    vocabulary: dict[str, Any]
 
 
 class Tokens(nn.Module):
@@ -170,8 +182,9 @@ class TableEncoder(nn.Module):
 
 def load_table(path: Any, role: str) -> TableEncoder:
     """The tabular tower ``role`` of a run, in eval mode; :raises EncoderError: where there is none."""
-    header, tensors = read_tower(path, role, kind=KIND)
+    header, tensors = read_tower(path, role, kind=KIND, form=TableDescription)
     names = ("width", "depth", "heads", "projection", "recipe", "missing")
-    encoder = TableEncoder(Vocabulary.from_json(header["vocabulary"]), **{name: header[name] for name in names})
-    encoder.load_state_dict(tensors)
-    return encoder.eval()
+    with rebuilding(path, role):
+        encoder = TableEncoder(Vocabulary.from_json(header["vocabulary"]), **{name: header[name] for name in names})
+        encoder.load_state_dict(tensors)
+        return encoder.eval()

@@ -16,15 +16,18 @@ from zipfile import ZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 from safetensors.torch import load
 from torch import Tensor, nn
 
 from sidelight.errors import ConfigError, EncoderError, MissingExtra
 from sidelight.models.given import HUB
 from sidelight.models.shipped import MINILM, MINILM_WEIGHTS
-from sidelight.models.towers import VERSION
+from sidelight.models.towers import VERSION, Description
 from sidelight.models.wordpiece import learn_vocabulary, splitter, word_tokenizer
 
+LARGEST_NUMBER = 1 << 20
+"""In the configuration of a text model that a file describes; vocabularies are the largest of them."""
 BUDGET = 510
 """Tokens of a report beside [CLS] and [SEP]."""
 
@@ -163,6 +166,31 @@ class ReportEncoder(nn.Module):
         kept = {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "name_or_path")}
         said = {"version": VERSION, "kind": "report", "config": kept}
         return {**said, "tokenizer": self.tokenizer.text, "freeze": self.freeze, **special}
+
+
+class ReportDescription(Description):
+    """What :meth:`ReportEncoder.describe` gives; of the network the configuration that ``transformers`` knows."""
+
+    config: dict[str, Any]
+    tokenizer: str
+    cls: int = Field(ge=0)
+    sep: int = Field(ge=0)
+    pad: int = Field(ge=0)
+    freeze: int = Field(ge=0)
+
+    @field_validator("config")
+    @classmethod
+    def _of_a_text_model(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration of pictures may name a network of the hub, which is fetched as it is rebuilt."""
+        outside = [
+            name
+            for name, value in config.items()
+            if "backbone" in name or (isinstance(value, dict) and "model_type" in value)
+        ]
+        large = [name for name, value in config.items() if isinstance(value, int) and value > LARGEST_NUMBER]
+        if outside or large:
+            raise ValueError(f"a text model's, without {', '.join(map(repr, outside + large))}")
+        return config
 
 
 def rebuild_report_encoder(said: dict[str, Any]) -> ReportEncoder:

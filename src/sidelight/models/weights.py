@@ -93,6 +93,12 @@ def fit_weights(
             expected=f"at least {1 - MOST_MISSING:.0%}, in the same shapes",
             do="Name the architecture that these weights were trained with",
         )
+    broken = not_finite(matched)
+    if broken:
+        raise EncoderError(
+            f"The tensor {broken!r} of {source} holds numbers that are not finite",
+            do="Fetch the weights again, or take those of another step of the training that made them",
+        )
     if missing:
         warnings.warn(
             f"{len(needed) - len(missing)} of the {len(needed)} tensors of {name} come from {source}; "
@@ -134,6 +140,11 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     if weight.ndim == 4 and weight.shape[1] == 1 and channels == 3:
         return weight.repeat(1, 3, 1, 1) / 3
     return weight
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """The name of the first tensor that holds NaN or an infinity; "" where every number is finite."""
+    return next((name for name, one in tensors.items() if one.is_floating_point() and not one.isfinite().all()), "")
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cells import counted
-from sidelight.files import replacing, write_text
+from sidelight.files import write_csv, write_text
 from sidelight.reporting import html
 from sidelight.reporting.tables import Table, plain
 
@@ -155,8 +155,7 @@ def _markdown_page(document: Document, out: Path) -> str:
     links = []
     for name, frame in document.files.items():
         path = out.with_suffix("") / f"{name}.csv"
-        with replacing(path) as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
+        write_csv(path, frame, float_format="%.6g")
         links.append(f"- [{name.replace('-', ' ')}]({quote(out.stem)}/{path.name}): {counted(len(frame), 'row')}")
     head = [f"# {plain(document.title)}", plain(document.lead), plain(" · ".join(document.facts))]
     foot = ["## Tables", "\n".join(links)] if links else []

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidelight.data.cells import counted
+from sidelight.data.cells import counted, shown
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.numbers import estimate, metric_name
@@ -31,14 +31,14 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
         console.print(_rich(_scores(own, remarks), f"{home}{place or ', own data'}: {support}"))
     console.print("[ ]: 95 % intervals, which resample patients or recording groups", markup=False, highlight=False)
     for remark, number in remarks.items():
-        console.print(f"{number}: {remark}", markup=False, highlight=False)
+        console.print(shown(f"{number}: {remark}"), markup=False, highlight=False)
     for task, own in results[results["target"] != ""].groupby("task", sort=False):
         each = _within(label_table(own), console.width)
         console.print(_rich(each, f"{task}: each label at all labels; above, their mean"))
         for title, table in checklist_tables(results[results["task"] == task]):
             console.print(_rich(_within(table, console.width), title))
     for note in notes:
-        console.print(f"- {note}", markup=False, highlight=False)
+        console.print(shown(f"- {note}"), markup=False, highlight=False)
 
 
 def _scores(own: pd.DataFrame, remarks: dict[str, int]) -> tables.Table:
@@ -74,11 +74,11 @@ def _within(one: tables.Table, width: int) -> tables.Table:
 
 
 def _rich(one: tables.Table, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(shown(title)), title_justify="left")
     for place, name in enumerate(one.header):
-        table.add_column(name, justify="right" if place in one.numeric else "left", overflow="fold")
+        table.add_column(Text(shown(name)), justify="right" if place in one.numeric else "left", overflow="fold")
     for row in one.rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table
 
 
@@ -96,11 +96,11 @@ def print_check(values: Mapping[str, Any], notices: tuple[str, ...] = (), *, con
     for title, one in tables.items():
         console.print(_rich(one, title))
     for notice in notices:
-        console.print(f"- {notice}", markup=False, highlight=False)
+        console.print(shown(f"- {notice}"), markup=False, highlight=False)
     for severity, kind, sentence, example in findings.rows if findings else ():
-        line = Text(f"{severity:<8}", style=COLOURS[severity]).append(f"{kind}: {sentence}", style="default")
-        console.print(line.append(f"; for example {example}" if example else "", style="dim"), highlight=False)
-    console.print(check_line(values), style="bold", highlight=False)
+        line = Text(f"{severity:<8}", style=COLOURS[severity]).append(shown(f"{kind}: {sentence}"), style="default")
+        console.print(line.append(shown(f"; for example {example}") if example else "", style="dim"), highlight=False)
+    console.print(shown(check_line(values)), style="bold", highlight=False)
 
 
 def print_plan(values: Mapping[str, Any], *, console: Console | None = None) -> None:
@@ -108,7 +108,7 @@ def print_plan(values: Mapping[str, Any], *, console: Console | None = None) -> 
     console = console or Console(file=sys.stdout)
     console.print(_rich(plan_table(values), f"Plan of {values['name']}: nothing is trained yet"))
     for line in plan_sentences(values):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_prediction(table: pd.DataFrame, out: Path, *, names: bool, console: Console | None = None) -> None:
@@ -131,4 +131,4 @@ def print_prediction(table: pd.DataFrame, out: Path, *, names: bool, console: Co
     if "probability" in table:
         lines.append(f"probability is that of {table.attrs['positive']!r}")
     for line in [*lines, table["use"].iloc[0]]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(line), markup=False, highlight=False, soft_wrap=True)

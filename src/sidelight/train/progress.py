@@ -9,6 +9,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sidelight.data.cells import shown
+
 _SMOOTHING = 0.9
 _EPOCH_LINES, _STEP_LINES = 10.0, 300.0
 """Least seconds between two lines: at the end of an epoch, and inside a long one."""
@@ -75,8 +77,8 @@ class Reporter:
     def say(self, text: str) -> None:
         """Say one thing that nobody needs to act on; nothing where only notices are wanted."""
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """Say one thing, above the bar if there is one."""
-        self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(shown(text), style="yellow", markup=False, highlight=False, soft_wrap=True)

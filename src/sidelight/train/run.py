@@ -14,7 +14,7 @@ from torch import Tensor
 from sidelight.config import differences
 from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
-from sidelight.files import append_line, write_text
+from sidelight.files import append_line, write_csv, write_text
 from sidelight.train import checkpoint
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Run:
         if earlier is not None:
             named += [(item, EARLIER) for item in earlier.loc[earlier["role"] != "valid", "item"].unique()]
         table = pd.DataFrame(named, columns=["item", "role"], dtype=str)
-        write_text(self.folder / "split.csv", table.to_csv(index=False))
+        write_csv(self.folder / "split.csv", table)
 
     def split(self) -> pd.DataFrame | None:
         """What :meth:`save_split` wrote: ``item`` (hash) and ``role`` (of ``ROLES``, or ``EARLIER``); None without."""

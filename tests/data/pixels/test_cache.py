@@ -16,7 +16,7 @@ from PIL import Image
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
-from sidelight.data.pixels.cache import build, forget
+from sidelight.data.pixels.cache import build, forget, verify
 from sidelight.data.pixels.decoding import at_working_size, is_grey
 from sidelight.data.read import Clip, read_files
 from sidelight.errors import DataError, MissingExtra, TooManyBadItems
@@ -416,3 +416,55 @@ def test_real_clips(real_data, tmp_path):
     built = build(Folder(tmp_path), size=32, max_frames=16)
     assert (built.channels, built.index["length"].tolist(), built.index["frames"].tolist()) == (1, [59, 25], [16, 16])
     assert built.numbers(0)[[0, -1]].tolist() == [0, 58]
+
+
+def spoilt(home, name="*.bin"):
+    """The first shard with its first bytes set to 0."""
+    shard = sorted(home.glob(name))[0]
+    raw = bytearray(shard.read_bytes())
+    raw[:20] = bytes(20)
+    shard.write_bytes(raw)
+    return shard
+
+
+def test_pixels_that_are_not_what_was_stored_are_said_and_decoded_again(root, capsys):
+    folder = Folder(root)
+    first = build(folder, size=16)
+    whole = [first.read(row, [0]) for row in range(len(first))]
+    spoilt(first.folder)
+    folder.decoded.clear()
+    again = build(folder, size=16)
+    assert "1 items of the pixel cache" in capsys.readouterr().err and len(folder.decoded) == 1
+    assert again.hash == first.hash
+    np.testing.assert_array_equal([again.read(row, [0]) for row in range(len(again))], whole)
+    folder.decoded.clear()
+    build(folder, size=16)
+    assert not folder.decoded and not capsys.readouterr().err
+
+
+def test_verify_finds_what_a_disk_did_behind_the_clock(root, capsys):
+    """Size and time of the file are what they were, so that only reading all of it tells."""
+    folder = Folder(root)
+    home = build(folder, size=16).folder
+    assert verify(folder) == [f"{home}: 6 items, all as they were stored"]
+    stat = sorted(home.glob("*.bin"))[0].stat()
+    shard = spoilt(home)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    build(folder, size=16)
+    assert not capsys.readouterr().err
+    (said,) = verify(folder)
+    assert "1 of 6 items damaged; deleted are 1 file" in said and not shard.exists()
+    folder.decoded.clear()
+    assert len(build(folder, size=16)) == 6 and len(folder.decoded) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", "[" * 100_000, '{"salt": "xyz"}', '{"salt": "ab", "channels": 7}', "\xff"]
+)
+def test_a_damaged_header_of_a_cache_makes_it_anew(root, text):
+    folder = Folder(root)
+    first = build(folder, size=16)
+    (first.folder / "header.json").write_bytes(text.encode("latin-1"))
+    assert build(folder, size=16).hash == first.hash
+    (first.folder / "header.json").write_bytes(text.encode("latin-1"))
+    assert forget(first.folder, "p0") > 0 and not list(first.folder.glob("*.bin"))

@@ -20,7 +20,7 @@ from pydantic import Field
 from rich.console import Console
 
 from sidelight.config import Settings, digest
-from sidelight.data.cells import readable
+from sidelight.data.cells import counted, readable
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
@@ -127,7 +127,7 @@ def build(
     files = _files(cohort)
     sample = _sample(len(files))
     looked_at = digest([files[position] for position in sample])
-    header, rows = shards.load(home)
+    header, rows = _intact(home)
     known = header.get("channels") if header.get("sample") == looked_at else None
     resolved = asked or known
     if resolved:
@@ -136,7 +136,7 @@ def build(
             return _pixels(job, rows, {})
     shards.prepare(home)
     with locked(home / shards.LOCK):
-        header, rows = shards.load(home)  # another process may have built it while this one waited
+        header, rows = _intact(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
             grey, mean = look_at_sample(cohort, sample, max_frames, size)
@@ -154,7 +154,45 @@ def build(
                 f"Writing the pixel cache in {home} failed ({why}); what was finished is kept",
                 do="Make room, or give another folder with --cache FOLDER, and run it again",
             ) from error
+        lost = len(rows) - len(shards.intact(home, rows))
+        if lost:
+            raise DataError(
+                f"Of what was just written to the pixel cache in {home}, {lost} items read back otherwise",
+                do="Give a folder on another disk with --cache FOLDER",
+            )
     return _pixels(job, rows, bad)
+
+
+def _intact(home: Path) -> tuple[dict[str, Any], dict[str, Row]]:
+    """Header and rows of a cache; damaged pixels are as if they were not there, and are said."""
+    header, rows = shards.load(home)
+    whole = shards.intact(home, rows)
+    if len(whole) < len(rows):
+        found = f"{len(rows) - len(whole)} items of the pixel cache in {home} are not what was stored, by their digests"
+        Console(stderr=True).print(f"{found}: they are decoded again", style="yellow", highlight=False, soft_wrap=True)
+    return header, whole
+
+
+def verify(cohort: Cohort, folder: Path | None = None) -> list[str]:
+    """Read all pixels that are kept of a cohort; shards with any that are not what was stored are deleted, and made again
+    when they are next wanted.
+
+    :return: a sentence for each cache.
+    """
+    said = []
+    for one in caches(cohort, folder):
+        with locked(one.folder / shards.LOCK):
+            rows = shards.load(one.folder)[1]
+            whole = shards.intact(one.folder, rows, again=True)
+            broken = {row["shard"] for key, row in rows.items() if key not in whole}
+            for name in broken:
+                (one.folder / name).unlink(missing_ok=True)
+        lost, found = len(rows) - len(whole), f"{one.folder}: {counted(len(rows), 'item')}, all as they were stored"
+        if lost:
+            found = f"{one.folder}: {lost} of {counted(len(rows), 'item')} damaged; deleted are "
+            found += f"{counted(len(broken), 'file')}, whose items are decoded again when they are wanted"
+        said.append(found)
+    return said
 
 
 def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:

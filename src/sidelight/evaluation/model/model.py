@@ -2,25 +2,27 @@
 
 It is a folder: ``model.json`` says what it is and how it was judged, ``towers/image.safetensors`` is the encoder and
 ``head.safetensors`` the head, with the vectors of the labelled units that tell a unit that is like them from one that is not.
-Nothing in it names a patient.
+``model.json`` also holds the hash of each file and of itself: a folder that is not what was saved is not read. Nothing in it
+names a patient.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from sidelight.config import build
+from sidelight.config import build, fault, read_json
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import Vocabulary
 from sidelight.data.cohort.task import Target
-from sidelight.errors import RunError
+from sidelight.data.pixels.cache import Pixels
+from sidelight.errors import ConfigError, EncoderError, RunError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.inputs.beside import InputReader, InputSettings, items_of
 from sidelight.evaluation.inputs.metadata import MetadataReader, tables_of
@@ -31,21 +33,33 @@ from sidelight.evaluation.model.outside import (
     nearest_distance,
     outside_limit,
 )
+from sidelight.evaluation.model.sealed import FACTS, HEAD, SEALS, check_sealed, sealed
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.files import write_arrays, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
 from sidelight.metrics.decisions import threshold_of_cost
-from sidelight.models.image import load_encoder
+from sidelight.models.image import load_encoder, weights_hash
 from sidelight.models.pair import PhotoPair
-from sidelight.models.towers import save_tower
+from sidelight.models.towers import Tower, save_tower
 from sidelight.train.card import USE
 
-VERSION = 5
+VERSION = 6
 SECOND = "second"
 """Role of the encoder of a unit's second photographs; that of the first is "image"."""
 MOST_REFERENCES = 5000
+DAMAGE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError, SafetensorError, ConfigError,
+)  # fmt: skip
+"""What a head or an encoder raises whose shape or description somebody changed."""
+
+
+def _usable(calibration: Calibration) -> Calibration:
+    """:raises ValueError: for one by which probabilities are divided by 0."""
+    if calibration.temperature <= 0:
+        raise ValueError(f"a temperature above 0, not temperature = {calibration.temperature}")
+    return calibration
 
 
 @dataclass(frozen=True)
@@ -56,12 +70,14 @@ class Decision:
     :ivar positive: the class that headline numbers are of, if one is named, and what it adds to a score, ``points``.
     """
 
-    classes: tuple[str, ...]
-    threshold: float
-    calibration: Calibration
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    calibration: Annotated[Calibration, AfterValidator(_usable)]
     positive: str = ""
     points: int = 0
-    miss_cost: float | None = None
+    miss_cost: Annotated[float, Field(gt=0)] | None = None
 
     def decide(self, calibrated: np.ndarray) -> list[str]:
         """Class names of probabilities ``[N, C]``: by the threshold where there are two classes, else the most probable."""
@@ -92,18 +108,20 @@ class Facts:
     :ivar suspect: points of its targets from which a unit is suspected; 0 where they have none.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     task: str
     unit: str
-    targets: Mapping[str, Decision]
+    targets: Annotated[Mapping[str, Decision], Field(min_length=1)]
     protocol: str
     balance: str
-    frames: int
-    max_frames: int
-    outside: float
-    false_alarms: float
-    channels: int
+    frames: Annotated[int, Field(ge=1)]
+    max_frames: Annotated[int, Field(ge=1)]
+    outside: Annotated[float, Field(ge=0)]
+    false_alarms: Annotated[float, Field(ge=0, le=1)]
+    channels: Literal[1, 3]
     clips: bool
-    crop: str | None
+    crop: str | int | None
     views: tuple[str, ...]
     trained_on: Mapping[str, Any]
     tested_on: Mapping[str, Any]
@@ -148,26 +166,38 @@ class Model:
         """Of each target probabilities ``[N, C]`` and calibrated ones ``[N, C]``; distance to the labelled units [N].
 
         :param units: with the vectors that this model's head reads.
+        :raises RunError: where a number of any unit is not finite: nothing follows from it, least of all "negative".
         """
         assert units.vectors is not None
         ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
         scores = dict(zip(self.facts.targets, np.split(self.head(units), ends[:-1], axis=1), strict=True))
         calibrated = {name: self.facts.targets[name].calibration(given) for name, given in scores.items()}
-        return scores, calibrated, nearest_distance(centred(units.vectors, self.centre), self.reference)
+        distance = nearest_distance(centred(units.vectors, self.centre), self.reference)
+        of = [
+            np.isfinite(found).reshape(len(distance), -1).all(axis=1)
+            for found in (*scores.values(), *calibrated.values())
+        ]
+        broken = int((~np.all([*of, np.isfinite(distance)], axis=0)).sum())
+        if broken:
+            raise RunError(
+                f"The model gives {broken} of {len(distance)} units a probability that is not finite",
+                expected="numbers: nothing is predicted",
+                do="Make the model again with evaluate",
+            )
+        return scores, calibrated, distance
 
     def save(self, folder: Path) -> Path:
         """Write the folder; ``model.json`` comes last, so that what has it is whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        towers = self.encoder.both if isinstance(self.encoder, PhotoPair) else (self.encoder,)
-        for role, tower in zip(("image", SECOND), dict.fromkeys(towers), strict=False):
-            save_tower(tower, folder / "towers", role)
-        for role, table in self.metadata.towers.items():
-            save_tower(table, folder / "towers", role)
-        for role, network in self.head.towers().items():
-            save_tower(network, folder / "towers", role)
+        both = self.encoder.both if isinstance(self.encoder, PhotoPair) else (self.encoder,)
+        images: dict[str, Tower] = dict(zip(("image", SECOND), dict.fromkeys(both), strict=False))
+        towers = {**images, **self.metadata.towers, **self.head.towers()}
+        written = {save_tower(tower, folder / "towers", role) for role, tower in towers.items()}
+        for left in set((folder / "towers").glob("*.safetensors")) - written:  # of an earlier model
+            left.unlink()
         tensors = {"reference": self.reference, "centre": self.centre, **self.head.tensors()}
-        write_arrays(folder / "head.safetensors", tensors)
-        write_json(folder / "model.json", asdict(self.facts))
+        write_arrays(folder / HEAD, tensors)
+        write_json(folder / FACTS, sealed(folder, asdict(self.facts)))
         return folder
 
 
@@ -222,42 +252,53 @@ def _decision(unseen: pd.DataFrame, target: Target, miss_cost: float | None) -> 
 
 
 def read_model(folder: str | Path) -> Model:
-    """The model that ``evaluate`` saved at ``folder``, or in its sub-folder ``model``.
+    """The model that ``evaluate`` saved at ``folder``, or in its sub-folder ``model``: whole, and every number finite.
 
-    :raises RunError: when there is none, or it is newer than this sidelight or broken.
+    :raises RunError: when there is none, or it is newer than this sidelight, damaged, or not what was saved.
     """
     home = Path(folder)
-    home = home if (home / "model.json").is_file() else home / "model"
-    if not (home / "model.json").is_file():
+    home = home if (home / FACTS).is_file() else home / "model"
+    if not (home / FACTS).is_file():
         raise RunError(
             f"{folder} holds no model", expected="a folder that `sidelight evaluate ... --out FOLDER` wrote",
             do="Run evaluate with --out first: it saves encoder, head, threshold and calibration",
         )  # fmt: skip
     try:
-        said = json.loads((home / "model.json").read_text(encoding="utf-8"))
-        if said["version"] > VERSION:
-            raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
-        said.setdefault("head", said.pop("series", {}))  # its name up to format 4
-        targets = {
-            name: Decision(
-                **{**one, "classes": tuple(one["classes"]), "calibration": Calibration(**one["calibration"])}
-            )
-            for name, one in said["targets"].items()
-        }
-        facts = Facts(
-            **{**said, "targets": targets, "views": tuple(said["views"]), "filled": tuple(said.get("filled", ()))}
-        )
+        facts = _facts(home)
         metadata = MetadataReader(tables_of(home), tuple(Vocabulary.from_json(one) for one in facts.vocabularies))
-        tensors = load_file(home / "head.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(
-            f"The model in {home} cannot be read ({type(error).__name__}: {error})", do="Make it again with evaluate"
-        ) from None
-    encoder = _encoder(home, facts)
-    known = {name: target.classes for name, target in facts.targets.items()}
-    saved = Saved(home, encoder, facts.task, known, facts.frames, facts.head, tensors)
-    head = learned(facts.protocol).head(saved)
-    return Model(encoder, head, facts, tensors["reference"], tensors["centre"], metadata)
+        tensors = load_file(home / HEAD)
+        broken = next(
+            (name for name, one in tensors.items() if one.dtype.kind == "f" and not np.isfinite(one).all()), ""
+        )
+        if broken:
+            raise ValueError(f"{broken!r} in {HEAD} holds numbers that are not finite")
+        encoder = _encoder(home, facts)
+        known = {name: target.classes for name, target in facts.targets.items()}
+        saved = Saved(home, encoder, facts.task, known, facts.frames, facts.head, tensors)
+        model = Model(
+            encoder, learned(facts.protocol).head(saved), facts, tensors["reference"], tensors["centre"], metadata
+        )
+        _try(model)
+        return model
+    except (RunError, EncoderError):
+        raise
+    except DAMAGE as error:
+        why = fault(error) if isinstance(error, ValidationError) else str(error) or type(error).__name__
+        why = " ".join(
+            f"{type(error).__name__}: {why}".removeprefix("ValueError: ").removeprefix("ValidationError: ").split()
+        )
+        raise RunError(f"The model in {home} cannot be read ({why[:300]})", do="Make it again with evaluate") from None
+
+
+def _facts(home: Path) -> Facts:
+    """What ``model.json`` says, of any format up to this one."""
+    said = read_json((home / FACTS).read_bytes())
+    if isinstance(said.get("version"), int) and said["version"] > VERSION:
+        raise RunError(f"{home} was written by a newer sidelight (format {said['version']})", do="Update sidelight")
+    check_sealed(home, said)
+    said = {key: value for key, value in said.items() if key not in SEALS}
+    said.setdefault("head", said.pop("series", {}))  # its name up to format 4
+    return TypeAdapter(Facts).validate_python(said)
 
 
 def _encoder(home: Path, facts: Facts) -> Reader:
@@ -265,6 +306,21 @@ def _encoder(home: Path, facts: Facts) -> Reader:
     if not said:
         return first
     return PhotoPair(first, first if said["shared"] else load_encoder(home, SECOND), tuple(said["views"]))
+
+
+def _try(model: Model) -> None:
+    """:raises ValueError: where the parts of a model do not fit each other."""
+    facts, (count, dim) = model.facts, model.reference.shape
+    classes = sum(len(target.classes) for target in facts.targets.values())
+    if model.centre.shape != (dim,) or not count:
+        raise ValueError(f"the reference of {count} units of {dim} numbers has a centre of {list(model.centre.shape)}")
+    if learned(facts.protocol).reads != "vectors":
+        return
+    found = model.head(Units(cast(Pixels, None), [[0]], model.reference[:1] + model.centre))  # reads no pixels
+    if found.shape != (1, classes):
+        raise ValueError(f"its head gives {found.shape[-1]} probabilities for {classes} classes")
+    if not facts.photographs and facts.hashes.get("encoder_hash") != weights_hash(model.encoder):
+        raise ValueError("its encoder is not the one that was judged, by its hash")
 
 
 def embed_units(model: Model, cohort: Cohort, units: Units, *, quiet: bool = True) -> Units:

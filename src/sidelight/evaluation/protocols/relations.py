@@ -24,9 +24,9 @@ from sidelight.evaluation.protocols.supervised import FinetuneSettings, encoder_
 from sidelight.evaluation.units import Reader, Units, filled, mean_of, slots
 from sidelight.losses.labels import label_cross_entropy
 from sidelight.metrics.checklist import headline_auroc
-from sidelight.models.labels import LabelRelations
+from sidelight.models.labels import LabelRelations, load_labels
 from sidelight.models.pair import PhotoPair
-from sidelight.models.towers import Tower, read_tower
+from sidelight.models.towers import Tower
 from sidelight.train.device import place
 from sidelight.views.augment import Augment
 from sidelight.views.photos import PhotoLesions, Photos, PhotoSource
@@ -128,7 +128,7 @@ class PairHead(Head):
 
 
 def _read_net(saved: Saved) -> LabelRelations:
-    return LabelRelations.of(*read_tower(saved.home, "labels", kind="labels"))
+    return load_labels(saved.home)
 
 
 def _names(saved: Saved) -> tuple[str, ...]:
