@@ -50,6 +50,19 @@ Role = Annotated[str, typer.Option("--role", help="which tower of a run")]
 Force = Annotated[bool, typer.Option("--force", help="replace what exists")]
 
 
+def _listing(name: str) -> Callable[[bool], None]:
+    """What --settings of a command does."""
+
+    def listing(asked: bool) -> None:
+        if asked:
+            from sidelight.commands.settings import settings as describe
+
+            typer.echo(describe(name))
+            raise typer.Exit
+
+    return listing
+
+
 def _settings(
     config: Path | None, flags: list[str] | None, command: Callable[..., Any], **given: Any
 ) -> dict[str, Any]:
@@ -229,6 +242,10 @@ def evaluate(
     config: Config = None,
     flags: Set = None,
     cache: Cache = None,
+    listing: Annotated[
+        bool,
+        typer.Option("--settings", callback=_listing("evaluate"), is_eager=True, help="list every setting and leave"),
+    ] = False,
 ) -> None:
     """Numbers with intervals, resampled by patient; with --out also a model that `predict` reads, and its card."""
     from sidelight.commands.evaluate import evaluate as run_evaluate
@@ -282,6 +299,10 @@ def study(
     out: Annotated[Path | None, typer.Option("--out", help="folder; default is work/STUDY-SIZE")] = None,
     flags: Set = None,
     cache: Cache = None,
+    listing: Annotated[
+        bool,
+        typer.Option("--settings", callback=_listing("study"), is_eager=True, help="list every setting and leave"),
+    ] = False,
 ) -> None:
     """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable."""
     from sidelight.commands.study import study as run_study
@@ -406,6 +427,17 @@ def methods(name: Annotated[str, typer.Argument(help="explain the settings of th
     from sidelight.commands.methods import methods as describe
 
     typer.echo(describe(name))
+
+
+@app.command()
+def settings(
+    of: Annotated[str, typer.Argument(help="evaluate, study or cohort")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="also write a Markdown page")] = None,
+) -> None:
+    """Every setting of an evaluation, a study file or a cohort file, with its default and what it means."""
+    from sidelight.commands.settings import settings as describe
+
+    typer.echo(describe(of, out))
 
 
 def _version(asked: bool) -> None:

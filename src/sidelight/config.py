@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -69,22 +70,29 @@ def _expected(message: str) -> str:
 
 
 def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are TOML, a bare word is a string."""
+    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are TOML, a bare word is a string,
+    and ``16,32`` a list."""
     values: dict[str, Any] = {}
     for flag in flags:
         key, equals, text = flag.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {flag!r} has no value", expected="key=value or group.key=value")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
+        value = _value(text)
         *parents, leaf = key.strip().split(".")
         place = values
         for parent in parents:
             place = place.setdefault(parent, {})
         place[leaf] = value
     return values
+
+
+def _value(text: str) -> Any:
+    """A value as TOML has it; else a bare word, or words and numbers between commas as a list: ``16,32`` is [16, 32]."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        listed = re.fullmatch(r"[\w.+-]+(\s*,\s*[\w.+-]+)+", text.strip())
+        return [_value(part.strip()) for part in text.split(",")] if listed else text
 
 
 def changed(settings: Settings, *, leave: Iterable[str] = ()) -> list[str]:

@@ -31,7 +31,7 @@ class EmbedSettings(PixelSettings):
     frames: int = Field(8, ge=1, description="frames of a clip that are embedded and averaged")
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
     seed: int = Field(0, ge=0, description="of random weights")
-    device: str = "auto"
+    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one")
 
 
 def embed(

@@ -1,12 +1,10 @@
 """methods: what each method learns from, and what each of its settings means."""
 
 import json
-from collections.abc import Iterator
-from typing import Literal, get_args, get_origin
 
-from sidelight.config import Settings
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import resolve
+from sidelight.reporting.settings import as_text, explained
 
 
 def methods(name: str = "") -> str:
@@ -26,31 +24,8 @@ def _one(name: str) -> str:
     said = [
         (kind.__doc__ or "").strip(),
         "Settings, for --set NAME=VALUE or a TOML file:",
-        *_settings(resolve(kind, {})),
+        as_text(explained(resolve(kind, {}))),
     ]
     if kind.PROFILES.get("paper"):
         said.append(f"profile=paper, the published recipe, sets: {json.dumps(kind.PROFILES['paper'])}")
     return "\n".join(said)
-
-
-def _settings(settings: Settings, prefix: str = "") -> Iterator[str]:
-    """``name = default`` and, below, what it means; settings inside settings by their dotted names."""
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            yield from _settings(value, f"{prefix}{name}.")
-            continue
-        default = "none" if value is None else json.dumps(value)
-        chosen = [
-            get_args(part) for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal
-        ]
-        choices = f" [{' | '.join(str(one) for one in chosen[0])}]" if chosen else ""
-        yield f"  {prefix}{name} = {default}{choices}\n      {_meaning(type(settings), name)}"
-
-
-def _meaning(kind: type[Settings], name: str) -> str:
-    """The description of a setting; one that a method gives another default means what it means everywhere."""
-    fields = [
-        base.model_fields[name] for base in kind.__mro__ if issubclass(base, Settings) and name in base.model_fields
-    ]
-    return next((field.description for field in fields if field.description), "")

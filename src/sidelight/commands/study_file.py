@@ -21,7 +21,7 @@ class EncoderRow(Settings):
         None, description="given weights: imagenet, a file or an hf-hub: name; empty: not given"
     )
     run: str | None = Field(None, description="a finished run of other data, as it is; empty: not given")
-    description: str = ""
+    description: str = Field("", description="of the row, on the page")
     start: str | None = Field(None, description="the row whose run this one is a later stage of")
     protocols: list[str] = Field([], description="instead of the study's")
     parts: list[str] = Field([], description="only in these parts; empty is all")
@@ -32,25 +32,25 @@ class EncoderRow(Settings):
 class Part(Settings):
     """One question of the study: a task, and what the encoders may have learnt from."""
 
-    task: str
-    title: str = ""
+    task: str = Field(description="of the cohort")
+    title: str = Field("", description="of its section; none is the task's name")
     unit: str = Field("", description="what a unit is called on the page, e.g. clip; none is the task's own word")
     where: dict[str, Any] = Field({}, description="items that encoders are pre-trained on; empty is all")
     transductive: bool | None = Field(
         None, description="what its author expects of the computed column of this name; a note says where it differs"
     )
     unseen: bool = Field(False, description="pre-training starts anew in each fold, without its test patients")
-    warning: str = ""
-    evaluate: dict[str, Any] = Field({})
+    warning: str = Field("", description="a sentence above its numbers")
+    evaluate: dict[str, Any] = Field({}, description="settings of its evaluations, over the study's")
 
 
 class Published(Settings):
     """A published table, as data beside ours, with its selection rule."""
 
-    table: str
-    columns: list[str]
-    rows: list[list[str | float]]
-    note: str
+    table: str = Field(description="its title")
+    columns: list[str] = Field(description="their names")
+    rows: list[list[str | float]] = Field(description="a list of cells each")
+    note: str = Field(description="what its numbers were selected by, and what they cannot be compared with")
 
 
 class Headline(Settings):
@@ -60,8 +60,8 @@ class Headline(Settings):
     task: str = Field("", description="the part that the primary question is asked of")
     labels: int | Literal["all"] | None = Field(None, description="label count; none is the smallest that rivals have")
     rival: str = Field("", description="the row that the encoder is compared with; none is the best, picked afterwards")
-    metric: str = ""
-    protocol: str = ""
+    metric: str = Field("", description="by which both are compared, e.g. auroc")
+    protocol: str = Field("", description="of both; none is any")
 
     @property
     def named(self) -> dict[str, str | int]:
@@ -76,24 +76,24 @@ PRIMARY = ("encoder", "task", "labels", "rival", "metric")
 class Size(Settings):
     """What changes between the sizes of a study."""
 
-    seeds: int | None = None
-    pretrain: dict[str, Any] = Field({})
-    evaluate: dict[str, Any] = Field({})
+    seeds: int | None = Field(None, description="in place of the study's")
+    pretrain: dict[str, Any] = Field({}, description="over the study's")
+    evaluate: dict[str, Any] = Field({}, description="over the study's")
     rows: dict[str, dict[str, Any]] = Field({}, description="settings of single encoders' methods at this size")
 
 
 class StudyFile(Settings):
     """A study file; see ``studies/`` for examples."""
 
-    title: str
-    question: str = ""
+    title: str = Field(description="of the page")
+    question: str = Field("", description="what the page answers, under its title")
     data: str = Field("", description="phantom:NAME; else the folder is given with --data")
-    preset: str | None = None
+    preset: str | None = Field(None, description="layout of a public data set")
     cohort: dict[str, Any] = Field({}, description="over what the cohort or its preset says, e.g. images = {crop = 24}")
-    seeds: int = Field(3, ge=1)
-    protocols: list[str] = Field(["linear"])
-    pretrain: dict[str, Any] = Field({})
-    evaluate: dict[str, Any] = Field({})
+    seeds: int = Field(3, ge=1, description="runs of each method, and evaluations of each run")
+    protocols: list[str] = Field(["linear"], description="how every row is judged, unless it says otherwise")
+    pretrain: dict[str, Any] = Field({}, description="settings of every method")
+    evaluate: dict[str, Any] = Field({}, description="settings of every evaluation")
     encoders: dict[str, EncoderRow]
     parts: dict[str, Part]
     sizes: dict[str, Size] = Field({})

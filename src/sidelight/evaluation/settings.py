@@ -44,7 +44,9 @@ _OfProtocols: Any = create_model("_OfProtocols", __base__=Settings, **_OWN)
 class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols):
     """How units are split, how many are labelled, what heads read, and how numbers are made; a group for each protocol."""
 
-    profile: Literal["default", "paper"] = "default"
+    profile: Literal["default", "paper"] = Field(
+        "default", description="paper: heads as the papers judge, where they differ"
+    )
     labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
     label_draw: Draw = Field(
         "balanced",
@@ -52,7 +54,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         "patient as they come",
     )
     seeds: int = Field(3, ge=1, description="draws of the labelled subset, and initialisations of what is trained")
-    first_seed: int = Field(0, ge=0)
+    first_seed: int = Field(0, ge=0, description="the first of the seeds")
     draws: int = Field(
         5, ge=1, description="draws of the labelled units for each seed where heads are cheap, on stored vectors"
     )
@@ -61,7 +63,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         description="on a given split, learn folds of the units that train, too: calibration and thresholds come from them, "
         "and without them there are none",
     )
-    resamples: int = Field(1000, ge=100)
+    resamples: int = Field(1000, ge=100, description="of the patients, for an interval")
     subgroups: list[str] | None = Field(
         None, description="columns whose values are scored apart; none looks for sex, age, skin type, site and device"
     )
@@ -74,7 +76,7 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         False, description="in an external test, equal DICOM identifiers on both sides are different patients"
     )
     image_size: int | None = Field(None, ge=16, description="for an encoder that does not bring one")
-    device: str = "auto"
+    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one")
 
     @model_validator(mode="before")
     @classmethod

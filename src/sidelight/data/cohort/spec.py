@@ -36,9 +36,9 @@ Where = dict[str, str | int | float | bool | list[str | int | float | bool]]
 class TableFile(Settings):
     """How a table is read where looking at it does not tell."""
 
-    separator: str | None = None
-    decimal: Literal[".", ","] | None = None
-    encoding: str | None = None
+    separator: str | None = Field(default=None, description="of the columns; none looks for it")
+    decimal: Literal[".", ","] | None = Field(default=None, description="sign of numbers; none looks for it")
+    encoding: str | None = Field(default=None, description="of the text, e.g. cp1252; none looks for it")
     sheet: str | None = Field(default=None, description="of a workbook; the first one unless named")
     header: int | None = Field(default=None, ge=1, description="the row that names the columns, counted from 1")
     base: str = Field(default="", description="folder that the paths in the table are relative to")
@@ -54,8 +54,8 @@ class TableFile(Settings):
 class TableSpec(TableFile):
     """A further table and its keys, each ``left=right``: what the items call it, what the table calls it."""
 
-    file: str
-    on: Names
+    file: str = Field(description="its path, from the cohort file")
+    on: Names = Field(description="keys, `ours=theirs`, by which its rows are joined to the items")
     also: Names = Field(default=(), description="further files with the same columns, whose rows follow")
     parser: Literal["acdc"] | None = Field(default=None, description="of files that are no table; ``file`` is a glob")
     optional: bool = Field(default=False, description="where it is not there, the cohort goes without its columns")
@@ -70,7 +70,7 @@ class TableSpec(TableFile):
 class ItemsSpec(TableFile):
     """A table that lists the items itself: one row per file, or per folder of frames."""
 
-    table: str
+    table: str = Field(description="its path, from the cohort file")
     path: str = Field(description="the column that holds the path")
 
 
@@ -79,10 +79,10 @@ class DeriveSpec(Settings):
     or whether its number lies within bounds, 1 or 0, blank where it is. Of several: the names of those that say yes.
     """
 
-    sources: Names = Field(alias="from", min_length=1)
-    pattern: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
+    sources: Names = Field(alias="from", min_length=1, description="the column that it is made of, or several")
+    pattern: str | None = Field(default=None, description="regular expression, whose first group is the value")
+    at_least: float | None = Field(default=None, description="1 where the number is as large, else 0")
+    at_most: float | None = Field(default=None, description="1 where the number is as small, else 0")
     values: dict[str, str] = Field(default={}, description="what becomes of a value; others stay as they are")
 
     @property
@@ -94,7 +94,7 @@ class DeriveSpec(Settings):
 class ImagesSpec(Settings):
     """What the pixels are."""
 
-    channels: Literal[1, 3] | None = None
+    channels: Literal[1, 3] | None = Field(default=None, description="grey or colour; none looks at some")
     crop: Literal["sector"] | Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="keep the sector of ultrasound images alone, or cut so many pixels off every side"
     )
@@ -103,8 +103,10 @@ class ImagesSpec(Settings):
 class MetadataSpec(Settings):
     """Columns that describe each level; ``unknown`` values are blank, ``conflict`` settles what is not constant."""
 
-    columns: dict[str, Names] = Field(default={})
-    unknown: Texts = ()
+    columns: dict[str, Names] = Field(
+        default={}, description="written as LEVEL = [COLUMNS]: what describes a patient, a lesion or an item"
+    )
+    unknown: Texts = Field(default=(), description="values that are as good as a blank cell")
     asked: Texts = Field(default=(), description="values that say: asked, but not known; kept apart from blank cells")
     same: dict[str, str] = Field(default={}, description="spellings of a value that mean another one")
     numeric: Names = Field(default=(), description="columns of numbers; without it, a column of many numbers is one")
@@ -114,7 +116,9 @@ class MetadataSpec(Settings):
     )
     checkbox: Names = Field(default=(), description="columns whose cells name several options, separated by ; or |")
     never: dict[str, str] = Field(default={}, description="columns that may not describe anything, and why")
-    conflict: Rule | dict[str, Rule] = "error"
+    conflict: Rule | dict[str, Rule] = Field(
+        default="error", description="what holds where a column differs within its level; or one by column"
+    )
     date: str | None = Field(default=None, description="the column that orders rows for conflict = 'latest'")
 
     def rule(self, column: str) -> Rule:
@@ -125,7 +129,7 @@ class MetadataSpec(Settings):
 class TaskSpec(Settings):
     """What is predicted; see ``data/cohort/task.py``."""
 
-    label: Names = ()
+    label: Names = Field(default=(), description="the column that holds the class, or several of yes and no")
     tasks: Names = Field(default=(), description="in place of `label`: other tasks of the same unit, predicted at once")
     headline: dict[str, str] = Field(
         default={}, description="of `tasks`: the class of each that headline numbers are of, one against the rest"
@@ -139,18 +143,20 @@ class TaskSpec(Settings):
     views: Names = Field(
         default=(), max_length=2, description="two views of a unit that are read side by side, each by its own encoder"
     )
-    unit: str = "item"
-    positive: Texts | None = None
+    unit: str = Field(default="item", description="what is predicted for: an item or a level, e.g. lesion")
+    positive: Texts | None = Field(default=None, description="values that are class 1 of two")
     negative: Texts | None = Field(default=None, description="beside `positive`: any other value is then an error")
-    classes: Texts | dict[str, str] | None = None
-    ignore: Texts = ()
+    classes: Texts | dict[str, str] | None = Field(
+        default=None, description="their order, or value = class; none is every value that there is"
+    )
+    ignore: Texts = Field(default=(), description="values whose units are left out")
     uncertain: Literal["ignore", "positive", "negative"] | None = Field(
         default=None, description="what becomes of labels that say that it is uncertain, such as -1"
     )
     separator: str | None = Field(
         default=None, min_length=1, description="what stands between several labels in one cell"
     )
-    where: Where = Field(default={})
+    where: Where = Field(default={}, description="items that take part, by column")
     conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
 
@@ -164,13 +170,13 @@ class ReportSpec(Settings):
     files: Names = Field(
         default=(), description="patterns of text files, or ARCHIVE.zip::PATTERN, met by the names that items have too"
     )
-    language: str = "en"
+    language: str = Field(default="en", description="of the headers and sentences, e.g. de")
     findings: Texts = Field(default=(), description="further headers of the findings")
     impression: Texts = Field(default=(), description="further headers of the impression")
     without: Literal["whole", "drop"] = Field(
         default="whole", description="what becomes of a report that has neither section: it is read whole, or left out"
     )
-    splitter: Literal["rules", "spacy", "stanza"] = "rules"
+    splitter: Literal["rules", "spacy", "stanza"] = Field(default="rules", description="what parts sentences")
     least_words: int = Field(default=1, ge=1, description="reports with fewer are left out")
     hide: Texts = Field(default=(), description="words that are taken out, such as those that name the label")
     exclude: dict[str, Texts] = Field(default={}, description="values of columns whose reports are left out")
@@ -179,10 +185,10 @@ class ReportSpec(Settings):
 class CohortSpec(Settings):
     """A whole ``cohort.toml``."""
 
-    name: str | None = None
+    name: str | None = Field(default=None, description="of the data, in reports; none is the folder's")
     public: bool = Field(default=False, description="the items may be shown in reports without being asked for")
     root: str | None = Field(default=None, description="folder of the files where it is not the cohort file's own")
-    files: Names = ()
+    files: Names = Field(default=(), description="patterns of the files, with names in braces")
     stack: str | None = Field(
         default=None, description="files that differ only in this name are the frames of one item"
     )
@@ -195,10 +201,12 @@ class CohortSpec(Settings):
     )
     tables: tuple[TableSpec, ...] = ()
     derive: dict[str, DeriveSpec] = Field(default={})
-    levels: Names = ()
-    roles: dict[str, str] = Field(default={})
-    views: dict[str, str] = Field(default={})
-    where: Where = Field(default={})
+    levels: Names = Field(default=(), description="from the outermost, e.g. patient, lesion")
+    roles: dict[str, str] = Field(
+        default={}, description="where a level or the view is found: a name in braces, column:NAME or dicom:TAG"
+    )
+    views: dict[str, str] = Field(default={}, description="what the values of the view mean")
+    where: Where = Field(default={}, description="items that are used, by column")
     metadata: MetadataSpec = MetadataSpec()
     images: ImagesSpec = ImagesSpec()
     report: ReportSpec | None = None

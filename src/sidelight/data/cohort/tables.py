@@ -120,7 +120,8 @@ def _filled(table: pd.DataFrame, fill: Sequence[str], path: Path) -> pd.DataFram
     for name in fill:
         if name not in table:
             raise DataError(
-                f"The table {path.name} has no column {name!r}, which `fill` names", do=nearest(name, map(str, table.columns))
+                f"The table {path.name} has no column {name!r}, which `fill` names",
+                do=nearest(name, map(str, table.columns)),
             )
         table = table.assign(**{name: table[name].mask(table[name] == "").ffill().fillna("")})
     return table

@@ -40,7 +40,7 @@ class InputSettings(Settings):
         "none", description="patient: a head also reads how an item differs from the patient's other items"
     )
     reference: str | None = Field(None, description="cohort whose metadata image+borrowed borrows; none is the own one")
-    reference_preset: str | None = None
+    reference_preset: str | None = Field(None, description="layout of the data of `reference`")
     reference_where: dict[str, str | int | float | list[str]] = Field(
         {}, description="which items of the reference lend, by column"
     )

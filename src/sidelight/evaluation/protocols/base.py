@@ -37,7 +37,9 @@ class HeadSettings(AnySettings):
         "none",
         description="weights of the classes where a head is trained: none, or as many times as the largest is larger",
     )
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="of networks; auto is bf16 where the device is fast in it"
+    )
 
 
 @dataclass(frozen=True, eq=False)

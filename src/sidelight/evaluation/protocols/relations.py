@@ -35,10 +35,10 @@ from sidelight.views.photos import PhotoLesions, Photos, PhotoSource
 class ProjectorSettings(Settings):
     """Budget of the protocol ``projector``; the paper's, but for the number of checks."""
 
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(128, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    epochs: int = Field(100, ge=1, description="passes over the labelled units")
+    batch_size: int = Field(128, ge=1, description="units of a step")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
     width: int = Field(512, ge=2, description="of a label's token; a start has its own")
     checks: int = Field(20, ge=1, description="times that the held-back units are looked at")
 

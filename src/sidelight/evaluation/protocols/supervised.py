@@ -26,20 +26,20 @@ from sidelight.views.augment import NUMBERS, Augment, augment, resize
 class FinetuneSettings(Settings):
     """Budget and optimiser of supervised training."""
 
-    steps: int = 200
-    batch_size: int = 32
+    steps: int = Field(200, ge=1, description="optimiser steps")
+    batch_size: int = Field(32, ge=1, description="units of a step")
     lr: float | None = Field(
         None,
         gt=0,
         description="of the encoder; none is 0.0001 where its weights come from somewhere, 0.001 of random ones",
     )
-    head_lr: float = 1e-2
-    weight_decay: float = 1e-4
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    layers: Literal["all", "last_block"] = "all"
-    crop: float = 0.6
-    jitter: float = 0.3
-    checks: int = 10
+    head_lr: float = Field(1e-2, gt=0, description="highest learning rate of the linear head")
+    weight_decay: float = Field(1e-4, ge=0, description="of all weights")
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam adds the decay to the gradient")
+    layers: Literal["all", "last_block"] = Field("all", description="of the encoder, that are trained")
+    crop: float = Field(0.6, gt=0, le=1, description="least area of the crops that it is trained on")
+    jitter: float = Field(0.3, ge=0, description="brightness and contrast that it is trained on")
+    checks: int = Field(10, ge=1, description="times that the units which choose the step are looked at")
     width: int | None = Field(
         None,
         ge=2,

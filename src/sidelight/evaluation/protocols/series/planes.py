@@ -23,7 +23,7 @@ Features = Mapping[int, NDArray[np.float32]]
 class SeriesFinetune(Settings):
     """How an encoder learns on, after heads have learnt on its frozen slices."""
 
-    steps: int = Field(100, ge=1)
+    steps: int = Field(100, ge=1, description="optimiser steps")
     batch_size: int = Field(
         4, ge=1, description="series per step, of every plane; each shows up to series.slices images"
     )
@@ -41,9 +41,11 @@ class SeriesSettings(Settings):
     width: int = Field(32, ge=1, description="of the attention's hidden layer or the ConvLSTM's states (paper: 512)")
     steps: int = Field(150, ge=1, description="optimiser steps of each head")
     batch_size: int = Field(32, ge=1, description="series per step")
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    fusion: Literal["log_odds", "mean"] = "log_odds"
+    lr: float = Field(3e-3, gt=0, description="highest learning rate of the heads")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    fusion: Literal["log_odds", "mean"] = Field(
+        "log_odds", description="of planes: log odds with weights that are fitted, or the mean of the probabilities"
+    )
     encoder: Literal["frozen", "finetuned"] = Field(
         "frozen", description="finetuned: the encoder learns on with the heads"
     )

@@ -1,0 +1,21 @@
+import pytest
+
+from sidelight.config import parse_flags
+from sidelight.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("a=16,32", [16, 32]), ("a=0.5, 1", [0.5, 1]), ("a=sex,site", ["sex", "site"]), ("a=[1,2]", [1, 2]), ("a=word", "word"),
+        ("a=-1,2", [-1, 2]), ("a=C:/x,y.csv", "C:/x,y.csv"), ("a=one two, three", "one two, three"), ("a=true,x", [True, "x"]),
+    ],
+)  # fmt: skip
+def test_values_as_users_write_them(flag, value):
+    assert parse_flags([flag]) == {"a": value}
+
+
+def test_groups_and_a_flag_without_a_value():
+    assert parse_flags(["a.b=1", "a.c=x"]) == {"a": {"b": 1, "c": "x"}}
+    with pytest.raises(ConfigError, match="has no value"):
+        parse_flags(["a"])
