@@ -16,7 +16,7 @@ from PIL import Image
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
-from sidelight.data.pixels.cache import build, forget, verify
+from sidelight.data.pixels.cache import PixelSettings, build, forget, open_pixels, verify
 from sidelight.data.pixels.decoding import at_working_size, is_grey
 from sidelight.data.read import Clip, read_files
 from sidelight.errors import DataError, MissingExtra, TooManyBadItems
@@ -116,7 +116,21 @@ def test_an_edited_header_beside_the_pixels_decodes_them_again(tmp_path):
     nib.save(nib.Nifti1Pair(values, np.diag([1, 1, -1, 1])), tmp_path / "b.img")
     (tmp_path / "a.hdr").write_bytes((tmp_path / "b.hdr").read_bytes())
     after = build(Cohort.open(tmp_path), size=8, channels=1)
-    assert before.content != after.content
+    assert before.hash != after.hash
+
+
+def test_twelve_bits_in_sixteen_are_told_and_a_range_brightens_them(tmp_path, capfd):
+    values = np.random.default_rng(0).integers(0, 4096, (3, 16, 16)).astype(np.uint16)
+    for k, value in enumerate(values):
+        Image.fromarray(value).save(tmp_path / f"{k}.png")
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"')
+    plain = open_pixels(Cohort.open(tmp_path), 16, PixelSettings(), quiet=False)
+    said = " ".join(capfd.readouterr().err.split())
+    assert "3 items of 16 bits" in said and "like 12 bits" in said and "range = [0, 4095]" in said
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[images]\nrange = [0, 4095]')
+    bright = open_pixels(Cohort.open(tmp_path), 16, PixelSettings(), quiet=False)
+    assert "of 16 bits" not in capfd.readouterr().err
+    np.testing.assert_allclose(bright.read(0, [0]), plain.read(0, [0]) * (65535 / 4095), atol=1)
 
 
 def test_a_copy_of_the_data_has_the_same_hash(root, tmp_path_factory):

@@ -35,6 +35,10 @@ def save(path, array, **arrays):
         (COLOUR, COLOUR),
         (CLIP.astype(">u2") * 257, CLIP.astype(np.uint16) * 257),
         (np.asfortranarray(CLIP), CLIP),
+        (np.moveaxis(COLOUR[0], -1, 0), COLOUR[:1]),
+        (np.moveaxis(COLOUR, -1, 1), COLOUR),
+        (CLIP[:3, ..., None], CLIP[:3]),
+        (np.dstack([COLOUR[0], np.full((13, 17), 255, np.uint8)]), COLOUR[:1]),
     ],
 )
 def test_the_shape_says_what_an_array_is(tmp_path, suffix, array, frames):
@@ -134,7 +138,7 @@ def limited(real, most):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (header((2, 3, 4, 5)) + bytes(120), r"shape \[2, 3, 4, 5\]\. Expected: \[H, W\]"),
+        (header((2, 7, 4, 5)) + bytes(280), r"shape \[2, 7, 4, 5\] and type uint8\. Expected: \[H, W\]"),
         (header((5,)) + bytes(5), r"shape \[5\]"),
         (header((0, 3, 3)), r"shape \[0, 3, 3\]"),
         (header((3, 3), "<c8") + bytes(72), "values of type complex64"),
@@ -180,3 +184,16 @@ def test_real_heart_slices(real_data):
         clip = read_files([path.with_name(f"{path.name}::{key}")], max_frames=4)
         np.testing.assert_array_equal(clip.frames, whole[key][clip.indices])
         assert clip.length == len(whole[key])
+
+
+def test_transparency_is_put_on_black(tmp_path):
+    half = np.dstack([COLOUR[0], np.full((13, 17), 128, np.uint8)])
+    found = read(save(tmp_path / "a.npy", half)).frames[0]
+    np.testing.assert_array_equal(found, (COLOUR[0].astype(int) * 128 + 127) // 255)
+    np.testing.assert_array_equal(read(save(tmp_path / "b.npy", np.moveaxis(half, -1, 0))).frames[0], found)
+
+
+@pytest.mark.parametrize("shape", [(13, 17, 2), (2, 13, 17, 5), (1, 2, 3, 4, 5)])
+def test_arrays_that_are_no_picture_say_what_would_be(tmp_path, shape):
+    with pytest.raises(ReadError, match=r"is an array of shape .*\[3, H, W\]"):
+        read(save(tmp_path / "a.npy", np.zeros(shape, np.uint8)))

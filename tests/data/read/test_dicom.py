@@ -21,7 +21,7 @@ SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 # Their pixels are broken on purpose, or of a kind without a decoder: pydicom itself raises for each.
 BROKEN = {
     "JPEG2000-embedded-sequence-delimiter.dcm": "header says 256 x 1024 pixels, its pixel stream 3722445056 x 1024",
-    "MR_truncated.dcm": "cannot be decoded",
+    "MR_truncated.dcm": "the file holds 8,130 of them",
     "badVR.dcm": "NumberOfFrames is no whole number",
 }
 
@@ -338,3 +338,30 @@ def test_garbage_after_the_preamble(tmp_path):
         path.write_bytes(bytes(broken))
         with contextlib.suppress(ReadError):
             assert read(path).frames.dtype in (np.uint8, np.uint16)
+
+
+def test_bits_that_end_above_those_stored_are_shifted(tmp_path):
+    values = ramp(kind=np.uint16, step=16)
+    plain = read(write(tmp_path / "a.dcm", values, bits=12)).frames
+    noise = (np.arange(values.size) % 16).reshape(values.shape).astype(np.uint16)  # below the 12 bits of the picture
+    left = read(write(tmp_path / "b.dcm", (values << 4) + noise, bits=12, HighBit=15)).frames
+    np.testing.assert_array_equal(left, plain)
+
+
+@pytest.mark.parametrize("window", [(1, 1), (0, 0), (60000, 1000), (-5000, 10)])
+def test_a_window_that_shows_nothing_does_not_count(tmp_path, window):
+    values = ramp(kind=np.uint16, step=16)
+    shown = write(tmp_path / "b.dcm", values, bits=12, WindowCenter=window[0], WindowWidth=window[1])
+    np.testing.assert_array_equal(read(shown).frames, read(write(tmp_path / "a.dcm", values, bits=12)).frames)
+
+
+def test_pixels_that_are_missing_are_told_in_bytes(tmp_path):
+    path = write(tmp_path / "a.dcm", ramp(kind=np.uint16))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        ReadError, match=r"16 x 8 pixels, which are 256 bytes; the file holds 156 of them.*Export it again"
+    ):
+        read(path)
+    three = write(tmp_path / "b.dcm", ramp(kind=np.uint16), NumberOfFrames=3)
+    with pytest.raises(ReadError, match=r"3 frames of 16 x 8 pixels, which are 768 bytes; the file holds 256"):
+        read(three)

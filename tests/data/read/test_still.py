@@ -128,15 +128,30 @@ def test_animations_are_clips_with_their_own_clock(tmp_path, suffix, options):
     np.testing.assert_array_equal(whole.frames, np.stack(frames))
 
 
-def test_an_animation_that_ends_early_keeps_what_decoded(tmp_path):
-    noise = [Image.fromarray(RNG.integers(0, 256, (32, 32), np.uint8)) for _ in range(6)]
-    noise[0].save(tmp_path / "a.gif", save_all=True, append_images=noise[1:], duration=100)
-    whole = read(tmp_path / "a.gif")
-    raw = (tmp_path / "a.gif").read_bytes()
-    (tmp_path / "cut.gif").write_bytes(raw[: len(raw) * 2 // 3])
-    cut = read(tmp_path / "cut.gif")
-    assert 1 <= cut.length < whole.length == 6
-    np.testing.assert_array_equal(cut.frames, whole.frames[: cut.length])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [("gif", {}), ("png", {}), ("webp", {"lossless": True}), ("tif", {}), ("tif", {"compression": "tiff_lzw"})],
+)
+def test_an_animation_that_ends_early_is_refused_as_a_still_is(tmp_path, suffix, options):
+    noise = [Image.fromarray(RNG.integers(0, 256, (16, 16), np.uint8)) for _ in range(4)]
+    clock = {} if suffix == "tif" else {"duration": 100}
+    noise[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=noise[1:], **clock, **options)
+    assert read(tmp_path / f"a.{suffix}").length == 4
+    raw = (tmp_path / f"a.{suffix}").read_bytes()
+    for place in range(len(raw) // 3, len(raw) - 24, len(raw) // 23):
+        (tmp_path / f"cut.{suffix}").write_bytes(raw[:place])
+        with pytest.raises(ReadError, match=rf"cut.{suffix}: is truncated or broken"):
+            read(tmp_path / f"cut.{suffix}")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_tiff_that_counts_from_white_is_turned_round(tmp_path, kind):
+    values = RNG.integers(0, np.iinfo(kind).max, (8, 8), kind)
+    stored = values if kind == np.uint8 else 65535 - values  # Pillow turns 8 bits round as it writes
+    Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.tag_v2[262] == 0
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").frames[0], values)
 
 
 def test_pages_of_a_tiff_are_frames_without_a_clock(tmp_path):

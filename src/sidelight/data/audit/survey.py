@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from sidelight.data.cells import some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Finding
+from sidelight.data.pixels.depth import shallow
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.container import split
 from sidelight.data.read.still import PILLOW_FORMATS
@@ -72,7 +73,7 @@ def file_findings(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame, max
     """
     if pixels is None:
         return [Finding("file", "error", "No item can be read", {"items": len(cohort.items)})]
-    return [*_broken(cohort, pixels, max_bad_fraction), *_mixed(seen), *_copies(pixels)]
+    return [*_broken(cohort, pixels, max_bad_fraction), *_mixed(seen), *_dark(pixels), *_copies(pixels)]
 
 
 def _broken(cohort: Cohort, pixels: Pixels, limit: float) -> list[Finding]:
@@ -108,6 +109,12 @@ def _mixed(seen: pd.DataFrame) -> list[Finding]:
             shown = ", ".join(f"{kind} {count}" for kind, count in counts.items())
             found.append(Finding("mixed", "note", f"Mixed {what}: {shown}", {"what": what, "kinds": counts}))
     return found
+
+
+def _dark(pixels: Pixels) -> list[Finding]:
+    """Deep images that use a part of their range."""
+    text = shallow(pixels)
+    return [Finding("mixed", "warning", text, {"what": "range"})] if text else []
 
 
 def _copies(pixels: Pixels) -> list[Finding]:

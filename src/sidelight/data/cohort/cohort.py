@@ -107,11 +107,12 @@ class Cohort:
         """
         if self.phantom is not None:
             return self.phantom.read(position, max_frames)
-        from sidelight.data.read import read_files  # decoders load when pixels are wanted
+        from sidelight.data.read import in_range, read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         crop = self.spec.images.crop
-        return read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
+        clip = read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
+        return in_range(clip, paths[0], self.spec.images.range)
 
     def task(self, name: str) -> Task:
         """The task ``name``.

@@ -95,6 +95,10 @@ class ImagesSpec(Settings):
     """What the pixels are."""
 
     channels: Literal[1, 3] | None = Field(default=None, description="grey or colour; none looks at some")
+    range: tuple[int, int] | None = Field(
+        default=None,
+        description="black and white of images and arrays of 16 bits that use a part of them, such as [0, 4095]",
+    )
     crop: Literal["sector"] | Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="keep the sector of ultrasound images alone, or cut so many pixels off every side"
     )

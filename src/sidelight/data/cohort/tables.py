@@ -119,9 +119,9 @@ def _filled(table: pd.DataFrame, fill: Sequence[str], path: Path) -> pd.DataFram
     """With the cells above in the blank ones of the columns ``fill``."""
     for name in fill:
         if name not in table:
+            known = [str(one) for one in table.columns]
             raise DataError(
-                f"The table {path.name} has no column {name!r}, which `fill` names",
-                do=nearest(name, map(str, table.columns)),
+                f"The table {path.name} has no column {name!r}, which `fill` names", do=nearest(name, known)
             )
         table = table.assign(**{name: table[name].mask(table[name] == "").ffill().fillna("")})
     return table

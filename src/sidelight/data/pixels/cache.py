@@ -25,6 +25,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.pixels import shards
 from sidelight.data.pixels.decoding import Decoded, decoded, look_at_sample, watched
+from sidelight.data.pixels.depth import shallow
 from sidelight.data.pixels.forget import StoredCache, cache_folder, caches, cohort_digest, forget_all, forget_patient
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.shards import Row, Shard, forget
@@ -90,7 +91,7 @@ class _Job:
 
 def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bool | None = None) -> Pixels:
     """The cohort's decoded pixels at ``size`` x ``size``, from the cache or decoded now."""
-    return build(
+    pixels = build(
         cohort,
         size=size,
         channels=cohort.channels,
@@ -99,6 +100,9 @@ def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bo
         max_bad_fraction=settings.max_bad_fraction,
         progress=not quiet,
     )
+    if not quiet and (dark := shallow(pixels)):
+        Console(stderr=True).print(f"Note: {dark}", highlight=False)
+    return pixels
 
 
 def build(
@@ -198,7 +202,15 @@ def verify(cohort: Cohort, folder: Path | None = None) -> list[str]:
 def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items."""
     crop, where = cohort.spec.images.crop, cohort.spec.where or None
-    what = [cohort.name, list(cohort.levels), where, *recipe, *([crop] if crop else [])]
+    ends = cohort.spec.images.range
+    what = [
+        cohort.name,
+        list(cohort.levels),
+        where,
+        *recipe,
+        *([crop] if crop else []),
+        *([list(ends)] if ends else []),
+    ]
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]

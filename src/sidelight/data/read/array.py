@@ -1,17 +1,20 @@
 """Arrays saved by numpy (``.npy``, ``.npz``), and the rule by which any array is read as frames.
 
 The shape says what an array is: ``[H, W]`` a grey picture, ``[T, H, W]`` a stack or clip; a last axis of 3 is colour
-(``[H, W, 3]``, ``[T, H, W, 3]``) and one of 1 is dropped. uint8 and uint16 are kept as they are. All other integers,
-floats and booleans are brought to uint16, linearly from the least to the greatest finite value of the whole array (NaN
-becomes 0), whichever frames are kept. Only the kept frames of an ``.npy`` file are read where its type needs no range.
+(``[H, W, 3]``, ``[T, H, W, 3]``), one of 4 is colour and transparency, and one of 1 is dropped. Networks have colour first:
+``[3, H, W]`` and ``[T, 3, H, W]`` are colour, too; three grey frames are ``[3, H, W, 1]``. Transparency is put on black.
+uint8 and uint16 are kept as they are. All other integers, floats and booleans are brought to uint16, linearly from the
+least to the greatest finite value of the whole array (NaN becomes 0), whichever frames are kept. Only the kept frames of
+an ``.npy`` file are read where its type needs no range.
 
-Limits: channels first (``[3, H, W]``) reads as three grey frames; files of one stack that are not uint8 or uint16 are
-scaled each by itself. Pickled objects are refused, for opening them runs code.
+Limits: files of one stack that are not uint8 or uint16 are scaled each by itself. Pickled objects are refused, for opening
+them runs code.
 """
 
 import math
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +36,8 @@ from sidelight.errors import ReadError, nearest
 MOST_BYTES = 4 << 30
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 Shape = tuple[int, ...]
+LEAST_HEIGHT = 8
+"""Arrays of frames that are higher than this and at most four pixels wide are colours of an unknown kind."""
 
 
 def read_npy(
@@ -118,9 +123,10 @@ def check(
         raise unreadable(name, "holds Python objects (a pickle), which run code when opened", do)
     if dtype.kind not in "biuf":
         raise unreadable(name, f"holds values of type {dtype}, not real numbers", "Save it as numbers, or leave it out")
-    frames, size, _ = layout(shape, name)
-    if size[0] * size[1] > MOST_PIXELS:
-        pixels = f"{size[1]} x {size[0]} pixels"
+    found = layout(shape, dtype, name)
+    frames = found.frames
+    if found.height * found.width > MOST_PIXELS:
+        pixels = f"{found.width} x {found.height} pixels"
         raise unreadable(name, f"{pixels}, more than the limit of {MOST_PIXELS:,}", "Make it smaller first")
     if (frames or 1) > MOST_FRAMES:
         raise unreadable(name, f"{frames:,} frames, more than the limit of {MOST_FRAMES:,}", "Cut it first")
@@ -133,17 +139,46 @@ def check(
         )
 
 
-def layout(shape: Shape, name: str) -> tuple[int | None, tuple[int, int], bool]:
-    """Number of frames (None of a still), height and width, and whether it is colour; :raises ReadError: for others."""
-    colour = len(shape) > 2 and shape[-1] == 3
-    plain = shape[:-1] if len(shape) > 2 and shape[-1] in (1, 3) else shape
-    if len(plain) not in (2, 3) or 0 in shape:
-        raise ReadError(
-            f"{name}: is an array of shape {list(shape)}",
-            expected="[H, W], [T, H, W], [H, W, 3] or [T, H, W, 3]",
-            do="Save it in one of these shapes, or leave it out",
-        )
-    return (plain[0] if len(plain) == 3 else None), (plain[-2], plain[-1]), colour
+@dataclass(frozen=True)
+class Layout:
+    """What the axes of an array are.
+
+    :ivar frames: None of a still.
+    :ivar colours: values of a pixel: 1, 3, or 4 with transparency.
+    :ivar first: whether they come before height and width.
+    """
+
+    frames: int | None
+    height: int
+    width: int
+    colours: int = 1
+    first: bool = False
+
+
+def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
+    """What an array of this shape is; :raises ReadError: for one that is no picture or clip."""
+    size = len(shape)
+    last = shape[-1] if size in (3, 4) else 0
+    first = shape[-3] if size in (3, 4) else 0
+    plain = 0 not in shape
+    alpha = dtype in (np.uint8, np.uint16)
+    frames = shape[0] if size == 4 else None
+    if size == 2 and plain:
+        return Layout(None, shape[0], shape[1])
+    if last in (1, 3) and plain:
+        return Layout(frames, shape[-3], shape[-2], last)
+    if last == 4 and alpha and plain:
+        return Layout(frames, shape[-3], shape[-2], last)
+    if (first == 3 or (first == 4 and alpha)) and plain:
+        return Layout(frames, shape[-2], shape[-1], first, first=True)
+    if size == 3 and plain and (last > 4 or shape[1] < LEAST_HEIGHT):
+        return Layout(shape[0], shape[1], shape[2])
+    raise ReadError(
+        f"{name}: is an array of shape {list(shape)} and type {dtype}",
+        expected="[H, W], [T, H, W], [H, W, 3], [T, H, W, 3] or colour first, [3, H, W], [T, 3, H, W]; four values a pixel "
+        "(transparency) as uint8 or uint16",
+        do="Save it in one of these shapes, or leave it out",
+    )
 
 
 def clip_of(
@@ -153,19 +188,34 @@ def clip_of(
 
     :param at: ``array[index]``; asked for one frame after the other.
     """
-    frames, size, colour = layout(shape, name)
+    found = layout(shape, dtype, name)
+    frames = found.frames
     indices = spaced_indices(frames or 1, max_frames)
 
     def parts(which: Iterable[int]) -> Iterable[Array]:
-        flat = (*size, 3) if colour else size
-        return (np.asarray(at(... if frames is None else int(index))).reshape(flat) for index in which)
+        return (_frame(np.asarray(at(... if frames is None else int(index))), found) for index in which)
 
     if dtype in (np.uint8, np.uint16):
-        kept = np.stack([part.astype(dtype.newbyteorder("=")) for part in parts(indices)])
+        kept = np.stack([_opaque(part.astype(dtype.newbyteorder("="))) for part in parts(indices)])
     else:
         kept = deep_frames(parts(indices), full_range(parts(range(frames or 1))), name)
     stack = untimed_stack(kept, indices, frames or 1, channels)
     return stack if frames is not None else Clip(stack.frames, np.zeros(1), indices, 1)
+
+
+def _frame(values: Array, found: Layout) -> Array:
+    """One frame as ``[H, W]`` or ``[H, W, C]``."""
+    values = np.moveaxis(values, 0, -1) if found.first else values
+    return values.reshape((found.height, found.width, found.colours)[: 2 if found.colours == 1 else 3])
+
+
+def _opaque(frame: Array) -> Array:
+    """Without transparency: ``[H, W, 4]`` on black, the others as they are."""
+    if frame.ndim < 3 or frame.shape[-1] != 4:
+        return frame
+    top = np.iinfo(frame.dtype).max
+    values: Array = (frame[..., :3].astype(np.uint64) * frame[..., 3:] + top // 2) // top
+    return values.astype(frame.dtype)
 
 
 def _header(file: IO[bytes], name: str) -> tuple[Shape, bool, np.dtype[Any]]:

@@ -239,9 +239,13 @@ def decode(source: DicomFile, encoded: Sequence[bytes], indices: Sequence[int]) 
     :raises MissingExtra: where its decoder is not installed.
     """
     try:
+        if not encoded and source.syntax != _DEFLATED:
+            _check_length(source)
         frames = _encapsulated(source, encoded, indices) if encoded else _native(source, indices)
+        shift = 0 if encoded else _shift(source.header)
         for frame in frames:
-            yield frame.astype(frame.dtype.newbyteorder("="), copy=False)
+            native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+            yield native >> shift if shift and native.dtype.kind in "iu" else native
     except (ReadError, MissingExtra):
         raise
     except Exception as error:  # as above
@@ -249,16 +253,47 @@ def decode(source: DicomFile, encoded: Sequence[bytes], indices: Sequence[int]) 
         raise unreadable(
             source.name,
             f"its pixels, {_spelt(source.syntax)}, cannot be decoded ({why[:300]})",
-            _way_out(source.syntax),
+            _way_out(source.syntax) if source.syntax not in _NATIVE else "Export it again, or leave it out",
         ) from error
+
+
+def _check_length(source: DicomFile) -> None:
+    """:raises ReadError: where uncompressed pixels are fewer bytes than the header says."""
+    header, name = source.header, source.name
+    samples = whole(header, "SamplesPerPixel", name) if header.get("SamplesPerPixel") else 1
+    bits = whole(header, "BitsAllocated", name)
+    need = source.frames * ((int(header.Rows) * int(header.Columns) * samples * bits + 7) // 8)
+    need = (
+        need * 2 // 3 if str(header.PhotometricInterpretation).endswith("_422") else need
+    )  # two pixels share their colour
+    held = max(source.path.stat().st_size - source.start - (12 if source.syntax != _NATIVE[0] else 8), 0)
+    if held < need:
+        frames = f"{source.frames} frames of " if source.frames > 1 else ""
+        raise unreadable(
+            name,
+            f"its header says {frames}{header.Columns} x {header.Rows} pixels, which are {need:,} bytes; the file holds "
+            f"{held:,} of them: it is cut short, or its header or transfer syntax is wrong",
+            "Export it again, or leave it out",
+        )
+
+
+def _shift(header: "Dataset") -> int:
+    """By how many bits the values of uncompressed pixels lie too high: of 12 stored bits the highest may be bit 15."""
+    stored, high, allocated = (header.get(tag) for tag in ("BitsStored", "HighBit", "BitsAllocated"))
+    if not (isinstance(stored, int) and isinstance(high, int) and isinstance(allocated, int)):
+        return 0
+    return max(high + 1 - stored, 0) if high < allocated else 0
 
 
 def _native(source: DicomFile, indices: Sequence[int]) -> Iterator[Array]:
     from pydicom.pixels.utils import iter_pixels
     from pydicom.uid import UID
 
-    if source.syntax == _DEFLATED:
-        yield from iter_pixels(_pydicom().dcmread(source.path), indices=list(indices))
+    if source.syntax == _DEFLATED or _shift(source.header):
+        whole_file = _pydicom().dcmread(source.path, force=True)
+        if _shift(source.header):  # else pydicom blanks the bits above those stored
+            whole_file.BitsStored = whole_file.BitsAllocated
+        yield from iter_pixels(whole_file, indices=list(indices))
     else:
         yield from iter_pixels(source.path, indices=list(indices), transfer_syntax_uid=UID(source.syntax))
 

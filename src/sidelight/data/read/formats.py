@@ -134,8 +134,12 @@ def beside(path: Path) -> list[Path]:
     start, suffix = split_suffix(path.name)
     pair = {"img": ("hdr",), "img.gz": ("hdr.gz", "hdr"), "hdr": ("img", "img.gz"), "hdr.gz": ("img.gz",), "rec": ("par",),
             "par": ("rec",), "brik": ("head",), "brik.gz": ("head",), "head": ("brik", "brik.gz")}  # fmt: skip
-    names = [f"{start}.{one}" for other in pair.get(suffix.lower()[1:], ()) for one in (other, other.upper())]
-    return [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    names = [
+        f"{start}.{one}"
+        for other in pair.get(suffix.lower()[1:], ())
+        for one in (other, other.upper(), other.upper().replace("GZ", "gz"))
+    ]
+    return [path.with_name(name) for name in dict.fromkeys(names) if path.with_name(name).is_file()]
 
 
 def is_kind(path: str, kind: Kind) -> bool:

@@ -1,13 +1,14 @@
-"""Still images and animated images (GIF, WebP, PNG, TIFF pages) through Pillow.
+"""Still images and animated images (GIF, WebP, PNG, TIFF pages) through Pillow; those that end early are refused.
 
 Limits: 16-bit RGB is reduced to 8 bit by Pillow; floating-point images are refused, for they name no range. Alpha is
 composited on black, the colour of an ultrasound or radiograph's surround.
 """
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -48,6 +49,7 @@ ANIMATED = frozenset({"GIF", "PNG", "WEBP", "TIFF"})
 MOST_PIXELS = 170_000_000  # Pillow itself refuses 179 million; its global limit is left alone
 MOST_BYTES = 2 << 30
 MOST_FRAMES = 100_000
+PHOTOMETRIC, BITS = 262, 258  # tags of TIFF
 
 
 def is_image(head: bytes) -> bool:
@@ -105,6 +107,8 @@ def decode_image(
             if image.width * image.height > most_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
+            if image.format in ("GIF", "TIFF"):
+                (_check_gif_end if image.format == "GIF" else _check_tiff_end)(file, name)
             pages = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
             if pages > most_frames:
                 raise unreadable(name, f"{pages:,} frames, more than the limit of {most_frames:,}", "Cut it first")
@@ -122,16 +126,14 @@ def decode_image(
 
 
 def _animation(image: Image.Image, name: str, pages: int, max_frames: int, channels: int | None) -> Clip:
-    """Frames that really decode, in two passes: one finds them and their times, one keeps the chosen ones."""
+    """In two passes: one finds the times of the frames, and that all of them decode, one keeps the chosen ones."""
     starts, sizes, clock, timed = [], set(), 0.0, False
-    for seconds in _durations(image, pages):
+    for seconds in _durations(image, name, pages):
         starts.append(clock)
         sizes.add(image.size)
         timed |= seconds is not None
         # Browsers and FFmpeg show a frame whose delay is absent or at most 10 ms for 100 ms.
         clock += seconds if seconds is not None and seconds > 0.01 else 0.1
-    if not starts:
-        raise unreadable(name, "no frame of it can be decoded")
     if len(sizes) > 1:
         raise unreadable(name, f"its pages differ in size: {sorted(sizes)}", "Save the pages as separate files")
     indices = spaced_indices(len(starts), max_frames)
@@ -143,21 +145,86 @@ def _animation(image: Image.Image, name: str, pages: int, max_frames: int, chann
     return Clip(np.stack(frames), times, indices, len(starts), timed)
 
 
-def _durations(image: Image.Image, pages: int) -> Iterator[float | None]:
-    """Step through the frames until one does not decode; yields seconds that each is shown, None where unsaid."""
+def _durations(image: Image.Image, name: str, pages: int) -> Iterator[float | None]:
+    """Step through the frames; yields seconds that each is shown, None where unsaid; :raises ReadError: for a broken one."""
     for page in range(pages):
         try:
             image.seek(page)
             image.load()
-        except Exception:  # as in read_image: what decoded so far is kept
-            return
+        except Exception as error:  # as in read_image
+            what = str(error) or type(error).__name__
+            raise unreadable(
+                name, f"is truncated or broken: frame {page + 1} of {pages} cannot be decoded ({what})"
+            ) from error
         duration = image.info.get("duration")
         yield None if duration is None else float(duration) / 1000
+
+
+def _check_gif_end(file: IO[bytes], name: str) -> None:
+    """:raises ReadError: where a GIF ends within a block, for Pillow would give the frames before it.
+
+    Leaves ``file`` where it was.
+    """
+    place = file.tell()
+    file.seek(10)
+    flags = file.read(3)[:1]
+    try:
+        file.seek(3 << (flags[0] & 7) + 1 if flags[0] & 0x80 else 0, io.SEEK_CUR)
+        while (mark := file.read(1)) not in (b"", b";"):
+            if mark == b"!":
+                file.read(1)
+            elif mark == b",":
+                packed = file.read(9)[8]
+                file.seek(3 << (packed & 7) + 1 if packed & 0x80 else 0, io.SEEK_CUR)
+                file.read(1)
+            else:
+                break  # what follows the last block is no part of the picture
+            while length := file.read(1)[0]:
+                if len(file.read(length)) < length:
+                    raise IndexError
+    except IndexError:
+        raise unreadable(name, "is truncated or broken (it ends within a frame)") from None
+    finally:
+        file.seek(place)
+
+
+def _check_tiff_end(file: IO[bytes], name: str) -> None:
+    """:raises ReadError: where a TIFF ends within its chain of pages. Leaves ``file`` where it was."""
+    place = file.tell()
+    file.seek(0)
+    head = file.read(8)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    seen: set[int] = set()
+    try:
+        at = int.from_bytes(head[4:8], order) if head[2:4] in (b"*\0", b"\0*") else 0  # not BigTIFF
+        while at and at not in seen:
+            seen.add(at)
+            file.seek(at)
+            count = file.read(2)
+            file.seek(12 * int.from_bytes(count, order), io.SEEK_CUR)
+            link = file.read(4)
+            if len(count) < 2 or len(link) < 4:
+                raise unreadable(
+                    name, f"is truncated or broken (it ends within the list of its pages, at page {len(seen)})"
+                )
+            at = int.from_bytes(link, order)
+    finally:
+        file.seek(place)
+
+
+def _from_white(image: Image.Image) -> int:
+    """The largest value of a deep TIFF that counts from white; 0 for any other image. Pillow turns those of 8 bits round."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or not image.mode.startswith("I;16") or tags.get(PHOTOMETRIC) != 0:
+        return 0
+    bits = tags.get(BITS)
+    return (1 << int(bits[0] if isinstance(bits, tuple) else bits or 16)) - 1
 
 
 def upright(image: Image.Image, channels: int | None) -> Array:
     """The loaded image upright: ``[H, W]`` or ``[H, W, 3]``, uint8, or uint16 for deeper grey."""
     image.load()
+    white = _from_white(image)
     with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):  # broken EXIF says nothing about rotation
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
@@ -167,7 +234,8 @@ def upright(image: Image.Image, channels: int | None) -> Array:
         deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 65535:
             raise ValueError(f"pixels from {deep.min()} to {deep.max()} do not fit in 16 bits")
-        return deep.astype(np.uint16)
+        deep = deep.astype(np.uint16)
+        return white - np.minimum(deep, np.uint16(white)) if white else deep
     if image.mode in ("1", "L", "LA") or (image.mode == "RGB" and channels == 1 and not image.has_transparency_data):
         frame = (
             _on_black(image.convert("LA"))[..., 0] if image.has_transparency_data else np.asarray(image.convert("L"))
