@@ -6,28 +6,26 @@ Every cell is text, stripped; a blank one is "". Keys are compared after :func:`
 
 import codecs
 import csv
-import gzip
 import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyarrow import parquet
 
 from sidelight.data.cells import normalise, some
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
 from sidelight.data.cohort.spec import TAKEN
+from sidelight.data.cohort.table_size import check_parquet, compact, most_text, read_bytes
 from sidelight.data.findings import Finding, Joined, Record
 from sidelight.errors import DataError, MissingExtra, nearest
 
 _COMMA_NUMBER = r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?"
-MOST_BYTES = 2 << 30
 EXCEL_ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
 
@@ -122,7 +120,7 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int 
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
+        if size > most_text():
             raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Save it as CSV")
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
         try:
@@ -131,7 +129,8 @@ def _read_excel(path: Path, sheet: str | None, decimal: str | None, header: int 
                 raise DataError(f"The table {path.name} has no sheet {sheet!r}", do=nearest(sheet, names))
             source = book[sheet] if sheet is not None else book.worksheets[0]
             source.reset_dimensions()  # some programs write a wrong size, and cells beyond it would be lost
-            rows = [[_excel_cell(value) for value in row] for row in source.iter_rows(values_only=True)]
+            filled = compact(source.iter_rows(values_only=True), path)
+            rows = [[_excel_cell(value) for value in row] for row in filled]
         finally:
             book.close()
     except DataError:
@@ -172,10 +171,7 @@ def _excel_cell(value: Any) -> tuple[str, bool]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        meta = parquet.read_metadata(path)
-        size = sum(meta.row_group(place).total_byte_size for place in range(meta.num_row_groups))
-        if size > MOST_BYTES:
-            raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Split it")
+        check_parquet(path)
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
@@ -191,7 +187,7 @@ def _cell(value: Any) -> str:
 
 
 def _decode(path: Path, encoding: str | None) -> str:
-    data = _unpacked(path, gzip.open if path.suffix.lower() == ".gz" else open)
+    data = _unpacked(path)
     marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
     guesses = [name for mark, name in marks.items() if data.startswith(mark)]
     head = data[:400]
@@ -213,16 +209,12 @@ def _decode(path: Path, encoding: str | None) -> str:
     )
 
 
-def _unpacked(path: Path, opened: Callable[[Path, str], Any]) -> bytes:
+def _unpacked(path: Path) -> bytes:
     """The bytes of a table, gzipped or not; :raises DataError: where it is broken or too large."""
     try:
-        with opened(path, "rb") as file:
-            data: bytes = file.read(MOST_BYTES + 1)
+        return read_bytes(path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"The table {path.name} cannot be unpacked: {error}", do="Fetch it again") from None
-    if len(data) > MOST_BYTES:
-        raise DataError(f"The table {path.name} holds more than {MOST_BYTES:,} bytes", do="Split it")
-    return data
 
 
 def _separator(text: str) -> str:
