@@ -1,5 +1,9 @@
+import errno
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from sidelight import files
 from sidelight.errors import ConfigError, RunError
 from sidelight.files import (
     append_line,
     check_place,
     explained,
+    held,
     locked,
     replacing,
     write_arrays,
@@ -154,3 +160,71 @@ def test_a_table_calculates_nothing_and_moves_no_cursor(tmp_path):
     assert written["'=name"].tolist() == right
     assert written["number"].tolist()[1] == "-1.0" and set(written["none"]) == {""}
     assert table["=name"].tolist() == cells
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "x"),
+        OSError("IOError: No space left on device"),
+        ValueError("(os error 28) No space left on device"),
+    ],
+)
+def test_a_writer_that_says_in_words_that_the_disk_is_full(tmp_path, error):
+    """Those of Parquet and of safetensors give no number."""
+    with pytest.raises(RunError, match="disk is full"), replacing(tmp_path / "a"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def holder(folder, code="sys.stdin.read()"):
+    """Another process that holds ``folder`` until its input ends."""
+    words = f"""
+import sys
+from pathlib import Path
+from sidelight.files import held
+with held(Path({str(folder)!r})):
+    print("held", flush=True)
+    {code}
+"""
+    other = subprocess.Popen([sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    return other
+
+
+def test_a_folder_is_held_by_one_process_which_the_second_names(tmp_path):
+    other = holder(tmp_path / "run")
+    said = json.loads((tmp_path / "run" / ".lock").read_text())
+    assert said["pid"] == other.pid and said["host"] == socket.gethostname()
+    with pytest.raises(RunError, match=rf"process {other.pid} on '.*' since '20\d\d.*Wait"), held(tmp_path / "run"):
+        pass
+    other.communicate("")
+    assert not (tmp_path / "run").exists()  # nothing came of it
+    with held(tmp_path / "run"):
+        (tmp_path / "run" / "a").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]
+
+
+def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path, monkeypatch):
+    (tmp_path / "a").touch()
+    other = holder(tmp_path)
+    other.kill()
+    other.communicate()
+    assert (tmp_path / ".lock").exists()
+    with held(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+    # where the file system has no locks, what stands in the file counts
+    monkeypatch.setattr(files, "fcntl", None)
+    for said, free in (
+        ({"host": socket.gethostname(), "pid": other.pid, "since": "x"}, True),
+        ({"host": socket.gethostname(), "pid": os.getppid(), "since": "x"}, False),
+        ({"host": "other", "pid": 1, "since": "x"}, False),
+        ("cut", True),
+    ):
+        (tmp_path / ".lock").write_text(json.dumps(said))
+        if free:
+            with held(tmp_path):
+                pass
+            continue
+        with pytest.raises(RunError, match="Another process"), held(tmp_path):
+            pass

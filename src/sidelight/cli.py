@@ -46,6 +46,9 @@ CohortFile = Annotated[
     Path | None, typer.Option("--cohort", help="cohort.toml of like data, in place of the folder's own")
 ]
 
+Outside = Annotated[
+    bool, typer.Option("--allow-outside", help="let the cohort file name files outside its folder; say which")
+]
 Role = Annotated[str, typer.Option("--role", help="which tower of a run")]
 Force = Annotated[bool, typer.Option("--force", help="replace what exists")]
 
@@ -89,11 +92,14 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="folder of the runs, tables and report")] = Path("demo"),
     every: Annotated[bool, typer.Option("--all", help="every method, not only one")] = False,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Pre-train, evaluate against random initialisation and from scratch, write a report: minutes on a laptop."""
     from sidelight.commands.demo import demo as run_demo
 
-    typer.echo(run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache))
+    typer.echo(
+        run_demo(data or None, out=out, preset=preset, task=task, every=every, cache=cache, allow_outside=allow_outside)
+    )
 
 
 @app.command()
@@ -133,6 +139,7 @@ def check(
     ] = None,
     flags: Set = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Counts, conflicts, leaks, shortcuts, broken files; which methods are possible and what they would cost.
 
@@ -144,7 +151,15 @@ def check(
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
-    found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, run_check, cache=cache))
+    found = run_check(
+        data,
+        preset,
+        task,
+        split=split,
+        quick=quick,
+        **_settings(None, flags, run_check, cache=cache),
+        allow_outside=allow_outside,
+    )
     print_check(found.to_dict(named=visible), found.notices)
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
@@ -169,6 +184,7 @@ def plan(
     worlds: Annotated[int | None, typer.Option("--worlds", help="simulated studies of each size; 200")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="of the simulation; 0")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="write everything there")] = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Before anything is trained: how wide the intervals will be, which gain can be shown, how many patients would do."""
     from sidelight.commands.plan import plan as run_plan
@@ -181,7 +197,7 @@ def plan(
         None, None, run_plan,
         auroc=auroc or None, gain=gain, icc=icc, correlation=correlation, width=width, worlds=worlds, seed=seed,
     )  # fmt: skip
-    found = run_plan(data, preset, task, **settings)
+    found = run_plan(data, preset, task, **settings, allow_outside=allow_outside)
     print_plan(found.to_dict())
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
@@ -197,14 +213,21 @@ def pretrain(
     config: Config = None,
     flags: Set = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Learn an encoder without labels; resumes if the run exists."""
     from sidelight.commands.pretrain import pretrain as run_pretrain
 
     run = run_pretrain(
-        method, data, out, preset=preset, start=start, **_settings(config, flags, run_pretrain, cache=cache)
+        method,
+        data,
+        out,
+        preset=preset,
+        start=start,
+        **_settings(config, flags, run_pretrain, cache=cache),
+        allow_outside=allow_outside,
     )
-    layout = ["--preset", preset] if preset else []
+    layout = (["--preset", preset] if preset else []) + ["--allow-outside"] * allow_outside
     after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, *layout, "--task", "TASK"])
     typer.echo(f"The run lies in {run.folder}; next: {after}")
 
@@ -242,6 +265,7 @@ def evaluate(
     config: Config = None,
     flags: Set = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
     listing: Annotated[
         bool,
         typer.Option("--settings", callback=_listing("evaluate"), is_eager=True, help="list every setting and leave"),
@@ -255,7 +279,7 @@ def evaluate(
     settings = _settings(config, flags, run_evaluate, cache=cache, split=split, **allowed)
     results = run_evaluate(
         encoder, data, task, protocol, test, preset, out,
-        random=random, architecture=architecture, test_preset=test_preset, force=force, **settings,
+        random=random, architecture=architecture, test_preset=test_preset, force=force, **settings, allow_outside=allow_outside
     )  # fmt: skip
     results_table(results.results, results.notes)
     if out is not None and (out / "model" / "model.json").is_file():
@@ -278,6 +302,7 @@ def predict(
     preset: Preset = None,
     cohort: CohortFile = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Score new patients with a saved model; no labels needed."""
     from sidelight.commands.predict import predict as run_predict
@@ -286,6 +311,7 @@ def predict(
     table = run_predict(
         model, data, out,
         preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, force=force, cache=cache,
+        allow_outside=allow_outside,
     )  # fmt: skip
     print_prediction(table, out, names=names)
 
@@ -299,6 +325,7 @@ def study(
     out: Annotated[Path | None, typer.Option("--out", help="folder; default is work/STUDY-SIZE")] = None,
     flags: Set = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
     listing: Annotated[
         bool,
         typer.Option("--settings", callback=_listing("study"), is_eager=True, help="list every setting and leave"),
@@ -308,7 +335,7 @@ def study(
     from sidelight.commands.study import study as run_study
 
     settings = _settings(None, flags, run_study, data=data, preset=preset, cache=cache)
-    results = run_study(file, size=size, out=out, **settings)
+    results = run_study(file, size=size, out=out, **settings, allow_outside=allow_outside)
     typer.echo(f"{len(results.results)} numbers; the report lies in {results.folder / 'report.html'}")
 
 
@@ -325,13 +352,23 @@ def embed(
     preset: Preset = None,
     flags: Set = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """One vector per item, in a Parquet file that names items, patients and every level by hash."""
     from sidelight.commands.embed import embed as run_embed
 
     settings = _settings(None, flags, run_embed, frames=frames, cache=cache)
     table = run_embed(
-        encoder, data, out, preset=preset, role=role, random=random, architecture=architecture, force=force, **settings
+        encoder,
+        data,
+        out,
+        preset=preset,
+        role=role,
+        random=random,
+        architecture=architecture,
+        force=force,
+        **settings,
+        allow_outside=allow_outside,
     )
     typer.echo(f"{len(table)} vectors of {table.attrs['dim']} numbers lie in {out}")
     if table.attrs["unreadable"]:
@@ -372,11 +409,14 @@ def explain(
     seed: Annotated[int, typer.Option("--seed", help="which items")] = 0,
     preset: Preset = None,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """What the encoder looks at, in pictures: what its method can show, and the nearest items of other patients."""
     from sidelight.commands.explain import explain as run_explain
 
-    page = run_explain(run, data, out, preset=preset, task=task, items=items, seed=seed, cache=cache)
+    page = run_explain(
+        run, data, out, preset=preset, task=task, items=items, seed=seed, cache=cache, allow_outside=allow_outside
+    )
     typer.echo(f"The page lies in {page} (contains patient data unless the data are public)")
 
 
@@ -393,12 +433,20 @@ def cache(
         bool, typer.Option("--verify", help="compare every pixel with its digest; delete what is damaged")
     ] = False,
     cache: Cache = None,
+    allow_outside: Outside = False,
 ) -> None:
     """List the decoded pixels that are kept of a cohort, verify them, or delete those of a patient."""
     from sidelight.commands.cache import cache as run_cache
 
     lines = run_cache(
-        data, preset=preset, cohort_file=cohort, forget=forget, forget_everybody=forget_all, verify=verify, folder=cache
+        data,
+        preset=preset,
+        cohort_file=cohort,
+        forget=forget,
+        forget_everybody=forget_all,
+        verify=verify,
+        folder=cache,
+        allow_outside=allow_outside,
     )
     typer.echo("\n".join(lines))
 

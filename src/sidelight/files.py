@@ -5,11 +5,13 @@ import errno
 import json
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sidelight.errors import ConfigError, RunError
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+HELD = ".lock"
+"""The file of :func:`held`."""
 
 try:
     import fcntl
@@ -118,17 +123,24 @@ def write_arrays(path: Path, arrays: "Mapping[str, NDArray[np.generic]]") -> Pat
 
 
 def write_first(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` for its owner's eyes only, unless a file is there: the first of two processes wins."""
+    """Put ``content`` at ``path`` for its owner's eyes only, unless a file is there: the first of two processes wins.
+
+    :raises RunError: when the disk is full; then nothing is there.
+    """
     path.parent.mkdir(mode=0o700, exist_ok=True)
     temporary = draft(path.parent)
     try:
-        temporary.write_bytes(content)
-        flush(temporary)
-        with contextlib.suppress(FileExistsError):
+        with explained(path):
+            temporary.write_bytes(content)
+            flush(temporary)
+        try:
             os.link(temporary, path)
-    except OSError:  # a file system without links
-        os.replace(temporary, path)
-    temporary.unlink(missing_ok=True)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         flush(path.parent)
 
@@ -147,6 +159,74 @@ def locked(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep ``folder`` for this process: a file in it says who holds it. The lock of a process that has died is taken over.
+
+    :raises RunError: where another process holds it; says which, on which host and since when.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / HELD
+    file = _opened(path)
+    try:
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+        file.truncate(0)
+        file.write(json.dumps(who))
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing else came of it
+
+
+def _opened(path: Path) -> IO[str]:
+    """The lock file, locked; :raises RunError: where another process has it."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        file.seek(0)
+        said = file.read()
+        if not _lock(file, said):
+            file.close()
+            raise RunError(
+                f"Another process is at work in {path.parent}: {_holder(said)}",
+                expected="one process at a time",
+                do=f"Wait until it has ended, or choose another folder; if there is no such process, delete {path}",
+            )
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()  # its holder was just done and took it away
+
+
+def _lock(file: IO[str], said: str) -> bool:
+    """Whether the lock is this process's now; where the file system has none, whether its holder on this host is alive."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+        who = json.loads(said)
+        if who["host"] != socket.gethostname():
+            return False
+        os.kill(int(who["pid"]), 0)
+        return int(who["pid"]) == os.getpid()
+    return True
+
+
+def _holder(said: str) -> str:
+    try:
+        who = json.loads(said)
+        return f"process {int(who['pid'])} on {str(who['host'])!r} since {str(who['since'])!r}"
+    except (ValueError, KeyError, TypeError):
+        return "it has not yet said which"
 
 
 def check_place(out: str | Path, *, folder: bool) -> None:
@@ -185,14 +265,20 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the system's "no space left" into a RunError that says what is still whole."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _is_full(error):
             raise
         raise RunError(
             f"The disk is full: {path} could not be written",
             expected="room for it; what stood there before is still whole",
             do="Free some space and run the same command again: it goes on from the last checkpoint",
         ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk had no room; the writers of Parquet and of safetensors say so in words alone."""
+    words = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(one in str(error) for one in words)
 
 
 def check_targets(out: Path, targets: Sequence[Path], force: bool) -> None:

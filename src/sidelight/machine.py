@@ -1,7 +1,12 @@
-"""The processors that this process may use, and how its threads wait."""
+"""The processors and the memory that this process may use, and how its threads wait."""
 
 import os
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # not POSIX: nothing limits the process
+    resource = None  # type: ignore[assignment]
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -28,6 +33,27 @@ def quota() -> float:
         if allowed > 0:
             return allowed
     return float("inf")
+
+
+def memory() -> int:
+    """Bytes of memory that the process may use: the machine's, what a control group allows of it, and ``ulimit -v``."""
+    found = [16 << 30]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            found.append(int((CGROUPS / file).read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    if resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(one for one in found if one > 0)
+
+
+def budget() -> int:
+    """Bytes that files may take when they are unpacked: a quarter of the memory."""
+    return memory() // 4
 
 
 def share() -> None:

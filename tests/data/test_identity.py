@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
+from sidelight.errors import DataError, RunError
 
 
 def cohort(root, phantom=None):
@@ -94,3 +96,37 @@ def test_names_in_a_read_only_folder_do_not_change_with_the_times_of_its_files(t
         assert names == item_hashes(dataclasses.replace(here))
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_full_disk_leaves_no_key_and_says_so(tmp_path, monkeypatch):
+    """A key that came later would change every name, so that nothing is named until there is room."""
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RunError, match="disk is full"):
+            item_hashes(cohort(tmp_path))
+    assert list((tmp_path / ".sidelight").iterdir()) == []
+    item_hashes(cohort(tmp_path))
+    assert (tmp_path / ".sidelight" / "key").stat().st_size == 32
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_that_is_not_whole_stops(tmp_path, length):
+    (tmp_path / ".sidelight").mkdir()
+    (tmp_path / ".sidelight" / "key").write_bytes(b"x" * length)
+    with pytest.raises(DataError, match=rf"key has {length} bytes. Expected: 32"):
+        item_hashes(cohort(tmp_path))
+
+
+def test_a_file_system_without_links_still_gets_a_whole_key(tmp_path, monkeypatch):
+    def no_links(*paths):
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    names = item_hashes(cohort(tmp_path))
+    assert names == item_hashes(cohort(tmp_path))
+    assert [path.name for path in (tmp_path / ".sidelight").iterdir()] == ["key"]
+    assert (tmp_path / ".sidelight" / "key").stat().st_size == 32

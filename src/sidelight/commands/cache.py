@@ -11,6 +11,7 @@ def cache(
     data: str | Path,
     *,
     preset: str | None = None,
+    allow_outside: bool = False,
     cohort_file: str | Path | None = None,
     forget: str | None = None,
     forget_everybody: bool = False,
@@ -22,10 +23,11 @@ def cache(
     :param forget: delete this patient's pixels, and the features stored beside them.
     :param forget_everybody: delete every cache of the cohort.
     :param verify: compare all pixels with the digests that were stored with them; damaged files are deleted.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param folder: of the caches, where it is not the data's own.
     """
     place, lines = Path(folder) if folder else None, []
-    cohort = Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file)
+    cohort = Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file, allow_outside=allow_outside)
     if forget_everybody or forget is not None:
         freed = forget_all(cohort, place) if forget_everybody else forget_patient(cohort, forget or "", place)
         lines.append(f"{freed:,} bytes of pixels and features are deleted; source files, runs and results stay")

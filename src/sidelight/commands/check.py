@@ -79,6 +79,7 @@ def check(
     preset: str | None = None,
     task: str | None = None,
     *,
+    allow_outside: bool = False,
     split: str | Path | None = None,
     quick: bool = False,
     quiet: bool | None = None,
@@ -90,13 +91,14 @@ def check(
     :param task: the one task whose labels are audited; all by default.
     :param split: a column, or a JSON file of side -> names, that is looked through for leaks.
     :param quick: leave out the timed steps.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: of pre-training, for the cache and the timed steps.
     :raises DataError: when the cohort cannot be opened at all.
     :raises ConfigError: for an unknown task or setting.
     """
     known = _settings(settings)
     record = Record()
-    cohort = Cohort.open(data, preset=preset, record=record)
+    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside)
     if task is not None and task not in cohort.broken:
         cohort.task(task)
     tasks = [name for name in cohort.tasks if task in (None, name)]

@@ -15,17 +15,21 @@ def demo(
     *,
     out: str | Path = "demo",
     preset: str | None = None,
+    allow_outside: bool = False,
     task: str | None = None,
     every: bool = False,
     cache: str | None = None,
 ) -> str:
-    """The demo study on synthetic clips, or on one's own cohort; returns a sentence that says where the report lies."""
+    """The demo study on synthetic clips, or on one's own cohort; returns a sentence that says where the report lies.
+
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
+    """
     values = load_toml(str(files("sidelight") / "demo.toml"))
     if not every:
         for name in values.pop("only_with_all"):
             del values["encoders"][name]
     values.pop("only_with_all", None)
-    cohort = Cohort.open(data or values["data"], preset=preset)
+    cohort = Cohort.open(data or values["data"], preset=preset, allow_outside=allow_outside)
     if data:
         chosen = task or next(iter(cohort.tasks), None)
         if chosen is None and not cohort.broken:

@@ -40,6 +40,7 @@ def embed(
     out: str | Path | None = None,
     *,
     preset: str | None = None,
+    allow_outside: bool = False,
     role: str = "image",
     random: bool = False,
     architecture: str | None = None,
@@ -53,6 +54,7 @@ def embed(
     :param out: Parquet file; ``vector`` is a fixed-size list of float32 there, and what ``.attrs`` says stands in the
         schema's metadata as JSON under ``sidelight``.
     :param force: replace ``out`` if it exists.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: of :class:`EmbedSettings`.
     :return: ``item`` (hash), a column per level (hash; the same names as ``unit`` in an evaluation's scores), ``group``
         (hash), ``view``, ``vector`` (float32 [D]). ``.attrs``: encoder_hash, data_hash, image_size, dim, frames,
@@ -63,7 +65,7 @@ def embed(
     if place is not None:
         check_targets(place, [place], force)
     resolved = build(EmbedSettings, settings)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     net = _open(encoder, role, cohort, Fresh(random, architecture, resolved.image_size, resolved.seed))
     net.to(pick_device(resolved.device))  # a module that was handed in stays there
     pixels = open_pixels(cohort, working_size(net.image_size), resolved, quiet=quiet)

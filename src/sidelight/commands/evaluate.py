@@ -21,7 +21,7 @@ from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import fold_gaps
-from sidelight.files import check_place, write_csv, write_json, write_text
+from sidelight.files import check_place, held, write_csv, write_json, write_text
 from sidelight.models.image import Encoder
 from sidelight.train.run import Run
 
@@ -35,6 +35,7 @@ def evaluate(
     preset: str | None = None,
     out: str | Path | None = None,
     *,
+    allow_outside: bool = False,
     random: bool = False,
     architecture: str | None = None,
     test_preset: str | None = None,
@@ -51,6 +52,7 @@ def evaluate(
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
         is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
         evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
@@ -61,7 +63,7 @@ def evaluate(
     resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
     if folder is not None:
         check_place(folder, folder=True)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     given = encoder.folder if isinstance(encoder, Run) else encoder
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
     evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture)
@@ -73,7 +75,7 @@ def evaluate(
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     leaking = set(table["task"]) if scored.facts["leaks"] else set()
     if test is not None:
-        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset)
+        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset, allow_outside=allow_outside)
         outside, notes, leaks = score_elsewhere(evaluation, other)
         leaking |= set(outside["task"]) if leaks else set()
         scored.notes.extend(notes)
@@ -95,7 +97,8 @@ def evaluate(
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples, costs=costs)
     results = Results(**found, scores=table, notes=(*scored.notes, *fold_gaps(found["results"])))
     if folder is not None:
-        _write(results, scored, task, folder)
+        with held(folder):
+            _write(results, scored, task, folder)
     return results
 
 
@@ -129,6 +132,6 @@ def _flags(settings: EvaluateSettings) -> str:
     said = ["--split", split_name(settings.split)] if settings.split is not None else []
     said += ["--allow-leak"] if settings.allow_leak else []
     said += ["--allow-missing"] if settings.allow_missing else []
-    for flag in changed(settings, leave=("cache", "device", "split", "allow_leak", "allow_missing")):
+    for flag in changed(settings, leave=("cache", "device", "max_memory", "split", "allow_leak", "allow_missing")):
         said += ["--set", flag]
     return f" {shlex.join(said)}" if said else ""

@@ -26,6 +26,7 @@ def explain(
     out: str | Path,
     *,
     preset: str | None = None,
+    allow_outside: bool = False,
     task: str | None = None,
     items: int = 8,
     seed: int = 0,
@@ -38,12 +39,13 @@ def explain(
     The page shows images of ``data``: it, and the folder unless it was there before, are for their owner's eyes only.
 
     :param task: whose labels give the truth; the cohort's first by default.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param items: how many items are shown, drawn with ``seed`` from different patients as far as there are.
     :raises DataError: where no item can be read.
     """
     check_place(out, folder=True)
     run = run if isinstance(run, Run) else Run.open(run)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     if task is not None:
         cohort.task(task)
     encoder = run.encoder()

@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from sidelight.config import load_toml
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.outside import remember
 from sidelight.data.cohort.presets import load_preset, preset_names
-from sidelight.data.cohort.spec import present
+from sidelight.data.cohort.spec import parse_spec, present
 from sidelight.data.guess import Draft, guess, render
 from sidelight.errors import ConfigError, SidelightError
 from sidelight.files import write_text
@@ -57,6 +59,8 @@ def init(
     elsewhere = file.resolve().parent != root.resolve()
     text, cohort = _that_opens(draft, root.resolve(), str(root.resolve()) if elsewhere else "")
     _place(lambda: write_text(file, text), file, "--out")
+    with suppress(SidelightError):  # what does not open yet is mended by hand
+        remember(file, parse_spec(load_toml(file), file.name))
     if cohort is not None:
         from sidelight.reporting.contact import render_contact  # pictures load when there is something to draw
 
@@ -133,7 +137,7 @@ def _open(text: str, root: Path) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cohort.toml"
         write_text(file, text)
-        cohort = Cohort.open(file, root=str(root))
+        cohort = Cohort.open(file, root=str(root), allow_outside=True)
     for name in cohort.broken:
         cohort.task(name)
     return cohort

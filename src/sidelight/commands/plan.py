@@ -61,6 +61,7 @@ def plan(
     preset: str | None = None,
     task: str | None = None,
     *,
+    allow_outside: bool = False,
     quiet: bool | None = None,
     **settings: Any,
 ) -> Plan:
@@ -68,6 +69,7 @@ def plan(
 
     :param data: folder, cohort.toml or phantom.
     :param task: the one task that is planned; all by default.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: of :class:`sidelight.evaluation.plan.PlanSettings`: ``auroc`` (one or several), ``gain``, ``icc``,
         ``correlation``, ``width``, ``worlds``, ``seed``.
     :raises ConfigError: for an unknown task or setting, or a cohort without a task.
@@ -75,7 +77,7 @@ def plan(
     if isinstance(settings.get("auroc"), int | float):
         settings["auroc"] = (settings["auroc"],)
     known = build(PlanSettings, settings)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     names = [task] if task is not None else list(cohort.tasks)
     if not names:
         raise ConfigError(f"{cohort.alias} has no task that can be used", do="Declare one: [task.NAME] (docs/data.md)")

@@ -27,6 +27,7 @@ def predict(
     out: str | Path | None = None,
     *,
     preset: str | None = None,
+    allow_outside: bool = False,
     cohort_file: str | Path | None = None,
     names: bool = False,
     other_kind: bool = False,
@@ -43,6 +44,7 @@ def predict(
     :param out: CSV file to write; one that an earlier prediction wrote is replaced, any other only with ``force``.
     :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
         of DICOM headers are only known as hashes); without them units are named by keyed hash only.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param other_kind: go on with data that look like another kind than the model's.
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
@@ -57,7 +59,9 @@ def predict(
         _check_out(Path(out), force)
     known = model if isinstance(model, Model) else read_model(model)
     cohort = (
-        data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file)
+        data
+        if isinstance(data, Cohort)
+        else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file, allow_outside=allow_outside)
     )
     _check_levels(known, cohort)
     known.encoder.to(pick_device(device))

@@ -1,6 +1,7 @@
 """pretrain: a method, a cohort -> a run."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sidelight.evaluation.scores import Ready, collect_scores
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.blocks import blocks
 from sidelight.explaining import keep
-from sidelight.files import check_place, write_csv, write_text
+from sidelight.files import check_place, held, write_csv, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, StartingRun, resolve
 from sidelight.metrics.classification import ACCURACY, AUROC
@@ -38,6 +39,7 @@ def pretrain(
     out: str | Path,
     *,
     preset: str | None = None,
+    allow_outside: bool = False,
     start: str | Path | Run | None = None,
     quiet: bool | None = None,
     **settings: Any,
@@ -47,6 +49,7 @@ def pretrain(
     :param method: a name of :data:`sidelight.methods.METHODS`.
     :param data: folder, cohort.toml, ``phantom:NAME`` or an open cohort.
     :param start: a finished run that this one is a later stage of.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: the method's settings; ``profile="paper"`` is the published recipe.
     """
     kind = load_method(method)
@@ -54,7 +57,7 @@ def pretrain(
     check_place(out, folder=True)
     begun = None if start is None else _start(method, kind, start)
     resolved = resolve(kind, settings, begun)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     missing = kind.needs(cohort)
     if missing:
         raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")
@@ -64,7 +67,7 @@ def pretrain(
     feed = net.feed(pixels, source.rows, source.secret)
     header = {
         "method": method,
-        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache"}), **net.origins()},
+        "settings": {**resolved.model_dump(exclude={"workers", "device", "cache", "max_memory"}), **net.origins()},
         "data": {"name": cohort.alias, "hash": pixels.hash},
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
@@ -72,7 +75,7 @@ def pretrain(
     if begun is not None:
         header["from"] = {"method": begun.method, "weights": Run(begun.folder).summary["weights"]}
     monitor = _monitor(cohort, pixels, resolved.monitor_task) if resolved.monitor_task else None
-    with joined(resolved.device) as world:
+    with joined(resolved.device) as world, held(Path(out)) if world.leads else nullcontext():
         run = fit(net, feed, resolved, Path(out), header=header, monitor=monitor, quiet=quiet)
         if world.leads:
             _finish(run, net, feed, cohort, pixels)
@@ -83,7 +86,7 @@ def pretrain(
 def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:
     """What a run folder holds beside the training: what was left out, who played which role, the card and, of public data,
     pictures."""
-    write_csv(run.folder / "quarantine.csv", _nameless(pixels, cohort))
+    write_csv(run.folder / "quarantine.csv", _nameless(pixels, cohort, net))
     rows = {"Training": feed.train_rows, "Validation": feed.valid_rows, "Beside the batches": feed.extra_rows}
     dealt = {part: pixels.index.iloc[net.items_of(feed, chosen)] for part, chosen in rows.items()}
     earlier = None if net.source is None or net.source.start is None else Run(net.source.start.folder).split()
@@ -111,10 +114,12 @@ def _start(method: str, kind: type[MethodBase], given: str | Path | Run) -> Star
     return StartingRun(run.folder, config["method"], config["settings"], run.tensors())
 
 
-def _nameless(pixels: Pixels, cohort: Cohort) -> pd.DataFrame:
+def _nameless(pixels: Pixels, cohort: Cohort, net: MethodBase) -> pd.DataFrame:
     """Broken items by hash, with reasons that name no file: a run names nobody, only what the terminal says does."""
     items = [item_hash(item, cohort.key) for item in pixels.quarantine["item"]]
-    return pd.DataFrame({"item": items, "reason": nameless_reasons(cohort, pixels)}, dtype=str)
+    reasons = nameless_reasons(cohort, pixels)
+    items += [item_hash(cohort.items["item"].iloc[position], cohort.key) for position in net.unreadable]
+    return pd.DataFrame({"item": items, "reason": [*reasons, *net.unreadable.values()]}, dtype=str)
 
 
 def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.ndarray:

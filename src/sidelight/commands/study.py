@@ -78,6 +78,7 @@ def study(
     *,
     data: str | None = None,
     preset: str | None = None,
+    allow_outside: bool = False,
     cache: str | None = None,
     quiet: bool = False,
     **settings: Any,
@@ -86,6 +87,7 @@ def study(
 
     :param size: one of the file's sizes.
     :param data: the folder of the data set, where the study names none.
+    :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: anything of the study file, over it, e.g. ``seeds=1`` or ``pretrain={"epochs": 2}``.
     """
     plan = build(StudyFile, merge(load_toml(file), settings))
@@ -94,7 +96,7 @@ def study(
     source = data or plan.data
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
-    cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort)
+    cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, allow_outside=allow_outside)
     for part in plan.parts.values():
         cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
@@ -248,7 +250,7 @@ class Work:
             return settings, digest([cell.row.weights, settings.get("encoder"), settings.get("image_size"), cell.seed])
         settings |= {"where": merge(settings.get("where", {}), cell.part.where)}
         kind = load_method(cell.row.method)
-        used = kind.FORMER | resolve(kind, settings).model_dump(mode="json", exclude={"cache"})
+        used = kind.FORMER | resolve(kind, settings).model_dump(mode="json", exclude={"cache", "max_memory"})
         identity: list[Any] = [cell.row.method, used, self.cohort.hash]
         if cell.part.unseen:
             judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))

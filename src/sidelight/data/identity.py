@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from sidelight.errors import DataError
 from sidelight.files import write_first
 
 
@@ -32,6 +33,9 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
 
     Where the folder cannot be written the key is derived from ``otherwise``: names are then stable, but whoever has the
     data can work them out.
+
+    :raises RunError: when the disk is full: a key that comes later would change every name.
+    :raises DataError: for a key that is not whole.
     """
     path = root / ".sidelight" / "key"
     with contextlib.suppress(OSError):
@@ -40,8 +44,13 @@ def folder_key(root: Path, otherwise: Callable[[], str]) -> bytes:
                 raise PermissionError(f"{root} is read-only")  # also for root, whom modes do not stop
             write_first(path, secrets.token_bytes(32))
         secret = path.read_bytes()
-        if len(secret) == 32:
-            return secret
+        if len(secret) != 32:
+            raise DataError(
+                f"The key {path} has {len(secret)} bytes",
+                expected="32: it was not written whole, and names under another key would be others",
+                do="Put it back from a copy of the folder; or delete it, and what was named before names nobody any more",
+            )
+        return secret
     return name_key(otherwise)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -174,6 +175,8 @@ class MethodBase(nn.Module):
     """Settings whose values in profile ``paper`` are ours, because the paper gives none; listed so in the run."""
     STARTS_FROM: ClassVar[tuple[str, ...]] = ()
     """Methods whose runs this one can start from."""
+    unreadable: Mapping[int, str] = MappingProxyType({})
+    """Positions in the cohort of items that a method could not use beside those without pixels, and why."""
     INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
     """Settings that are the starting run's unless the user sets them."""
     TELLING: ClassVar[tuple[str, ...]] = ()

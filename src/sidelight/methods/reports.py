@@ -173,8 +173,10 @@ class ReportMethod(MethodBase):
         s = self.settings
         if self.source is None:
             raise ConfigError("A method on reports needs a cohort", do="Use sidelight.pretrain")
-        reports = read_reports(self.source.cohort, self.source.pixels.folder / "reports")
+        folder = self.source.pixels.folder / "reports"
+        reports = read_reports(self.source.cohort, folder, max_bad_fraction=s.max_bad_fraction)
         self._left_out = dict(reports.left_out)
+        self.unreadable = dict.fromkeys(reports.unreadable, "its report cannot be read")
         rows = readable(self.source.pixels, self.source.rows, [study.items for study in reports.studies])
         known = [(study, own) for study, own in zip(reports.studies, rows, strict=True) if len(own)]
         if not known:

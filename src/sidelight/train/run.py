@@ -14,7 +14,7 @@ from torch import Tensor
 from sidelight.config import differences
 from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
-from sidelight.files import append_line, write_csv, write_text
+from sidelight.files import HELD, append_line, write_csv, write_text
 from sidelight.train import checkpoint
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ def check_free(folder: Path) -> None:
     """:raises RunError: where ``folder`` is a file, or holds anything but a run: files among others' pictures are lost."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file", expected="a folder for the run", do="Choose another name with --out")
-    held = [] if not folder.is_dir() or (folder / "config.json").is_file() else sorted(folder.iterdir())
+    there = folder.is_dir() and not (folder / "config.json").is_file()
+    held = sorted(path for path in folder.iterdir() if path.name != HELD) if there else []
     if held:
         what = "checkpoints, but config.json is missing" if folder / "checkpoints" in held else held[0].name
         raise RunError(

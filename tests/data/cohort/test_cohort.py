@@ -375,7 +375,7 @@ def test_read_hands_the_files_of_an_item_to_the_reader(tmp_path, monkeypatch):
     cohort = folder(tmp_path, 'files = "{clip}/{k}.*"\nstack = "k"', "a/2.png", "a/1.png")
     paths, hints = cohort.read(0, max_frames=5, channels=1, target=64)
     assert paths == [tmp_path / "a/1.png", tmp_path / "a/2.png"]
-    assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path, "crop": None}
+    assert hints == {"max_frames": 5, "channels": 1, "target": 64, "root": tmp_path, "crop": None, "ask": None}
 
 
 def test_arrays_of_one_file_are_items_and_their_companions(tmp_path):

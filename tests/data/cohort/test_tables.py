@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sidelight.data.cells import normalise
-from sidelight.data.cohort import tables
+from sidelight.data.cohort import table_size
 from sidelight.data.cohort.tables import join, read_table
 from sidelight.errors import DataError, MissingExtra
 
@@ -223,7 +223,7 @@ def test_workbooks_that_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"t\.xlsx cannot be read as an Excel workbook.*password"):
         read_table(write(tmp_path, b"\xd0\xcf\x11\xe0", "t.xlsx"))
     path = workbook(tmp_path / "t.xlsx", s=[["a"], [1]])
-    monkeypatch.setattr(tables, "MOST_BYTES", 100)
+    monkeypatch.setattr(table_size, "MOST_BYTES", 100)
     with pytest.raises(DataError, match="unpacks to"):
         read_table(path)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
@@ -236,7 +236,7 @@ def test_tables_that_hold_too_much_are_not_unpacked(tmp_path, monkeypatch, suffi
     path, frame = tmp_path / f"t.{suffix}", pd.DataFrame({"a": ["x" * 500] * 20})
     frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
     assert len(read_table(path)) == 20
-    monkeypatch.setattr(tables, "MOST_BYTES", 400)
+    monkeypatch.setattr(table_size, "MOST_BYTES", 400)
     with pytest.raises(DataError, match=r"holds more than|unpacks to"):
         read_table(path)
 

@@ -406,7 +406,7 @@ def test_hints_reach_a_cohort_that_understands_them(root):
     seen = []
 
     class Hinted(Folder):
-        def read(self, position, *, max_frames, channels=None, target=None):
+        def read(self, position, *, max_frames, channels=None, target=None, ask=None):
             seen.append((max_frames, channels, target))
             return super().read(position, max_frames=max_frames)
 

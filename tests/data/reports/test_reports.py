@@ -11,7 +11,7 @@ from sidelight.data.cohort.spec import ReportSpec, parse_spec
 from sidelight.data.reports import reports
 from sidelight.data.reports.reports import read_report, read_reports
 from sidelight.data.reports.sentences import split_sentences
-from sidelight.errors import ConfigError, DataError
+from sidelight.errors import ConfigError, DataError, TooManyBadItems
 
 FILES = 'files = "{patient}/{study}/{image}.png"\nlevels = ["patient", "study"]\n'
 
@@ -135,3 +135,33 @@ def test_what_was_read_leaves_with_a_patient(tmp_path):
     assert list((tmp_path / ".sidelight").rglob("reports/*.parquet"))
     forget_patient(cohort, "a")
     assert not list((tmp_path / ".sidelight").rglob("reports/*.parquet"))
+
+
+def test_damaged_reports_are_left_out_and_counted_until_they_are_too_many(tmp_path):
+    """Of ten texts in an archive one has a wrong checksum, one is locked, and one is packed in an unknown way."""
+    texts = {(f"p{n}", "1"): f"FINDINGS: No effusion {'abcdefghij'[n]}." for n in range(10)}
+    toml = '[report]\nfiles = "all.zip::{patient}_{study}.txt"\n'
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        for (patient, study), text in texts.items():
+            file.writestr(f"{patient}_{study}.txt", text)
+    whole = (tmp_path / "all.zip").read_bytes()
+    cohort = ward(tmp_path, texts, toml, images=1)
+    central = whole.index(b"PK\x01\x02")
+    for damage, place, value in (
+        ("checksum", whole.index(b"effusion c"), b"E"),
+        ("locked", whole.index(b"PK\x03\x04") + 6, b"\x01"),
+        ("packing", central + 10, b"\x63"),
+    ):
+        raw = bytearray(whole)
+        raw[place : place + 1] = value
+        if damage == "locked":
+            raw[central + 8 : central + 9] = value
+        (tmp_path / "all.zip").write_bytes(raw)
+        for _ in range(2):  # what is kept does not hide it
+            found = read_reports(cohort, tmp_path / "kept")
+            assert len(found) == 9 and found.left_out["reports that cannot be read"] == 1, damage
+            assert len(found.unreadable) == 1
+        with pytest.raises(TooManyBadItems, match=r"1 of 10 reports.*max_bad_fraction"):
+            read_reports(cohort, max_bad_fraction=0.05)
+    (tmp_path / "all.zip").write_bytes(whole)
+    assert len(read_reports(cohort, tmp_path / "kept")) == 10

@@ -1,9 +1,11 @@
 """Sentences by language: enumerations, abbreviations, de-identification marks, wrapped lines."""
 
 import importlib.util
+import time
 
 import pytest
 
+from sidelight.data.reports.sections import read_sections
 from sidelight.data.reports.sentences import split_sentences
 from sidelight.errors import MissingExtra
 
@@ -77,3 +79,30 @@ def test_spacy_where_it_is_installed(language, text, wanted):
     assert (
         split_sentences("1. " + text.replace(". ", ".\n2. "), language, "spacy") == wanted
     )  # list items are split before
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["ab. ", ".", ". ", "a", " ", "...)) ", "1. ", "(", "Dr. ", "a.\n", "- ", '."', "。", "A: ", "\n", "A ", "-"],
+)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_time_grows_with_the_text_alone(piece, language):
+    """Nothing is looked at again for each sign of a long text: where it was, this took over 4 s, and 1 MB minutes."""
+    text = piece * ((1 << 16) // len(piece))
+    began = time.process_time()
+    split_sentences(text, language)
+    read_sections(text, "en")
+    assert time.process_time() - began < 1  # about 0.05
+
+
+def test_a_megabyte_takes_a_second():
+    began = time.process_time()
+    assert len(split_sentences("Ab. Cd. " * (1 << 17))) == 1 << 18
+    assert time.process_time() - began < 3  # about 0.8
+
+
+def test_marks_and_brackets_end_sentences_as_before():
+    text = 'He said "no." Then (see fig. 2). Dr. Who came... And v. 3! [A] Yes?! (B)'
+    assert split_sentences(text) == [
+        'He said "no."', "Then (see fig. 2).", "Dr. Who came...", "And v. 3!", "[A] Yes?!", "(B)"
+    ]  # fmt: skip

@@ -25,6 +25,7 @@ from sidelight.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from sidelight.data.read import Clip
+    from sidelight.data.read.room import Ask
 
 
 RARE = "(rare)"
@@ -73,6 +74,7 @@ class Cohort:
         labels: bool = True,
         cohort_file: str | Path | None = None,
         record: Record | None = None,
+        allow_outside: bool = False,
         **options: Any,
     ) -> "Cohort":
         """Open a cohort.
@@ -86,6 +88,7 @@ class Cohort:
             ``root`` does not count.
         :param record: takes conflicts, tables that do not join and tasks that cannot be used: the first value then counts.
             For looking at a cohort, not for learning from it.
+        :param allow_outside: let the cohort file name tables, items, archives and a ``root`` outside its folder; they are told.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
         A task that does not fit is :attr:`broken` and told in a notice.
 
@@ -95,14 +98,23 @@ class Cohort:
         open_cohort = import_module(
             "sidelight.data.cohort.open"
         ).open_cohort  # which stands above the noun that it makes
-        opened: Cohort = open_cohort(path, preset, labels, cohort_file, record, options)
+        opened: Cohort = open_cohort(path, preset, labels, cohort_file, record, options, allow_outside)
         return opened
 
-    def read(self, position: int, *, max_frames: int, channels: int | None = None, target: int | None = None) -> "Clip":
+    def read(
+        self,
+        position: int,
+        *,
+        max_frames: int,
+        channels: int | None = None,
+        target: int | None = None,
+        ask: "Ask | None" = None,
+    ) -> "Clip":
         """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
 
         :param channels: hint: 1 decodes to grey.
         :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
+        :param ask: by which readers ask for memory; without, a quarter of the machine is there.
         :raises ReadError: when its files cannot be decoded.
         """
         if self.phantom is not None:
@@ -110,8 +122,15 @@ class Cohort:
         from sidelight.data.read import in_range, read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
-        crop = self.spec.images.crop
-        clip = read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
+        clip = read_files(
+            paths,
+            max_frames=max_frames,
+            channels=channels,
+            target=target,
+            root=self.root,
+            crop=self.spec.images.crop,
+            ask=ask,
+        )
         return in_range(clip, paths[0], self.spec.images.range)
 
     def task(self, name: str) -> Task:

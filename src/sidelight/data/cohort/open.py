@@ -14,6 +14,7 @@ from sidelight.data.cohort.cohort import Cohort, Phantom
 from sidelight.data.cohort.columns import describe, find_column
 from sidelight.data.cohort.conflicts import column_conflicts, label_conflicts, settled
 from sidelight.data.cohort.locate import locate
+from sidelight.data.cohort.outside import check_outside
 from sidelight.data.cohort.spec import CohortSpec, TaskSpec, group, parse_spec, present
 from sidelight.data.cohort.spelling import absent_values, alike, unsaid_values
 from sidelight.data.cohort.task import Task, make_task, make_tasks
@@ -29,6 +30,7 @@ def open_cohort(
     cohort_file: str | Path | None,
     record: Record | None,
     options: Mapping[str, Any],
+    allow_outside: bool = False,
 ) -> Cohort:
     """As :meth:`sidelight.data.cohort.cohort.Cohort.open`."""
     if str(path).startswith("phantom:"):
@@ -41,6 +43,9 @@ def open_cohort(
     root, values, source = locate(Path(path), preset, cohort_file, labels)
     values = merge(values, options)
     spec = parse_spec(present(root / str(values.get("root", "")), values), source)
+    home, file, named = root, _file(Path(path), cohort_file), []
+    if preset is None:
+        named = check_outside(file, home, spec, None, typed=options, allowed=allow_outside)
     root = root / spec.root if spec.root else root
     if not root.is_dir():
         raise DataError(f"root = {spec.root!r} in {source} is no folder", do="Mend it, or take it out")
@@ -48,6 +53,9 @@ def open_cohort(
         items, notices, found = assemble(root, spec, record)
     else:
         spec, items, notices, found = assemble_unlabelled(root, spec)
+    if preset is None and spec.items is not None:
+        named += check_outside(file, home, spec, items, typed=options, allowed=allow_outside)
+    notices = [*named, *notices]
     if (preset or cohort_file) and (root / "cohort.toml").exists():
         notices = [f"The folder's own cohort.toml is not used: {source} is", *notices]
     if record is not None:
@@ -65,6 +73,12 @@ def open_cohort(
         found=found,
     )
     return _with_tasks(cohort, spec, record)
+
+
+def _file(path: Path, cohort_file: str | Path | None) -> Path:
+    """The cohort file that :func:`locate` found."""
+    file = path if cohort_file is None else Path(cohort_file)
+    return file / "cohort.toml" if file.is_dir() else file
 
 
 def _with_tasks(cohort: Cohort, spec: CohortSpec, record: Record | None = None) -> Cohort:

@@ -1,32 +1,30 @@
 """Tables as they come: CSV of any separator, decimal comma and encoding, Parquet, Excel. Every cell is text, stripped."""
 
 import csv
-import gzip
 import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyarrow import parquet
 
 from sidelight.data.cells import normalise, some
 from sidelight.data.cohort.encoding import decoded
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
 from sidelight.data.cohort.merged import filled, merged_ranges
 from sidelight.data.cohort.spec import TAKEN
+from sidelight.data.cohort.table_size import check_parquet, compact, most_text, read_bytes
 from sidelight.data.findings import Finding, Joined, Record
 from sidelight.data.numbers import plain_notation
 from sidelight.errors import DataError, MissingExtra, nearest
 
 TWO_READINGS = "two readings"
 """Of ``DataFrame.attrs``: columns whose numbers can be read in two ways, each with an example."""
-MOST_BYTES = 2 << 30
 EXCEL_ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
 _TYPED = "\x02"  # before a cell that is a number or a date in its workbook
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
@@ -177,7 +175,7 @@ def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFra
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
+        if size > most_text():
             raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Save it as CSV")
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
         try:
@@ -186,7 +184,8 @@ def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFra
                 raise DataError(f"The table {path.name} has no sheet {sheet!r}", do=nearest(sheet, names))
             source = book[sheet] if sheet is not None else book.worksheets[0]
             source.reset_dimensions()  # some programs write a wrong size, and cells beyond it would be lost
-            rows = [[_excel_cell(value) for value in row] for row in source.iter_rows(values_only=True)]
+            cells = compact(source.iter_rows(values_only=True), path)
+            rows = [[_excel_cell(value) for value in row] for row in cells]
             with zipfile.ZipFile(path) as archive:
                 merged = merged_ranges(archive, source._worksheet_path)
         finally:
@@ -226,10 +225,7 @@ def _excel_cell(value: Any) -> tuple[str, bool]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        meta = parquet.read_metadata(path)
-        size = sum(meta.row_group(place).total_byte_size for place in range(meta.num_row_groups))
-        if size > MOST_BYTES:
-            raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Split it")
+        check_parquet(path)
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
@@ -246,22 +242,17 @@ def _cell(value: Any) -> str:
 
 def _decode(path: Path, encoding: str | None, language: str) -> str:
     """The text of a file of cells, whose lines end in ``\\n``: also those of old Macs, and none within a cell."""
-    data = _unpacked(path, gzip.open if path.suffix.lower() == ".gz" else open)
-    text = decoded(data, path.name, encoding, language).replace("\r\n", "\n")
+    text = decoded(_unpacked(path), path.name, encoding, language).replace("\r\n", "\n")
     ends = text.count("\r") > text.count("\n")
     return text.replace("\r", "\n" if ends else " ")
 
 
-def _unpacked(path: Path, opened: Callable[[Path, str], Any]) -> bytes:
+def _unpacked(path: Path) -> bytes:
     """The bytes of a table, gzipped or not; :raises DataError: where it is broken or too large."""
     try:
-        with opened(path, "rb") as file:
-            data: bytes = file.read(MOST_BYTES + 1)
+        return read_bytes(path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"The table {path.name} cannot be unpacked: {error}", do="Fetch it again") from None
-    if len(data) > MOST_BYTES:
-        raise DataError(f"The table {path.name} holds more than {MOST_BYTES:,} bytes", do="Split it")
-    return data
 
 
 def _separator(text: str) -> str:

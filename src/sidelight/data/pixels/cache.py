@@ -49,6 +49,9 @@ class PixelSettings(Settings):
     cache: str | None = Field(None, description="folder for decoded pixels; none is DATA/.sidelight/cache")
     max_frames: int = Field(64, ge=1, description="frames of a clip kept in the cache, uniformly spaced")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unreadable items that stops the run")
+    max_memory: float | None = Field(
+        None, gt=0, description="GB that decoding may hold at once; none is a quarter of the machine"
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bo
         max_frames=settings.max_frames,
         folder=Path(settings.cache) if settings.cache else None,
         max_bad_fraction=settings.max_bad_fraction,
+        max_memory=settings.max_memory,
         progress=not quiet,
     )
     if not quiet and (dark := shallow(pixels)):
@@ -113,6 +117,7 @@ def build(
     max_frames: int = 64,
     folder: Path | None = None,
     max_bad_fraction: float = 0.1,
+    max_memory: float | None = None,
     progress: bool = False,
 ) -> Pixels:
     """The cohort's pixels at ``size`` x ``size``, from the cache where they are there, else decoded now.
@@ -122,10 +127,12 @@ def build(
     :param max_frames: frames kept of a clip, evenly spread.
     :param folder: keeps the cache in a subfolder of this one instead of the data's own ``.sidelight/cache``.
     :param max_bad_fraction: share of unreadable items above which the build stops; they are tried again at every build.
+    :param max_memory: GB that decoding may hold at once; None is a quarter of the machine.
     :param progress: announce the size on stderr and show a bar when it takes longer than two seconds.
     :raises DataError: when the cache cannot be written or does not fit on the disk.
     :raises TooManyBadItems: with the first reasons.
     """
+    memory = None if max_memory is None else int(max_memory * 1e9)
     asked = channels or cohort.channels
     home = _home(cohort, folder, [size, asked, max_frames])
     files = _files(cohort)
@@ -143,7 +150,7 @@ def build(
         header, rows = _intact(home)  # another process may have built it while this one waited
         mean = None
         if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
-            grey, mean = look_at_sample(cohort, sample, max_frames, size)
+            grey, mean = look_at_sample(cohort, sample, max_frames, size, memory)
             resolved = resolved or (1 if grey >= GREY_SHARE else 3)
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
         _announce(job, job.stale(rows), rows, mean, progress)
@@ -151,7 +158,7 @@ def build(
         whose = {"salt": job.salt, "source": cohort.hash, "root": cohort_digest(cohort)}
         shards.save_header(home, {**written, "sample": looked_at, **whose})
         try:
-            rows, bad = _fill(job, rows, progress)
+            rows, bad = _fill(job, rows, progress, memory)
         except (OSError, RunError) as error:
             why = error.strerror if isinstance(error, OSError) else "the disk is full"
             raise DataError(
@@ -287,7 +294,7 @@ def _announce(job: _Job, stale: dict[str, list[int]], rows: dict[str, Row], mean
         )
 
 
-def _fill(job: _Job, rows: dict[str, Row], progress: bool) -> tuple[dict[str, Row], dict[int, str]]:
+def _fill(job: _Job, rows: dict[str, Row], progress: bool, memory: int | None) -> tuple[dict[str, Row], dict[int, str]]:
     """Decode what is missing, write the shards of the groups concerned, drop what has gone.
 
     :returns: the new rows by item hash, and the reasons by position of the items that could not be read.
@@ -298,7 +305,7 @@ def _fill(job: _Job, rows: dict[str, Row], progress: bool) -> tuple[dict[str, Ro
     table = {row["key"]: row for row in valid.values()}
     bad: dict[int, str] = {}
     saved, cost = time.monotonic(), 0.0
-    items = decoded(job.cohort, todo, job.size, job.channels, job.max_frames)
+    items = decoded(job.cohort, todo, job.size, job.channels, job.max_frames, memory)
     try:
         with contextlib.closing(watched(items, len(todo), progress)) as found:
             for group, at in stale.items():

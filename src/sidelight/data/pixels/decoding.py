@@ -14,21 +14,29 @@ from rich.progress import Progress
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.shards import Row
 from sidelight.data.read.clip import Array, grey
+from sidelight.data.read.room import Room
 from sidelight.errors import ReadError
 from sidelight.machine import cores
 
 Decoded = tuple[int, tuple[Row, Array] | str]
 
 
-def look_at_sample(cohort: Cohort, sample: list[int], max_frames: int, size: int) -> tuple[float, float]:
-    """Share of grey items in the sample, and mean bytes of an item at the working size in one channel."""
+def look_at_sample(
+    cohort: Cohort, sample: list[int], max_frames: int, size: int, memory: int | None = None
+) -> tuple[float, float]:
+    """Share of grey items in the sample, and mean bytes of an item at the working size in one channel.
+
+    :param memory: bytes that decoding may hold at once; None is a quarter of the machine.
+    """
+    room = Room(memory, _threads())
 
     def one(position: int) -> tuple[bool, int] | None:
         try:
-            frames = cohort.read(position, max_frames=max_frames, target=size).frames
+            with room.item() as ask:
+                frames = cohort.read(position, max_frames=max_frames, target=size, ask=ask).frames
+                return is_grey(frames), len(frames) * frames.itemsize * size * size
         except ReadError:
             return None
-        return is_grey(frames), len(frames) * frames.itemsize * size * size
 
     with ThreadPoolExecutor(_threads()) as pool:
         seen = [found for found in pool.map(one, sample) if found]
@@ -40,19 +48,24 @@ def _threads() -> int:
 
 
 def decoded(
-    cohort: Cohort, positions: Sequence[int], size: int, channels: int, max_frames: int
+    cohort: Cohort, positions: Sequence[int], size: int, channels: int, max_frames: int, memory: int | None = None
 ) -> Generator[Decoded, None, None]:
-    """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read."""
+    """In the order of ``positions``: what the index says of the item and its pixels, or why it cannot be read.
+
+    :param memory: bytes that decoding may hold at once; None is a quarter of the machine.
+    """
+    threads = _threads()
+    room = Room(memory, threads)
 
     def one(position: int) -> tuple[Row, Array] | str:
         try:
-            clip = cohort.read(position, max_frames=max_frames, channels=channels, target=size)
+            with room.item() as ask:
+                clip = cohort.read(position, max_frames=max_frames, channels=channels, target=size, ask=ask)
+                small = at_working_size(clip.frames, size, channels)
         except ReadError as error:
             return str(error)
-        row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
-        return row, at_working_size(clip.frames, size, channels)
+        return {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}, small
 
-    threads = _threads()
     pool = ThreadPoolExecutor(threads)
     ahead: deque[tuple[int, Future[tuple[Row, Array] | str]]] = deque()
     try:

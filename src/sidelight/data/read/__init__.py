@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from sidelight.data.cells import readable
-from sidelight.data.read.clip import Array, Clip, spaced_indices, to_uint16, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, decoding, spaced_indices, to_uint16, unreadable, untimed
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
 from sidelight.data.read.formats import Wanted, by_content, by_suffix
+from sidelight.data.read.room import Ask
 from sidelight.data.read.sector import crop_sector
 from sidelight.errors import ReadError
 
@@ -36,6 +37,7 @@ def read_files(
     target: int | None = None,
     root: Path | None = None,
     crop: str | int | None = None,
+    ask: Ask | None = None,
 ) -> Clip:
     """Decode one item: one file is a still, a video, a DICOM file or a volume, several are a stack of frames in this order.
 
@@ -46,6 +48,7 @@ def read_files(
     :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
     :param crop: "sector" keeps the ultrasound sector of a frame alone (see ``sector.py``), a number cuts so many pixels
         off every side.
+    :param ask: by which readers ask for memory; without, a quarter of the machine is there.
     :param root: folder that errors name the files from; without it they give the file name alone.
     :raises ReadError: names the file, what was found and what to do; also for an item whose pixels are all equal.
     """
@@ -54,17 +57,20 @@ def read_files(
             f"read_files was given {len(paths)} files and max_frames = {max_frames}", expected="at least one"
         )
     names = [_name(path, root) for path in paths]
-    target = None if crop else target  # what is left may be much smaller
-    if len(paths) == 1:
-        clip = _read(paths[0], names[0], max_frames, channels, target)
-    elif is_dicom(_head(paths[0], names[0]), paths[0].suffix.lower()):
-        clip = read_dicom(paths, names, max_frames=max_frames, channels=channels)
-    else:
-        clip = _stack(paths, names, max_frames, channels, target)
-    if crop == "sector":
-        clip = _cropped(clip, paths[0], names[0])
-    elif crop:
-        clip = _without_border(clip, int(crop), names[0])
+    want = Wanted(
+        max_frames, channels, None if crop else target, ask=ask or Ask()
+    )  # what a crop leaves may be much smaller
+    with decoding(paths[0], names[0]):  # whatever a decoder makes of broken bytes is this item's error, and no other's
+        if len(paths) == 1:
+            clip = _read(paths[0], names[0], want)
+        elif is_dicom(_head(paths[0], names[0]), paths[0].suffix.lower()):
+            clip = read_dicom(paths, names, max_frames=max_frames, channels=channels, ask=want.ask)
+        else:
+            clip = _stack(paths, names, want)
+        if crop == "sector":
+            clip = _cropped(clip, paths[0], names[0])
+        elif crop:
+            clip = _without_border(clip, int(crop), names[0])
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
@@ -100,7 +106,7 @@ def _name(path: Path, root: Path | None) -> str:
     return readable(f"{Path(file).name}{MARK}{member}" if member else path.name)
 
 
-def _read(path: Path, name: str, max_frames: int, channels: int | None, target: int | None) -> Clip:
+def _read(path: Path, name: str, want: Wanted) -> Clip:
     """One file, by what it begins with; the suffix only decides where that does not, as for the bare voxels of ``.img``."""
     head = _head(path, name)
     plain, member = split(str(path))
@@ -109,10 +115,10 @@ def _read(path: Path, name: str, max_frames: int, channels: int | None, target: 
         raise unreadable(name, "is empty (0 bytes)", "Copy it again or leave it out")
     one = by_content(head, path.name)
     if one is not None:
-        return one.read(path, name, Wanted(max_frames, channels, target, member))
+        return one.read(path, name, replace(want, member=member))
     found = next((FOREIGN[h] for h in FOREIGN if head.startswith(h)), "")
     if not found and is_dicom(head, path.suffix.lower()):
-        return read_dicom([path], [name], max_frames=max_frames, channels=channels)
+        return read_dicom([path], [name], max_frames=want.max_frames, channels=want.channels, ask=want.ask)
     raise unreadable(
         name,
         f"is {found}, not an image or video" if found else "is not an image or video that sidelight knows",
@@ -128,15 +134,17 @@ def _head(path: Path, name: str) -> bytes:
         raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None
 
 
-def _stack(paths: Sequence[Path], names: list[str], max_frames: int, channels: int | None, target: int | None) -> Clip:
+def _stack(paths: Sequence[Path], names: list[str], want: Wanted) -> Clip:
     """Only the frames that are kept are decoded; grey ones among RGB ones are widened."""
-    indices = spaced_indices(len(paths), max_frames)
+    indices = spaced_indices(len(paths), want.max_frames)
     frames: list[Array] = []
     for index in indices:
-        clip = _read(paths[index], names[index], 1, channels, target)
+        clip = _read(paths[index], names[index], replace(want, max_frames=1))
         if clip.length > 1:
             raise unreadable(names[index], f"holds {clip.length} frames, but is one of {len(paths)} files of a stack")
         frames.append(clip.frames[0])
+        if want.ask is not None:
+            want.ask(2 * frames[0].nbytes * len(indices), names[index])
     first = frames[0]
     for frame, index in zip(frames, indices, strict=True):
         if frame.shape[:2] != first.shape[:2] or frame.dtype != first.dtype:

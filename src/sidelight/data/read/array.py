@@ -26,10 +26,12 @@ from sidelight.data.read.clip import (
     decoding,
     deep_frames,
     full_range,
+    smaller,
     spaced_indices,
     unreadable,
     untimed_stack,
 )
+from sidelight.data.read.room import HELD, Ask
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import ReadError, nearest
 
@@ -41,20 +43,30 @@ LEAST_HEIGHT = 8
 
 
 def read_npy(
-    path: Path, name: str, *, max_frames: int, channels: int | None = None, most_bytes: int = MOST_BYTES
+    path: Path,
+    name: str,
+    *,
+    max_frames: int,
+    channels: int | None = None,
+    target: int | None = None,
+    most_bytes: int = MOST_BYTES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Read an ``.npy`` file through a memory map.
 
     :param name: what errors call the file.
     :param max_frames: at most so many frames, evenly spread.
     :param channels: 1 gives grey.
+    :param target: side wanted: frames that would take much memory are averaged by a whole factor, never below twice ``target``.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: for pickled objects, shapes that are no picture, files cut short and what passes a limit.
     """
     with decoding(path, name), path.open("rb") as file:
         shape, fortran, dtype = _header(file, name)
         check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
         mapped = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    return clip_of(mapped.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+    how = Shown(max_frames, channels, target, ask or Ask())
+    return clip_of(mapped.__getitem__, shape, dtype, how, name)
 
 
 def read_npz(
@@ -64,7 +76,9 @@ def read_npz(
     member: str = "",
     max_frames: int,
     channels: int | None = None,
+    target: int | None = None,
     most_bytes: int = MOST_BYTES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Read one array of an ``.npz`` file; what it unpacks to is known, and checked, before it is unpacked.
 
@@ -77,11 +91,13 @@ def read_npz(
             shape, fortran, dtype = _header(file, name)
             check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
             size = math.prod(shape) * dtype.itemsize
+            how = Shown(max_frames, channels, target, ask or Ask())
+            how.ask(how.held(shape, dtype, name) + size, name)
             raw = file.read(size)
         if len(raw) < size:
             raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
         array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
-    return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+    return clip_of(array.__getitem__, shape, dtype, how, name, beside=size)
 
 
 def npz_members(path: Path, name: str) -> list[str]:
@@ -154,6 +170,11 @@ class Layout:
     colours: int = 1
     first: bool = False
 
+    @property
+    def values(self) -> int:
+        """Of a frame."""
+        return self.height * self.width * self.colours
+
 
 def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
     """What an array of this shape is; :raises ReadError: for one that is no picture or clip."""
@@ -181,25 +202,57 @@ def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """How the frames of an array are wanted; see :func:`read_npy`."""
+
+    max_frames: int
+    channels: int | None
+    target: int | None
+    ask: Ask
+
+    def held(self, shape: Shape, dtype: np.dtype[Any], name: str) -> int:
+        """Bytes that reading them takes: a frame with what converts it, and those that are kept, twice as they are stacked."""
+        found = layout(shape, dtype, name)
+        pixels, kept = found.values, min(found.frames or 1, self.max_frames)
+        side = self.side(shape, dtype, name)
+        left = pixels * kept if side is None else kept * (4 * side) ** 2 * found.colours
+        return pixels * (dtype.itemsize + (2 if dtype in (np.uint8, np.uint16) else 24)) + 2 * left * _deep(dtype)
+
+    def side(self, shape: Shape, dtype: np.dtype[Any], name: str) -> int | None:
+        """The ``target``, where the frames are so large that each is made smaller at once."""
+        found = layout(shape, dtype, name)
+        whole = min(found.frames or 1, self.max_frames) * found.values * _deep(dtype)
+        return self.target if whole > HELD else None
+
+
+def _deep(dtype: np.dtype[Any]) -> int:
+    return 1 if dtype == np.uint8 else 2
+
+
 def clip_of(
-    at: Callable[[Any], Any], shape: Shape, dtype: np.dtype[Any], *, max_frames: int, channels: int | None, name: str
+    at: Callable[[Any], Any], shape: Shape, dtype: np.dtype[Any], how: Shown, name: str, *, beside: int = 0
 ) -> Clip:
     """The frames of an array that passed :func:`check`.
 
     :param at: ``array[index]``; asked for one frame after the other.
+    :param beside: bytes that are held already.
     """
     found = layout(shape, dtype, name)
     frames = found.frames
-    indices = spaced_indices(frames or 1, max_frames)
+    indices = spaced_indices(frames or 1, how.max_frames)
+    how.ask(how.held(shape, dtype, name) + beside, name)
+    side = how.side(shape, dtype, name)
 
     def parts(which: Iterable[int]) -> Iterable[Array]:
         return (_frame(np.asarray(at(... if frames is None else int(index))), found) for index in which)
 
     if dtype in (np.uint8, np.uint16):
-        kept = np.stack([_opaque(part.astype(dtype.newbyteorder("="))) for part in parts(indices)])
+        plain = (_opaque(part.astype(dtype.newbyteorder("="), copy=False)) for part in parts(indices))
+        kept = np.stack([part if side is None else smaller(part, side) for part in plain])
     else:
-        kept = deep_frames(parts(indices), full_range(parts(range(frames or 1))), name)
-    stack = untimed_stack(kept, indices, frames or 1, channels)
+        kept = deep_frames(parts(indices), full_range(parts(range(frames or 1))), name, side)
+    stack = untimed_stack(kept, indices, frames or 1, how.channels)
     return stack if frames is not None else Clip(stack.frames, np.zeros(1), indices, 1)
 
 

@@ -61,6 +61,21 @@ def unreadable(name: str, found: str, do: str = "Replace the file or leave it ou
     return ReadError(f"{name}: {found}", do=do)
 
 
+def smaller(frame: Array, target: int) -> Array:
+    """A frame averaged by a whole factor, as :func:`smaller_by`, never below twice ``target``."""
+    return smaller_by(frame, max(1, min(frame.shape[:2]) // (2 * target)))
+
+
+def smaller_by(frame: Array, factor: int) -> Array:
+    """A frame ``[H, W]`` or ``[H, W, 3]`` averaged over squares of ``factor``; the same dtype, uint8 or uint16."""
+    if factor < 2:
+        return frame
+    height, width = (side // factor for side in frame.shape[:2])
+    cut = frame[: height * factor, : width * factor].reshape(height, factor, width, factor, *frame.shape[2:])
+    total = cut.sum(axis=(1, 3), dtype=np.uint32 if factor < 256 else np.uint64)
+    return np.asarray((total + factor * factor // 2) // (factor * factor)).astype(frame.dtype)
+
+
 @contextmanager
 def decoding(path: Path, name: str, failed: str = "is truncated or broken") -> Iterator[None]:
     """Whatever a decoder raises when it is fed broken bytes becomes the error of one file, without its folder."""
@@ -68,8 +83,10 @@ def decoding(path: Path, name: str, failed: str = "is truncated or broken") -> I
         yield
     except (ReadError, MissingExtra):
         raise
+    except MemoryError as error:
+        raise unreadable(name, "needs more memory than there is", "Make it smaller or keep fewer frames") from error
     except Exception as error:
-        what = str(error).replace(f"{path.parent}/", "") or type(error).__name__
+        what = " ".join(str(error).replace(f"{path.parent}/", "").split())[:300] or type(error).__name__
         raise unreadable(name, f"{failed} ({what})") from error
 
 
@@ -119,8 +136,14 @@ def to_uint16(values: Array, low: float, high: float) -> Array:
     return np.rint(np.clip(share, 0, 1) * DEEPEST).astype(np.uint16)
 
 
-def deep_frames(parts: Iterable[Array], ends: tuple[float, float] | None, name: str) -> Array:
-    """``parts`` as one uint16 stack by :func:`to_uint16`; :raises ReadError: where there is no range."""
+def deep_frames(
+    parts: Iterable[Array], ends: tuple[float, float] | None, name: str, target: int | None = None
+) -> Array:
+    """``parts`` as one uint16 stack by :func:`to_uint16`, made :func:`smaller` where there is a ``target``.
+
+    :raises ReadError: where there is no range.
+    """
     if ends is None:
         raise unreadable(name, "holds no finite value")
-    return np.stack([to_uint16(part, *ends) for part in parts])
+    deep = (to_uint16(part, *ends) for part in parts)
+    return np.stack([part if target is None else smaller(part, target) for part in deep])

@@ -21,8 +21,10 @@ from sidelight.data.read.dicom_frames import (
     count,
     decode,
     open_source,
+    whole,
 )
 from sidelight.data.read.dicom_values import DicomFrame, picture
+from sidelight.data.read.room import Ask
 from sidelight.data.read.sector import Box, region_box
 
 if TYPE_CHECKING:
@@ -54,16 +56,19 @@ def read_dicom(
     most_bytes: int = MOST_BYTES,
     most_frames: int = MOST_FRAMES,
     most_held: int = MOST_HELD,
+    ask: Ask | None = None,
 ) -> Clip:
     """Decode one item; of several files each is one frame, in this order, and all share one window.
 
     :param names: what errors call the files.
     :param max_frames: at most so many frames, evenly spread.
     :param channels: 1 decodes to grey.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: naming the file, and the transfer syntax where no decoder knows it.
     :raises MissingExtra: where pydicom or the decoder is not installed.
     """
     indices = spaced_indices(len(paths), max_frames)
+    ask = ask or Ask()
 
     def opened(place: int) -> DicomFile:
         return open_source(
@@ -72,9 +77,9 @@ def read_dicom(
 
     if len(paths) == 1:
         source = opened(0)
+        ask(_held(source, min(source.frames, max_frames), most_held), source.name)
         length, encoded = count(source)
         indices = spaced_indices(length, max_frames)
-        _check_held(source, len(indices), most_held)
         header = source.header
         stored = [
             DicomFrame(values, header, index)
@@ -87,7 +92,7 @@ def read_dicom(
             source = opened(int(place))
             if source.frames > 1:
                 raise unreadable(source.name, f"holds {source.frames} frames, but is one of {length} files of a series")
-            _check_held(source, len(indices), most_held)
+            ask(_held(source, len(indices), most_held), source.name)
             stored += [DicomFrame(values, source.header, 0) for values in decode(source, count(source)[1], [0])]
             _check_same(stored, source.name, names[indices[0]])
         times, timed = untimed(indices), False
@@ -104,13 +109,20 @@ def header_regions(path: Path, name: str) -> Box | None:
     return region_box(open_source(path, name).header)
 
 
-def _check_held(source: DicomFile, frames: int, most_held: int) -> None:
-    values = frames * source.header.Rows * source.header.Columns * int(source.header.get("SamplesPerPixel") or 1)
+def _held(source: DicomFile, frames: int, most_held: int) -> int:
+    """Bytes that decoding takes: the file, and the frames as they are stored, rescaled and shown.
+
+    :raises ReadError: above the limit of values.
+    """
+    header = source.header
+    samples = whole(header, "SamplesPerPixel", source.name) if header.get("SamplesPerPixel") else 1
+    values = frames * whole(header, "Rows", source.name) * whole(header, "Columns", source.name) * samples
     if values > most_held:
         raise unreadable(
             source.name, f"{frames} frames of it hold {values:,} values, more than the limit of {most_held:,}",
             "Keep fewer frames",
         )  # fmt: skip
+    return int(source.path.stat().st_size) + values * 12
 
 
 def _check_same(stored: Sequence[DicomFrame], name: str, first: str) -> None:

@@ -15,6 +15,7 @@ from sidelight.data.read.dicom import DICOM_SUFFIXES, has_preamble, read_dicom
 from sidelight.data.read.hdf5 import hdf5_members, read_hdf5
 from sidelight.data.read.heic import is_heic, read_heic
 from sidelight.data.read.nifti import HEADER_SUFFIXES, VOLUME_SUFFIXES, is_volume, read_volume, volume_members
+from sidelight.data.read.room import Ask
 from sidelight.data.read.still import IMAGE_SUFFIXES, is_image, read_image
 from sidelight.data.read.video import VIDEO_SUFFIXES, is_video, read_video
 
@@ -26,12 +27,14 @@ class Wanted:
     """What of a file is wanted: at most so many frames, and hints as :func:`sidelight.data.read.read_files` takes them.
 
     :param member: what stood behind ``::``; "" without.
+    :param ask: by which a reader asks for memory; without, a quarter of the machine is there.
     """
 
     max_frames: int
     channels: int | None = None
     target: int | None = None
     member: str = ""
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True)
@@ -58,36 +61,40 @@ class Format:
 
 
 def _dicom(path: Path, name: str, want: Wanted) -> Clip:
-    return read_dicom([path], [name], max_frames=want.max_frames, channels=want.channels)
+    return read_dicom([path], [name], max_frames=want.max_frames, channels=want.channels, ask=want.ask)
 
 
 def _volume(path: Path, name: str, want: Wanted) -> Clip:
-    return read_volume(path, name, member=want.member, max_frames=want.max_frames, channels=want.channels)
+    return read_volume(path, name, member=want.member, max_frames=want.max_frames, channels=want.channels, ask=want.ask)
 
 
 def _video(path: Path, name: str, want: Wanted) -> Clip:
-    return read_video(path, name, max_frames=want.max_frames, channels=want.channels, target=want.target)
+    frames, channels, target = want.max_frames, want.channels, want.target
+    return read_video(path, name, max_frames=frames, channels=channels, target=target, ask=want.ask)
 
 
 def _image(path: Path, name: str, want: Wanted) -> Clip:
-    return read_image(path, name, max_frames=want.max_frames, channels=want.channels, target=want.target)
+    frames, channels, target = want.max_frames, want.channels, want.target
+    return read_image(path, name, max_frames=frames, channels=channels, target=target, ask=want.ask)
 
 
 def _npy(path: Path, name: str, want: Wanted) -> Clip:
-    return read_npy(path, name, max_frames=want.max_frames, channels=want.channels)
+    frames, channels, target = want.max_frames, want.channels, want.target
+    return read_npy(path, name, max_frames=frames, channels=channels, target=target, ask=want.ask)
 
 
 def _npz(path: Path, name: str, want: Wanted) -> Clip:
-    return read_npz(path, name, member=want.member, max_frames=want.max_frames, channels=want.channels)
+    frames, channels, target = want.max_frames, want.channels, want.target
+    return read_npz(path, name, member=want.member, max_frames=frames, channels=channels, target=target, ask=want.ask)
 
 
 def _hdf5(path: Path, name: str, want: Wanted) -> Clip:
     frames, channels, target = want.max_frames, want.channels, want.target
-    return read_hdf5(path, name, member=want.member, max_frames=frames, channels=channels, target=target)
+    return read_hdf5(path, name, member=want.member, max_frames=frames, channels=channels, target=target, ask=want.ask)
 
 
 def _heic(path: Path, name: str, want: Wanted) -> Clip:
-    return read_heic(path, name, channels=want.channels)
+    return read_heic(path, name, channels=want.channels, ask=want.ask)
 
 
 FORMATS = (

@@ -7,6 +7,7 @@ external and virtual storage) is refused.
 """
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sidelight.data.read.array import MOST_BYTES, check, choose, clip_of
+from sidelight.data.read.array import MOST_BYTES, Shown, check, choose, clip_of
 from sidelight.data.read.clip import Clip, decoding, unreadable
+from sidelight.data.read.room import Ask
 from sidelight.data.read.still import decode_image
 from sidelight.errors import MissingExtra
 
@@ -32,13 +34,15 @@ def read_hdf5(
     channels: int | None = None,
     target: int | None = None,
     most_bytes: int = MOST_BYTES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Read one data set.
 
     :param member: its name, with ``/`` between groups; may be left out where there is one data set.
     :param max_frames: at most so many frames, evenly spread.
     :param channels: 1 gives grey.
-    :param target: side wanted: a larger JPEG may be decoded coarsely.
+    :param target: side wanted: much larger frames may be decoded coarsely.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: for what is no picture, and where the data set is not there or not the only one.
     :raises MissingExtra: where h5py is not installed.
     """
@@ -46,10 +50,12 @@ def read_hdf5(
         found = _dataset(file, member or choose(_names(file), "", name), name)
         shape, dtype = found.shape, found.dtype
         if shape == () or (len(shape) == 1 and dtype == np.uint8):
-            raw = _bytes(found, name, most_bytes)
-            return decode_image(io.BytesIO(raw), name, max_frames=max_frames, channels=channels, target=target)
+            raw = _bytes(found, name, most_bytes, ask or Ask())
+            return decode_image(io.BytesIO(raw), name, max_frames=max_frames, channels=channels, target=target, ask=ask)
         check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
-        return clip_of(found.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+        chunk = math.prod(found.chunks or ()) * dtype.itemsize  # the library unpacks whole chunks
+        how = Shown(max_frames, channels, target, ask or Ask())
+        return clip_of(found.__getitem__, shape, dtype, how, name, beside=chunk)
 
 
 def hdf5_members(path: Path, name: str) -> list[str]:
@@ -103,8 +109,9 @@ def _dataset(file: "h5py.File", key: str, name: str) -> "h5py.Dataset":
     return place
 
 
-def _bytes(found: "h5py.Dataset", name: str, most_bytes: int) -> bytes:
+def _bytes(found: "h5py.Dataset", name: str, most_bytes: int, ask: Ask) -> bytes:
     size = found.dtype.itemsize * found.size
+    ask(2 * size, name)
     if size > most_bytes:
         raise unreadable(name, f"{size:,} bytes, more than the limit of {most_bytes:,}")
     value = found[()]

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sidelight.data.read.clip import Clip, unreadable
-from sidelight.data.read.still import MOST_BYTES, MOST_PIXELS, upright
+from sidelight.data.read.room import Ask
+from sidelight.data.read.still import HEAVY, MOST_BYTES, MOST_PIXELS, upright
 from sidelight.errors import MissingExtra, ReadError
 
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -19,7 +20,9 @@ def is_heic(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in BRANDS and b"avif" not in head[8 : int.from_bytes(head[:4])]
 
 
-def read_heic(path: Path, name: str, *, channels: int | None = None, most_pixels: int = MOST_PIXELS) -> Clip:
+def read_heic(
+    path: Path, name: str, *, channels: int | None = None, most_pixels: int = MOST_PIXELS, ask: Ask | None = None
+) -> Clip:
     """Decode a HEIC file to one frame.
 
     :param name: what errors call the file.
@@ -38,6 +41,7 @@ def read_heic(path: Path, name: str, *, channels: int | None = None, most_pixels
         if image.size[0] * image.size[1] > most_pixels:
             size = f"{image.size[0]} x {image.size[1]} pixels"
             raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
+        (ask or Ask())(image.size[0] * image.size[1] * HEAVY, name)
         frame = upright(image.to_pillow(), channels)
     except ReadError:
         raise

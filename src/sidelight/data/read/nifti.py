@@ -42,6 +42,7 @@ from sidelight.data.read.clip import (
     unreadable,
     untimed_stack,
 )
+from sidelight.data.read.room import Ask
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import MissingExtra
 
@@ -68,6 +69,7 @@ def read_volume(
     max_frames: int,
     channels: int | None = None,
     most_bytes: int = MOST_BYTES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Read a stack of slices, or one slice through time; only what is kept is decoded where the file allows it.
 
@@ -75,6 +77,7 @@ def read_volume(
     :param member: what of it: ``"coronal"``, ``"t3"``, ``"s5"``, ``"coronal/s5"``.
     :param max_frames: at most so many frames, evenly spread.
     :param channels: 1 gives grey.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: where nibabel cannot decode the file, it is no volume of real numbers, or a limit is passed.
     :raises MissingExtra: where nibabel is not installed.
     """
@@ -91,6 +94,7 @@ def read_volume(
             )
         length = volume.times if kind == "s" else volume.slices
         indices = spaced_indices(length, max_frames)
+        (ask or Ask())(volume.memory(len(indices)), name)
         cells = [(int(index), number) if kind == "s" else (number, int(index)) for index in indices]
         stack = untimed_stack(_frames(volume, cells, name), indices, length, channels)
         if kind == "s" and volume.seconds:
@@ -129,6 +133,12 @@ class _Volume:
     @property
     def times(self) -> int:
         return self.shape[3]
+
+    def memory(self, frames: int) -> int:
+        """Bytes that reading so many slices takes: they as numbers and as they are shown; across the fast axes a volume, too."""
+        each = math.prod(self.shape[axis] for axis in self.axes if axis != self.axes[self.plane])
+        scattered = self.axes[self.plane] != 2 or self.image.ndim < 3
+        return each * (frames + SAMPLE) * 16 + (math.prod(self.shape[:3]) * 16 if scattered else 0)
 
     @cached_property
     def seconds(self) -> float | None:

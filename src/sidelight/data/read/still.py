@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from sidelight.data.read.clip import Array, Clip, grey, spaced_indices, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, grey, smaller_by, spaced_indices, unreadable, untimed
+from sidelight.data.read.room import HELD, Ask
 from sidelight.errors import ReadError
 
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
@@ -50,6 +51,10 @@ MOST_PIXELS = 170_000_000  # Pillow itself refuses 179 million; its global limit
 MOST_BYTES = 2 << 30
 MOST_FRAMES = 100_000
 PHOTOMETRIC, BITS = 262, 258  # tags of TIFF
+LIGHT, HEAVY, DEEP = 5, 16, 6
+"""Bytes that a pixel takes: of a picture that is read in strips, of one that is converted whole, and of a frame that is kept."""
+STRIP = 4 << 20
+"""Pixels of a strip."""
 
 
 def is_image(head: bytes) -> bool:
@@ -67,13 +72,16 @@ def read_image(
     most_pixels: int = MOST_PIXELS,
     most_bytes: int = MOST_BYTES,
     most_frames: int = MOST_FRAMES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Decode an image file.
 
     :param name: what errors call the file.
     :param max_frames: of an animation or a TIFF of many pages at most so many frames are kept, evenly spread.
     :param channels: 1 decodes to grey.
-    :param target: side wanted: a larger JPEG is decoded at 1/2, 1/4 or 1/8, never below twice ``target``.
+    :param target: side wanted: a larger JPEG is decoded at 1/2, 1/4 or 1/8, and what would take much memory is averaged by a
+        whole factor, never below twice ``target``.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: where the file is too large, truncated or not one of ``PILLOW_FORMATS``.
     """
     if path.stat().st_size > most_bytes:
@@ -88,6 +96,7 @@ def read_image(
             target=target,
             most_pixels=most_pixels,
             most_frames=most_frames,
+            ask=ask,
         )
 
 
@@ -100,6 +109,7 @@ def decode_image(
     target: int | None = None,
     most_pixels: int = MOST_PIXELS,
     most_frames: int = MOST_FRAMES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Decode an open image file, or the bytes of one in ``io.BytesIO``; as :func:`read_image`."""
     try:
@@ -113,21 +123,48 @@ def decode_image(
             if pages > most_frames:
                 raise unreadable(name, f"{pages:,} frames, more than the limit of {most_frames:,}", "Cut it first")
             if pages > 1:
-                return _animation(image, name, pages, max_frames, channels)
+                return _animation(image, name, pages, max_frames, channels, target, ask or Ask())
             if target:
                 image.draft("L" if channels == 1 else image.mode, (2 * target, 2 * target))
-            return Clip(upright(image, channels)[None], np.zeros(1), np.zeros(1, np.int64), 1)
+            frame = _frame(image, name, channels, target, ask or Ask())
+            return Clip(frame[None], np.zeros(1), np.zeros(1, np.int64), 1)
     except ReadError:
         raise
+    except MemoryError as error:
+        raise unreadable(name, "needs more memory than there is", "Make it smaller first") from error
     except Exception as error:  # a decoder that is fed broken bytes may raise anything
         unknown = isinstance(error, UnidentifiedImageError)  # its message holds the whole path
         what = "no image header" if unknown else str(error) or type(error).__name__
         raise unreadable(name, f"is truncated or broken ({what})") from error
 
 
-def _animation(image: Image.Image, name: str, pages: int, max_frames: int, channels: int | None) -> Clip:
+def _frame(image: Image.Image, name: str, channels: int | None, target: int | None, ask: Ask, more: int = 0) -> Array:
+    """The picture upright; a large one for a small ``target`` in strips, so that it is there only once.
+
+    :param more: bytes of frames that are held beside it.
+    """
+    pixels = image.width * image.height
+    large = bool(target) and (pixels * HEAVY > HELD or more > HELD)
+    ask(pixels * (LIGHT if large else HEAVY) + more, name)
+    if not large or not target:
+        return upright(image, channels)
+    image.load()
+    white = _from_white(image)
+    factor = max(1, min(image.size) // (2 * target))
+    step = max(1, STRIP // (image.width * factor)) * factor
+    strips = [
+        smaller_by(_plain(image.crop((0, top, image.width, min(top + step, image.height))), channels, white), factor)
+        for top in range(0, image.height // factor * factor, step)
+    ]
+    return np.ascontiguousarray(_turned(np.concatenate(strips), _orientation(image)))
+
+
+def _animation(
+    image: Image.Image, name: str, pages: int, max_frames: int, channels: int | None, target: int | None, ask: Ask
+) -> Clip:
     """In two passes: one finds the times of the frames, and that all of them decode, one keeps the chosen ones."""
     starts, sizes, clock, timed = [], set(), 0.0, False
+    ask(image.width * image.height * HEAVY, name)
     for seconds in _durations(image, name, pages):
         starts.append(clock)
         sizes.add(image.size)
@@ -137,10 +174,13 @@ def _animation(image: Image.Image, name: str, pages: int, max_frames: int, chann
     if len(sizes) > 1:
         raise unreadable(name, f"its pages differ in size: {sorted(sizes)}", "Save the pages as separate files")
     indices = spaced_indices(len(starts), max_frames)
-    frames = []
+    held, frames = len(indices) * image.width * image.height * DEEP, list[Array]()
+    if target and held > HELD:  # each is made smaller at once
+        ends = [min(side, 4 * target * side // min(image.size)) for side in image.size]
+        held = max(HELD + 1, len(indices) * ends[0] * ends[1] * DEEP)
     for index in indices:
         image.seek(int(index))
-        frames.append(upright(image, channels))
+        frames.append(_frame(image, name, channels, target, ask, more=held))
     times = np.array(starts)[indices] if timed else untimed(indices)
     return Clip(np.stack(frames), times, indices, len(starts), timed)
 
@@ -224,10 +264,27 @@ def _from_white(image: Image.Image) -> int:
 def upright(image: Image.Image, channels: int | None) -> Array:
     """The loaded image upright: ``[H, W]`` or ``[H, W, 3]``, uint8, or uint16 for deeper grey."""
     image.load()
-    white = _from_white(image)
-    with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):  # broken EXIF says nothing about rotation
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
+    return np.ascontiguousarray(_turned(_plain(image, channels, _from_white(image)), _orientation(image)))
+
+
+def _orientation(image: Image.Image) -> int:
+    """From 1 to 8, as EXIF counts; broken EXIF says nothing about rotation."""
+    with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError, AttributeError):
+        said = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return said if said in range(1, 9) else 1
+    return 1
+
+
+def _turned(frame: Array, orientation: int) -> Array:
+    """``[H, W, ...]`` upright: 5 to 8 swap the axes, and then two bits say which of them run backwards."""
+    frame = frame.swapaxes(0, 1) if orientation >= 5 else frame
+    down = orientation in (3, 4, 7, 8)
+    across = orientation in (2, 3, 6, 7)
+    return frame[:: -1 if down else 1, :: -1 if across else 1]
+
+
+def _plain(image: Image.Image, channels: int | None, white: int) -> Array:
+    """A loaded picture as it is stored, as :func:`upright` returns it; ``white`` as of :func:`_from_white`."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range; save them as 8 or 16 bit")
     if image.mode.startswith("I"):
@@ -237,15 +294,11 @@ def upright(image: Image.Image, channels: int | None) -> Array:
         deep = deep.astype(np.uint16)
         return white - np.minimum(deep, np.uint16(white)) if white else deep
     if image.mode in ("1", "L", "LA") or (image.mode == "RGB" and channels == 1 and not image.has_transparency_data):
-        frame = (
-            _on_black(image.convert("LA"))[..., 0] if image.has_transparency_data else np.asarray(image.convert("L"))
-        )
-        return np.ascontiguousarray(frame)
-    frame = _on_black(image.convert("RGBA")) if image.has_transparency_data else np.asarray(image.convert("RGB"))
+        if not image.has_transparency_data:
+            return np.asarray(image.convert("L"))
+        return np.ascontiguousarray(np.asarray(image.convert("LA").convert("La"))[..., 0])  # by alpha: on black
+    if not image.has_transparency_data:
+        frame = np.asarray(image.convert("RGB"))
+    else:
+        frame = np.ascontiguousarray(np.asarray(image.convert("RGBA").convert("RGBa"))[..., :3])
     return grey(frame) if channels == 1 else frame
-
-
-def _on_black(image: Image.Image) -> Array:
-    """``[H, W, C + 1]`` with alpha last -> ``[H, W, C]`` composited on black, uint8."""
-    values = np.asarray(image).astype(np.uint16)
-    return ((values[..., :-1] * values[..., -1:] + 127) // 255).astype(np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sidelight.data.read.clip import Array, Clip, spaced_indices, unreadable, untimed
 from sidelight.data.read.heic import is_heic
+from sidelight.data.read.room import Ask
 from sidelight.data.read.still import is_image
 from sidelight.errors import MissingExtra
 
@@ -48,6 +49,7 @@ def read_video(
     most_frames: int = MOST_FRAMES,
     most_pixels: int = MOST_PIXELS,
     held_bytes: int = HELD_BYTES,
+    ask: Ask | None = None,
 ) -> Clip:
     """Decode at most ``max_frames`` frames, evenly spread over those that decode, upright by the file's rotation.
 
@@ -56,6 +58,7 @@ def read_video(
     :param name: what errors call the file.
     :param channels: 1 decodes to grey.
     :param target: side wanted: larger frames are averaged by a whole factor, never below twice ``target``.
+    :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: where there is no video stream, no frame decodes or a limit is passed.
     :raises MissingExtra: where PyAV is not installed.
     """
@@ -77,6 +80,7 @@ def read_video(
     if len(sizes) > 1:
         raise unreadable(name, f"its frames differ in size: {sorted(sizes)}", "Re-encode it at one size")
     indices = spaced_indices(len(stamps), max_frames)
+    (ask or Ask())(_memory(sizes.pop(), len(indices), target) + held_bytes, name)
     wanted = set(indices.tolist())
     source = frames if len(frames) == len(stamps) else _decode(path, name, most_pixels)
     kept = [_pixels(frame, channels, target) for number, frame in enumerate(source) if number in wanted]
@@ -98,6 +102,8 @@ def _decode(path: Path, name: str, most_pixels: int) -> Iterator["VideoFrame"]:
         if not container.streams.video:
             raise unreadable(name, "holds no video stream or is cut off")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise unreadable(name, "its codec is unknown or cut off", "Convert it, for example to MP4, or leave it out")
         stream.codec_context.thread_count = 1  # the caller decodes many files at once
         size = f"{stream.width} x {stream.height} pixels"
         if stream.width * stream.height > most_pixels:
@@ -111,6 +117,13 @@ def _decode(path: Path, name: str, most_pixels: int) -> Iterator["VideoFrame"]:
             return
         with contextlib.suppress(av.FFmpegError):
             yield from stream.codec_context.decode(None)
+
+
+def _memory(size: tuple[int, int], frames: int, target: int | None) -> int:
+    """Bytes: two frames of 16-bit colour, and what is kept, twice as it is stacked."""
+    whole = size[0] * size[1] * 6
+    factor = max(1, min(size) // (2 * target)) if target else 1
+    return 2 * whole + 2 * frames * whole // factor**2
 
 
 def _pixels(frame: "VideoFrame", channels: int | None, target: int | None) -> Array:

@@ -4,8 +4,10 @@ The text comes from columns or from text files (``[report]`` of the cohort file)
 pixel cache, for its owner's eyes only, and nowhere else.
 """
 
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +24,25 @@ from sidelight.data.cohort.pattern import Pattern, parse, walk
 from sidelight.data.cohort.spec import ReportSpec
 from sidelight.data.reports.sections import read_sections
 from sidelight.data.reports.sentences import split_sentences
-from sidelight.errors import DataError
+from sidelight.errors import DataError, ReadError, TooManyBadItems
 from sidelight.files import write_table
 
 VERSION = 1
 MARK = ".zip::"
 MOST_BYTES = 1 << 20
 """Of one text, in a file or a cell; a longer one is cut."""
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What zipfile raises for members that are damaged, encrypted or packed in a way that it does not know."""
+DAMAGED = "reports that cannot be read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +60,14 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class Reports:
-    """All studies that have a report, in the order of their first items, and how many were left out, by reason."""
+    """All studies that have a report, in the order of their first items, and how many were left out, by reason.
+
+    :ivar unreadable: positions in ``cohort.items`` of those whose report is there and cannot be read.
+    """
 
     studies: tuple[Study, ...]
     left_out: Mapping[str, int]
+    unreadable: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -65,10 +83,12 @@ def read_report(text: str, spec: ReportSpec) -> tuple[str, ...]:
     return sentences if len(_words(" ".join(sentences))) >= spec.least_words else ()
 
 
-def read_reports(cohort: Cohort, folder: Path | None = None) -> Reports:
+def read_reports(cohort: Cohort, folder: Path | None = None, *, max_bad_fraction: float = 0.1) -> Reports:
     """The reports of ``cohort``; items of one innermost unit with the same text are one study.
 
     :param folder: keeps what was read, as Parquet; None keeps nothing.
+    :param max_bad_fraction: share of the reports that may be unreadable; they are left out, and counted.
+    :raises TooManyBadItems: where more are.
     :raises DataError: where the cohort names no reports, or no text that it names is there.
     :raises ConfigError: for a language without headers.
     """
@@ -85,13 +105,23 @@ def read_reports(cohort: Cohort, folder: Path | None = None) -> Reports:
     left_out = {"images without a report": int((~there).sum()), "images excluded": int((there & ~keep).sum())}
     found = table[there & keep].groupby(["unit", "key"], sort=False).agg({"place": list, "group": "first"})
     keys = [str(key) for key in found.index.get_level_values("key")]
-    sentences = _cached(keys, texts, spec, folder)
+    sentences, damaged = _cached(keys, texts, spec, folder)
+    if len(damaged) > max_bad_fraction * len(set(keys)):
+        raise TooManyBadItems(
+            f"{len(damaged)} of {len(set(keys))} reports of {cohort.name} cannot be read, more than max_bad_fraction = "
+            f"{max_bad_fraction} allows",
+            do="Fetch their files again, or raise max_bad_fraction",
+        )
     studies = [
         Study(np.array(place, np.int64), str(group), said)
-        for place, group, said in zip(found["place"], found["group"], sentences, strict=True)
+        for place, group, said, key in zip(found["place"], found["group"], sentences, keys, strict=True)
+        if key not in damaged
     ]
     left_out["reports without the sections or words that are asked for"] = sum(not study.sentences for study in studies)
-    return Reports(tuple(study for study in studies if study.sentences), left_out)
+    if damaged:
+        left_out[DAMAGED] = len(damaged)
+    lost = [place for places, key in zip(found["place"], keys, strict=True) if key in damaged for place in places]
+    return Reports(tuple(study for study in studies if study.sentences), left_out, tuple(lost))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +146,7 @@ def _columns(cohort: Cohort, spec: ReportSpec) -> _Texts:
 
 
 class _Lazy(Mapping[str, str]):
-    """Texts that are read when they are asked for."""
+    """Texts that are read when they are asked for; :raises ReadError: for one whose file or member is damaged or locked."""
 
     def __init__(self, root: Path, where: dict[str, tuple[str, str]]) -> None:
         self.root, self.where = root, where
@@ -124,13 +154,16 @@ class _Lazy(Mapping[str, str]):
 
     def __getitem__(self, key: str) -> str:
         archive, name = self.where[key]
-        if not archive:
-            with (self.root / name).open("rb") as file:
-                return file.read(MOST_BYTES).decode("utf-8", errors="replace")
-        if archive not in self.archives:
-            self.archives[archive] = zipfile.ZipFile(self.root / archive)
-        with self.archives[archive].open(name) as member:
-            return member.read(MOST_BYTES).decode("utf-8", errors="replace")
+        try:
+            if not archive:
+                with (self.root / name).open("rb") as file:
+                    return file.read(MOST_BYTES).decode("utf-8", errors="replace")
+            if archive not in self.archives:
+                self.archives[archive] = zipfile.ZipFile(self.root / archive)
+            with self.archives[archive].open(name) as member:
+                return member.read(MOST_BYTES).decode("utf-8", errors="replace")
+        except UNREADABLE as error:
+            raise ReadError(f"A report cannot be read ({type(error).__name__})", do="Fetch its file again") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.where)
@@ -181,8 +214,8 @@ def _listed(root: Path, text: str) -> list[tuple[str, str, Pattern, str]]:
     try:
         with zipfile.ZipFile(root / archive) as file:
             members = file.infolist()
-    except zipfile.BadZipFile:
-        raise DataError(f"{archive} is not a readable zip file", do="Fetch it again") from None
+    except UNREADABLE as error:
+        raise DataError(f"{archive} is not a readable zip file ({type(error).__name__})", do="Fetch it again") from None
     return [(archive, one.filename, pattern, str(one.CRC)) for one in members if pattern.match(one.filename)]
 
 
@@ -194,20 +227,31 @@ def _kept(items: pd.DataFrame, spec: ReportSpec) -> NDArray[np.bool_]:
     return keep
 
 
-def _cached(keys: list[str], texts: _Texts, spec: ReportSpec, folder: Path | None) -> list[tuple[str, ...]]:
-    """The sentences behind ``keys``, from the file in ``folder`` where it is that of these texts and this spec."""
+def _cached(
+    keys: list[str], texts: _Texts, spec: ReportSpec, folder: Path | None
+) -> tuple[list[tuple[str, ...]], set[str]]:
+    """The sentences behind ``keys``, from the file in ``folder`` where it is that of these texts and this spec.
+
+    Also the keys whose text cannot be read; those are tried again the next time.
+    """
     wanted = list(dict.fromkeys(keys))
     path = None if folder is None else folder / f"{digest([VERSION, spec.model_dump(), texts.state])}.parquet"
     known: dict[str, tuple[str, ...]] = {}
+    damaged: set[str] = set()
     if path is not None and path.is_file():
         table = pd.read_parquet(path)
         known = {str(key): tuple(map(str, said)) for key, said in zip(table["key"], table["sentences"], strict=True)}
     if set(wanted) - set(known):
-        known = {key: read_report(texts.of[key], spec) for key in wanted}
+        known = {}
+        for key in wanted:
+            try:
+                known[key] = read_report(texts.of[key], spec)
+            except ReadError:
+                damaged.add(key)
         if path is not None:
-            table = pd.DataFrame({"key": wanted, "sentences": [list(known[key]) for key in wanted]})
+            table = pd.DataFrame({"key": list(known), "sentences": [list(said) for said in known.values()]})
             write_table(path, table, private=True)
-    return [known[key] for key in keys]
+    return [known.get(key, ()) for key in keys], damaged
 
 
 def _words(text: str) -> list[str]:

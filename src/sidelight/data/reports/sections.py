@@ -67,7 +67,7 @@ HEADERS = {
 """A further language is one entry here, or ``[report] findings`` and ``impression`` in the cohort file."""
 
 _LINE = re.compile(
-    r"^[ \t]*[【\[■●◆＜<]?[ \t]*(?P<name>[^\W\d_][^:：\n】\]＞>]{0,60}?)[ \t]*(?:[】\]＞>][ \t]*[:：]?|[:：]|$)", re.M
+    r"^[ \t]*+[【\[■●◆＜<]?[ \t]*+(?P<name>[^\W\d_][^:：\n】\]＞>]{0,60}?)[ \t]*(?:[】\]＞>][ \t]*[:：]?|[:：]|$)", re.M
 )
 _CAPITALS = re.compile(r"[^\W\d_a-z][^\W\d_a-z ()/,\-]*(?:[ ()/,\-]+[^\W\d_a-z]+)*[ ()/,\-]*")
 

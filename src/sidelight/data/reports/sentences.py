@@ -20,8 +20,11 @@ ABBREVIATIONS = {
 _MARKER = r"(?:[-–•*·・▪]\s*|\(?\d{1,2}[.)．）]\s*|[①-⑳]\s*)"
 _ITEM = re.compile(rf"^\s*{_MARKER}(?=\S)")
 _ENUMERATED = re.compile(r"(?:(?<=[.!?;:])\s+|^\s*)\(?\d{1,2}[.)]\s+(?=[^\W\d_])")
-_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)")
+_END = re.compile(
+    r"(?<![.!?])[.!?]++[\"'”’)\]]*+(?=\s)"
+)  # never looks twice at a sign: a text may be a megabyte of dots
 _JAPANESE_END = re.compile(r"(?<=[。！？])[」』）]*")
+_BLANKS = re.compile(r"\s+")
 _OPENS = re.compile(r"[\"'“‘(\[]*[^\W_]|[\"'“‘(\[]*_")
 
 
@@ -73,12 +76,16 @@ def _by_rules(block: str, language: str) -> list[str]:
 
 def _ends(text: str, end: re.Match[str], language: str) -> bool:
     """Whether the mark ends a sentence: not after an abbreviation, an initial or a German ordinal, nor before a small letter."""
-    after = text[end.end() :].lstrip()
-    if not _OPENS.match(after) or after[0].islower():
+    after = _BLANKS.match(text, end.end())
+    place = after.end() if after else end.end()
+    if not _OPENS.match(text, place) or text[place].islower():
         return False
     if end[0][0] != ".":
         return True
-    word = re.split(r"[\s(\[]", text[: end.start()])[-1]
+    first = end.start()
+    while first and not (text[first - 1].isspace() or text[first - 1] in "(["):
+        first -= 1
+    word = text[first : end.start()]
     if re.fullmatch(r"[^\W\d_]", word) or re.fullmatch(_abbreviations(language), word.lower()):
         return False
     return not (language == "de" and word.isdecimal() and len(word) < 3)
