@@ -20,7 +20,7 @@ from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.task import Task
 from sidelight.data.findings import Record
 from sidelight.data.read.container import split
-from sidelight.data.read.formats import beside
+from sidelight.data.read.formats import beside, in_range
 from sidelight.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -107,12 +107,13 @@ class Cohort:
         """
         if self.phantom is not None:
             return self.phantom.read(position, max_frames)
-        from sidelight.data.read import in_range, read_files  # decoders load when pixels are wanted
+        from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         crop = self.spec.images.crop
         clip = read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
-        return in_range(clip, paths[0], self.spec.images.range)
+        ends = self.spec.images.range
+        return clip if ends is None else in_range(clip, paths[0], ends)
 
     def task(self, name: str) -> Task:
         """The task ``name``.
