@@ -348,8 +348,8 @@ def test_bits_that_end_above_those_stored_are_shifted(tmp_path):
     np.testing.assert_array_equal(left, plain)
 
 
-@pytest.mark.parametrize("window", [(1, 1), (0, 0), (60000, 1000), (-5000, 10)])
-def test_a_window_that_shows_nothing_does_not_count(tmp_path, window):
+@pytest.mark.parametrize("window", [(1, 1), (0, 0), (127, 1)])
+def test_a_window_that_is_a_placeholder_does_not_count(tmp_path, window):
     values = ramp(kind=np.uint16, step=16)
     shown = write(tmp_path / "b.dcm", values, bits=12, WindowCenter=window[0], WindowWidth=window[1])
     np.testing.assert_array_equal(read(shown).frames, read(write(tmp_path / "a.dcm", values, bits=12)).frames)

@@ -20,7 +20,7 @@ from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.task import Task
 from sidelight.data.findings import Record
 from sidelight.data.read.container import split
-from sidelight.data.read.formats import beside
+from sidelight.data.read.formats import beside, in_range
 from sidelight.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Cohort:
         """
         if self.phantom is not None:
             return self.phantom.read(position, max_frames)
-        from sidelight.data.read import in_range, read_files  # decoders load when pixels are wanted
+        from sidelight.data.read import read_files  # decoders load when pixels are wanted
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         clip = read_files(
@@ -131,7 +131,8 @@ class Cohort:
             crop=self.spec.images.crop,
             ask=ask,
         )
-        return in_range(clip, paths[0], self.spec.images.range)
+        ends = self.spec.images.range
+        return clip if ends is None else in_range(clip, paths[0], ends)
 
     def task(self, name: str) -> Task:
         """The task ``name``.

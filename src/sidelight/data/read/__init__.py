@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from sidelight.data.cells import readable
-from sidelight.data.read.clip import Array, Clip, decoding, spaced_indices, to_uint16, unreadable, untimed
+from sidelight.data.read.clip import Array, Clip, decoding, spaced_indices, unreadable, untimed
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.dicom import header_regions, is_dicom, read_dicom
-from sidelight.data.read.formats import Wanted, by_content, by_suffix
+from sidelight.data.read.formats import Wanted, by_content
 from sidelight.data.read.room import Ask
 from sidelight.data.read.sector import crop_sector
 from sidelight.errors import ReadError
 
-__all__ = ["Clip", "in_range", "read_files", "spaced_indices"]
+__all__ = ["Clip", "read_files", "spaced_indices"]
 
 FOREIGN = {
     b"PK\x03\x04": "a ZIP archive",
@@ -74,14 +74,6 @@ def read_files(
     if not any((frame != clip.frames[0, 0, 0]).any() for frame in clip.frames):
         raise unreadable(names[0], "all pixels are equal: nothing to learn from")
     return clip
-
-
-def in_range(clip: Clip, path: Path, ends: tuple[int, int] | None) -> Clip:
-    """Deep frames of an image or array with ``ends`` as black and white; volumes and DICOM have found theirs themselves."""
-    one = by_suffix(split(str(path))[0])
-    if ends is None or clip.frames.dtype != np.uint16 or one is None or one.kind in ("volume", "dicom"):
-        return clip
-    return replace(clip, frames=to_uint16(clip.frames, *ends))
 
 
 def _cropped(clip: Clip, path: Path, name: str) -> Clip:

@@ -1,10 +1,9 @@
 """DicomFrame DICOM values -> what a reader would see: modality rescale, one window, MONOCHROME1, padding, palettes.
 
 The item's window is the first one (or VOI table) of its middle kept frame, for all its frames: slices of one series
-stay comparable. A window of width 1, or one that shows nearly all pixels black or nearly all white, is a placeholder and does not
-count. Without one, images of up to 8 bits show the whole range of stored values, deeper ones the range
-between the 0.1st and 99.9th percentile of the item's pixels that are not padding. Values up to 8 bits come as uint8,
-deeper ones as uint16, over its full range; padding is black.
+stay comparable. A window of width 1 is a placeholder and does not count. Without one, images of up to 8 bits show the
+whole range of stored values, deeper ones the range between the 0.1st and 99.9th percentile of the item's pixels that
+are not padding. Values up to 8 bits come as uint8, deeper ones as uint16, over its full range; padding is black.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.1, 99.9)
 SAMPLE = 1 << 21
-MOST_ALIKE = 0.995
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +95,7 @@ def _grey(frames: Sequence[DicomFrame], inverted: bool) -> Array:
         ends, rescaled = _through(table[0], rescaled)
         function = "LINEAR_EXACT"
     else:
-        ends, function = _window(middle) or ((0.0, 0.0), "")
-        if not function or _blinds(rescaled, padding, ends, function):
-            ends, function = _range(frames, rescaled, padding), "LINEAR_EXACT"
+        ends, function = _window(middle) or (_range(frames, rescaled, padding), "LINEAR_EXACT")
     for place, values, pad in zip(out, rescaled, padding, strict=True):
         shown = _shown(values, ends, function)
         shown = 1 - shown if inverted else shown
@@ -156,19 +152,6 @@ def _window(frame: DicomFrame) -> tuple[tuple[float, float], str] | None:
     if function != "LINEAR_EXACT":  # PS3.3 C.11.2.1.2.1
         center, width = center - 0.5, width - 1
     return (center - width / 2, center + width / 2), "LINEAR_EXACT"
-
-
-def _blinds(
-    rescaled: Sequence[Array], padding: Sequence[Array | None], ends: tuple[float, float], function: str
-) -> bool:
-    """Whether a window shows nearly all pixels black or nearly all white, though they differ."""
-    sample = _sample(rescaled, padding)
-    if not sample.size or sample.min() == sample.max():
-        return False
-    shown = _shown(sample, ends, function)
-    return bool(
-        max((shown <= 0).mean(), (shown >= 1).mean()) > MOST_ALIKE and (sample == np.median(sample)).mean() < 0.5
-    )
 
 
 def _sample(rescaled: Sequence[Array], padding: Sequence[Array | None]) -> Array:

@@ -5,12 +5,14 @@ A new format is one file in this folder, with a reader, and one line here.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from sidelight.data.read.array import npz_members, read_npy, read_npz
-from sidelight.data.read.clip import Clip
+from sidelight.data.read.clip import Clip, to_uint16
 from sidelight.data.read.dicom import DICOM_SUFFIXES, has_preamble, read_dicom
 from sidelight.data.read.hdf5 import hdf5_members, read_hdf5
 from sidelight.data.read.heic import is_heic, read_heic
@@ -158,3 +160,11 @@ def is_kind(path: str, kind: Kind) -> bool:
 def by_content(head: bytes, name: str) -> Format | None:
     """The format of a file from its first 132 bytes and its name; None where no line of the table says that it is its."""
     return next((one for one in FORMATS if one.recognises(head, name.lower())), None)
+
+
+def in_range(clip: Clip, path: Path, ends: tuple[int, int]) -> Clip:
+    """Deep frames of an image or array with ``ends`` as black and white; volumes and DICOM have found theirs themselves."""
+    one = by_suffix(path.name.partition("::")[0])
+    if clip.frames.dtype != np.uint16 or one is None or one.kind in ("volume", "dicom"):
+        return clip
+    return replace(clip, frames=to_uint16(clip.frames, *ends))
