@@ -5,12 +5,13 @@ left out is negative, or, where ``negative`` names them, an error. ``classes`` g
 to classes; without it every value is a class. Several label columns make a multi-label task, each positive where its cell
 is in ``positive`` (1, true, yes). ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and each
 keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
+``mask`` and ``boxes`` ask where something is in an image; see ``data/annotations/sources.py``.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -20,7 +21,11 @@ from sidelight.data.cohort.spec import TaskSpec
 from sidelight.data.cohort.unknown_labels import no_class
 from sidelight.errors import ConfigError, DataError, nearest
 
+if TYPE_CHECKING:
+    from sidelight.data.annotations.drawn import Drawings
+
 LEFT_OUT = -1
+ANNOTATED = "annotated"
 SIGNS = ("no", "yes")
 """The classes of each label of a multi-label task."""
 
@@ -30,12 +35,14 @@ class Target:
     """One target: its classes in order, the class that headline numbers are of ("" is every class), and its points.
 
     :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
+    :ivar kind: what is predicted: one of the classes, or of each of them a mask, or boxes.
     """
 
     name: str
     classes: tuple[str, ...]
     positive: str = ""
     points: int = 0
+    kind: Literal["classes", "mask", "boxes"] = "classes"
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Task:
     classes: tuple[str, ...]
     """In order; binary: negative, positive; multi-label: the label columns; several tasks: their names."""
     kind: str
-    """"binary", "multiclass", "multilabel" or "tasks"."""
+    """"binary", "multiclass", "multilabel" or "tasks"; "mask" or "boxes"."""
     codes: Mapping[str, int] = field(default_factory=dict)
     """Every value of the label columns -> its class's place, -1 where it is left out."""
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +71,13 @@ class Task:
     suspect: int = 3
     views: tuple[str, ...] = ()
     """Two views of a unit that are read side by side."""
+    drawings: "Drawings | None" = None
+    """Of a task of masks or boxes what is drawn on which item; :mod:`sidelight.data.annotations` reads it."""
+
+    @property
+    def localized(self) -> Literal["", "mask", "boxes"]:
+        """ "mask" or "boxes" where it asks where something is; "" of a task of classes."""
+        return "mask" if self.kind == "mask" else "boxes" if self.kind == "boxes" else ""
 
     @property
     def several(self) -> bool:
@@ -72,14 +86,21 @@ class Task:
 
     @property
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks."""
+        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks.
+
+        A unit of masks or boxes has one label: that they are known.
+        """
         if self.kind == "tasks":
             return {part.name: part.classes for part in self.parts}
+        if self.localized:
+            return {"": (ANNOTATED,)}
         return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
 
     @property
     def heads(self) -> tuple[Target, ...]:
         """The targets, in order; one without a name is called after the task."""
+        if self.localized:
+            return (Target(self.name, self.classes, kind=self.localized),)
         return tuple(
             Target(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
             for name, classes in self.targets.items()
@@ -129,8 +150,9 @@ def make_tasks(name: str, spec: TaskSpec, known: Mapping[str, Task], named: Sequ
     if len(parts) < 2:
         raise DataError(f"Task {name!r} puts {len(parts)} tasks together", expected="two that can be used, or more")
     for part in parts:
-        if part.unit != parts[0].unit or part.several:
+        if part.unit != parts[0].unit or part.several or part.localized:
             given = "several labels" if part.several else f"the unit {part.unit!r}"
+            given = f"a {part.localized} target" if part.localized else given
             raise ConfigError(
                 f"{place} names {part.name!r}, which has {given}", expected=f"one label per {parts[0].unit}"
             )

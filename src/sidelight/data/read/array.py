@@ -45,11 +45,16 @@ def read_npy(
     :param channels: 1 gives grey.
     :raises ReadError: for pickled objects, shapes that are no picture, files cut short and what passes a limit.
     """
+    mapped = open_npy(path, name, max_frames=max_frames, most_bytes=most_bytes)
+    return clip_of(mapped.__getitem__, mapped.shape, mapped.dtype, max_frames=max_frames, channels=channels, name=name)
+
+
+def open_npy(path: Path, name: str, *, max_frames: int = MOST_FRAMES, most_bytes: int = MOST_BYTES) -> Array:
+    """The array of an ``.npy`` file as it is, through a memory map; as :func:`read_npy`."""
     with decoding(path, name), path.open("rb") as file:
         shape, fortran, dtype = _header(file, name)
         check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
-        mapped = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    return clip_of(mapped.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
 
 
 def read_npz(
@@ -66,17 +71,22 @@ def read_npz(
     :param member: the array's name; may be left out where there is one array.
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
+    array = open_npz(path, name, member=member, most_bytes=most_bytes)
+    return clip_of(array.__getitem__, array.shape, array.dtype, max_frames=max_frames, channels=channels, name=name)
+
+
+def open_npz(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES) -> Array:
+    """One array of an ``.npz`` file as it is; as :func:`read_npz`."""
     with decoding(path, name), zipfile.ZipFile(path) as archive:
         key = choose(_names(archive), member, name)
         with archive.open(f"{key}.npy") as file:
             shape, fortran, dtype = _header(file, name)
-            check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
+            check(shape, dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
             size = math.prod(shape) * dtype.itemsize
             raw = file.read(size)
         if len(raw) < size:
             raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
-        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
-    return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+        return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def npz_members(path: Path, name: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sidelight.data.read.array import MOST_BYTES, check, choose, clip_of
-from sidelight.data.read.clip import Clip, decoding, unreadable
+from sidelight.data.read.clip import Array, Clip, decoding, unreadable
 from sidelight.data.read.still import decode_image
 from sidelight.errors import MissingExtra
 
@@ -50,6 +50,16 @@ def read_hdf5(
             return decode_image(io.BytesIO(raw), name, max_frames=max_frames, channels=channels, target=target)
         check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
         return clip_of(found.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+
+
+def hdf5_values(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES) -> Array:
+    """The values of one data set as they are; a picture's bytes stay bytes. As :func:`read_hdf5`."""
+    with _opened(path, name) as file:
+        found = _dataset(file, member or choose(_names(file), "", name), name)
+        if found.shape == () or (len(found.shape) == 1 and found.dtype == np.uint8):
+            return np.frombuffer(_bytes(found, name, most_bytes), np.uint8)
+        check(found.shape, found.dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
+        return np.asarray(found[()])
 
 
 def hdf5_members(path: Path, name: str) -> list[str]:

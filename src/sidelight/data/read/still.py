@@ -103,16 +103,17 @@ def decode_image(
     try:
         with Image.open(file, formats=PILLOW_FORMATS) as image:
             if image.width * image.height > most_pixels:
-                size = f"{image.width} x {image.height} pixels"
-                raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
+                pixels = f"{image.width} x {image.height} pixels"
+                raise unreadable(name, f"{pixels}, more than the limit of {most_pixels:,}", "Make it smaller first")
             pages = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
             if pages > most_frames:
                 raise unreadable(name, f"{pages:,} frames, more than the limit of {most_frames:,}", "Cut it first")
             if pages > 1:
                 return _animation(image, name, pages, max_frames, channels)
+            size = (image.width, image.height) if _turned(image) else (image.height, image.width)
             if target:
                 image.draft("L" if channels == 1 else image.mode, (2 * target, 2 * target))
-            return Clip(upright(image, channels)[None], np.zeros(1), np.zeros(1, np.int64), 1)
+            return Clip(upright(image, channels)[None], np.zeros(1), np.zeros(1, np.int64), 1, size=size)
     except ReadError:
         raise
     except Exception as error:  # a decoder that is fed broken bytes may raise anything
@@ -153,6 +154,13 @@ def _durations(image: Image.Image, pages: int) -> Iterator[float | None]:
             return
         duration = image.info.get("duration")
         yield None if duration is None else float(duration) / 1000
+
+
+def _turned(image: Image.Image) -> bool:
+    """Whether EXIF says that rows are columns."""
+    with contextlib.suppress(SyntaxError, ValueError, KeyError, TypeError):  # as in upright
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return False
 
 
 def upright(image: Image.Image, channels: int | None) -> Array:
