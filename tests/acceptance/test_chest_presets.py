@@ -145,7 +145,8 @@ def test_phantom_options():
         with pytest.raises(ConfigError):
             phantom(**values)
     cohort = Cohort.open("phantom:chest?patients=30&size=48")
-    assert set(cohort.tasks) == {"diagnosis", *KINDS}
+    assert cohort.class_tasks == ["diagnosis", *KINDS]
+    assert set(cohort.tasks) - set(cohort.class_tasks) == {"finding_masks", "finding_boxes"}
     assert cohort.spec.report == ReportSpec(column=("report",))
 
 

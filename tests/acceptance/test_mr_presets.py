@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import mr_writing
+from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.units import units
 from sidelight.data.phantoms.knee import phantom
+from sidelight.data.read import read_files
 from sidelight.errors import DataError, ReadError
 
 
@@ -84,7 +86,17 @@ def test_acdc_in_its_original_layout(tmp_path):
         "184.0",
     )
     assert first["masks"] == ("training/patient001/patient001_frame12_gt.nii.gz",)
-    assert cohort.tasks["diagnosis"].classes == ("NOR", "DCM") and sorted(cohort.tasks) == ["DCM", "NOR", "diagnosis"]
+    assert cohort.tasks["diagnosis"].classes == ("NOR", "DCM") and sorted(cohort.class_tasks) == [
+        "DCM",
+        "NOR",
+        "diagnosis",
+    ]
+    structures = annotations_of(cohort, "structures")
+    labels = read_files(
+        [root / first["masks"][0]], max_frames=99
+    ).frames  # uint8 stays as it is, and lies as the image does
+    assert [(structures.masks(1)[:, place] == (labels == place + 1)).all() for place in range(3)] == [True] * 3
+    assert structures.classes == ("right ventricle", "myocardium", "left ventricle")
     assert [cohort.read(place, max_frames=99).length for place in range(4)] == [5, 5, 4, 4]
     assert len(Cohort.open(root / "training", preset="acdc").items) == 4
     (root / "training" / "patient002" / "Info.cfg").write_text("ED: one\nES: 9\nGroup: NOR\n")

@@ -31,7 +31,7 @@ def demo(
     values.pop("only_with_all", None)
     cohort = Cohort.open(data or values["data"], preset=preset, allow_outside=allow_outside)
     if data:
-        chosen = task or next(iter(cohort.tasks), None)
+        chosen = task or next(iter(cohort.class_tasks), None)
         if chosen is None and not cohort.broken:
             raise ConfigError(f"{data} declares no task", do="Add a [task.NAME] to its cohort.toml")
         chosen = cohort.task(chosen or next(iter(cohort.broken))).name

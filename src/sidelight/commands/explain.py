@@ -47,7 +47,7 @@ def explain(
     run = run if isinstance(run, Run) else Run.open(run)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     if task is not None:
-        cohort.task(task)
+        cohort.class_task(task)
     encoder = run.encoder()
     pixels = open_pixels(cohort, working_size(encoder.image_size), PixelSettings(cache=cache), quiet=quiet)
     if not len(pixels):
@@ -59,7 +59,7 @@ def explain(
         pixels,
         _shown(pixels.index["group"].to_numpy(), items, seed),
         tuple(item_hash(str(name), secret) for name in pixels.index["item"]),
-        task or next(iter(cohort.tasks), None),
+        task or next(iter(cohort.class_tasks), None),
         seed,
     )
     own = load_explainer(run.config["method"])

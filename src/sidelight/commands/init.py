@@ -17,10 +17,11 @@ from sidelight.files import write_text
 
 WITHOUT: tuple[tuple[str, ...], ...] = (
     (),
+    ("masks",),
     ("tasks",),
     ("metadata",),
-    ("metadata", "tasks"),
-    ("tables", "levels", "metadata", "tasks"),
+    ("metadata", "tasks", "masks"),
+    ("tables", "levels", "metadata", "tasks", "masks"),
 )
 """What is turned into comments, step by step, until the file opens."""
 
@@ -129,7 +130,7 @@ def _steps(draft: Draft) -> Sequence[tuple[str, ...]]:
     """Of ``WITHOUT`` what changes anything; a DICOM tree is nothing without its levels."""
     if not draft.dicom:
         return WITHOUT
-    held = {"tasks": draft.tasks, "metadata": draft.metadata}
+    held = {"tasks": draft.tasks, "metadata": draft.metadata, "masks": draft.drawn}
     return [parts for parts in WITHOUT if all(held.get(part) for part in parts)]
 
 

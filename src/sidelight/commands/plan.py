@@ -78,12 +78,12 @@ def plan(
         settings["auroc"] = (settings["auroc"],)
     known = build(PlanSettings, settings)
     cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
-    names = [task] if task is not None else list(cohort.tasks)
+    names = [task] if task is not None else cohort.class_tasks
     if not names:
         raise ConfigError(f"{cohort.alias} has no task that can be used", do="Declare one: [task.NAME] (docs/data.md)")
     rows, needed = [], []
     for name in names:
-        chosen = cohort.task(name)
+        chosen = cohort.class_task(name)
         structure = structure_of(units(cohort, chosen), chosen)
         for auroc in known.auroc:
             own, curve = _looked(structure, known, auroc, name, quiet)

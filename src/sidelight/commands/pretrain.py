@@ -135,6 +135,7 @@ def _allowed(cohort: Cohort, pixels: Pixels, settings: PretrainSettings) -> np.n
 
 def _monitor(cohort: Cohort, pixels: Pixels, task: str) -> Callable[[Encoder, int], dict[str, float]]:
     """kNN accuracy on a labelled set while training: a reading for people, never used to choose a checkpoint."""
+    cohort.class_task(task)
     settings, knn = build(EvaluateSettings, {"seeds": 1, "frames": 4}), Knn()
     labelled, _ = label_units(cohort, pixels, task, settings)
 

@@ -13,8 +13,8 @@ class Finding:
     """One fault, or what may become one. ``sentence`` and ``numbers`` name no item and no patient: they may be shown.
 
     ``kind`` is one of: conflict, join, table, ids, task, spelling, support (what the tables say); file, mixed, copies,
-    contradiction (what the files say); split, leak (of a given split); shortcut, blanks, source, recoding (what predicts a label
-    by itself).
+    contradiction, mask (what the files say); split, leak (of a given split); shortcut, blanks, source, recoding (what predicts a
+    label by itself).
     """
 
     kind: str

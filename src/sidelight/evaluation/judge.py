@@ -23,7 +23,7 @@ from sidelight.evaluation.labelled import label_units, unit_table
 from sidelight.evaluation.model.fit import SAVED, model_of
 from sidelight.evaluation.model.model import Model
 from sidelight.evaluation.participants import participants
-from sidelight.evaluation.protocols import check_inputs, check_side_by_side
+from sidelight.evaluation.protocols import check_inputs, check_side_by_side, check_targets
 from sidelight.evaluation.protocols.base import Asked, Learned, Protocol
 from sidelight.evaluation.protocols.retrieval import rank_units
 from sidelight.evaluation.reader import Fresh, open_reader, read_as
@@ -66,6 +66,7 @@ class Evaluation:
                 expected="folds of several patients of each class",
                 do="Say --set folds=5, or as many as the rarest class has patients",
             )
+        check_targets(self.protocol, task)
         self.protocol.refuse(Asked(task, settings.profile, settings.split is not None, external))
         check_inputs(self.protocol, settings.inputs.kind, settings.inputs.context, bool(settings.robustness.severities))
 

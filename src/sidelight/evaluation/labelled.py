@@ -131,7 +131,8 @@ def unit_table(
     table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
     table["rows"] = pixels.rows_of(table["items"])
     readable = table["rows"].map(bool)
-    notes = [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
+    notes = list(chosen.drawings.notes) if chosen.drawings is not None else []
+    notes += [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
     table = table[readable].copy()
     if settings.merge_duplicates:
         merged = _merged(table, duplicate_items(pixels) if same is None else same)

@@ -271,7 +271,7 @@ class SM3Labels(PhotoMethod):
         assert self._feed is not None and self.source is not None
         rows, cohort = self._feed.train_rows, self.source.cohort
         task = cohort.tasks.get(name)
-        if task is None or task.several:
+        if task is None or task.several or task.localized:
             return np.full(len(rows), LEFT_OUT)
         table = units(cohort, task)
         code = {item: label for items, label in zip(table["items"], table["label"], strict=True) for item in items}

@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data.annotations import annotations_of
+from sidelight.data.annotations.drawn import Shape
 from sidelight.data.cohort.assemble import keys_of, rows_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import TableSpec
 from sidelight.data.cohort.tables import join_keys
 from sidelight.data.dicom import tags
+from sidelight.data.read.clip import Clip
 from sidelight.errors import SidelightError
 from sidelight.files import write_text
 from sidelight.reporting import html
+from sidelight.reporting.drawn import key, with_boxes, with_outlines
 from sidelight.reporting.tables import Table
 
 SHOWN = 12
@@ -159,10 +163,41 @@ def _is_long(cell: str) -> bool:
 
 def _pictures(cohort: Cohort, position: int) -> str:
     try:
-        frames = cohort.read(position, max_frames=FRAMES, target=2 * HEIGHT).frames
+        clip = cohort.read(position, max_frames=FRAMES, target=2 * HEIGHT)
     except SidelightError as error:
         return html.note(f"Not readable: {error}")
-    return "".join(f'<img src="{html.picture(_planes(frame), side=HEIGHT)}" alt="">' for frame in frames)
+    plain = "".join(f'<img src="{html.picture(_planes(frame), side=HEIGHT)}" alt="">' for frame in clip.frames)
+    localized = [name for name, task in cohort.tasks.items() if task.localized]
+    return plain + "".join(_drawn(cohort, name, position, clip) for name in localized)
+
+
+def _drawn(cohort: Cohort, name: str, position: int, clip: Clip) -> str:
+    """The same frames with what a task of masks or boxes draws on them, under its name; nothing of an item it does not know."""
+    annotations = annotations_of(cohort, name)
+    if cohort.items["item"].iloc[position] not in annotations.drawings.of:
+        return ""
+    shape, frames = Shape(clip.length, *clip.source_size), [_bytes(frame) for frame in clip.frames]
+    try:
+        if annotations.task.localized == "mask":
+            masks = annotations.masks(position, clip.indices.tolist(), shape=shape)
+            shown = [with_outlines(frame, mask, HEIGHT) for frame, mask in zip(frames, masks, strict=True)]
+        else:
+            boxes = annotations.boxes(position, shape=shape)
+            marks = boxes.corners, boxes.label.tolist(), HEIGHT, clip.source_size
+            shown = [with_boxes(frame, *marks) for frame in frames]
+    except SidelightError as error:
+        return html.note(f"{name}: {error}")
+    said = ", ".join(
+        f'<span style="color: {colour}">{html.escape(text)}</span>' for colour, text in key(annotations.classes)
+    )
+    images = "".join(f'<img src="{html.picture(one, side=HEIGHT)}" alt="">' for one in shown)
+    return f"{images}<p>{html.escape(name)}: {said}</p>"
+
+
+def _bytes(frame: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One frame [H,W] or [H,W,3] as uint8."""
+    planes = _planes(frame)
+    return planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1)
 
 
 def _planes(frame: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sidelight.data.audit.annotations import annotation_findings
 from sidelight.data.audit.ids import id_findings
 from sidelight.data.audit.joins import join_findings
 from sidelight.data.audit.leaks import (
@@ -49,6 +50,7 @@ def audit(
     found += duplicate_findings(cohort, pairs)
     for name in tasks:
         found += contradictions(cohort, cohort.tasks[name], pairs)
+        found += annotation_findings(cohort, cohort.tasks[name], pixels, pairs)
     if placed is not None:
         found += [*missing_findings(placed), *leak_findings(cohort, placed, pairs)]
     return found

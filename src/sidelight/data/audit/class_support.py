@@ -20,7 +20,7 @@ def short_classes(cohort: Cohort, task: Task, table: pd.DataFrame, folds: int = 
 
     :param table: of :func:`sidelight.data.cohort.task.units`.
     """
-    if task.several:
+    if task.several or task.localized:
         return []
     held = table.groupby("label")["group"].nunique()
     level = cohort.levels[0] if cohort.levels else "item"

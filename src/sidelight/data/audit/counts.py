@@ -66,6 +66,9 @@ def _classes(cohort: Cohort, task: Task) -> list[dict[str, Any]]:
     if task.parts:  # each is counted as the task that it is
         return []
     table = units(cohort, task)
+    if task.localized:
+        held = {"units": len(table), "groups": int(table["group"].nunique())}
+        return [{"task": task.name, "unit": task.unit, "class": f"{task.localized} known", **held}]
     rows = []
     for place, name in enumerate(task.classes):
         own = [code[place] == 1 if task.kind == "multilabel" else code == place for code in table["label"]]

@@ -15,11 +15,13 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Finding
 from sidelight.data.pixels.depth import shallow
 from sidelight.data.pixels.pixels import Pixels
+from sidelight.data.pixels.placement import Fit
 from sidelight.data.read.container import split
 from sidelight.data.read.still import PILLOW_FORMATS
 
 MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("colour", 8)}
 MODES |= {"RGBA": ("colour with alpha", 8), "P": ("palette", 8)}
+FITTED = {"squash": "squashed to", "pad": "padded to"}
 FAULTS = {"all pixels are equal": "constant", "is empty": "empty", "truncated or broken": "truncated or broken"}
 
 
@@ -73,7 +75,7 @@ def file_findings(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame, max
     """
     if pixels is None:
         return [Finding("file", "error", "No item can be read", {"items": len(cohort.items)})]
-    return [*_broken(cohort, pixels, max_bad_fraction), *_mixed(seen), *_dark(pixels), *_copies(pixels)]
+    return [*_broken(cohort, pixels, max_bad_fraction), *_mixed(seen, pixels.fit), *_dark(pixels), *_copies(pixels)]
 
 
 def _broken(cohort: Cohort, pixels: Pixels, limit: float) -> list[Finding]:
@@ -89,7 +91,7 @@ def _broken(cohort: Cohort, pixels: Pixels, limit: float) -> list[Finding]:
     return [Finding("file", "error" if severe else "warning", text, numbers, some(bad["item"]))]
 
 
-def _mixed(seen: pd.DataFrame) -> list[Finding]:
+def _mixed(seen: pd.DataFrame, fit: Fit) -> list[Finding]:
     """More than one size, kind of channels or bit depth."""
     if "width" not in seen or not (seen["width"] > 0).any():
         return []
@@ -101,7 +103,7 @@ def _mixed(seen: pd.DataFrame) -> list[Finding]:
         small, large = (
             f"{known['width'].iloc[at]} x {known['height'].iloc[at]}" for at in (int(area.argmin()), int(area.argmax()))
         )
-        text = f"Images come in {len(sizes)} sizes, {small} to {large}; all are squashed to one square"
+        text = f"Images come in {len(sizes)} sizes, {small} to {large}; all are {FITTED[fit]} one square"
         found.append(Finding("mixed", "note", text, {"what": "size", "kinds": len(sizes)}))
     for what, name in (("channels", "channels"), ("bit depths", "bits")):
         counts = {str(kind): int(count) for kind, count in known[name].value_counts().items() if kind}

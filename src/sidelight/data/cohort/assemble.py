@@ -67,9 +67,10 @@ def assemble_unlabelled(root: Path, spec: CohortSpec) -> tuple[CohortSpec, pd.Da
     :raises DataError: where a level, the view or ``where`` needs a column of such a table.
     """
     absent: dict[str, str] = {}
-    spec = spec.model_copy(update={"task": {}})
+    drawn = {name: task for name, task in spec.task.items() if task.mask_files}  # whose files are no patients
     try:
-        items, notices, found = assemble(root, spec, absent=absent)
+        items, notices, found = assemble(root, spec.model_copy(update={"task": drawn}), absent=absent)
+        spec = spec.model_copy(update={"task": {}})
     except DataError as error:
         if not absent:
             raise
@@ -135,7 +136,7 @@ def keys_of(
         if theirs not in rows:
             raise ColumnError(f"{table.file} has no column {theirs!r}", do=nearest(theirs, rows.columns))
         if ours in PATH_KEYS and ours not in items and ours not in spec.roles:
-            left.append(pd.Series([PATH_KEYS[ours](_path(*one), table.base) for one in pairs], dtype=str))
+            left.append(pd.Series([PATH_KEYS[ours](item_path(*one), table.base) for one in pairs], dtype=str))
         else:
             column = find_column(items, role(ours, spec), f"`on` of {table.file}")
             left.append(items[column])
@@ -160,7 +161,7 @@ def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataF
     return one_reading(read, file, spec)
 
 
-def _path(item: str, files: tuple[str, ...]) -> str:
+def item_path(item: str, files: tuple[str, ...]) -> str:
     """What an item is called on disk: its file, or the folder of its frames."""
     first = readable(files[0])
     alone = len(files) == 1 and first == posixpath.normpath(item.replace("\\", "/"))

@@ -147,6 +147,19 @@ class Cohort:
         return self.tasks[name]
 
     @property
+    def class_tasks(self) -> list[str]:
+        """The names of the tasks that ask for classes, not for masks or boxes."""
+        return [name for name, task in self.tasks.items() if not task.localized]
+
+    def class_task(self, name: str) -> Task:
+        """As :meth:`task`; :raises ConfigError: for a task of masks or boxes."""
+        task = self.task(name)
+        if task.localized:
+            given, known = f"The task {name!r} asks for {task.localized}", ", ".join(self.class_tasks)
+            raise ConfigError(given, expected=f"a task of classes: {known}" if known else "a task of classes")
+        return task
+
+    @property
     def alias(self) -> str:
         """What runs, results and reports call the cohort: the name it was given; a folder's own name may identify."""
         given = self.phantom is not None or self.spec.public or self.spec.name
@@ -169,6 +182,7 @@ class Cohort:
         """16 hex digits over the items, their columns, and the sizes and times of their files."""
         total = hashlib.sha256(self.name.encode() if self.phantom is not None else b"")
         total.update(self.items.to_csv(index=False).encode(errors="surrogateescape"))
+        total.update(b"" if self.spec.images.fit == "squash" else self.spec.images.fit.encode())
         for names in self.items["files"]:
             for name in names:
                 path = self.root / split(name)[0]

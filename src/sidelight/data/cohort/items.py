@@ -38,7 +38,9 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
 
 def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     companions = {name: [parse(text) for text in texts] for name, texts in spec.companions.items()}
-    found, empty, passed = find(root, spec.files, [one for patterns in companions.values() for one in patterns])
+    masks = [parse(text) for task in spec.task.values() for text in task.mask_files]
+    beside = [*masks, *(one for patterns in companions.values() for one in patterns)]
+    found, empty, passed = find(root, spec.files, beside)
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
     for name in names:
         if name in RESERVED:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sidelight.config import merge, parse_flags
+from sidelight.data.annotations.sources import drawn_task
 from sidelight.data.cohort.assemble import arrange, assemble, assemble_unlabelled
 from sidelight.data.cohort.cohort import Cohort, Phantom
 from sidelight.data.cohort.columns import describe, find_column
@@ -116,6 +117,8 @@ def _unusable(name: str, error: SidelightError) -> Finding:
 def _task(
     cohort: Cohort, spec: CohortSpec, name: str, one: TaskSpec, record: Record | None
 ) -> tuple[Task | None, list[str]]:
+    if one.drawn:
+        return drawn_task(cohort, name, one)
     rule = one.conflict or spec.metadata.rule(one.label[0])
     if one.conflict is None and rule in ("first", "latest"):
         one = one.model_copy(update={"conflict": rule})

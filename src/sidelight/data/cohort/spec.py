@@ -1,5 +1,6 @@
 """The grammar of ``cohort.toml``: every key that it may hold; an unknown one is an error that names the nearest."""
 
+import re
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -102,6 +103,9 @@ class ImagesSpec(Settings):
     crop: Literal["sector"] | Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="keep the sector of ultrasound images alone, or cut so many pixels off every side"
     )
+    fit: Literal["squash", "pad"] = Field(
+        default="squash", description="frames fill their square, or keep their sides' ratio and are centred on black"
+    )
 
 
 class MetadataSpec(Settings):
@@ -130,8 +134,13 @@ class MetadataSpec(Settings):
         return self.conflict.get(column, "error") if isinstance(self.conflict, dict) else self.conflict
 
 
+MaskFormat = Literal["rle", "rle_rows", "rle_siim", "rle_coco", "polygon"]
+BoxFormat = Literal["xywh", "xyxy", "cxcywh", "xywh_relative", "xyxy_relative", "cxcywh_relative"]
+DRAWN = ("mask", "boxes")
+
+
 class TaskSpec(Settings):
-    """What is predicted; see ``data/cohort/task.py``."""
+    """What is predicted; see ``data/cohort/task.py``, and of masks and boxes ``data/annotations/sources.py``."""
 
     label: Names = Field(default=(), description="the column that holds the class, or several of yes and no")
     tasks: Names = Field(default=(), description="in place of `label`: other tasks of the same unit, predicted at once")
@@ -163,6 +172,30 @@ class TaskSpec(Settings):
     where: Where = Field(default={}, description="items that take part, by column")
     conflict: TaskRule | None = Field(default=None, description='"any": a unit is positive if one of its items is')
     optional: bool = Field(default=False, description="absent classes are left out with a notice instead of an error")
+    mask: str | tuple[str, ...] | dict[str, str] | None = Field(
+        default=None,
+        description="a pattern of files, a column, four columns of boxes that are filled; or one per class",
+    )
+    boxes: str | tuple[str, ...] | dict[str, Names] | None = Field(
+        default=None, description="a pattern of files, four columns, a column with four numbers; or one per class"
+    )
+    table: TableSpec | None = Field(default=None, description="of masks or boxes: a table with several rows per item")
+    mask_format: MaskFormat | None = Field(default=None, description="how a cell says a mask; none is a path")
+    box_format: BoxFormat | None = Field(default=None, description="what the four numbers of a box are")
+    where_missing: Literal["unknown", "empty", "empty_beside_others"] = Field(
+        default="unknown", description="what no mask or box says: nothing, or that the class is not there"
+    )
+
+    @property
+    def drawn(self) -> str:
+        """ "mask" or "boxes"; "" of a task of classes."""
+        return next((key for key in DRAWN if getattr(self, key)), "")
+
+    @property
+    def mask_files(self) -> list[str]:
+        """The patterns of its mask files, which are no items."""
+        given = self.mask.values() if isinstance(self.mask, dict) else [self.mask]
+        return [one for one in given if isinstance(one, str) and re.search(r"[/{*]", one) and "column:" not in one]
 
 
 class ReportSpec(Settings):
@@ -318,8 +351,7 @@ def _check(spec: CohortSpec, source: str) -> None:
                 f"{source} [derive.{name}]", expected="one column with a pattern, or with bounds, or several columns"
             )
     for name, task in spec.task.items():
-        if bool(task.label) == bool(task.tasks):
-            raise ConfigError(f"{source} [task.{name}]", expected="either label or tasks")
+        _check_task(task, f"{source} [task.{name}]")
         if task.separator and len(task.label) != 1:
             raise ConfigError(
                 f"{source} [task.{name}] has `separator`", expected="one label column, whose cells it parts"
@@ -331,6 +363,26 @@ def _check(spec: CohortSpec, source: str) -> None:
         raise ConfigError(
             f"{source}: conflict = 'latest' needs to know what is latest", do="Name it: [metadata] date = COLUMN"
         )
+
+
+def _check_task(task: TaskSpec, place: str) -> None:
+    """Which keys of a task go together."""
+    if not task.drawn:
+        if bool(task.label) == bool(task.tasks):
+            raise ConfigError(place, expected="either label or tasks, or mask, or boxes")
+        for key in ("table", "mask_format", "box_format"):
+            if getattr(task, key) is not None:
+                raise ConfigError(f"{place} has `{key}`, but neither `mask` nor `boxes`", do="Take it out")
+        return
+    if task.mask and task.boxes:
+        raise ConfigError(f"{place} has `mask` and `boxes`", do="Make a task of each")
+    for key in ("tasks", "positive", "negative", "headline", "points", "views", "conflict"):
+        if getattr(task, key) not in (None, (), {}):
+            raise ConfigError(f"{place} has `{task.drawn}` and `{key}`", do=f"Take `{key}` out: it is for classes")
+    if task.unit != "item":
+        raise ConfigError(f"{place} unit = {task.unit!r} with `{task.drawn}`", expected="item: it is drawn on an image")
+    if task.mask_format and (task.boxes or isinstance(task.mask, tuple)):
+        raise ConfigError(f"{place} has `mask_format` and boxes", do="Take it out")
 
 
 def _check_metadata(metadata: MetadataSpec, source: str) -> None:

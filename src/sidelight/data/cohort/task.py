@@ -6,12 +6,13 @@ to classes; without it every value is a class. Several label columns make a mult
 is in ``positive`` (or means yes), and so does one column whose cells ``separator`` parts. What is neither known as yes nor as
 no is never negative: see ``signs.py``. ``tasks`` puts other tasks of one unit together: all of them are predicted at once, and
 each keeps its own classes. ``headline`` names the class of each that headline numbers are of, ``points`` what it adds to a score.
+``mask`` and ``boxes`` ask where something is in an image; see ``data/annotations/sources.py``.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,10 @@ from sidelight.data.cohort.spec import TaskSpec
 from sidelight.data.cohort.unknown_labels import no_class, not_understood
 from sidelight.errors import ConfigError, DataError, nearest
 
+if TYPE_CHECKING:
+    from sidelight.data.annotations.drawn import Drawings
+
+ANNOTATED = "annotated"
 SIGNS = ("no", "yes")
 """The classes of each label of a multi-label task."""
 
@@ -35,12 +40,14 @@ class Target:
     """One target: its classes in order, the class that headline numbers are of ("" is every class), and its points.
 
     :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
+    :ivar kind: what is predicted: one of the classes, or of each of them a mask, or boxes.
     """
 
     name: str
     classes: tuple[str, ...]
     positive: str = ""
     points: int = 0
+    kind: Literal["classes", "mask", "boxes"] = "classes"
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Task:
     classes: tuple[str, ...]
     """In order; binary: negative, positive; multi-label: the label columns; several tasks: their names."""
     kind: str
-    """"binary", "multiclass", "multilabel" or "tasks"."""
+    """"binary", "multiclass", "multilabel" or "tasks"; "mask" or "boxes"."""
     codes: Mapping[str, int] = field(default_factory=dict)
     """Every value of the label columns -> its class's place, -1 where it is left out; of several labels in a cell, by label."""
     sets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -74,6 +81,13 @@ class Task:
     suspect: int = 3
     views: tuple[str, ...] = ()
     """Two views of a unit that are read side by side."""
+    drawings: "Drawings | None" = None
+    """Of a task of masks or boxes what is drawn on which item; :mod:`sidelight.data.annotations` reads it."""
+
+    @property
+    def localized(self) -> Literal["", "mask", "boxes"]:
+        """ "mask" or "boxes" where it asks where something is; "" of a task of classes."""
+        return "mask" if self.kind == "mask" else "boxes" if self.kind == "boxes" else ""
 
     @property
     def several(self) -> bool:
@@ -82,14 +96,21 @@ class Task:
 
     @property
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks."""
+        """What is predicted, with its classes: one target without a name, or several: label columns, or tasks.
+
+        A unit of masks or boxes has one label: that they are known.
+        """
         if self.kind == "tasks":
             return {part.name: part.classes for part in self.parts}
+        if self.localized:
+            return {"": (ANNOTATED,)}
         return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
 
     @property
     def heads(self) -> tuple[Target, ...]:
         """The targets, in order; one without a name is called after the task."""
+        if self.localized:
+            return (Target(self.name, self.classes, kind=self.localized),)
         return tuple(
             Target(name or self.name, classes, self.headline.get(name, ""), self.points.get(name, 0))
             for name, classes in self.targets.items()
@@ -155,8 +176,9 @@ def make_tasks(name: str, spec: TaskSpec, known: Mapping[str, Task], named: Sequ
     if len(parts) < 2:
         raise DataError(f"Task {name!r} puts {len(parts)} tasks together", expected="two that can be used, or more")
     for part in parts:
-        if part.unit != parts[0].unit or part.several:
+        if part.unit != parts[0].unit or part.several or part.localized:
             given = "several labels" if part.several else f"the unit {part.unit!r}"
+            given = f"a {part.localized} target" if part.localized else given
             raise ConfigError(
                 f"{place} names {part.name!r}, which has {given}", expected=f"one label per {parts[0].unit}"
             )

@@ -15,12 +15,16 @@ def units(cohort: Cohort, task: Task) -> pd.DataFrame:
     """The labelled units of a task, in the order of their first items.
 
     :returns: columns ``unit`` (str), ``group`` (str, the outermost level), ``label`` (int64; of several targets a tuple
-        with the class of each, -1 where unknown; 0 and 1 in a multi-label task) and ``items`` (list of int: positions in
-        ``cohort.items``).
+        with the class of each, -1 where unknown; 0 and 1 in a multi-label task; 0 of masks or boxes, which are known of these
+        units) and ``items`` (list of int: positions in ``cohort.items``).
     :raises DataError: when labels differ within a unit and the rule is "error".
     """
     if task.parts:
         return _units_of_tasks(cohort, task)
+    if task.drawings is not None:
+        whole = every_unit(cohort, "item")
+        known = cohort.items["item"].isin(task.drawings.of.keys()).to_numpy()
+        return pd.DataFrame(whole.assign(label=0)[known]).reset_index(drop=True)
     chosen = np.flatnonzero(select(cohort.items, task.where, f"[task.{task.name}] where"))
     items = cohort.items.iloc[chosen].reset_index(drop=True)
     keys = unit_keys(items, cohort.levels, task.unit)

@@ -21,6 +21,7 @@ from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.columns import Column
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
+from sidelight.data.guess.drawn import drawn_tasks
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
 from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
@@ -28,6 +29,7 @@ from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
+from sidelight.data.read.container import MARK
 from sidelight.data.read.formats import is_kind
 from sidelight.errors import DataError, SidelightError
 
@@ -59,7 +61,7 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
             do=f"{example(root)}; name the folder of the images",
         )
     read, unread, headers = _read(root, named)
-    draft = _with_headers(_one_reading(_draft(root, media, read, unread), read), headers)
+    draft = _with_headers(_one_reading(_draft(root, every, media, read, unread), read), headers)
     return replace(draft, passed=passed_over(passed))
 
 
@@ -127,7 +129,9 @@ def _table(path: Path) -> tuple[pd.DataFrame, int]:
         return read_table(path, header=found.row), found.row
 
 
-def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined) -> Draft:
+def _draft(
+    root: Path, every: Sequence[str], media: Sequence[str], tables: dict[str, pd.DataFrame], unread: Unjoined
+) -> Draft:
     images, masks = split_masks([readable(path) for path in media])
     layouts = find_layouts(images)
     frame = next((layout.frame for layout in layouts if layout.frame), "")
@@ -142,7 +146,9 @@ def _draft(root: Path, media: Sequence[str], tables: dict[str, pd.DataFrame], un
     met, final, levels = _final(met, layouts, names)
     met = _doubted(met)
     draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
-    draft = replace(draft, levels=levels, todo=(*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure))
+    drawn = drawn_tasks(root, every, images, draft.masks[0], draft.masks[1])
+    todo = (*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure)
+    draft = replace(draft, levels=levels, drawn=tuple(drawn), todo=todo)
     return fill(find_views(draft, met.items), met.items, met.sources, final)
 
 
@@ -245,9 +251,12 @@ def _members(root: Path, draft: Draft, layouts: Sequence[Layout]) -> tuple[Draft
     """The draft whose patterns name the array that is the picture, where files hold several; and doubts."""
     found = [with_arrays(root, text, layout.paths) for (text, _), layout in zip(draft.files, layouts, strict=True)]
     files = tuple((text, count) for (text, _, _), (_, count) in zip(found, draft.files, strict=True))
-    masks = [(mask, count) for (_, mask, _), (_, count) in zip(found, draft.files, strict=True) if mask]
-    companions = masks[0] if len(masks) == 1 and not draft.companions[0] else draft.companions
-    return replace(draft, files=files, companions=companions), [doubt for _, _, doubt in found if doubt]
+    masks = [(mask, layout.paths) for (_, mask, _), layout in zip(found, layouts, strict=True) if mask]
+    if len(masks) == 1 and not draft.companions[0]:
+        (text, paths), mark = masks[0], masks[0][0].partition(MARK)[2]
+        examples = tuple(f"{path}{MARK}{mark}" for path in paths)
+        draft = replace(draft, companions=(text, len(paths)), masks=("masks", examples))
+    return replace(draft, files=files), [doubt for _, _, doubt in found if doubt]
 
 
 def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, met: Met, masks: Masks | None) -> Draft:
@@ -257,10 +266,13 @@ def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, me
     files = tuple((layout.text(names.slots, modes), len(layout.paths)) for layout in layouts)
     stack = next((names.slots[layout.frame] for layout in layouts if layout.frame), "")
     companion = ("", 0)
+    drawn: tuple[str, Sequence[str]] = ("", ())
     if masks is not None:
         first = files[0][0].removesuffix(".*")
         folder = masks.folder or first.rpartition("/")[0]
-        companion = (f"{folder}/{first.rpartition('/')[2]}{masks.tail}{masks.suffix}".lstrip("/"), len(masks.paths))
+        text = f"{folder}/{first.rpartition('/')[2]}{masks.tail}{masks.suffix}".lstrip("/")
+        companion = (text.replace("{label}", "*"), len(masks.paths))
+        drawn = (text if "{label}" in text else "masks", masks.paths)
     on = {
         one.file: [f"{names.slots[key.slot] if key.slot else key.name}={column}" for key, column in one.on]
         for one in met.joins
@@ -271,6 +283,7 @@ def _patterns(images: Sequence[str], layouts: Sequence[Layout], names: Names, me
         files=files,
         stack=stack,
         companions=companion,
+        masks=drawn,
         joins=met.joins,
         unjoined=met.unjoined,
         on=on,

@@ -42,6 +42,10 @@ class Draft:
     """Patterns with the number of files that each matches."""
     stack: str = ""
     companions: tuple[str, int] = ("", 0)
+    masks: tuple[str, Sequence[str]] = ("", ())
+    """What the ``mask`` of a task would be, and some of the files."""
+    drawn: tuple[str, ...] = ()
+    """Tasks of masks and boxes, as text."""
     joins: tuple[Join, ...] = ()
     unjoined: tuple[tuple[str, str], ...] = ()
     """Tables that no key joins, and why."""
@@ -74,7 +78,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
     """The text of ``cohort.toml``.
 
     :param root: folder of the files where it is not the one of the cohort file.
-    :param without: of "tasks", "metadata", "levels", "tables" what is only commented, because it did not open: ``why``.
+    :param without: of "masks", "tasks", "metadata", "levels", "tables" what is only commented, because it did not open: ``why``.
     """
     points = [*([todo] if todo else []), *draft.todo]
     if without:
@@ -99,6 +103,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
         _off(_metadata(draft), "metadata" in without),
         _left_out(draft),
         *(_off(_task(one, draft), "tasks" in without) for one in draft.tasks),
+        *(_off(one, "masks" in without) for one in draft.drawn),
     ]
     return "\n".join(part for part in parts if part) + "\n"
 

@@ -91,9 +91,12 @@ class ChestPhantom:
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """``diagnosis``, and one task for each kind of finding."""
+        """``diagnosis``, one task for each kind of finding, and where findings are: ``finding_masks``, ``finding_boxes``."""
         kinds = {kind: {"label": kind, "unit": "study", "positive": ["1"]} for kind in KINDS}
-        return {"diagnosis": {"label": "diagnosis", "unit": "study", "positive": ["ill"]}, **kinds}
+        where = {
+            f"finding_{what}s": {key: "truth", "classes": KINDS} for what, key in (("mask", "mask"), ("boxe", "boxes"))
+        }
+        return {"diagnosis": {"label": "diagnosis", "unit": "study", "positive": ["ill"]}, **kinds, **where}
 
     @cached_property
     def spec(self) -> dict[str, Any]:

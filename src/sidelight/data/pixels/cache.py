@@ -210,7 +210,7 @@ def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
     """Its folder, one per recipe and selection of items."""
     crop, where = cohort.spec.images.crop, cohort.spec.where or None
     ends = cohort.spec.images.range
-    what = [
+    what: list[Any] = [
         cohort.name,
         list(cohort.levels),
         where,
@@ -218,6 +218,7 @@ def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
         *([crop] if crop else []),
         *([list(ends)] if ends else []),
     ]
+    what += [{"fit": cohort.spec.images.fit}] if cohort.spec.images.fit != "squash" else []
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]
@@ -371,8 +372,14 @@ def _pixels(job: _Job, rows: dict[str, Row], bad: dict[int, str]) -> Pixels:
             "group": [owners[position] for position in found],
             "view": [views[position] for position in found],
             **{name: [row[name] for row in found.values()] for name in columns},
+            **{name: [_known(row.get(name)) for row in found.values()] for name in ("height", "width")},
         }
     )
     content = digest([job.size, job.channels, sorted(zip(index["item"], index["digest"], strict=True))])
     quarantine = pd.DataFrame({"item": [names[position] for position in bad], "reason": list(bad.values())}, dtype=str)
-    return Pixels(job.size, job.channels, job.home, index, quarantine, content)
+    return Pixels(job.size, job.channels, job.home, index, quarantine, content, job.cohort.spec.images.fit)
+
+
+def _known(number: Any) -> int:
+    """A number of the index; 0 in caches from before it was written down."""
+    return 0 if number is None or pd.isna(number) else int(number)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.pixels.placement import Fit, placed
 from sidelight.data.pixels.shards import Row
 from sidelight.data.read.clip import Array, grey
 from sidelight.data.read.room import Room
@@ -61,10 +62,12 @@ def decoded(
         try:
             with room.item() as ask:
                 clip = cohort.read(position, max_frames=max_frames, channels=channels, target=size, ask=ask)
-                small = at_working_size(clip.frames, size, channels)
+                small = at_working_size(clip.frames, size, channels, cohort.spec.images.fit)
         except ReadError as error:
             return str(error)
-        return {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}, small
+        row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
+        row["height"], row["width"] = clip.source_size
+        return row, small
 
     pool = ThreadPoolExecutor(threads)
     ahead: deque[tuple[int, Future[tuple[Row, Array] | str]]] = deque()
@@ -109,30 +112,35 @@ def is_grey(frames: Array) -> bool:
     return bool((spread > TINT * (257 if frames.dtype == np.uint16 else 1)).mean() < COLOURED)
 
 
-def at_working_size(frames: Array, size: int, channels: int) -> Array:
+def at_working_size(frames: Array, size: int, channels: int, fit: Fit = "squash") -> Array:
     """``[T, H, W]`` or ``[T, H, W, 3]`` -> ``[T, channels, size, size]``, contiguous, same dtype (uint8 or uint16).
 
     Colour becomes grey by luma; grey becomes three equal channels.
+    :param fit: how a frame fills the square; see ``placement.py``.
     """
-    squash = _squash_8 if frames.dtype == np.uint8 else _squash_16
-    small = np.stack([squash(frame, size, channels) for frame in frames])
+    resize = _resize_8 if frames.dtype == np.uint8 else _resize_16
+    place = placed(frames.shape[1], frames.shape[2], size, fit)
+    small = np.stack([resize(frame, place.inner, channels) for frame in frames])
+    if place.inner != (size, size):
+        padding = [(at, size - at - length) for at, length in zip(place.offset, place.inner, strict=True)]
+        small = np.pad(small, [(0, 0), *padding, *[(0, 0)] * (small.ndim - 3)])
     if small.ndim == 4:
         return np.ascontiguousarray(np.moveaxis(small, -1, 1))
     return np.repeat(small[:, None], channels, axis=1)
 
 
-def _squash_8(frame: Array, size: int, channels: int) -> Array:
+def _resize_8(frame: Array, shape: tuple[int, int], channels: int) -> Array:
     image = Image.fromarray(frame)
     if channels == 1 and image.mode != "L":
         image = image.convert("L")
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC))
 
 
-def _squash_16(frame: Array, size: int, channels: int) -> Array:
+def _resize_16(frame: Array, shape: tuple[int, int], channels: int) -> Array:
     if frame.ndim == 3 and channels == 1:
         frame = grey(frame)
     if frame.ndim == 3:
-        return np.stack([_squash_16(frame[..., c], size, 1) for c in range(3)], axis=-1)
-    deep = Image.fromarray(frame.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+        return np.stack([_resize_16(frame[..., c], shape, 1) for c in range(3)], axis=-1)
+    deep = Image.fromarray(frame.astype(np.float32)).resize(shape[::-1], Image.Resampling.BICUBIC)
     rounded: Array = np.clip(np.rint(np.asarray(deep)), 0, 65535).astype(np.uint16)
     return rounded

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data.pixels.placement import Fit, Placement, placed
 from sidelight.data.read.clip import Array
 from sidelight.errors import DataError
 
@@ -26,7 +27,8 @@ class Pixels:
     :param index: one row per readable item in the order of the cohort: ``position`` (in ``cohort.items``), ``item``,
         ``group`` (by its lasting name, see ``stable_names.py``), ``view``, ``shard`` (file), ``offset`` (bytes), ``frames`` (T),
         ``dtype`` ("uint8" or "uint16"), ``digest`` (of the pixels), ``length`` (frames of the source), ``timed``, ``times``
-        (float64 ``[T]``) and ``numbers`` (int64 ``[T]``, frame numbers in the source).
+        (float64 ``[T]``) and ``numbers`` (int64 ``[T]``, frame numbers in the source), ``height`` and ``width`` of the source
+        without the border that is cut off (0 in older caches).
     :param quarantine: items that could not be read: ``item``, ``reason``.
     :param hash: of size, channels, item ids and pixels, 16 hex digits; a copy of the data has the same.
     """
@@ -37,6 +39,8 @@ class Pixels:
     index: pd.DataFrame
     quarantine: pd.DataFrame
     hash: str
+    fit: Fit = "squash"
+    """How a frame fills its square; see ``placement.py``."""
     _places: list[tuple[str, int, int, str]] = field(init=False, repr=False)
     _maps: OrderedDict[str, mmap.mmap] = field(init=False, repr=False, default_factory=OrderedDict)
 
@@ -69,6 +73,15 @@ class Pixels:
     def numbers(self, row: int) -> Array:
         """Frame numbers in the source, int64 ``[T]``."""
         return np.asarray(self.index["numbers"].iloc[row], np.int64)
+
+    def placement(self, row: int, source: tuple[int, int] | None = None) -> Placement:
+        """Where the item in ``row`` lies in its square.
+
+        :param source: its rows and columns, where the index does not know them.
+        """
+        known = int(self.index["height"].iloc[row]), int(self.index["width"].iloc[row])
+        height, width = source or known
+        return placed(height, width, self.size, self.fit)
 
     def read(self, row: int, at: Sequence[int] | Array) -> Array:
         """Copies of the frames ``at`` of one item: ``[k, C, size, size]``, uint8 or uint16.

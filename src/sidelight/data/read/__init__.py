@@ -81,14 +81,14 @@ def _cropped(clip: Clip, path: Path, name: str) -> Clip:
     frames = crop_sector(clip.frames, regions)
     if frames is None:
         raise unreadable(name, "no ultrasound sector is found in it", 'Leave it out, or take crop = "sector" away')
-    return replace(clip, frames=frames)
+    return replace(clip, frames=frames, size=None)
 
 
 def _without_border(clip: Clip, border: int, name: str) -> Clip:
     height, width = clip.frames.shape[1:3]
     if min(height, width) <= 2 * border:
         raise unreadable(name, f"{width} x {height} pixels are not more than a border of {border} on every side")
-    return replace(clip, frames=np.ascontiguousarray(clip.frames[:, border:-border, border:-border]))
+    return replace(clip, frames=np.ascontiguousarray(clip.frames[:, border:-border, border:-border]), size=None)
 
 
 def _name(path: Path, root: Path | None) -> str:
@@ -130,11 +130,13 @@ def _stack(paths: Sequence[Path], names: list[str], want: Wanted) -> Clip:
     """Only the frames that are kept are decoded; grey ones among RGB ones are widened."""
     indices = spaced_indices(len(paths), want.max_frames)
     frames: list[Array] = []
+    sizes = set()
     for index in indices:
         clip = _read(paths[index], names[index], replace(want, max_frames=1))
         if clip.length > 1:
             raise unreadable(names[index], f"holds {clip.length} frames, but is one of {len(paths)} files of a stack")
         frames.append(clip.frames[0])
+        sizes.add(clip.source_size)
         if want.ask is not None:
             want.ask(2 * frames[0].nbytes * len(indices), names[index])
     first = frames[0]
@@ -145,4 +147,5 @@ def _stack(paths: Sequence[Path], names: list[str], want: Wanted) -> Clip:
             raise unreadable(names[index], f"is {is_}, but {names[0]} of the same stack is {but}")
     if len({frame.ndim for frame in frames}) > 1:
         frames = [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2) for frame in frames]
-    return Clip(np.stack(frames), untimed(indices), indices, len(paths), timed=False)
+    size = sizes.pop() if len(sizes) == 1 else None
+    return Clip(np.stack(frames), untimed(indices), indices, len(paths), timed=False, size=size)

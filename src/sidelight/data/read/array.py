@@ -14,7 +14,7 @@ them runs code.
 import math
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,12 +61,17 @@ def read_npy(
     :param ask: by which memory is asked for; without, a quarter of the machine is there.
     :raises ReadError: for pickled objects, shapes that are no picture, files cut short and what passes a limit.
     """
+    mapped = open_npy(path, name, max_frames=max_frames, most_bytes=most_bytes)
+    how = Shown(max_frames, channels, target, ask or Ask())
+    return clip_of(mapped.__getitem__, mapped.shape, mapped.dtype, how, name)
+
+
+def open_npy(path: Path, name: str, *, max_frames: int = MOST_FRAMES, most_bytes: int = MOST_BYTES) -> Array:
+    """The array of an ``.npy`` file as it is, through a memory map; as :func:`read_npy`."""
     with decoding(path, name), path.open("rb") as file:
         shape, fortran, dtype = _header(file, name)
         check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes)
-        mapped = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    how = Shown(max_frames, channels, target, ask or Ask())
-    return clip_of(mapped.__getitem__, shape, dtype, how, name)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
 
 
 def read_npz(
@@ -85,19 +90,24 @@ def read_npz(
     :param member: the array's name; may be left out where there is one array.
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
+    how = Shown(max_frames, channels, target, ask or Ask())
+    array = open_npz(path, name, member=member, most_bytes=most_bytes, ask=how.ask)
+    return clip_of(array.__getitem__, array.shape, array.dtype, how, name, beside=array.nbytes)
+
+
+def open_npz(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES, ask: Ask | None = None) -> Array:
+    """One array of an ``.npz`` file as it is; as :func:`read_npz`."""
     with decoding(path, name), zipfile.ZipFile(path) as archive:
         key = choose(_names(archive), member, name)
         with archive.open(f"{key}.npy") as file:
             shape, fortran, dtype = _header(file, name)
-            check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
+            check(shape, dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
             size = math.prod(shape) * dtype.itemsize
-            how = Shown(max_frames, channels, target, ask or Ask())
-            how.ask(how.held(shape, dtype, name) + size, name)
+            (ask or Ask())(size, name)
             raw = file.read(size)
         if len(raw) < size:
             raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
-        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
-    return clip_of(array.__getitem__, shape, dtype, how, name, beside=size)
+        return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def npz_members(path: Path, name: str) -> list[str]:
@@ -253,7 +263,10 @@ def clip_of(
     else:
         kept = deep_frames(parts(indices), full_range(parts(range(frames or 1))), name, side)
     stack = untimed_stack(kept, indices, frames or 1, how.channels)
-    return stack if frames is not None else Clip(stack.frames, np.zeros(1), indices, 1)
+    source = None if side is None else (found.height, found.width)
+    if frames is None:
+        return Clip(stack.frames, np.zeros(1), indices, 1, size=source)
+    return replace(stack, size=source)
 
 
 def _frame(values: Array, found: Layout) -> Array:

@@ -22,6 +22,7 @@ class Clip:
     :param indices: int64 ``[T]``, frame numbers in the source, rising.
     :param length: number of frames that the source really holds, at least ``T``.
     :param timed: whether the source says when its frames were taken; else ``times`` is the frame number / 25.
+    :param size: rows and columns of the source where it was decoded coarsely; None: those of ``frames``.
     """
 
     frames: Array
@@ -29,6 +30,12 @@ class Clip:
     indices: Array
     length: int
     timed: bool = True
+    size: tuple[int, int] | None = None
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """Rows and columns of the source."""
+        return self.size or (self.frames.shape[1], self.frames.shape[2])
 
 
 def spaced_indices(length: int, count: int) -> Array:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sidelight.data.read.array import MOST_BYTES, Shown, check, choose, clip_of
-from sidelight.data.read.clip import Clip, decoding, unreadable
+from sidelight.data.read.clip import Array, Clip, decoding, unreadable
 from sidelight.data.read.room import Ask
 from sidelight.data.read.still import decode_image
 from sidelight.errors import MissingExtra
@@ -56,6 +56,16 @@ def read_hdf5(
         chunk = math.prod(found.chunks or ()) * dtype.itemsize  # the library unpacks whole chunks
         how = Shown(max_frames, channels, target, ask or Ask())
         return clip_of(found.__getitem__, shape, dtype, how, name, beside=chunk)
+
+
+def hdf5_values(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES) -> Array:
+    """The values of one data set as they are; a picture's bytes stay bytes. As :func:`read_hdf5`."""
+    with _opened(path, name) as file:
+        found = _dataset(file, member or choose(_names(file), "", name), name)
+        if found.shape == () or (len(found.shape) == 1 and found.dtype == np.uint8):
+            return np.frombuffer(_bytes(found, name, most_bytes, Ask()), np.uint8)
+        check(found.shape, found.dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
+        return np.asarray(found[()])
 
 
 def hdf5_members(path: Path, name: str) -> list[str]:

@@ -102,6 +102,20 @@ def read_volume(
         return stack
 
 
+def volume_values(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES) -> Array:
+    """The values of a volume as the file says them, its slices as :func:`read_volume` gives them: ``[T, H, W]``.
+
+    :param member: ``""`` or a plane.
+    :raises ReadError: as :func:`read_volume`.
+    """
+    with decoding(path, name, FAILED):
+        volume = _load(path, name, member, most_bytes)
+        if volume.times > 1:
+            raise unreadable(name, f"is 4D: {volume.times} volumes of {volume.slices} slices")
+        kept = dict(volume.read((0, number) for number in range(volume.slices)))
+        return np.stack([kept[0, number] for number in range(volume.slices)])
+
+
 def volume_members(path: Path, name: str) -> list[str]:
     """All that a path can say of the file: ``"t0"``, ``"s0"``, ..., and the same in each plane.
 

@@ -115,8 +115,8 @@ def decode_image(
     try:
         with Image.open(file, formats=PILLOW_FORMATS) as image:
             if image.width * image.height > most_pixels:
-                size = f"{image.width} x {image.height} pixels"
-                raise unreadable(name, f"{size}, more than the limit of {most_pixels:,}", "Make it smaller first")
+                pixels = f"{image.width} x {image.height} pixels"
+                raise unreadable(name, f"{pixels}, more than the limit of {most_pixels:,}", "Make it smaller first")
             if image.format in ("GIF", "TIFF"):
                 (_check_gif_end if image.format == "GIF" else _check_tiff_end)(file, name)
             pages = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
@@ -124,10 +124,11 @@ def decode_image(
                 raise unreadable(name, f"{pages:,} frames, more than the limit of {most_frames:,}", "Cut it first")
             if pages > 1:
                 return _animation(image, name, pages, max_frames, channels, target, ask or Ask())
+            size = (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
             if target:
                 image.draft("L" if channels == 1 else image.mode, (2 * target, 2 * target))
             frame = _frame(image, name, channels, target, ask or Ask())
-            return Clip(frame[None], np.zeros(1), np.zeros(1, np.int64), 1)
+            return Clip(frame[None], np.zeros(1), np.zeros(1, np.int64), 1, size=size)
     except ReadError:
         raise
     except MemoryError as error:
@@ -173,7 +174,7 @@ def _animation(
         clock += seconds if seconds is not None and seconds > 0.01 else 0.1
     if len(sizes) > 1:
         raise unreadable(name, f"its pages differ in size: {sorted(sizes)}", "Save the pages as separate files")
-    indices = spaced_indices(len(starts), max_frames)
+    indices, (width, height) = spaced_indices(len(starts), max_frames), image.size
     held, frames = len(indices) * image.width * image.height * DEEP, list[Array]()
     if target and held > HELD:  # each is made smaller at once
         ends = [min(side, 4 * target * side // min(image.size)) for side in image.size]
@@ -182,7 +183,8 @@ def _animation(
         image.seek(int(index))
         frames.append(_frame(image, name, channels, target, ask, more=held))
     times = np.array(starts)[indices] if timed else untimed(indices)
-    return Clip(np.stack(frames), times, indices, len(starts), timed)
+    source = (width, height) if _orientation(image) >= 5 else (height, width)
+    return Clip(np.stack(frames), times, indices, len(starts), timed, size=source)
 
 
 def _durations(image: Image.Image, name: str, pages: int) -> Iterator[float | None]:

@@ -83,9 +83,15 @@ def read_video(
     (ask or Ask())(_memory(sizes.pop(), len(indices), target) + held_bytes, name)
     wanted = set(indices.tolist())
     source = frames if len(frames) == len(stamps) else _decode(path, name, most_pixels)
-    kept = [_pixels(frame, channels, target) for number, frame in enumerate(source) if number in wanted]
+    kept, turned = [], False
+    for number, frame in enumerate(source):
+        if number in wanted:
+            kept.append(_pixels(frame, channels, target))
+            turned = round(frame.rotation / 90) % 2 == 1
     times, timed = _seconds(np.array(stamps))
-    return Clip(np.stack(kept), times[indices], indices, len(stamps), timed)
+    width, height = sizes.pop()
+    size = (width, height) if turned else (height, width)
+    return Clip(np.stack(kept), times[indices], indices, len(stamps), timed, size)
 
 
 def _decode(path: Path, name: str, most_pixels: int) -> Iterator["VideoFrame"]:

@@ -5,6 +5,7 @@ A further protocol is one file and one line here.
 
 from typing import Any
 
+from sidelight.data.cohort.task import Task
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.protocols.base import Learned, Protocol
 from sidelight.evaluation.protocols.finetune import Finetune, FinetuneLast
@@ -65,6 +66,24 @@ def check_inputs(protocol: Protocol, kind: str, context: str, severities: bool) 
             expected=f"{' or '.join(frozen)} (or finetune with inputs.kind = {' or '.join(map(repr, beside))}, "
             "inputs.context = 'none')",
         )
+
+
+KINDS = {"classes": "classes", "mask": "masks", "boxes": "boxes"}
+
+
+def check_targets(protocol: Protocol, task: Task) -> None:
+    """:raises ConfigError: where ``protocol`` cannot learn what ``task`` asks for."""
+    asked = {target.kind for target in task.heads}
+    if asked <= set(protocol.targets):
+        return
+    kind = next(iter(asked - set(protocol.targets)))
+    fit = [name for name, one in PROTOCOLS.items() if kind in one.targets]
+    learns = " and ".join(KINDS[one] for one in protocol.targets)
+    raise ConfigError(
+        f"The task {task.name!r} asks for {KINDS[kind]}, and the protocol {protocol.name} learns {learns}",
+        expected=f"a protocol that learns {KINDS[kind]}: {', '.join(fit)}" if fit else "",
+        do="" if fit else f"No protocol learns {KINDS[kind]} yet: take a task of {learns}",
+    )
 
 
 def check_side_by_side(protocol: Protocol) -> None:

@@ -61,7 +61,7 @@ class Question:
 
 def questions(cohort: Cohort, task: Task) -> Iterator[Question]:
     """The labels of a task that have enough units, groups and classes to ask about; of several tasks each asks for itself."""
-    if task.parts:
+    if task.parts or task.localized:
         return
     table = lasting_names(cohort, units(cohort, task), task.unit)  # folds go by it
     groups, items = table["group"].to_numpy(dtype=str), table["items"].tolist()

@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+
+from sidelight.data.annotations.coco import box_of, mask_of_mark, read_coco
+from sidelight.data.annotations.drawn import Box, Counts, Misdrawn, Polygons
+from sidelight.errors import DataError
+
+SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
+
+
+def written(folder, annotations, **more):
+    said = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 5, "width": 7}, {"id": 8, "file_name": "b.png"}],
+        "categories": [{"id": 1, "name": "nodule"}, {"id": 5, "name": "mass"}],
+        "annotations": annotations,
+    }
+    path = folder / "coco.json"
+    path.write_text(json.dumps({**said, **more}))
+    return path
+
+
+def test_boxes_polygons_and_run_lengths(tmp_path):
+    annotations = [
+        {"image_id": 7, "category_id": 1, "bbox": [1, 1, 2, 2], "segmentation": SQUARE},
+        {"image_id": 7, "category_id": 5, "segmentation": {"size": [5, 7], "counts": ";230008O"}},
+        {"image_id": 7, "category_id": 5, "segmentation": {"size": [5, 7], "counts": [0, 35]}, "iscrowd": 1},
+    ]
+    found = read_coco(written(tmp_path, annotations), "coco.json")
+    assert found.categories == ("nodule", "mass") and found.images["b.png"] == ()
+    one, packed, plain = found.images["a.png"]
+    assert (one.category, packed.category, plain.crowd) == ("nodule", "mass", True)
+    assert box_of(one, 3) == Box((1, 1, 2, 2), "xywh", 3)
+    drawn = [mask_of_mark(mark, 0) for mark in (one, packed, plain)]
+    assert [type(one) for one in drawn] == [Polygons, Counts, Counts]
+    assert [int(np.sum(one.plane(5, 7))) for one in drawn] == [4, 7, 35]
+    with pytest.raises(Misdrawn, match=r"7 x 5 image.*8 x 5"):
+        drawn[1].plane(5, 8)
+
+
+def test_annotations_without_what_is_asked(tmp_path):
+    annotations = [
+        {"image_id": 7, "category_id": 1},
+        {"image_id": 7, "category_id": 1, "segmentation": {"counts": [1]}},
+    ]
+    bare, sizeless = read_coco(written(tmp_path, annotations), "coco.json").images["a.png"]
+    with pytest.raises(DataError, match="'nodule' has no bbox"):
+        box_of(bare, 0)
+    with pytest.raises(DataError, match="'nodule' has no segmentation"):
+        mask_of_mark(bare, 0)
+    with pytest.raises(DataError, match="unknown segmentation"):
+        mask_of_mark(sizeless, 0)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "more", "said"),
+    [
+        ([{"image_id": 99, "category_id": 1}], {}, "lacks 99"),
+        ([{"image_id": 7, "category_id": 99}], {}, "lacks 99"),
+        ([{"image_id": 7, "category_id": 1, "bbox": [1, 2]}], {}, "ValueError"),
+        ([], {"images": None}, "no whole COCO file"),
+        ([], {"images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}]}, "twice"),
+    ],
+)
+def test_files_that_are_not_whole(tmp_path, annotations, more, said):
+    with pytest.raises(DataError, match=said):
+        read_coco(written(tmp_path, annotations, **more), "coco.json")
+
+
+def test_no_file_and_no_json(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_coco(tmp_path / "none.json", "none.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="no whole COCO"):
+        read_coco(tmp_path / "deep.json", "deep.json")
