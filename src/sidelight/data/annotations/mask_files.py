@@ -95,7 +95,7 @@ def _page(image: Image.Image, name: str) -> Array:
 def _whole(values: Array, name: str) -> Array:
     """An array as [T, H, W] of whole numbers."""
     plain = values[..., 0] if values.ndim > 2 and values.shape[-1] == 1 else values
-    if plain.ndim not in (2, 3) or 0 in plain.shape or (plain.ndim == 3 and plain.shape[-1] in (3, 4)):
+    if plain.ndim not in (2, 3) or 0 in plain.shape:
         raise Misdrawn(
             "values",
             f"{name}: is an array of shape {list(values.shape)}",

@@ -80,7 +80,8 @@ def read_video(
     if len(sizes) > 1:
         raise unreadable(name, f"its frames differ in size: {sorted(sizes)}", "Re-encode it at one size")
     indices = spaced_indices(len(stamps), max_frames)
-    (ask or Ask())(_memory(sizes.pop(), len(indices), target) + held_bytes, name)
+    width, height = sizes.pop()
+    (ask or Ask())(_memory((width, height), len(indices), target) + held_bytes, name)
     wanted = set(indices.tolist())
     source = frames if len(frames) == len(stamps) else _decode(path, name, most_pixels)
     kept, turned = [], False
@@ -89,7 +90,6 @@ def read_video(
             kept.append(_pixels(frame, channels, target))
             turned = round(frame.rotation / 90) % 2 == 1
     times, timed = _seconds(np.array(stamps))
-    width, height = sizes.pop()
     size = (width, height) if turned else (height, width)
     return Clip(np.stack(kept), times[indices], indices, len(stamps), timed, size)
 
