@@ -63,7 +63,7 @@ def test_what_lies_inside_and_what_the_user_types_is_nothing_special(folder):
     (folder / "cohort.toml").write_text(FILES + 'tables = [{file = "./x/../t.csv", on = ["patient"]}]')
     (folder / "t.csv").write_bytes((folder.parent / "secret" / "t.csv").read_bytes())
     assert not any("outside" in notice for notice in Cohort.open(folder).notices)
-    assert len(Cohort.open(folder, root=str(folder.parent / "secret"), tables=[])) == 2
+    assert len(Cohort.open(folder, root=str(folder.parent / "secret"), tables=[]).items) == 2
 
 
 def test_what_init_wrote_for_this_user_is_read_and_told(folder, tmp_path, monkeypatch):

@@ -283,7 +283,7 @@ def test_real_data(tmp_path, real_data, folder, levels, task, groups):
         pytest.skip(f"no {folder} in {real_data}")
     text = render(guess(root), root=str(root))
     (tmp_path / "cohort.toml").write_text(text, encoding="utf-8")
-    cohort = Cohort.open(tmp_path)
+    cohort = Cohort.open(tmp_path, allow_outside=True)
     assert (cohort.levels, cohort.items["group"].nunique()) == (levels, groups)
     assert task in cohort.tasks
     assert str(root) not in str(cohort.spec)
