@@ -38,8 +38,3 @@ def test_the_encoder_that_shows_where_things_are_wins(world, named, seeing, blin
     assert np.allclose(BOXES.read(again, width), one, equal_nan=True, atol=1e-5)
     scores = heads[0](units)
     assert scores.shape == (20, 2) and ((scores >= 0) & (scores <= 1)).all()
-
-
-def test_the_settings_as_published():
-    paper = DetectYoloSettings.paper()
-    assert (paper.published, paper.overlap, paper.width, paper.flip) == (True, "plus_one", 512, False)

@@ -33,17 +33,6 @@ def test_the_encoder_that_shows_where_things_are_wins(world, named, seeing, blin
     assert each[0][0] > each[1][0] + 0.2 and each[0][1] > each[1][1] + 0.2
 
 
-def test_the_settings_as_published():
-    paper = InstanceSettings.paper()
-    assert (paper.optimizer, paper.rates, paper.batch_size, paper.flip, paper.shown) == (
-        "sgd",
-        (5e-3,),
-        2,
-        True,
-        "surest",
-    )
-
-
 def test_the_surest_instance_or_all_that_are_sure_enough_are_shown(seeing):
     made = {"width": 32, "proposals": 8, "sampled": 8}
     each = torch.zeros(3, 1, 64, 64)

@@ -120,14 +120,3 @@ def test_classes_and_units_of_several_images_are_refused(world, seeing):
     examples.units.items[0] = [0, 1]
     with pytest.raises(ConfigError, match="A unit has 2 images with 2 frames"):
         fitted(seeing, examples)
-
-
-def test_the_settings_as_published():
-    paper = SegmentLinearSettings.paper()
-    assert (paper.loss, paper.levels, paper.standardise, paper.weight_decay, paper.flip) == (
-        "dice",
-        1,
-        False,
-        1e-6,
-        False,
-    )

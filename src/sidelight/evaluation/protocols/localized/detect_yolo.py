@@ -24,14 +24,6 @@ class DetectYoloSettings(BoxSettings):
     published: bool = Field(False, description="the loss as published, see losses/yolo.py")
     width: int = Field(512, ge=8, description="narrow convolutions at stride 32; 512 as published")
 
-    @classmethod
-    def paper(cls) -> "DetectYoloSettings":
-        """As LoVT published it, but for its budget in epochs."""
-        return cls(
-            batch_size=64, rates=(1e-3, 3e-4), weight_decay=1e-6, warmup=100, warmup_rate=1e-3, patience=10, published=True,
-            overlap="plus_one",
-        )  # fmt: skip
-
 
 class DetectYoloNet(BoxNet):
     """YOLOv3's head on three maps."""
@@ -73,3 +65,7 @@ class DetectYolo(BoxProtocol[DetectYoloSettings]):
     group = "detect_yolo"
     Settings = DetectYoloSettings
     Heads = DetectYoloHead
+    PAPER = {
+        "batch_size": 64, "rates": (1e-3, 3e-4), "weight_decay": 1e-6, "warmup": 100, "warmup_rate": 1e-3, "patience": 10,
+        "published": True, "overlap": "plus_one",
+    }  # fmt: skip

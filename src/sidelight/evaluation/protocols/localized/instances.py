@@ -2,7 +2,7 @@
 
 A feature pyramid network reads the maps at strides 4 to 32 and adds 64; RoIAlign of 7 for boxes and 14 for masks. An instance
 is a connected part of a mask. A unit's mask is judged by its surest instance of each target, as published, or by all that reach
-a score; its boxes by COCO's average precision beside. ``paper()``: SGD at 0.005 with momentum 0.9 and weight decay 5e-4,
+a score; its boxes by COCO's average precision beside. The profile ``paper``: SGD at 0.005 with momentum 0.9 and weight decay 5e-4,
 batches of 2, mirrored half of the time, the whole encoder learning. Deviations: images keep the encoder's size (published: 800
 pixels), no frozen first stage, no warm-up of the rate, and steps end by validation, since the published split has none.
 """
@@ -46,20 +46,6 @@ class InstanceSettings(MaskSettings):
         description="whose mask a unit is judged by: its surest instance's, or all of those that reach `least`",
     )
     least: float = Field(0.5, ge=0, le=1, description="score from which an instance is shown, where all are")
-
-    @classmethod
-    def paper(cls) -> "InstanceSettings":
-        """As Meta-USCL published it, but for what the module names."""
-        return cls(
-            train="all",
-            optimizer="sgd",
-            rates=(5e-3,),
-            weight_decay=5e-4,
-            batch_size=2,
-            warmup=0,
-            patience=None,
-            flip=True,
-        )
 
 
 def instances(masks: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64]]:
@@ -166,6 +152,10 @@ class Instances(MaskProtocol[InstanceSettings]):
     group = "instances"
     Settings = InstanceSettings
     Heads = InstanceHead
+    PAPER = {
+        "train": "all", "optimizer": "sgd", "rates": (5e-3,), "weight_decay": 5e-4, "batch_size": 2, "warmup": 0, "patience": None,
+        "flip": True,
+    }  # fmt: skip
 
     def outcomes(
         self, head: Head, table: pd.DataFrame, units: Units, targets: Mapping[str, Sequence[str]]

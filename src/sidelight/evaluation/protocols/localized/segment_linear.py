@@ -2,7 +2,7 @@
 
 LoVT's linear protocol (ECCV 2022, arXiv 2112.02889; tasks 7 to 9, 12, 17 and 18): the last map, bilinear enlargement of the
 logits, the Dice loss pooled over the batch and all classes, Adam with weight decay 1e-6, a grid of learning rates chosen on
-validation, no augmentation. ``paper()`` gives those settings. By default channels are standardised first, and Dice is the mean
+validation, no augmentation. The profile ``paper`` gives those settings. By default channels are standardised first, and Dice is the mean
 over classes, since pooled over classes small ones are not learnt at all (LoVT's own table has four of eight at 0). Maps are
 computed once and stored: no epoch runs the encoder.
 """
@@ -27,11 +27,6 @@ class SegmentLinearSettings(MaskSettings):
     rates: tuple[float, ...] = Field((3e-2, 1e-2, 3e-3, 1e-3), min_length=1)
     levels: int = Field(1, ge=1, le=4, description="maps that are read: the last, or so many at strides up to 32")
     standardise: bool = Field(True, description="channels have mean 0 and deviation 1 over the units that train")
-
-    @classmethod
-    def paper(cls) -> "SegmentLinearSettings":
-        """As LoVT published it, but for its budget in epochs."""
-        return cls(batch_size=64, loss="dice", standardise=False, weight_decay=1e-6, patience=10)
 
 
 class SegmentLinearNet(DecoderNet):
@@ -80,3 +75,4 @@ class SegmentLinear(MaskProtocol[SegmentLinearSettings]):
     group = "segment_linear"
     Settings = SegmentLinearSettings
     Heads = SegmentLinearHead
+    PAPER = {"batch_size": 64, "loss": "dice", "standardise": False, "weight_decay": 1e-6, "patience": 10}

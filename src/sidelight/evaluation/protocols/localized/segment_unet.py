@@ -20,11 +20,6 @@ class SegmentUnetSettings(MaskSettings):
 
     rates: tuple[float, ...] = Field((1e-3, 3e-4, 1e-4), min_length=1)
 
-    @classmethod
-    def paper(cls) -> "SegmentUnetSettings":
-        """As LoVT published it for COVID Rural, but for its budget in epochs."""
-        return cls(batch_size=8, loss="dice", weight_decay=1e-6, warmup=20, warmup_rate=1e-3, patience=20)
-
 
 class SegmentUnetNet(DecoderNet):
     """A U-Net decoder on all stages."""
@@ -55,3 +50,4 @@ class SegmentUnet(MaskProtocol[SegmentUnetSettings]):
     group = "segment_unet"
     Settings = SegmentUnetSettings
     Heads = SegmentUnetHead
+    PAPER = {"batch_size": 8, "loss": "dice", "weight_decay": 1e-6, "warmup": 20, "warmup_rate": 1e-3, "patience": 20}
