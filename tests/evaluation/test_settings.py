@@ -70,7 +70,9 @@ def test_a_setting_of_a_group_that_is_unknown_names_the_nearest_of_that_group():
 
 
 def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless_others_are_given():
-    linear, yolo, unet, tumours = (find(name) for name in ("segment_linear", "detect_yolo", "segment_unet", "instances"))
+    linear, yolo, unet, tumours = (
+        find(name) for name in ("segment_linear", "detect_yolo", "segment_unet", "instances")
+    )
     assert EvaluateSettings().of(linear).loss == "dice_by_class"
     paper = build(EvaluateSettings, {"profile": "paper", "segment_linear": {"batch_size": 8}})
     own = paper.of(linear)
@@ -79,5 +81,14 @@ def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless
     assert (published.published, published.overlap, published.width, published.warmup) == (True, "plus_one", 512, 100)
     assert not any(paper.of(one).flip for one in (linear, yolo, unet))
     tumour = paper.of(tumours)
-    assert (tumour.optimizer, tumour.rates, tumour.batch_size, tumour.flip, tumour.shown) == ("sgd", (5e-3,), 2, True, "surest")
-    assert build(EvaluateSettings, {"profile": "paper"}).for_cell_hash().keys() == EvaluateSettings().for_cell_hash().keys()
+    assert (tumour.optimizer, tumour.rates, tumour.batch_size, tumour.flip, tumour.shown) == (
+        "sgd",
+        (5e-3,),
+        2,
+        True,
+        "surest",
+    )
+    assert (
+        build(EvaluateSettings, {"profile": "paper"}).for_cell_hash().keys()
+        == EvaluateSettings().for_cell_hash().keys()
+    )

@@ -62,7 +62,7 @@ def test_the_encoder_reads_each_image_once_however_many_steps_there_are(world, n
     fitted(seeing, examples, draw=1)
     rows(heads["last"], table, units, named())
     rates, shapes = len(OWN.rates), seeing.network.calls - before
-    assert shapes == 2 * rates + 1  # a blank image for each network that is made, to learn the shapes of maps
+    assert shapes == 2 * rates + 1  # blank images, to learn the shapes of maps
 
 
 def test_the_seed_decides_and_nothing_else_does(world, named, seeing):

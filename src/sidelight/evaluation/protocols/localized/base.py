@@ -17,6 +17,7 @@ from sidelight.evaluation.protocols.localized.training import LocalizedSettings,
 from sidelight.evaluation.truth import Truth
 from sidelight.evaluation.units import Reader, Units
 from sidelight.models.image import Encoder
+from sidelight.models.pyramid import Pyramid
 
 READ = 32
 """Images that are read at once where nothing is learnt."""
@@ -64,7 +65,7 @@ class LocalizedHead(Head):
 
     def maps(self, units: Units) -> Maps | None:
         """Stored ones, of an encoder that is as it came."""
-        return stored(self.net, units, self.own) if self.keep else None
+        return stored(self.net.encoder, self.net.pyramid, units, self.own) if self.keep else None
 
     @property
     def reader(self) -> Reader | None:
@@ -91,11 +92,11 @@ class LocalizedHead(Head):
         return cls(net.eval(), own, classes, keep=False)
 
 
-def stored(net: Localizer, units: Units, own: LocalizedSettings) -> Maps | None:
+def stored(encoder: Encoder, pyramid: Pyramid, units: Units, own: LocalizedSettings) -> Maps | None:
     """Maps of the frozen encoder, stored beside the pixels; None where the encoder learns or images are mirrored."""
     if own.train != "head" or own.flip:
         return None
-    return Maps.of(net.encoder, units.pixels, net.pyramid)
+    return Maps.of(encoder, units.pixels, pyramid)
 
 
 class LocalizedProtocol(Learned[S]):
@@ -127,8 +128,7 @@ class LocalizedProtocol(Learned[S]):
             raise ConfigError(f"The protocol {self.name!r} was given units without masks or boxes")
         learns, bf16 = own.train == "all", settings.precision == "bf16"
         learn, valid = sides(examples.groups, self.holding(units.truth), examples.valid, draw)
-        first = self.Heads.Net.make(reader, classes, own, learns=False)
-        images = Images.of(units, stored(first, units, own))
+        images = Images.of(units, stored(reader, self.Heads.Net.levels_of(reader, own), units, own))
 
         def make() -> Localizer:
             return self.Heads.Net.make(reader, classes, own, learns=learns)

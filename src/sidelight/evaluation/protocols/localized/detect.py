@@ -30,7 +30,7 @@ class TorchvisionNet(BoxNet):
 
     def shown(self, batch: Batch) -> list[Tensor]:
         """Images of the encoder's size for the detector, which reads their size and the maps alone."""
-        levels = self.levels(batch)
+        levels = [level.float() for level in self.levels(batch)]
         backbone = self.decoder.get_submodule("backbone")
         assert isinstance(backbone, Backbone)
         backbone.given = levels
@@ -38,28 +38,37 @@ class TorchvisionNet(BoxNet):
         blank = levels[0].new_zeros(1).expand(channels, side, side)
         return [blank] * len(levels[0])
 
-    def summed(self, parts: dict[str, Tensor]) -> Tensor:
-        """The detector's losses, added up."""
-        return torch.stack([part.float() for part in parts.values()]).sum()
+    def detector(self, batch: Batch, targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """What torchvision's detector gives, in float32: its losses added up in training, else a dict per image."""
+        shown = self.shown(batch)
+        with torch.autocast(self.encoder.mean.device.type, enabled=False):
+            found = self.decoder(shown, targets)
+        return torch.stack(list(found.values())).sum() if targets is not None else found
 
 
 class DetectNet(TorchvisionNet):
     """RetinaNet or FCOS."""
 
     @classmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """Strides 8, 16 and 32."""
+        return Pyramid.of(encoder, STRIDES[own.detector])
+
+    @classmethod
     def make(cls, encoder: Encoder, classes: int, own: Any, *, learns: bool) -> "DetectNet":
         """With random weights from torch's global generator."""
-        pyramid, size = Pyramid.of(encoder, STRIDES[own.detector]), encoder.image_size
+        pyramid, size = cls.levels_of(encoder, own), encoder.image_size
         found = detector(own.detector, pyramid, classes, size, encoder.channels, width=own.width)
         return cls(encoder, pyramid, found, learns=learns)
 
     def loss(self, batch: Batch) -> Tensor:
         """Of classes and boxes, of FCOS of centres, too."""
-        return self.summed(self.decoder(self.shown(batch), told(*self.told(batch), self.encoder.mean.device)))
+        loss: Tensor = self.detector(batch, told(*self.told(batch), self.encoder.mean.device))
+        return loss
 
     def boxes(self, batch: Batch) -> list[Found]:
         """As torchvision gives them: scores above 0.05 (FCOS: 0.2), suppressed, at most 300 (FCOS: 100)."""
-        return [(one["boxes"], one["scores"], one["labels"]) for one in self.decoder(self.shown(batch))]
+        return [(one["boxes"], one["scores"], one["labels"]) for one in self.detector(batch)]
 
 
 class DetectHead(BoxHead):

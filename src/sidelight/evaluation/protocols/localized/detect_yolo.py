@@ -6,7 +6,8 @@ those settings, with the quirks of the published loss (:mod:`sidelight.losses.yo
 higher.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -28,13 +29,17 @@ class DetectYoloSettings(BoxSettings):
 class DetectYoloNet(BoxNet):
     """YOLOv3's head on three maps."""
 
-    strides = STRIDES
     decoder: Yolo
+
+    @classmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """Strides 8, 16 and 32."""
+        return Pyramid.of(encoder, STRIDES)
 
     @classmethod
     def make(cls, encoder: Encoder, classes: int, own: Any, *, learns: bool) -> "DetectYoloNet":
         """With random weights from torch's global generator."""
-        pyramid = Pyramid.of(encoder, STRIDES)
+        pyramid = cls.levels_of(encoder, own)
         head = Yolo(pyramid.widths, classes, encoder.image_size, width=own.width)
         net = cls(encoder, pyramid, head, learns=learns)
         net.published = own.published
@@ -65,7 +70,7 @@ class DetectYolo(BoxProtocol[DetectYoloSettings]):
     group = "detect_yolo"
     Settings = DetectYoloSettings
     Heads = DetectYoloHead
-    PAPER = {
+    PAPER: ClassVar[Mapping[str, Any]] = {
         "batch_size": 64, "rates": (1e-3, 3e-4), "weight_decay": 1e-6, "warmup": 100, "warmup_rate": 1e-3, "patience": 10,
         "published": True, "overlap": "plus_one",
     }  # fmt: skip

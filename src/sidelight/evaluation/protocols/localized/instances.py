@@ -2,13 +2,14 @@
 
 A feature pyramid network reads the maps at strides 4 to 32 and adds 64; RoIAlign of 7 for boxes and 14 for masks. An instance
 is a connected part of a mask. A unit's mask is judged by its surest instance of each target, as published, or by all that reach
-a score; its boxes by COCO's average precision beside. The profile ``paper``: SGD at 0.005 with momentum 0.9 and weight decay 5e-4,
-batches of 2, mirrored half of the time, the whole encoder learning. Deviations: images keep the encoder's size (published: 800
-pixels), no frozen first stage, no warm-up of the rate, and steps end by validation, since the published split has none.
+a score; its boxes by COCO's average precision beside. The profile ``paper``: SGD at 0.005 with momentum 0.9 and weight decay
+5e-4, batches of 2, mirrored half of the time, the whole encoder learning. Deviations: images keep the encoder's size
+(published: 800 pixels), no frozen first stage, no warm-up of the rate, and steps end by validation, since the published split
+has none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,9 +66,14 @@ class InstanceNet(TorchvisionNet, MaskNet):
     """Mask R-CNN."""
 
     @classmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """Strides 4 to 32."""
+        return Pyramid.of(encoder, STRIDES["mask_rcnn"])
+
+    @classmethod
     def make(cls, encoder: Encoder, classes: int, own: Any, *, learns: bool) -> "InstanceNet":
         """With random weights from torch's global generator."""
-        pyramid = Pyramid.of(encoder, STRIDES["mask_rcnn"])
+        pyramid = cls.levels_of(encoder, own)
         sizes = {"width": own.width, "proposals": own.proposals, "sampled": own.sampled}
         found = mask_rcnn(pyramid, classes, encoder.image_size, encoder.channels, **sizes)
         net = cls(encoder, pyramid, found, learns=learns)
@@ -88,11 +94,12 @@ class InstanceNet(TorchvisionNet, MaskNet):
             scaled = torch.from_numpy(boxes) * size / batch.side
             targets.append({"boxes": scaled, "labels": torch.from_numpy(kinds) + 1, "masks": shown})
         on_device = [{name: value.to(device) for name, value in one.items()} for one in targets]
-        return self.summed(self.decoder(self.shown(batch), on_device))
+        loss: Tensor = self.detector(batch, on_device)
+        return loss
 
     def detected(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Of each image its instances by falling score, as torchvision gives them: boxes, scores, labels from 1 on and masks."""
-        found: list[dict[str, Tensor]] = self.decoder(self.shown(batch))
+        found: list[dict[str, Tensor]] = self.detector(batch)
         return found
 
     def boxes(self, batch: Batch) -> list[Found]:
@@ -152,9 +159,9 @@ class Instances(MaskProtocol[InstanceSettings]):
     group = "instances"
     Settings = InstanceSettings
     Heads = InstanceHead
-    PAPER = {
-        "train": "all", "optimizer": "sgd", "rates": (5e-3,), "weight_decay": 5e-4, "batch_size": 2, "warmup": 0, "patience": None,
-        "flip": True,
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "train": "all", "optimizer": "sgd", "rates": (5e-3,), "weight_decay": 5e-4, "batch_size": 2, "warmup": 0,
+        "patience": None, "flip": True,
     }  # fmt: skip
 
     def outcomes(

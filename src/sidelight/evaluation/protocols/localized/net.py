@@ -36,10 +36,9 @@ class Batch:
 class Localizer(nn.Module):
     """An encoder and what reads its maps.
 
-    :cvar strides: of the levels that it reads; None: the last map alone. ``sees``: whether it reads the images, too.
+    :cvar sees: whether it reads the images, too.
     """
 
-    strides: ClassVar[tuple[int, ...] | None] = None
     sees: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder, pyramid: Pyramid, decoder: nn.Module, *, learns: bool) -> None:
@@ -48,6 +47,11 @@ class Localizer(nn.Module):
         self.pyramid, self.decoder = pyramid, decoder
         self.learning = False
         """Whether the encoder learns now; while the decoder warms up it does not."""
+
+    @classmethod
+    @abstractmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """The maps that it reads."""
 
     @classmethod
     @abstractmethod

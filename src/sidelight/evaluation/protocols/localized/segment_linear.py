@@ -2,12 +2,13 @@
 
 LoVT's linear protocol (ECCV 2022, arXiv 2112.02889; tasks 7 to 9, 12, 17 and 18): the last map, bilinear enlargement of the
 logits, the Dice loss pooled over the batch and all classes, Adam with weight decay 1e-6, a grid of learning rates chosen on
-validation, no augmentation. The profile ``paper`` gives those settings. By default channels are standardised first, and Dice is the mean
-over classes, since pooled over classes small ones are not learnt at all (LoVT's own table has four of eight at 0). Maps are
-computed once and stored: no epoch runs the encoder.
+validation, no augmentation. The profile ``paper`` gives those settings. By default channels are standardised first, and Dice is
+the mean over classes, since pooled over classes small ones are not learnt at all (LoVT's own table has four of eight at 0).
+Maps are computed once and stored: no epoch runs the encoder.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -35,9 +36,14 @@ class SegmentLinearNet(DecoderNet):
     decoder: LinearMaps
 
     @classmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """The last map, or those at so many strides."""
+        return Pyramid.of(encoder, LEVELS[own.levels])
+
+    @classmethod
     def make(cls, encoder: Encoder, classes: int, own: Any, *, learns: bool) -> "SegmentLinearNet":
         """With random weights from torch's global generator."""
-        pyramid = Pyramid.of(encoder, LEVELS[own.levels])
+        pyramid = cls.levels_of(encoder, own)
         net = cls(encoder, pyramid, LinearMaps(pyramid.widths, classes), learns=learns)
         net.loss_name, net.standardised = own.loss, own.standardise
         return net
@@ -75,4 +81,10 @@ class SegmentLinear(MaskProtocol[SegmentLinearSettings]):
     group = "segment_linear"
     Settings = SegmentLinearSettings
     Heads = SegmentLinearHead
-    PAPER = {"batch_size": 64, "loss": "dice", "standardise": False, "weight_decay": 1e-6, "patience": 10}
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 64,
+        "loss": "dice",
+        "standardise": False,
+        "weight_decay": 1e-6,
+        "patience": 10,
+    }

@@ -5,7 +5,8 @@ pooled over the batch, Adam; fine-tuned after a warm-up of the decoder alone at 
 settings. Of a transformer evenly spaced blocks stand for the levels.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +14,8 @@ from sidelight.evaluation.protocols.localized.masks import DecoderNet, MaskHead,
 from sidelight.models.image import Encoder
 from sidelight.models.pyramid import Pyramid
 from sidelight.models.segment import Unet
+
+STRIDES = (2, 4, 8, 16, 32)
 
 
 class SegmentUnetSettings(MaskSettings):
@@ -24,13 +27,17 @@ class SegmentUnetSettings(MaskSettings):
 class SegmentUnetNet(DecoderNet):
     """A U-Net decoder on all stages."""
 
-    strides = (2, 4, 8, 16, 32)
     sees = True
+
+    @classmethod
+    def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
+        """All stages."""
+        return Pyramid.of(encoder, STRIDES)
 
     @classmethod
     def make(cls, encoder: Encoder, classes: int, own: Any, *, learns: bool) -> "SegmentUnetNet":
         """With random weights from torch's global generator."""
-        pyramid = Pyramid.of(encoder, cls.strides)
+        pyramid = cls.levels_of(encoder, own)
         net = cls(encoder, pyramid, Unet(pyramid.widths, encoder.channels, classes), learns=learns)
         net.loss_name = own.loss
         return net
@@ -50,4 +57,11 @@ class SegmentUnet(MaskProtocol[SegmentUnetSettings]):
     group = "segment_unet"
     Settings = SegmentUnetSettings
     Heads = SegmentUnetHead
-    PAPER = {"batch_size": 8, "loss": "dice", "weight_decay": 1e-6, "warmup": 20, "warmup_rate": 1e-3, "patience": 20}
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 8,
+        "loss": "dice",
+        "weight_decay": 1e-6,
+        "warmup": 20,
+        "warmup_rate": 1e-3,
+        "patience": 20,
+    }
