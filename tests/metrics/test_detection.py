@@ -141,7 +141,7 @@ def test_better_is_seen_and_equal_is_not(metric):
 
 def test_equal_rivals_are_rarely_told_apart():
     told = 0
-    for seed in range(60):
+    for seed in range(40):
         units = world(60, seed, 0.0)
         each = []
         for rival in range(2):
@@ -154,9 +154,9 @@ def test_equal_rivals_are_rarely_told_apart():
         wide = max(len(row) for part in each for row in part)
         one, other = (stacked(part, wide) for part in each)
         labels = (one[:, 0] > 0).astype(int)
-        gap = paired_difference(labels, one, other, np.arange(60), MAP, resamples=200, permutations=20)
+        gap = paired_difference(labels, one, other, np.arange(60), MAP, resamples=200, permutations=2)
         told += not gap.low <= 0 <= gap.high
-    assert told / 60 <= 0.12
+    assert told / 40 <= 0.125
 
 
 @pytest.mark.parametrize(("heavy", "method"), [(1, "bootstrap"), (20, "t")])

@@ -12,7 +12,7 @@ from sidelight.metrics.differences import paired_difference
 
 def rows(encoder, sides, targets, **changes):
     examples, table, units = sides
-    own = DetectSettings(steps=60, rates=(3e-3,), batch_size=8, checks=2, width=32, **changes)
+    own = DetectSettings(steps=40, rates=(3e-3,), batch_size=8, checks=2, width=32, **changes)
     head = Detect().fit(encoder, examples, own, HeadSettings(), seed=0, draw=0)["selected"]
     return pd.concat(list(Detect().outcomes(head, table, units, targets)), ignore_index=True)
 

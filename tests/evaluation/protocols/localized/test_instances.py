@@ -23,7 +23,7 @@ def test_instances_are_connected_parts():
 
 def test_the_encoder_that_shows_where_things_are_wins(world, named, seeing, blind):
     examples, table, units = world.sides(1)
-    own = InstanceSettings(steps=30, rates=(1e-3,), batch_size=4, checks=2, width=32, proposals=50, sampled=16)
+    own = InstanceSettings(steps=20, rates=(1e-3,), batch_size=4, checks=2, width=32, proposals=50, sampled=16)
     each = []
     for encoder in (seeing, blind):
         head = Instances().fit(encoder, examples, own, HeadSettings(), seed=0, draw=0)["selected"]
