@@ -241,7 +241,8 @@ def evaluate(
         str,
         typer.Option(
             "--protocol",
-            help="knn, linear, projector, series, finetune, finetune_last, published, retrieval",
+            help="knn, linear, projector, series, finetune, finetune_last, published, retrieval, "
+            "segment_linear, segment_unet, instances, detect_yolo, detect",
         ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,

@@ -67,3 +67,28 @@ def test_photographs_are_fine_tuned_at_the_width_of_the_projector_unless_they_ha
 def test_a_setting_of_a_group_that_is_unknown_names_the_nearest_of_that_group():
     with pytest.raises(ConfigError, match=r"Did you mean 'finetune\.steps'"):
         build(EvaluateSettings, {"finetune": {"step": 3}})
+
+
+def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless_others_are_given():
+    linear, yolo, unet, tumours = (
+        find(name) for name in ("segment_linear", "detect_yolo", "segment_unet", "instances")
+    )
+    assert EvaluateSettings().of(linear).loss == "dice_by_class"
+    paper = build(EvaluateSettings, {"profile": "paper", "segment_linear": {"batch_size": 8}})
+    own = paper.of(linear)
+    assert (own.loss, own.levels, own.standardise, own.weight_decay, own.batch_size) == ("dice", 1, False, 1e-6, 8)
+    published = paper.of(yolo)
+    assert (published.published, published.overlap, published.width, published.warmup) == (True, "plus_one", 512, 100)
+    assert not any(paper.of(one).flip for one in (linear, yolo, unet))
+    tumour = paper.of(tumours)
+    assert (tumour.optimizer, tumour.rates, tumour.batch_size, tumour.flip, tumour.shown) == (
+        "sgd",
+        (5e-3,),
+        2,
+        True,
+        "surest",
+    )
+    assert (
+        build(EvaluateSettings, {"profile": "paper"}).for_cell_hash().keys()
+        == EvaluateSettings().for_cell_hash().keys()
+    )

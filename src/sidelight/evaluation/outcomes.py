@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sidelight.metrics import METRICS
 from sidelight.metrics.boxes import stacked
@@ -93,7 +94,7 @@ def kind_of(metric: Metric) -> Outcome:
 
 
 def mask_outcomes(
-    table: pd.DataFrame, rows: Floats, known: Floats, targets: Mapping[str, Sequence[str]]
+    table: pd.DataFrame, rows: Floats, known: NDArray[np.bool_], targets: Mapping[str, Sequence[str]]
 ) -> Iterator[pd.DataFrame]:
     """Rows of masks: unit, group, target, label (1: it holds the class), outcome and the columns of a row.
 
@@ -101,7 +102,7 @@ def mask_outcomes(
     :param known: bool [N, K], false where nothing is known of a class in a unit; ``targets`` the K of them.
     """
     for place, target in enumerate(targets):
-        own = np.asarray(known, bool)[:, place]
+        own = known[:, place]
         part = table.loc[own, ["unit", "group"]].reset_index(drop=True)
         values = pd.DataFrame(rows[own, place], columns=list(COLUMNS))
         label = (rows[own, place, TRUE] > 0).astype(np.int64)

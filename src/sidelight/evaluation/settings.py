@@ -96,8 +96,13 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         return values
 
     def of(self, protocol: Protocol) -> Settings:
-        """The own settings of a protocol; a ``finetune.width`` that is not given is that of the projector."""
+        """The own settings of a protocol; under the profile ``paper`` its published ones, where they are not given.
+
+        A ``finetune.width`` that is not given is that of the projector.
+        """
         own: Settings = getattr(self, protocol.group) if protocol.group else protocol.Settings()
+        if self.profile == "paper" and protocol.PAPER:
+            own = type(own)(**{**protocol.PAPER, **own.model_dump(include=own.model_fields_set)})
         if isinstance(own, FinetuneSettings) and own.width is None:
             return own.model_copy(update={"width": getattr(self, Projector.group).width})
         return own

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sidelight.data.pixels.cache import Pixels
 from sidelight.evaluation.features import embed_items, pool_units
+from sidelight.evaluation.truth import Truth
 from sidelight.models.image import Encoder
 from sidelight.models.pair import PhotoPair
 
@@ -29,18 +30,21 @@ class Units:
     :ivar items: for each of N units its rows in ``pixels``.
     :ivar vectors: float32 ``[N, D]``, or None where a protocol reads pixels.
     :ivar beside: float32 ``[N, M]``, what a head of a network that is trained reads beside its features; None: nothing.
+    :ivar truth: masks or boxes of each unit, for tasks that ask where; None: nothing.
     """
 
     pixels: Pixels
     items: list[list[int]]
     vectors: NDArray[np.float32] | None = None
     beside: NDArray[np.float32] | None = None
+    truth: Truth | None = None
 
     def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> "Units":
         """The units at these places."""
         places = np.asarray(chosen, dtype=np.int64)
         vectors, beside = (None if part is None else part[places] for part in (self.vectors, self.beside))
-        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors, beside=beside)
+        truth = None if self.truth is None else self.truth.take(places)
+        return replace(self, items=[self.items[place] for place in chosen], vectors=vectors, beside=beside, truth=truth)
 
     def joined(self, other: "Units") -> "Units":
         """These and then ``other``, of the same pixels."""
@@ -49,7 +53,8 @@ class Units:
             return None if one is None or two is None else np.concatenate([one, two])
 
         vectors, beside = both(self.vectors, other.vectors), both(self.beside, other.beside)
-        return replace(self, items=[*self.items, *other.items], vectors=vectors, beside=beside)
+        truth = None if self.truth is None or other.truth is None else self.truth.joined(other.truth)
+        return replace(self, items=[*self.items, *other.items], vectors=vectors, beside=beside, truth=truth)
 
     def only(self, shown: Shown, reader: Reader) -> "Units":
         """The same units as if they had only their first or only their second photographs; ``both`` changes nothing."""

@@ -141,17 +141,23 @@ def _chunks(table: Floats, columns: int) -> Iterator[Floats]:
     return (table[start : start + step] for start in range(0, len(table), step))
 
 
+def _true(rows: Array) -> Floats:
+    mass: Floats = rows[:, 0]
+    return mass
+
+
 MAP = Metric(
     "map", partial(mean_precision, column=RSNA_BITS, thresholds=len(RSNA)), "mAP (IoU 0.40 to 0.75)", where=("boxes",),
-    localized=True, compared=True,
+    localized=True, compared=True, mass=_true,
 )  # fmt: skip
 COCO_AP = Metric(
     "coco ap", partial(mean_precision, column=COCO_BITS, thresholds=len(COCO)), "AP (IoU 0.50 to 0.95)", where=("boxes",),
-    localized=True, compared=True,
+    localized=True, compared=True, mass=_true,
 )  # fmt: skip
 AP50 = Metric(
-    "ap50", partial(mean_precision, column=COCO_BITS, thresholds=1), "AP (IoU 0.50)", where=("boxes",), localized=True
-)
+    "ap50", partial(mean_precision, column=COCO_BITS, thresholds=1), "AP (IoU 0.50)", where=("boxes",), localized=True,
+    mass=_true,
+)  # fmt: skip
 FROC = Metric(
     "froc",
     partial(sensitivity, rates=RATES),
@@ -159,11 +165,12 @@ FROC = Metric(
     where=("boxes",),
     localized=True,
     compared=True,
+    mass=_true,
 )
 SENSITIVITIES = tuple(
     Metric(
         f"sensitivity at {rate:g} false positives", partial(sensitivity, rates=(rate,)),
-        f"sensitivity at {rate:g} false positives per image", where=("boxes",), localized=True,
+        f"sensitivity at {rate:g} false positives per image", where=("boxes",), localized=True, mass=_true,
     )
     for rate in RATES
 )  # fmt: skip

@@ -9,6 +9,11 @@ from sidelight.data.cohort.task import Task
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.protocols.base import Learned, Protocol
 from sidelight.evaluation.protocols.finetune import Finetune, FinetuneLast
+from sidelight.evaluation.protocols.localized.detect import Detect
+from sidelight.evaluation.protocols.localized.detect_yolo import DetectYolo
+from sidelight.evaluation.protocols.localized.instances import Instances
+from sidelight.evaluation.protocols.localized.segment_linear import SegmentLinear
+from sidelight.evaluation.protocols.localized.segment_unet import SegmentUnet
 from sidelight.evaluation.protocols.probes import Knn, Linear
 from sidelight.evaluation.protocols.published import PublishedProtocol
 from sidelight.evaluation.protocols.relations import Projector
@@ -19,6 +24,7 @@ PROTOCOLS: dict[str, Protocol] = {
     one.name: one
     for one in (
         Knn(), Linear(), Projector(), Series(), Finetune(), FinetuneLast(), PublishedProtocol(), Retrieval(),
+        SegmentLinear(), SegmentUnet(), Instances(), DetectYolo(), Detect(),
     )
 }  # fmt: skip
 

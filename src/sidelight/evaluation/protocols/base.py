@@ -165,6 +165,7 @@ class Protocol(ABC):
     :cvar targets: the kinds of target that it can learn.
     :cvar selects_on: what a head's step or settings are chosen on: units that are labelled ("validation"), the units that are
         tested ("test", published recipes only: no headline and no comparison shows them), or nothing.
+    :cvar PAPER: its own settings under the profile ``paper``, where they are not given.
     :cvar ranked: scores of heads of different folds are ranked against each other, as AUROC does.
     :cvar weighs_classes: whether the setting ``balance`` changes anything.
     :cvar label_relations: whether it goes on from the label-relation net of a run that has one.
@@ -179,6 +180,7 @@ class Protocol(ABC):
     side_by_side: ClassVar[bool] = True
     targets: ClassVar[tuple[str, ...]] = ("classes",)
     selects_on: ClassVar[Literal["validation", "test", "none"]] = "validation"
+    PAPER: ClassVar[Mapping[str, Any]] = {}
     ranked: ClassVar[bool] = True
     weighs_classes: ClassVar[bool] = True
     label_relations: ClassVar[bool] = False

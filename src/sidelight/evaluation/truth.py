@@ -1,0 +1,40 @@
+"""Where things are in the images of units: masks and boxes, beside what a head reads of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = 255
+"""In a mask: nobody said what this pixel is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The annotations of N units, each of one image, at the working size S of the pixels.
+
+    :ivar masks: for each unit uint8 [K, S, S] of K classes: 0, 1 or :data:`UNKNOWN`; None where no masks are asked for.
+    :ivar boxes: for each unit float32 [n, 4], x1, y1, x2, y2 in pixels of the working size; None where none are asked for.
+    :ivar labels: for each unit int64 [n], which of the K targets each box is of.
+    :ivar spacing: for each unit float [2], height and width in mm of a pixel of the working size; None where it is not known.
+    """
+
+    masks: Sequence[NDArray[np.uint8]] | None = None
+    boxes: Sequence[NDArray[np.float32]] | None = None
+    labels: Sequence[NDArray[np.int64]] | None = None
+    spacing: Sequence[tuple[float, float]] | None = None
+
+    def take(self, places: NDArray[np.int64]) -> "Truth":
+        """Of the units at these places."""
+        return self._each(lambda own: [own[place] for place in places])
+
+    def joined(self, other: "Truth") -> "Truth":
+        """Of these units and then those of ``other``; what either lacks both lack."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__}
+        return Truth(**{name: None if None in (a, b) else [*a, *b] for name, (a, b) in pairs.items()})
+
+    def _each(self, change: Callable[[Sequence[Any]], list[Any]]) -> "Truth":
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Truth(**{name: None if part is None else change(part) for name, part in own.items()})
