@@ -15,12 +15,13 @@ from sidelight.data.audit.class_support import FOLDS, require_groups
 from sidelight.data.audit.leaks import leak_findings, missing_findings, same_pictures, sides
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import lasting_names
-from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target
+from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target, Task
 from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merging
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out
 from sidelight.errors import SplitError
+from sidelight.evaluation.located import targets_of, with_presence, with_truth
 from sidelight.evaluation.units import codes
 
 Rows = Sequence[tuple[int, int]]
@@ -97,27 +98,40 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettin
     """
     quiet = not sys.stderr.isatty()
     same = duplicate_items(pixels, quiet=quiet) if settings.merge_duplicates or settings.split is not None else []
+    chosen = cohort.tasks[task]
     table, notes = unit_table(cohort, pixels, task, settings, same)
-    targets = cohort.tasks[task].targets
-    several, heads = cohort.tasks[task].several, cohort.tasks[task].heads
+    targets, several, heads = chosen.targets, chosen.several, chosen.heads
     if settings.split is None:
         if several:
-            table, targets, more = _scorable(table, targets, drop=not cohort.tasks[task].parts)
+            table, targets, more = _scorable(table, targets, drop=not chosen.parts)
             notes += more
-        require_groups(cohort, cohort.tasks[task], table, settings.folds)
-        return replace(make_folds(table, targets, settings, require_classes=not several), named=heads), notes
+        require_groups(cohort, chosen, table, settings.folds)
+        labelled = make_folds(table, targets, settings, require_classes=not several)
+        return _named(labelled, chosen, heads), notes
     placed = sides(cohort, settings.split)
     leaks, remarks = _audit(cohort, pixels, placed, settings, same)
     table, left_out = _place(table, pixels, placed)
     if several:
-        table, targets, more = _scorable(table, targets, drop=not cohort.tasks[task].parts)
+        table, targets, more = _scorable(table, targets, drop=not chosen.parts)
         notes += more
-    labelled = replace(make_given(table, targets, settings, leaks), named=heads)
+    labelled = _named(make_given(table, targets, settings, leaks), chosen, heads)
     counts = labelled.table["side"].value_counts()
     said = [f"{counts.get('train', 0)} units train", *([f"{counts['valid']} are valid"] if "valid" in counts else [])]
     assert labelled.test is not None
     said += [f"{len(labelled.test)} are tested", *([f"{left_out} on no side are left out"] if left_out else [])]
     return labelled, [*notes, f"{task}: given split, {', '.join(said)}", *remarks]
+
+
+def _named(labelled: Labelled, task: Task, heads: tuple[Target, ...]) -> Labelled:
+    """With its targets as heads learn them: of masks and boxes its classes, and whether a unit holds each.
+
+    Folds are made without that: whoever draws them need not have looked at the masks.
+    """
+    if not task.localized:
+        return replace(labelled, named=heads)
+    targets, named = targets_of(task)
+    test = None if labelled.test is None else with_presence(labelled.test, len(targets))
+    return replace(labelled, table=with_presence(labelled.table, len(targets)), test=test, targets=targets, named=named)
 
 
 def unit_table(
@@ -142,6 +156,9 @@ def unit_table(
             notes.append(f"{task}: near-duplicates merged {joined.before} groups into {joined.after}")
         if joined.suspicious:
             notes.append(f"{task}: WARNING, {joined.sentence}; without merging: --set merge_duplicates=false")
+    if chosen.localized:
+        table, more = with_truth(cohort, pixels, chosen, table)
+        notes += more
     return table, notes
 
 

@@ -16,6 +16,7 @@ from sidelight.data.split import LabelCounts, k_folds, nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
+from sidelight.evaluation.located import truth_of
 from sidelight.evaluation.protocols.base import Examples, Head, Learned
 from sidelight.evaluation.results import HALF, INSIDE
 from sidelight.evaluation.settings import EvaluateSettings
@@ -67,7 +68,12 @@ class Ready:
 
     def sample(self, table: pd.DataFrame) -> "Sample":
         """The units of ``table``, of this one's pixels."""
-        return Sample(table, self.units(table["rows"].tolist()))
+        return self.sample_of(table, None, None)
+
+    def sample_of(self, table: pd.DataFrame, pixels: Pixels | None, vectors: np.ndarray | None) -> "Sample":
+        """The units of ``table``, of other ``pixels`` and their ``vectors``."""
+        units = self.units(table["rows"].tolist(), pixels, vectors)
+        return Sample(table, replace(units, truth=truth_of(table)))
 
     def fit(self, examples: Examples, seed: int, draw: int) -> Mapping[str, Head]:
         """Heads by step."""
@@ -151,7 +157,7 @@ def external_scores(
     if ready.protocol.selects_on == "test":  # what chooses is the test side: a valid one has no part in it
         known = known[known["side"] == "train"].reset_index(drop=True)
     learn = ready.sample(known)
-    test = Sample(unseen, ready.units(unseen["rows"].tolist(), other, vectors))
+    test = ready.sample_of(unseen, other, vectors)
     table, missing = _curve(ready, learn, test, seed=seed, part=OUTSIDE, draw=draw)
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, len(learn.table))

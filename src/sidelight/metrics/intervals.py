@@ -135,7 +135,7 @@ def _jackknife(left_out: Floats, strata: Array, fixed: bool) -> tuple[float, flo
     variance.
     """
     groups = len(left_out)
-    sizes = np.bincount(strata)
+    _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)  # some have no group here
     # a class pattern that only one group shows has no spread of its own: it is measured against all
     own_mean = fixed & (sizes > 1)
     centre = np.where(own_mean, np.bincount(strata, left_out) / sizes, left_out.mean())

@@ -20,7 +20,7 @@ from sidelight.models.pyramid import Pyramid
 class DetectSettings(BoxSettings):
     """Of RetinaNet and FCOS."""
 
-    detector: Literal["retinanet", "fcos"] = "retinanet"
+    detector: Literal["retinanet", "fcos"] = Field("retinanet", description="torchvision's heads on the maps")
     rates: tuple[float, ...] = Field((1e-3, 3e-4, 1e-4), min_length=1)
     width: int = Field(256, ge=32, multiple_of=32, description="channels of the feature pyramid network")
 

@@ -23,15 +23,15 @@ class LocalizedSettings(Settings):
         "head", description="what learns: the head alone, on maps of the frozen encoder, or the encoder with it"
     )
     steps: int = Field(400, ge=1, description="optimiser steps at most, the same for every start of the encoder")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="images of a step")
     rates: tuple[float, ...] = Field(
         (1e-3, 3e-4), min_length=1, description="learning rates; where there are several, validation chooses"
     )
     warmup: int = Field(
         50, ge=0, description="first steps of train = 'all' in which the head learns alone, at warmup_rate"
     )
-    warmup_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-6, ge=0)
+    warmup_rate: float = Field(1e-3, gt=0, description="learning rate of the head in these steps")
+    weight_decay: float = Field(1e-6, ge=0, description="of all weights")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd: with momentum 0.9")
     checks: int = Field(10, ge=1, description="how often validation looks at the head")
     patience: int | None = Field(

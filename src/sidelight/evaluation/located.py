@@ -1,0 +1,98 @@
+"""The masks or boxes of a cohort's task -> what is true of each unit, at the working size of the pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sidelight.data.annotations.annotations import Annotations, annotations_of
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.task import SIGNS, Target, Task
+from sidelight.data.pixels.pixels import Pixels
+from sidelight.errors import DataError, ReadError
+from sidelight.evaluation.truth import Truth
+
+COLUMN = "located"
+"""Of a table of units: what is true of each, :class:`Located`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Of one unit, in pixels of the working size: masks uint8 [K, S, S], or boxes float32 [n, 4] and their classes int64 [n]."""
+
+    masks: NDArray[np.uint8] | None = None
+    boxes: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+
+    def holds(self, classes: int) -> tuple[int, ...]:
+        """Whether each class is there, 1 or 0."""
+        if self.masks is not None:
+            return tuple(int(bool(np.any(mask == 1))) for mask in self.masks)
+        return tuple(int(bool(np.any(self.labels == place))) for place in range(classes))
+
+
+def targets_of(task: Task) -> tuple[dict[str, tuple[str, ...]], tuple[Target, ...]]:
+    """What is predicted: each class is there or not; one alone has no name."""
+    names = task.classes if len(task.classes) > 1 else ("",)
+    assert task.localized
+    heads = tuple(Target(name or task.name, SIGNS, SIGNS[1], kind=task.localized) for name in names)
+    return dict.fromkeys(names, SIGNS), heads
+
+
+def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The units of a task of masks or boxes with the column ``COLUMN``; without those whose masks cannot be read, which are
+    counted.
+
+    :param table: of :func:`sidelight.evaluation.labelled.unit_table`.
+    :raises DataError: for units of several images or frames, and where no unit is left.
+    """
+    series = [rows for rows in table["rows"] if len(rows) > 1 or pixels.frames_of(rows[0]) > 1]
+    if series:
+        raise DataError(
+            f"{len(series)} of {len(table)} units of {task.name} have several images or frames",
+            expected="one image each: where something is, is asked of one image",
+            do="Let `files` name the slices or frames one by one",
+        )
+    annotations, found, faults = annotations_of(cohort, task), list[Located | None](), list[str]()
+    for rows in table["rows"]:
+        try:
+            found.append(_located(annotations, pixels, rows[0]))
+        except ReadError as error:
+            found.append(None)
+            faults.append(str(error))
+    kept = np.array([one is not None for one in found])
+    if not kept.any():
+        raise DataError(f"No mask or box of {task.name} can be read; the first: {faults[0]}")
+    notes = [f"{len(faults)} units of {task.name} are left out; the first: {faults[0]}"] if faults else []
+    table = table.assign(**{COLUMN: pd.Series(found, table.index, dtype=object)})
+    return table[kept].reset_index(drop=True), notes
+
+
+def with_presence(table: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """Units whose ``label`` says which of K classes they hold: 1 or 0, of several a tuple."""
+    held = [one.holds(classes) for one in table[COLUMN]]
+    return table.assign(label=pd.Series([own if classes > 1 else own[0] for own in held], table.index))
+
+
+def truth_of(table: pd.DataFrame) -> Truth | None:
+    """Of the units of a table, in its order; None where it is not of masks or boxes."""
+    if COLUMN not in table:
+        return None
+    own: Sequence[Located] = table[COLUMN].tolist()
+    if own and own[0].masks is not None:
+        return Truth(masks=[one.masks for one in own if one.masks is not None])
+    return Truth(
+        boxes=[one.boxes for one in own if one.boxes is not None],
+        labels=[one.labels for one in own if one.labels is not None],
+    )
+
+
+def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
+    if annotations.task.localized == "mask":
+        return Located(masks=annotations.masks_in(pixels, row, [0])[0].astype(np.uint8))
+    found = annotations.boxes_in(pixels, row)
+    corners = found.corners.clip(0, pixels.size)
+    there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
+    return Located(boxes=corners[there].astype(np.float32), labels=found.label[there])
