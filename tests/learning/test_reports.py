@@ -26,7 +26,8 @@ from sidelight.explaining.reports import pointing
 from sidelight.losses import local_alignment, spatial_targets
 from sidelight.metrics.classification import auroc
 from sidelight.metrics.differences import paired_difference
-from sidelight.metrics.overlap import POOLED_DICE, areas
+from sidelight.metrics.metric import Metric
+from sidelight.metrics.overlap import areas, pooled_dice
 from sidelight.metrics.representation import recall_at, retrieval_ranks
 from sidelight.models.joint import load_joint
 
@@ -167,5 +168,5 @@ def test_linear_segmentation_beats_its_rivals_by_more_than_the_interval(world, r
     groups = world.cohort.items["group"].to_numpy()[LABELLED:]
     kinds = ("opacity", "effusion", "nodule")
     one, other = (np.concatenate([world.segmented(name, kind) for kind in kinds]) for name in ("lovt", rival))
-    found = paired_difference(None, one, other, np.tile(groups, len(kinds)), POOLED_DICE)
+    found = paired_difference(None, one, other, np.tile(groups, len(kinds)), Metric("dice", pooled_dice, pooled=True))
     assert found.low > 0, found

@@ -40,3 +40,20 @@ def test_losses_and_boxes_come_from_the_maps_alone(encoder, kind):
     with torch.no_grad():
         one, other = (net([torch.full((1, 64, 64), value)] * 2)[0]["boxes"] for value in (0.0, 1.0))
     assert torch.equal(one, other) and (one <= 64).all()
+
+
+@pytest.mark.parametrize("kind", STRIDES)
+def test_anchors_lie_on_the_cells_of_maps_whatever_the_size(kind):
+    """112 is no multiple of 32: padded to 128, anchors of stride 8 would be 9 pixels apart."""
+    encoder = create_encoder("test_byobnet", channels=1, image_size=112).eval()
+    pyramid = Pyramid.of(encoder, STRIDES[kind])
+    net = (
+        detector(kind, pyramid, 1, 112, 1, width=32) if kind != "mask_rcnn" else mask_rcnn(pyramid, 1, 112, 1, width=32)
+    )
+    generator = net.rpn.anchor_generator if kind == "mask_rcnn" else net.anchor_generator
+    images, _ = net.transform([torch.zeros(1, 112, 112)])
+    maps = [torch.zeros(1, 32, side, side) for side in pyramid.sides]
+    maps += [torch.zeros(1, 32, 1, 1)] * (5 - len(maps))
+    own = generator(images, maps)[0]
+    each = generator.num_anchors_per_location()[0]
+    assert (own[each] - own[0]).tolist() == [STRIDES[kind][0], 0, STRIDES[kind][0], 0]

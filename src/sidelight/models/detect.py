@@ -96,8 +96,9 @@ def mask_rcnn(
 
 
 def _as_they_are(size: int, channels: int) -> dict[str, Any]:
-    """Images come at their size, and the encoder normalises by itself."""
-    return {"min_size": size, "max_size": size, "image_mean": [0.0] * channels, "image_std": [1.0] * channels}
+    """Images come at their size, are not padded, so that anchors lie where the cells of maps are, and are normalised already."""
+    normal = {"image_mean": [0.0] * channels, "image_std": [1.0] * channels}
+    return {"min_size": size, "max_size": size, "size_divisible": 1, **normal}
 
 
 def told(boxes: Sequence[Tensor], labels: Sequence[Tensor], device: torch.device) -> list[dict[str, Tensor]]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from sidelight.errors import RunError
 from sidelight.evaluation.protocols.localized.net import Batch, Images, Localizer, mirrored
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings, sides, train
 from sidelight.evaluation.truth import Truth
@@ -107,3 +108,25 @@ def test_a_mirrored_image_has_mirrored_masks_and_boxes(world, seeing):
     images = Images.of(Units(world.pixels, [[row] for row in range(60)], truth=truth))
     plain, half = (images.batch([0, 1], net, np.array(turn)) for turn in ([False, False], [False, True]))
     assert torch.equal(half.images[0], plain.images[0]) and torch.equal(half.images[1], plain.images[1].flip(2))
+
+
+def test_a_rate_at_which_training_diverges_is_passed_over_and_all_such_rates_stop(world, seeing):
+    images = Images.of(Units(world.pixels, [[row] for row in range(60)]))
+
+    class Steep(Slope):
+        def loss(self, batch):
+            return (
+                -(self.decoder.weight.sum() + self.decoder.bias.sum())
+                if self.decoder.weight < 5
+                else self.decoder.weight.sum() * np.nan
+            )
+
+    def best(rates):
+        own = LocalizedSettings(steps=10, checks=1, batch_size=4, rates=rates)
+        return train(
+            lambda: Steep.make(seeing, 1, own, learns=False), images, np.arange(40), own, lambda net: 0.0, seed=0
+        )
+
+    assert best((3.0, 0.1))[1].decoder.weight < 5
+    with pytest.raises(RunError, match=r"diverged at step \d with the learning rate 3"):
+        best((3.0,))

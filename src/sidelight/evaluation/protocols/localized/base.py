@@ -30,7 +30,7 @@ class LocalizedHead(Head):
 
     :cvar Net: its class; ``Settings`` those of its protocol.
     :ivar classes: how many targets there are.
-    :ivar keep: whether maps of the frozen encoder may be stored beside the pixels.
+    :ivar keep: whether maps of the frozen encoder may be stored beside the pixels; ``known`` those of the units that it learnt.
     """
 
     Net: ClassVar[type[Localizer]]
@@ -40,6 +40,7 @@ class LocalizedHead(Head):
     classes: int
     bf16: bool = False
     keep: bool = True
+    known: Maps | None = None
 
     @abstractmethod
     def judged(self, units: Units) -> float:
@@ -65,6 +66,8 @@ class LocalizedHead(Head):
 
     def maps(self, units: Units) -> Maps | None:
         """Stored ones, of an encoder that is as it came."""
+        if self.known is not None and self.known.pixels is units.pixels:
+            return self.known
         return stored(self.net.encoder, self.net.pyramid, units, self.own) if self.keep else None
 
     @property
@@ -134,7 +137,7 @@ class LocalizedProtocol(Learned[S]):
             return self.Heads.Net.make(reader, classes, own, learns=learns)
 
         def head(net: Localizer) -> LocalizedHead:
-            return self.Heads(net, own, classes, bf16)
+            return self.Heads(net, own, classes, bf16, known=images.maps)
 
         watched = units.take(valid)
         score = (lambda net: head(net).judged(watched)) if len(valid) else None

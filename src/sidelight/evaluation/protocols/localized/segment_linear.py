@@ -7,7 +7,7 @@ the mean over classes, since pooled over classes small ones are not learnt at al
 Maps are computed once and stored: no epoch runs the encoder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,13 +27,16 @@ class SegmentLinearSettings(MaskSettings):
 
     rates: tuple[float, ...] = Field((3e-2, 1e-2, 3e-3, 1e-3), min_length=1)
     levels: int = Field(1, ge=1, le=4, description="maps that are read: the last, or so many at strides up to 32")
-    standardise: bool = Field(True, description="channels have mean 0 and deviation 1 over the units that train")
+    standardise: bool = Field(
+        True, description="channels have mean 0 and deviation 1 over the units that train, where the encoder is frozen"
+    )
 
 
 class SegmentLinearNet(DecoderNet):
     """A 1x1 convolution on maps."""
 
     decoder: LinearMaps
+    standardised: bool = True
 
     @classmethod
     def levels_of(cls, encoder: Encoder, own: Any) -> Pyramid:
@@ -48,9 +51,7 @@ class SegmentLinearNet(DecoderNet):
         net.loss_name, net.standardised = own.loss, own.standardise
         return net
 
-    standardised: bool = True
-
-    def prepare(self, maps: Maps | None, rows: list[int]) -> None:  # type: ignore[override]
+    def prepare(self, maps: Maps | None, rows: Sequence[int]) -> None:
         """Take means and deviations of the channels from the rows that train, at most 512 of them."""
         if maps is None or not self.standardised:
             return

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sidelight.config import Settings
 from sidelight.data.split import k_folds
+from sidelight.errors import RunError
 from sidelight.evaluation.protocols.localized.net import Images, Localizer
 
 LEAST_GROUPS, PARTS = 10, 5
@@ -52,17 +53,25 @@ def train(
     :param make: a network with weights from torch's global generator, which is seeded first: the same at every rate.
     :param learn: places of the units that train; ``score`` of a network, higher is better. None: the first rate, the last step.
     First weights and the order of units depend on ``seed``.
+    :raises RunError: where the training diverged at every rate.
     """
     best: tuple[float, Localizer, Localizer] | None = None
+    diverged: RunError | None = None
     for rate in own.rates if score else own.rates[:1]:
         torch.manual_seed(seed)
         net = make()
         net.to(net.encoder.mean.device)
         net.prepare(images.maps, [images.rows[at] for at in learn])
-        found = _at_rate(net, make, images, learn, own, rate, score, seed=seed, bf16=bf16)
+        try:
+            found = _at_rate(net, make, images, learn, own, rate, score, seed=seed, bf16=bf16)
+        except RunError as error:
+            diverged = error
+            continue
         if best is None or found[0] > best[0]:
             best = found
-    assert best is not None
+    if best is None:
+        assert diverged is not None
+        raise diverged
     return best[1], best[2]
 
 
@@ -111,6 +120,12 @@ def _steps(
         batch = images.batch(chosen.tolist(), net, flipped)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             loss = net.loss(batch)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"The training of a head diverged at step {step} with the learning rate {rate:g}",
+                expected="a loss that is a number",
+                do="Give lower learning rates: the setting rates of this protocol",
+            )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
