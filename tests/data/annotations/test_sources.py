@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_writing import write
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.units import units
@@ -254,6 +255,17 @@ def test_masks_of_the_frames_of_a_stack(tmp_path):
     found = annotations_of(cohort, "lesion")
     assert found.masks(0).sum((1, 2, 3)).tolist() == [2, 0, 4]
     assert found.masks(0, [2, 0]).sum((1, 2, 3)).tolist() == [4, 2]
+
+
+def test_a_volume_is_no_mask_of_dicom_files(tmp_path):
+    pytest.importorskip("pydicom")
+    for patient in "ab":
+        write(tmp_path / "ct" / f"{patient}.dcm", np.arange(24, dtype=np.int16).reshape(4, 6))
+        (tmp_path / "seg").mkdir(exist_ok=True)
+        (tmp_path / "seg" / f"{patient}.nii.gz").write_bytes(b"any")
+    cohort = opened(tmp_path, {"mask": "seg/{stem}.nii.gz"}, files="ct/{image}.dcm", levels=[])
+    with pytest.raises(ConfigError, match=r"seg/a.nii.gz: a volume as the mask of DICOM files.*segmentation object"):
+        raise_broken(cohort)
 
 
 def test_optional_and_nothing_there(folder):

@@ -21,7 +21,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
 from sidelight.data.cohort.pattern import Found
 from sidelight.data.cohort.spec import TaskSpec
-from sidelight.data.read.formats import is_kind
+from sidelight.data.read.formats import by_suffix, is_kind
 from sidelight.errors import ConfigError, DataError, ReadError
 
 Make = Callable[[int], Drawn]
@@ -166,7 +166,8 @@ def _one_item(
         for one in ones:
             _segments(asked, found, item, own, one.path)
         return
-    if is_kind(own[0], "dicom") and is_kind(ones[0].path, "volume"):
+    dicom = is_kind(own[0], "dicom") or (by_suffix(own[0]) is None and "dicom:SeriesInstanceUID" in asked.items)
+    if dicom and is_kind(ones[0].path, "volume"):
         raise ReadError(
             f"{ones[0].path}: a volume as the mask of DICOM files",
             do="How they lie to each other is not known here: save a DICOM segmentation object, or the images as volumes",

@@ -93,7 +93,8 @@ def _coco(root: Path, every: Sequence[str], images: Sequence[str]) -> Iterator[B
         marks = [mark for image in said.images.values() for mark in image]
         key = "mask" if marks and all(mark.segmentation for mark in marks) else "boxes"
         both = " It has boxes too: boxes in place of mask." if key == "mask" and all(mark.box for mark in marks) else ""
-        text = f"COCO: {len(marks)} of {len(said.categories)} categories on {met} of {len(said.images)} images.{both}"
+        kinds = len({mark.category for mark in marks})
+        text = f"COCO: {len(marks)} marks of {kinds} classes; {met} of {len(said.images)} images are here.{both}"
         yield ("masks" if key == "mask" else "boxes"), text, [f"{key} = {_quoted(path)}"]
 
 
@@ -110,7 +111,7 @@ def _yolo(root: Path, paths: Sequence[str]) -> list[Block]:
     polygons = any(len(numbers) > 4 for one in read for _, numbers in one)
     key, name = ("mask", "masks") if polygons else ("boxes", "boxes")
     lines = [f"{key} = {_quoted(_pattern(paths, '.txt'))}"]
-    classes = class_names(root / posixpath.dirname(paths[0]))
+    classes = class_names(root, posixpath.dirname(paths[0]))
     if classes:
         lines.append(f"classes = [{', '.join(map(_quoted, classes))}]")
     else:
