@@ -271,6 +271,14 @@ def test_a_volume_is_no_mask_of_dicom_files(tmp_path):
 def test_optional_and_nothing_there(folder):
     cohort = opened(folder, {"mask": "masks/{stem}.png", "optional": True})
     assert not cohort.tasks and not cohort.broken and "nothing is drawn on any item" in " ".join(cohort.notices)
+    rows = {"boxes": ["x", "y", "w", "h"], "box_format": "xywh", "table": {"file": "t.csv", "on": ["stem=image"]}}
+    for task, why in (
+        ({"boxes": "coco.json"}, "coco.json is not there"),
+        (rows, "t.csv is not there"),
+        ({"mask": "no"}, "'no'"),
+    ):
+        cohort = opened(folder, {**task, "optional": True})
+        assert not cohort.tasks and not cohort.broken and why in " ".join(cohort.notices)
     with pytest.raises(ConfigError, match=r"no item has a mask: 'masks/{stem}.png' meets none"):
         raise_broken(opened(folder, {"mask": "masks/{stem}.png"}))
 

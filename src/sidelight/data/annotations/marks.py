@@ -14,6 +14,7 @@ from sidelight.data.annotations.dicom_seg import SegmentationObject, is_segmenta
 from sidelight.data.annotations.drawn import Box, Drawn, Polygons, TextMask
 from sidelight.data.annotations.mask_files import MaskFile, plane_of
 from sidelight.data.annotations.matching import ITEM, files, frames_of, named_items
+from sidelight.data.annotations.object_cxr import ObjectCxr, shapes
 from sidelight.data.annotations.voc import read_voc
 from sidelight.data.annotations.yolo import read_yolo
 from sidelight.data.cells import normalise
@@ -245,6 +246,9 @@ def _add_cell(asked: Asked, found: Marks, item: str, said: str, given: tuple[str
 def _of_cells(asked: Asked, given: tuple[str, ...]) -> Make | None:
     """What makes a mask or box of cells; None where they are blank."""
     spec = asked.spec
+    if "object_cxr" in (spec.mask_format, spec.box_format):
+        shapes(given[0])
+        return partial(ObjectCxr, given[0]) if given[0].strip() else None
     if spec.mask and len(given) == 1:
         form = spec.mask_format
         if not given[0].strip():
