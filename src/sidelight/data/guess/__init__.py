@@ -51,7 +51,8 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
-        return _with_headers(draft_dicom(root, dicom, read, unread), headers)
+        draft = draft_dicom(root, dicom, read, unread)
+        return _with_headers(replace(draft, drawn=tuple(drawn_tasks(root, every, dicom, read))), headers)
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
@@ -127,7 +128,7 @@ def _draft(
     met, final, levels = _final(met, layouts, names)
     met = _doubted(met)
     draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
-    drawn = drawn_tasks(root, every, images, draft.masks[0], draft.masks[1])
+    drawn = drawn_tasks(root, every, images, tables, *draft.masks)
     todo = (*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure)
     draft = replace(draft, levels=levels, drawn=tuple(drawn), todo=todo)
     return fill(find_views(draft, met.items), met.items, met.sources, final)
