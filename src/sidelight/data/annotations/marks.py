@@ -89,6 +89,8 @@ def of_coco(asked: Asked, file: str) -> Marks:
     made = mask_of_mark if asked.spec.mask else box_of
     met = named_items(asked.items, list(said.images), posixpath.dirname(file))
     every = named_items(asked.cohort.items, list(said.images), posixpath.dirname(file))
+    found.strays += [f"annotation {number + 1} of no image" for number in range(said.strays)]
+    found.faulty |= {item: why for image, why in said.faulty.items() for item in met[image]}
     for image, marks in said.images.items():
         found.strays += [] if every[image] else [image]
         for item in met[image]:

@@ -66,7 +66,7 @@ def read_values(path: Path, name: str, *, plane: str = "") -> Array:
 
 def _pages(file: IO[bytes], name: str) -> Array:
     """The pages of a picture, [T, H, W]."""
-    with decoding(Path(name), name), Image.open(file, formats=PILLOW_FORMATS) as image:
+    with decoding(Path(name), name), _opened(file, name) as image:
         pages = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
         if image.width * image.height * pages > MOST_PIXELS or pages > MOST_FRAMES:
             size = f"{pages} x {image.width} x {image.height} pixels"
@@ -76,6 +76,14 @@ def _pages(file: IO[bytes], name: str) -> Array:
             image.seek(page)
             frames.append(_page(image, name))
         return np.stack(frames)
+
+
+def _opened(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(file, formats=PILLOW_FORMATS)
+    except Image.DecompressionBombError:
+        do = "Make it smaller first"
+        raise unreadable(name, f"has more pixels than the limit of {MOST_PIXELS:,}", do) from None
 
 
 def _page(image: Image.Image, name: str) -> Array:
