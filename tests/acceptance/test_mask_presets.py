@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from dicom_writing import write
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 
@@ -50,3 +52,86 @@ def test_what_radiologists_drew_on_chests(real_data):
         assert middle[0] < middle[1] and boxes.label.tolist() == [0, 1]
         for mask, (x0, y0, x1, y1) in zip(masks, boxes.corners.round().astype(int), strict=False):
             assert mask[max(0, y0) : y1, max(0, x0) : x1].sum() > 0.6 * mask.sum()
+
+
+def radiograph(path, seed, height=16, width=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 255, (height, width)).astype(np.uint8)
+    if path.suffix == ".dcm":
+        pytest.importorskip("pydicom", reason="needs the extra 'dicom'")
+        write(path, values, modality="DX")
+    else:
+        Image.fromarray(values).save(path)
+
+
+def counts(cohort, task):
+    """Of each known item its pixels, or its boxes, by the stem of its file."""
+    found = annotations_of(cohort, task)
+    stems = cohort.items["files"].map(lambda files: files[0].rpartition("/")[2].partition(".")[0])
+    mask = found.task.localized == "mask"
+    return {
+        stems[at]: int(found.masks(at).sum()) if mask else found.boxes(at).corners.tolist() for at in found.positions
+    }
+
+
+def test_rsna_in_its_layout(tmp_path):
+    for place, name in enumerate(("aa", "bb", "cc")):
+        radiograph(tmp_path / "stage_2_train_images" / f"{name}.dcm", place)
+    rows = ["aa,1.0,2.0,4.0,5.0,1", "aa,10.0,2.0,4.0,5.0,1", "bb,,,,,0"]
+    (tmp_path / "stage_2_train_labels.csv").write_text("\n".join(["patientId,x,y,width,height,Target", *rows]))
+    info = ["patientId,class", "aa,Lung Opacity", "aa,Lung Opacity", "bb,Normal", "cc,No Lung Opacity / Not Normal"]
+    (tmp_path / "stage_2_detailed_class_info.csv").write_text("\n".join(info))
+    cohort = Cohort.open(tmp_path, preset="rsna_pneumonia")
+    assert not cohort.broken and cohort.tasks["opacity"].classes == ("negative", "Lung Opacity")
+    assert counts(cohort, "pneumonia_boxes") == {"aa": [[1, 2, 5, 7], [10, 2, 14, 7]], "bb": []}
+    assert counts(cohort, "pneumonia_mask") == {"aa": 40, "bb": 0}
+
+
+def test_siim_in_its_layout(tmp_path):
+    for place, name in enumerate(("1.2.3", "1.2.4", "1.2.5")):
+        radiograph(tmp_path / "dicom-images-train" / "s" / "t" / f"{name}.dcm", place)
+    rows = ["1.2.3, 17 3 2 1", "1.2.3, 0 2", "1.2.4,-1", "1.2.4,-1"]
+    (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]))
+    cohort = Cohort.open(tmp_path, preset="siim_pneumothorax")
+    found = annotations_of(cohort, "pneumothorax_mask")
+    first, second = (found.masks(at)[0, 0] for at in found.positions)
+    assert first.sum() == 6 and not second.any() and len(found.positions) == 2
+    assert (
+        first[0, 0] and first[1, 0] and first[1, 1] and first[2, 1] and first[3, 1] and first[6, 1]
+    )  # down the columns
+
+
+def test_nih_in_its_layout(tmp_path):
+    for place in range(3):
+        radiograph(tmp_path / "images_001" / "images" / f"0000000{place}_000.png", place)
+    rows = [
+        "00000000_000.png,Atelectasis,1.5,2.5,3,4,,,",
+        "00000000_000.png,Mass,0,0,1,1,,,",
+        "00000001_000.png,Mass,1,1,2,2,,,",
+    ]
+    (tmp_path / "BBox_List_2017.csv").write_text("\n".join(["Image Index,Finding Label,Bbox [x,y,w,h],,,", *rows]))
+    cohort = Cohort.open(tmp_path, preset="nih_chestxray8")
+    assert counts(cohort, "finding_boxes") == {
+        "00000000_000": [[1.5, 2.5, 4.5, 6.5], [0, 0, 1, 1]],
+        "00000001_000": [[1, 1, 3, 3]],
+    }
+    assert annotations_of(cohort, "finding_boxes").boxes(0).label.tolist() == [0, 4]
+
+
+def test_object_cxr_in_its_layout(tmp_path):
+    for place, name in enumerate(("train/00001", "train/00002", "dev/08001")):
+        radiograph(tmp_path / f"{name}.jpg", place)
+    (tmp_path / "train.csv").write_text("image_name,annotation\n00001.jpg,0 1 1 5 3;2 6 4 10 4 10 8 6 8\n00002.jpg,\n")
+    (tmp_path / "dev.csv").write_text("image_name,annotation\n08001.jpg,1 0 0 8 8\n")
+    cohort = Cohort.open(tmp_path, preset="object_cxr")
+    assert sorted(zip(cohort.items["image"], cohort.items["split"], strict=True)) == [
+        ("00001", "train"),
+        ("00002", "train"),
+        ("08001", "test"),
+    ]
+    assert counts(cohort, "object_boxes") == {
+        "00001": [[1, 1, 5, 3], [6, 4, 10, 8]],
+        "00002": [],
+        "08001": [[0, 0, 8, 8]],
+    }
+    assert counts(cohort, "object_mask") == {"00001": 24, "00002": 0, "08001": 52}

@@ -27,6 +27,7 @@ TINY = {
     "device": "cpu",
 }
 EVALUATE = {"frames": 2, "seeds": 1, "max_frames": 6, "resamples": 100, "device": "cpu"}
+CHEST = "phantom:chest?patients=4&size=32"
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,17 @@ def test_a_copy_with_another_key_is_known_again_by_its_pixels(tmp_path):
         (lambda c: sidelight.evaluate("resnet10t", c, "diagnosys", random=True), ConfigError, "diagnosis"),
         (lambda c: sidelight.evaluate("resnet10t", c, "diagnosis", fold=3, random=True), ConfigError, "folds"),
         (lambda c: sidelight.pretrain("simclr", "no/such/folder", "x"), DataError, "does not exist"),
+        (lambda c: sidelight.evaluate("resnet10t", CHEST, "finding_masks", random=True), ConfigError, "learns classes"),
+        (
+            lambda c: sidelight.evaluate("resnet10t", CHEST, "finding_boxes", "retrieval", random=True),
+            ConfigError,
+            "asks for boxes",
+        ),
+        (
+            lambda c: sidelight.pretrain("simclr", CHEST, "x", monitor_task="finding_masks"),
+            ConfigError,
+            "asks for mask",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(cohort, call, error, says):

@@ -1,12 +1,14 @@
 """The plan of a cohort: what it returns, prints and writes; and that no pixel is read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 import sidelight
 from sidelight.cli import app
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import ConfigError
 
 DATA = "phantom:skin?patients=24&size=16"
@@ -44,6 +46,15 @@ def test_on_the_command_line(tmp_path):
     written = json.loads((tmp_path / "plan.json").read_text())
     assert written["rows"][0]["width"] is None
     assert written["settings"]["gain"] == 0.19
+
+
+def test_tasks_of_masks_are_passed_over_and_refused():
+    cohort = Cohort.open("phantom:chest?patients=8&size=32")
+    cohort = replace(cohort, tasks={name: cohort.tasks[name] for name in ("finding_boxes", "opacity")})
+    found = sidelight.plan(cohort, worlds=20, auroc=0.9, quiet=True)
+    assert {row["task"] for row in found.rows} == {"opacity"}
+    with pytest.raises(ConfigError, match=r"'finding_boxes' asks for boxes.*classes: opacity"):
+        sidelight.plan(cohort, task="finding_boxes")
 
 
 def test_wrong_input_is_told():

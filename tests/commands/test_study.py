@@ -57,6 +57,14 @@ note = "selected on test"
 """
 
 
+def test_a_part_that_asks_for_masks_is_refused_before_anything_is_trained(tmp_path):
+    text = FILE.replace("phantom:ultrasound?patients=16&clips=2&frames=6&size=40", "phantom:chest?patients=4&size=32")
+    (tmp_path / "s.toml").write_text(text.replace('task = "diagnosis"\nunit = "clip"', 'task = "finding_masks"'))
+    with pytest.raises(ConfigError, match="'finding_masks' asks for masks, and the protocol"):
+        sidelight.study(tmp_path / "s.toml", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")

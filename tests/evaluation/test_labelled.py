@@ -10,7 +10,11 @@ from typer.testing import CliRunner
 import sidelight
 from planted import table, write
 from sidelight.cli import app
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.phantoms.chest import KINDS
+from sidelight.data.pixels.cache import build
 from sidelight.errors import ConfigError, SplitError
+from sidelight.evaluation.labelled import SplitSettings, label_units
 from sidelight.evaluation.model.model import read_model
 
 QUICK = {"seeds": 1, "frames": 1, "resamples": 100, "device": "cpu", "image_size": 32, "folds": 2}
@@ -53,6 +57,19 @@ def json_of(frame, path):
     """The split as a file of patients, in the spelling of the column."""
     path.write_text(json.dumps({side: part["patient"].unique().tolist() for side, part in frame.groupby("part")}))
     return path
+
+
+@pytest.mark.parametrize("task", ["finding_masks", "finding_boxes"])
+def test_units_with_masks_or_boxes_come_in_folds_of_patients(task, tmp_path):
+    cohort = Cohort.open("phantom:chest?patients=12&size=32")
+    pixels = build(cohort, size=32, channels=1, folder=tmp_path)
+    labelled, _ = label_units(cohort, pixels, task, SplitSettings(folds=3, merge_duplicates=False))
+    (head,) = labelled.heads
+    assert (head.kind, head.classes) == (task.removeprefix("finding_").replace("masks", "mask"), tuple(KINDS))
+    assert len(labelled.table) == len(cohort.items) and labelled.table["rows"].map(len).eq(1).all()
+    owner = labelled.table.set_index("unit")["group"]
+    sides = [set(owner[list(fold)]) for fold in labelled.folds]
+    assert sum(map(len, sides)) == 12 and set.union(*sides) == set(owner)
 
 
 def test_the_test_side_alone_is_scored_and_said(found):

@@ -6,7 +6,7 @@ import typer.main
 from sidelight.cli import app
 from sidelight.data.cohort.task import Task
 from sidelight.errors import ConfigError
-from sidelight.evaluation.protocols import PROTOCOLS, check_inputs, check_side_by_side, find
+from sidelight.evaluation.protocols import PROTOCOLS, check_inputs, check_side_by_side, check_targets, find
 from sidelight.evaluation.protocols.base import Asked
 from sidelight.evaluation.settings import EvaluateSettings
 
@@ -17,6 +17,17 @@ PARTS = Task("both", (), "item", ("sick",), "tasks", parts=(TASK,))
 def test_an_unknown_protocol_names_the_nearest():
     with pytest.raises(ConfigError, match="linear"):
         find("linaer")
+
+
+def test_what_a_protocol_learns_is_what_a_task_asks_for():
+    masks = Task("lesion", (), "item", ("lesion",), "mask")
+    for name, one in PROTOCOLS.items():
+        if "classes" in one.targets:
+            check_targets(one, TASK)
+            check_targets(one, PARTS)
+        if "mask" not in one.targets:
+            with pytest.raises(ConfigError, match=f"'lesion' asks for masks, and the protocol {name} learns"):
+                check_targets(one, masks)
 
 
 def test_help_names_all_of_them():

@@ -65,6 +65,27 @@ def test_lines_count_from_the_top_and_only_plain_rows_stand_as_they_are(cohort, 
     assert "as they are on the disk." in text and "keyed hashes" not in text
 
 
+def test_masks_and_boxes_are_drawn_under_their_names(tmp_path):
+    rng, rows = np.random.default_rng(0), ["image,x,y,w,h"]
+    for number in range(3):
+        for folder, values in (("images", rng.integers(0, 255, (40, 60))), ("masks", np.eye(40, 60) * 255)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            if folder == "images" or number:
+                Image.fromarray(values.astype(np.uint8)).save(tmp_path / folder / f"{number}.png")
+        rows += [f"{number},5,5,20,10"] * (number + 1)
+    Image.fromarray(np.eye(9).astype(np.uint8)).save(tmp_path / "masks" / "2.png")
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    (tmp_path / "cohort.toml").write_text(
+        'files = "images/{image}.png"\n[task.edge]\nmask = "masks/{image}.png"\n[task.spot]\n'
+        'boxes = ["x", "y", "w", "h"]\nbox_format = "xywh"\ntable = {file = "boxes.csv", on = ["image"]}\n'
+    )
+    text = render_contact(Cohort.open(tmp_path), tmp_path / "contact.html").read_text(encoding="utf-8")
+    articles = re.findall(r"<article.*?</article>", text, re.DOTALL)
+    assert [one.count("<img") for one in articles] == [2, 3, 2]
+    assert "task edge" in text and [">edge</span>" in one for one in articles] == [False, True, False]
+    assert "edge: masks/2.png: is 9 x 9 pixels" in articles[2]
+
+
 def test_joined_and_unjoined_rows_are_counted(cohort):
     patients, photos = beside(cohort)
     assert patients.row.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, -1, -1]

@@ -28,7 +28,7 @@ from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.judge import Evaluation, Scored, nameless, score
 from sidelight.evaluation.labelled import split_content, split_name
 from sidelight.evaluation.model.card import study_card
-from sidelight.evaluation.protocols import find
+from sidelight.evaluation.protocols import check_targets, find
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
@@ -103,6 +103,8 @@ def study(
     work = Work(
         plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
     )
+    for cell in work.cells():
+        check_targets(find(cell.protocol), cohort.task(cell.part.task))
     return work.run(size)
 
 

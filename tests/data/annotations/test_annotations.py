@@ -10,7 +10,7 @@ from sidelight.data.annotations import Misdrawn, annotations_of
 from sidelight.data.annotations.drawn import Shape
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import build
-from sidelight.errors import ConfigError, ReadError
+from sidelight.errors import ConfigError, DataError, ReadError
 
 HEIGHT, WIDTH = 60, 100
 TOML = """
@@ -77,6 +77,8 @@ def test_the_index_knows_sizes_and_an_older_one_does_not(folder):
     known = annotations_of(cohort, "spot").masks_in(pixels, 0)
     pixels.index.loc[:, ["height", "width"]] = 0
     assert np.array_equal(annotations_of(cohort, "spot").masks_in(pixels, 0), known)
+    with pytest.raises(DataError, match="before it knew how large"):
+        pixels.placement(0)
 
 
 def test_a_file_that_is_decoded_coarsely_has_the_size_of_its_source(tmp_path):

@@ -53,13 +53,22 @@ def test_annotations_without_what_is_asked(tmp_path):
         mask_of_mark(sizeless, 0)
 
 
+def test_one_broken_annotation_loses_its_image_alone(tmp_path):
+    good = {"image_id": 8, "category_id": 1, "bbox": [1, 1, 2, 2]}
+    for broken in ({"category_id": 99}, {"category_id": 1, "bbox": [1, 2]}, {"category_id": 1, "bbox": "none"}, {}):
+        found = read_coco(written(tmp_path, [{"id": 3, "image_id": 7, **broken}, good]), "coco.json")
+        assert list(found.faulty) == ["a.png"] and "coco.json: annotation 3 has" in found.faulty["a.png"]
+        assert len(found.images["b.png"]) == 1 and found.strays == 0
+    found = read_coco(written(tmp_path, [{**good, "image_id": 99}, good, "x", {"image_id": []}]), "coco.json")
+    assert (found.strays, dict(found.faulty), len(found.images["b.png"])) == (3, {}, 1)
+
+
 @pytest.mark.parametrize(
     ("annotations", "more", "said"),
     [
-        ([{"image_id": 99, "category_id": 1}], {}, "lacks 99"),
-        ([{"image_id": 7, "category_id": 99}], {}, "lacks 99"),
-        ([{"image_id": 7, "category_id": 1, "bbox": [1, 2]}], {}, "ValueError"),
+        (None, {}, "no whole COCO file"),
         ([], {"images": None}, "no whole COCO file"),
+        ([], {"images": [{"id": 1}]}, "lacks 'file_name'"),
         ([], {"images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}]}, "twice"),
     ],
 )

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,6 +120,19 @@ def test_a_file_of_each_frame(tmp_path):
         (MAP == 3).astype(int).tolist(),
         np.zeros_like(MAP).tolist(),
     ]
+
+
+def test_a_mask_of_a_hundred_thousand_pixels_by_as_many(tmp_path):
+    """70 bytes that would be 10 GB."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b"")]
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(ReadError, match=r"m\.png: has more pixels than the limit of 170,000,000"):
+        read_values(tmp_path / "m.png", "m.png")
 
 
 def test_limits_before_decoding(tmp_path, monkeypatch):

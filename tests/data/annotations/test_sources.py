@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_writing import write
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.units import units
@@ -256,9 +257,28 @@ def test_masks_of_the_frames_of_a_stack(tmp_path):
     assert found.masks(0, [2, 0]).sum((1, 2, 3)).tolist() == [4, 2]
 
 
+def test_a_volume_is_no_mask_of_dicom_files(tmp_path):
+    pytest.importorskip("pydicom")
+    for patient in "ab":
+        write(tmp_path / "ct" / f"{patient}.dcm", np.arange(24, dtype=np.int16).reshape(4, 6))
+        (tmp_path / "seg").mkdir(exist_ok=True)
+        (tmp_path / "seg" / f"{patient}.nii.gz").write_bytes(b"any")
+    cohort = opened(tmp_path, {"mask": "seg/{stem}.nii.gz"}, files="ct/{image}.dcm", levels=[])
+    with pytest.raises(ConfigError, match=r"seg/a.nii.gz: a volume as the mask of DICOM files.*segmentation object"):
+        raise_broken(cohort)
+
+
 def test_optional_and_nothing_there(folder):
     cohort = opened(folder, {"mask": "masks/{stem}.png", "optional": True})
     assert not cohort.tasks and not cohort.broken and "nothing is drawn on any item" in " ".join(cohort.notices)
+    rows = {"boxes": ["x", "y", "w", "h"], "box_format": "xywh", "table": {"file": "t.csv", "on": ["stem=image"]}}
+    for task, why in (
+        ({"boxes": "coco.json"}, "coco.json is not there"),
+        (rows, "t.csv is not there"),
+        ({"mask": "no"}, "'no'"),
+    ):
+        cohort = opened(folder, {**task, "optional": True})
+        assert not cohort.tasks and not cohort.broken and why in " ".join(cohort.notices)
     with pytest.raises(ConfigError, match=r"no item has a mask: 'masks/{stem}.png' meets none"):
         raise_broken(opened(folder, {"mask": "masks/{stem}.png"}))
 

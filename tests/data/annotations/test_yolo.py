@@ -22,8 +22,21 @@ def test_other_lines(tmp_path, line):
         read_yolo(written(tmp_path, f"0 0.5 0.5 0.2 0.1\n{line}\n"), "a.txt")
 
 
-def test_names_beside(tmp_path):
-    (tmp_path / "labels").mkdir()
-    assert class_names(tmp_path / "labels") == []
+def test_names_beside_or_above(tmp_path):
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    assert class_names(tmp_path, "labels/train") == []
     (tmp_path / "classes.txt").write_text("nodule\nmass\n\n")
-    assert class_names(tmp_path / "labels") == ["nodule", "mass"]
+    assert class_names(tmp_path, "labels/train") == class_names(tmp_path, "") == ["nodule", "mass"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: a\nnames: ['nodule', \"mass\"]\n",
+        "names:\n  0: nodule\n  1: mass\nnc: 2\n",
+        "nc: 2\nnames:\n- nodule\n- 'mass'",
+    ],
+)
+def test_names_of_data_yaml(tmp_path, text):
+    (tmp_path / "data.yaml").write_text(text)
+    assert class_names(tmp_path, "") == ["nodule", "mass"]

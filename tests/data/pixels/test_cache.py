@@ -133,6 +133,31 @@ def test_twelve_bits_in_sixteen_are_told_and_a_range_brightens_them(tmp_path, ca
     np.testing.assert_allclose(bright.read(0, [0]), plain.read(0, [0]) * (65535 / 4095), atol=1)
 
 
+def test_a_cache_from_before_sizes_were_written_down_stays(root):
+    built = build(Folder(root, channels=1), size=16)
+    index = built.folder / shards.INDEX
+    pd.read_parquet(index).drop(columns=["height", "width"]).to_parquet(index, index=False)
+    again = Folder(root, channels=1)
+    older = build(again, size=16)
+    assert again.decoded == [] and older.hash == built.hash and not older.index[["height", "width"]].any(axis=None)
+    Image.fromarray(image(99, (24, 40))).save(root / "p1" / "0.png")
+    mixed = Folder(root, channels=1)
+    newer = build(mixed, size=16)
+    assert mixed.decoded == ["p1/0.png"]
+    assert newer.index[["height", "width"]].to_numpy().tolist() == [[0, 0]] * 2 + [[24, 40]] + [[0, 0]] * 3
+    third = Folder(root, channels=1)
+    assert build(third, size=16).index["height"].tolist() == [0, 0, 24, 0, 0, 0] and third.decoded == []
+
+
+def test_frames_that_keep_their_ratio_are_another_cache(root):
+    squashed = build(Folder(root), size=16)
+    padded = build(Folder(root, spec=CohortSpec(images={"fit": "pad"})), size=16)
+    assert padded.folder != squashed.folder and (squashed.fit, padded.fit) == ("squash", "pad")
+    frame = padded.read(0, [0])[0, 0]
+    resized = Image.fromarray(image(0)).resize((16, 11), Image.Resampling.BICUBIC)
+    assert not frame[:2].any() and not frame[13:].any() and np.array_equal(frame[2:13], np.asarray(resized))
+
+
 def test_a_copy_of_the_data_has_the_same_hash(root, tmp_path_factory):
     copy = tmp_path_factory.mktemp("copy") / "data"
     shutil.copytree(root, copy)

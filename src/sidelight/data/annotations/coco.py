@@ -28,14 +28,18 @@ class Coco:
     """A COCO file: of each image, by its path as the file says it, what is drawn on it; nothing is drawn on some."""
 
     images: Mapping[str, tuple[Marked, ...]]
-    categories: tuple[str, ...] = field(default=())
+    categories: tuple[str, ...] = ()
+    faulty: Mapping[str, str] = field(default_factory=dict)
+    """Images with an annotation that cannot be read, and why."""
+    strays: int = 0
+    """Annotations of images that the file does not list."""
 
 
 def read_coco(path: Path, name: str) -> Coco:
     """Read a COCO file.
 
     :param name: what errors call it.
-    :raises DataError: for a file that is missing, too large, no JSON, or that names images or categories which it has not.
+    :raises DataError: for a file that is missing, too large, no JSON, or lacks images, categories or annotations.
     """
     if not path.is_file():
         raise DataError(f"The file {name} does not exist", do="Check `mask` or `boxes` of the task")
@@ -45,15 +49,27 @@ def read_coco(path: Path, name: str) -> Coco:
         said = json.loads(path.read_bytes())
         images = {one["id"]: str(one["file_name"]) for one in said["images"]}
         names = {one["id"]: str(one["name"]) for one in said["categories"]}
-        found: dict[str, list[Marked]] = {file: [] for file in images.values()}
-        for one in said["annotations"]:
-            found[images[one["image_id"]]].append(_marked(one, names))
+        annotations = list(said["annotations"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = "lacks " + repr(error.args[0]) if isinstance(error, KeyError) else type(error).__name__
         raise DataError(f"{name} is no whole COCO file ({what})", expected="images, categories, annotations") from None
+    found: dict[str, list[Marked]] = {file: [] for file in images.values()}
     if len(found) < len(images):
         raise DataError(f"{name} names {len(images) - len(found)} of its {len(images)} images twice")
-    return Coco({file: tuple(marks) for file, marks in found.items()}, tuple(names.values()))
+    faulty, strays = {}, 0
+    for one in annotations:
+        try:
+            file = images[one["image_id"]]
+        except (KeyError, TypeError):
+            strays += 1
+            continue
+        try:
+            found[file].append(_marked(one, names))
+        except (KeyError, ValueError, TypeError):
+            faulty[file] = (
+                f"{name}: annotation {one.get('id')} has no known category, or a bbox that is not four numbers"
+            )
+    return Coco({file: tuple(marks) for file, marks in found.items()}, tuple(names.values()), faulty, strays)
 
 
 def _marked(one: Mapping[str, Any], names: Mapping[Any, str]) -> Marked:

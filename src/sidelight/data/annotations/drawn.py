@@ -54,7 +54,7 @@ class Drawn(ABC):
         return ()
 
 
-class _OfOneImage(Drawn):
+class OfOneImage(Drawn):
     """A mask that is said of a still."""
 
     label: int
@@ -75,7 +75,7 @@ class _OfOneImage(Drawn):
 
 
 @dataclass(frozen=True)
-class TextMask(_OfOneImage):
+class TextMask(OfOneImage):
     """A mask in a table's cell."""
 
     text: str
@@ -90,7 +90,7 @@ class TextMask(_OfOneImage):
 
 
 @dataclass(frozen=True)
-class Polygons(_OfOneImage):
+class Polygons(OfOneImage):
     """Corners, ``x, y, x, y, ...`` of each part, in pixels or in shares of the sides."""
 
     parts: tuple[tuple[float, ...], ...]
@@ -104,7 +104,7 @@ class Polygons(_OfOneImage):
 
 
 @dataclass(frozen=True)
-class Counts(_OfOneImage):
+class Counts(OfOneImage):
     """COCO's run lengths of an image of ``size`` (height, width)."""
 
     counts: str | tuple[int, ...]
@@ -125,7 +125,7 @@ class Counts(_OfOneImage):
 
 
 @dataclass(frozen=True)
-class Box(_OfOneImage):
+class Box(OfOneImage):
     """A box; as a mask it is filled."""
 
     numbers: Four

@@ -14,6 +14,7 @@ from sidelight.data.annotations.dicom_seg import SegmentationObject, is_segmenta
 from sidelight.data.annotations.drawn import Box, Drawn, Polygons, TextMask
 from sidelight.data.annotations.mask_files import MaskFile, plane_of
 from sidelight.data.annotations.matching import ITEM, files, frames_of, named_items
+from sidelight.data.annotations.object_cxr import ObjectCxr, shapes
 from sidelight.data.annotations.voc import read_voc
 from sidelight.data.annotations.yolo import read_yolo
 from sidelight.data.cells import normalise
@@ -21,7 +22,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
 from sidelight.data.cohort.pattern import Found
 from sidelight.data.cohort.spec import TaskSpec
-from sidelight.data.read.formats import is_kind
+from sidelight.data.read.formats import by_suffix, is_kind
 from sidelight.errors import ConfigError, DataError, ReadError
 
 Make = Callable[[int], Drawn]
@@ -88,6 +89,8 @@ def of_coco(asked: Asked, file: str) -> Marks:
     made = mask_of_mark if asked.spec.mask else box_of
     met = named_items(asked.items, list(said.images), posixpath.dirname(file))
     every = named_items(asked.cohort.items, list(said.images), posixpath.dirname(file))
+    found.strays += [f"annotation {number + 1} of no image" for number in range(said.strays)]
+    found.faulty |= {item: why for image, why in said.faulty.items() for item in met[image]}
     for image, marks in said.images.items():
         found.strays += [] if every[image] else [image]
         for item in met[image]:
@@ -166,7 +169,8 @@ def _one_item(
         for one in ones:
             _segments(asked, found, item, own, one.path)
         return
-    if is_kind(own[0], "dicom") and is_kind(ones[0].path, "volume"):
+    dicom = is_kind(own[0], "dicom") or (by_suffix(own[0]) is None and "dicom:SeriesInstanceUID" in asked.items)
+    if dicom and is_kind(ones[0].path, "volume"):
         raise ReadError(
             f"{ones[0].path}: a volume as the mask of DICOM files",
             do="How they lie to each other is not known here: save a DICOM segmentation object, or the images as volumes",
@@ -244,6 +248,9 @@ def _add_cell(asked: Asked, found: Marks, item: str, said: str, given: tuple[str
 def _of_cells(asked: Asked, given: tuple[str, ...]) -> Make | None:
     """What makes a mask or box of cells; None where they are blank."""
     spec = asked.spec
+    if "object_cxr" in (spec.mask_format, spec.box_format):
+        shapes(given[0])
+        return partial(ObjectCxr, given[0]) if given[0].strip() else None
     if spec.mask and len(given) == 1:
         form = spec.mask_format
         if not given[0].strip():

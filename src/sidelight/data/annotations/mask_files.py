@@ -24,6 +24,7 @@ from sidelight.data.read.nifti import PLANES, volume_values
 from sidelight.data.read.still import ANIMATED, MOST_BYTES, MOST_FRAMES, MOST_PIXELS, PILLOW_FORMATS
 
 MOST_VALUES = 6
+LARGEST = 2**31
 
 
 def read_values(path: Path, name: str, *, plane: str = "") -> Array:
@@ -65,7 +66,7 @@ def read_values(path: Path, name: str, *, plane: str = "") -> Array:
 
 def _pages(file: IO[bytes], name: str) -> Array:
     """The pages of a picture, [T, H, W]."""
-    with decoding(Path(name), name), Image.open(file, formats=PILLOW_FORMATS) as image:
+    with decoding(Path(name), name), _opened(file, name) as image:
         pages = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
         if image.width * image.height * pages > MOST_PIXELS or pages > MOST_FRAMES:
             size = f"{pages} x {image.width} x {image.height} pixels"
@@ -75,6 +76,14 @@ def _pages(file: IO[bytes], name: str) -> Array:
             image.seek(page)
             frames.append(_page(image, name))
         return np.stack(frames)
+
+
+def _opened(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(file, formats=PILLOW_FORMATS)
+    except Image.DecompressionBombError:
+        do = "Make it smaller first"
+        raise unreadable(name, f"has more pixels than the limit of {MOST_PIXELS:,}", do) from None
 
 
 def _page(image: Image.Image, name: str) -> Array:
@@ -103,13 +112,17 @@ def _whole(values: Array, name: str) -> Array:
             do="Save one value per class",
         )
     values = plain if plain.ndim == 3 else plain[None]
-    if values.dtype.kind != "f":
-        return values
-    with np.errstate(invalid="ignore"):
-        rounded = np.rint(values)
-    if not np.array_equal(rounded, values) or (len(values) and np.abs(rounded).max(initial=0) > 2**31):
-        raise Misdrawn("values", f"{name}: holds numbers that are not whole", do="Save a mask, not probabilities")
-    return rounded.astype(np.int64)
+    if values.dtype.kind == "f":
+        whole = np.empty(values.shape, np.int32)
+        for place, page in enumerate(values):  # one at a time: a volume of floats is large
+            if not (np.abs(page) < LARGEST).all() or (np.rint(page) != page).any():
+                raise Misdrawn(
+                    "values", f"{name}: holds numbers that are not whole", do="Save a mask, not probabilities"
+                )
+            whole[place] = page
+        values = whole
+    small = values.dtype != bool and values.size and values.min() >= 0 and values.max() < 256
+    return values.astype(np.uint8) if small else values
 
 
 def foreground(values: Array, name: str) -> Bools:
@@ -128,9 +141,11 @@ def foreground(values: Array, name: str) -> Bools:
 
 def distinct(values: Array) -> list[int]:
     """The values that occur, rising."""
-    if values.dtype == np.uint8:
-        return [int(one) for one in np.flatnonzero(np.bincount(values.ravel(), minlength=256))]
-    return [int(one) for one in np.unique(values)]
+    found: set[int] = set()
+    for page in values.reshape(-1, values.shape[-1]) if values.ndim < 3 else values:
+        pages = np.flatnonzero(np.bincount(page.ravel(), minlength=1)) if page.dtype == np.uint8 else np.unique(page)
+        found.update(int(one) for one in pages)
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -153,14 +168,13 @@ class MaskFile(Drawn):
         if len(self.paths) == 1:
             yield from self._classes(self._fitting(self.paths[0] or "", shape, shape.length)[frames])
             return
-        empty = np.zeros((1, shape.height, shape.width), np.uint8)
+        whole: dict[int, Bools] = {}
         for place, frame in enumerate(frames.tolist()):
             path = self.paths[frame]
-            values = empty if path is None else self._fitting(path, shape, 1)
-            for label, plane in self._classes(values):
-                whole = np.zeros((len(frames), shape.height, shape.width), bool)
-                whole[place] = plane[0]
-                yield label, whole
+            for label, plane in self._classes(self._fitting(path, shape, 1)) if path else ():
+                found = whole.setdefault(label, np.zeros((len(frames), shape.height, shape.width), bool))
+                found[place] |= plane[0]
+        yield from whole.items()
 
     def read_from(self) -> tuple[str, ...]:
         """As :meth:`Drawn.read_from`."""

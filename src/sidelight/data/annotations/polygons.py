@@ -15,7 +15,7 @@ from sidelight.errors import DataError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-MOST_CORNERS = 1_000_000
+MOST_CORNERS = 100_000
 OUTSIDE = 2.0
 """Pixels that a corner may lie outside the image: hands and rounding do that."""
 

@@ -47,6 +47,9 @@ def drawn_task(cohort: Cohort, name: str, spec: TaskSpec) -> tuple[Task | None, 
             f"{place} has `{spec.drawn}`, and [images] crop = 'sector' cuts what is not written down",
             do="Take crop out, or cut a number of pixels: crop = 25",
         )
+    gone = next((file for file in _single_files(spec) if not (cohort.root / file).is_file()), None)
+    if gone and spec.optional:
+        return None, [f"Task {name!r} is left out: {gone} is not there"]
     try:
         found, each = _collected(asked)
     except ColumnError as error:
@@ -100,6 +103,14 @@ def _collected(asked: Asked) -> tuple[Marks, bool]:
         whole.faulty |= part.faulty
         whole.strays += part.strays
     return whole, True
+
+
+def _single_files(spec: TaskSpec) -> list[str]:
+    """The files that hold everything: its table, COCO's JSON."""
+    given = spec.mask or spec.boxes
+    sources = given.values() if isinstance(given, dict) else [given]
+    found = [one for one in sources if isinstance(one, str) and one.lower().endswith(".json")]
+    return found + ([spec.table.file] if spec.table else [])
 
 
 def _names(pattern: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ empty file says that there is nothing.
 """
 
 import math
+import re
 from pathlib import Path
 
 from sidelight.data.read.clip import unreadable
@@ -36,15 +37,26 @@ def read_yolo(path: Path, name: str) -> list[tuple[str, tuple[float, ...]]]:
     return found
 
 
-def class_names(folder: Path) -> list[str]:
-    """The names that lie beside label files, in ``classes.txt`` or ``obj.names``, one a line; none where neither does."""
-    for place in (folder, folder.parent):
-        for name in ("classes.txt", "obj.names"):
+def class_names(root: Path, folder: str) -> list[str]:
+    """What the numbers mean, from ``classes.txt``, ``obj.names`` or ``data.yaml`` in ``folder`` or above it, up to ``root``.
+
+    None where no such file is there; of ``data.yaml`` only ``names`` is read, as a list or as numbered lines.
+    """
+    for place in (root / folder, *(root / above for above in Path(folder).parents)):
+        for name in ("classes.txt", "obj.names", "data.yaml", "data.yml"):
             file = place / name
             if file.is_file() and file.stat().st_size < MOST_BYTES:
-                return [
-                    line.strip()
-                    for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
-                    if line.strip()
-                ]
+                text = file.read_text(encoding="utf-8", errors="replace")
+                found = _of_yaml(text) if "yaml" in name or "yml" in name else text.splitlines()
+                if names := [line.strip() for line in found if line.strip()]:
+                    return names
     return []
+
+
+def _of_yaml(text: str) -> list[str]:
+    inline = re.search(r"^names:\s*\[([^\]]*)\]", text, re.MULTILINE)
+    if inline:
+        return [one.strip().strip("'\"") for one in inline[1].split(",")]
+    block = re.search(r"^names:[ \t]*\n((?:[ \t]*(?:-|\d+:)[^\n]*\n?)+)", text, re.MULTILINE)
+    lines = block[1].splitlines() if block else []
+    return [re.sub(r"^\s*(-|\d+:)\s*", "", line).strip("'\" ") for line in lines]

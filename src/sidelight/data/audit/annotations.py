@@ -82,7 +82,8 @@ def _opening(cohort: Cohort, task: Task) -> list[Finding]:
         found.append(_finding(task, "note", text, {"missing": len(drawings.missing), "known": known}, drawings.missing))
     if drawings.partly:
         text = f"{len(drawings.partly)} items have a {what} of some classes only (where_missing says what that means)"
-        found.append(_finding(task, "warning", text, {"partly": len(drawings.partly)}, drawings.partly))
+        severity: Severity = "note" if drawings.partly[0] in drawings.of else "warning"  # they are used, or left out
+        found.append(_finding(task, severity, text, {"partly": len(drawings.partly)}, drawings.partly))
     if drawings.strays:
         text = f"{len(drawings.strays)} {what} files or rows belong to no item"
         found.append(_finding(task, "warning", text, {"strays": len(drawings.strays)}, drawings.strays))

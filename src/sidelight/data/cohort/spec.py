@@ -134,8 +134,8 @@ class MetadataSpec(Settings):
         return self.conflict.get(column, "error") if isinstance(self.conflict, dict) else self.conflict
 
 
-MaskFormat = Literal["rle", "rle_rows", "rle_siim", "rle_coco", "polygon"]
-BoxFormat = Literal["xywh", "xyxy", "cxcywh", "xywh_relative", "xyxy_relative", "cxcywh_relative"]
+MaskFormat = Literal["rle", "rle_rows", "rle_siim", "rle_coco", "polygon", "object_cxr"]
+BoxFormat = Literal["xywh", "xyxy", "cxcywh", "xywh_relative", "xyxy_relative", "cxcywh_relative", "object_cxr"]
 DRAWN = ("mask", "boxes")
 
 

@@ -53,8 +53,9 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
-        draft = _with_headers(_one_reading(draft_dicom(root, dicom, read, unread), read), headers)
-        return replace(draft, passed=passed_over(passed))
+        draft = _one_reading(draft_dicom(root, dicom, read, unread), read)
+        draft = replace(draft, drawn=tuple(drawn_tasks(root, every, dicom, read)), passed=passed_over(passed))
+        return _with_headers(draft, headers)
     if not media:
         raise DataError(
             f"{root} holds no image, video or DICOM file that sidelight reads",
@@ -146,7 +147,7 @@ def _draft(
     met, final, levels = _final(met, layouts, names)
     met = _doubted(met)
     draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
-    drawn = drawn_tasks(root, every, images, draft.masks[0], draft.masks[1])
+    drawn = drawn_tasks(root, every, images, tables, *draft.masks)
     todo = (*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure)
     draft = replace(draft, levels=levels, drawn=tuple(drawn), todo=todo)
     return fill(find_views(draft, met.items), met.items, met.sources, final)

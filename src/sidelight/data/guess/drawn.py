@@ -1,15 +1,18 @@
-"""Masks and boxes beside images -> drafted tasks: mask files, COCO, VOC and YOLO; a few files of each are opened."""
+"""Masks and boxes beside images -> drafted tasks: mask files, COCO, VOC, YOLO, tables; a few files of each are opened."""
 
 import json
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from sidelight.data.annotations.coco import read_coco
 from sidelight.data.annotations.mask_files import distinct, read_values
 from sidelight.data.annotations.voc import read_voc
 from sidelight.data.annotations.yolo import class_names, read_yolo
+from sidelight.data.guess.drawn_tables import table_tasks
 from sidelight.data.read.formats import stem
 from sidelight.errors import SidelightError
 
@@ -22,11 +25,17 @@ LEAST_SHARE = 0.5
 
 
 def drawn_tasks(
-    root: Path, every: Sequence[str], images: Sequence[str], masks: str, examples: Sequence[str]
+    root: Path,
+    every: Sequence[str],
+    images: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    masks: str = "",
+    examples: Sequence[str] = (),
 ) -> list[str]:
     """Blocks of TOML with comments, one per way in which something is drawn on the images.
 
     :param every: all files below ``root``; ``images`` those that are items.
+    :param tables: by file.
     :param masks: the pattern of mask files, "" without; ``examples`` some of them.
     """
     found: list[Block] = [_masks(root, masks, examples)] if masks else []
@@ -37,7 +46,7 @@ def drawn_tasks(
         others = [path for path in every if path.lower().endswith(suffix)]
         if texts and len(texts) >= LEAST_SHARE * len(others):
             found += _voc(root, texts) if suffix == ".xml" else _yolo(root, texts)
-    return _named(found)
+    return _named([*found, *table_tasks(tables, images)])
 
 
 def _named(blocks: Sequence[Block]) -> list[str]:
@@ -93,7 +102,8 @@ def _coco(root: Path, every: Sequence[str], images: Sequence[str]) -> Iterator[B
         marks = [mark for image in said.images.values() for mark in image]
         key = "mask" if marks and all(mark.segmentation for mark in marks) else "boxes"
         both = " It has boxes too: boxes in place of mask." if key == "mask" and all(mark.box for mark in marks) else ""
-        text = f"COCO: {len(marks)} of {len(said.categories)} categories on {met} of {len(said.images)} images.{both}"
+        kinds = len({mark.category for mark in marks})
+        text = f"COCO: {len(marks)} marks of {kinds} classes; {met} of {len(said.images)} images are here.{both}"
         yield ("masks" if key == "mask" else "boxes"), text, [f"{key} = {_quoted(path)}"]
 
 
@@ -110,7 +120,7 @@ def _yolo(root: Path, paths: Sequence[str]) -> list[Block]:
     polygons = any(len(numbers) > 4 for one in read for _, numbers in one)
     key, name = ("mask", "masks") if polygons else ("boxes", "boxes")
     lines = [f"{key} = {_quoted(_pattern(paths, '.txt'))}"]
-    classes = class_names(root / posixpath.dirname(paths[0]))
+    classes = class_names(root, posixpath.dirname(paths[0]))
     if classes:
         lines.append(f"classes = [{', '.join(map(_quoted, classes))}]")
     else:

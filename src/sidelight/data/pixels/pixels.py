@@ -78,9 +78,11 @@ class Pixels:
         """Where the item in ``row`` lies in its square.
 
         :param source: its rows and columns, where the index does not know them.
+        :raises DataError: where neither does.
         """
-        known = int(self.index["height"].iloc[row]), int(self.index["width"].iloc[row])
-        height, width = source or known
+        height, width = source or (int(self.index["height"].iloc[row]), int(self.index["width"].iloc[row]))
+        if not height:
+            raise DataError("The pixel cache is from before it knew how large images are", do="Delete it and run again")
         return placed(height, width, self.size, self.fit)
 
     def read(self, row: int, at: Sequence[int] | Array) -> Array:
