@@ -191,9 +191,18 @@ def pretrain(
     run = run_pretrain(
         method, data, out, preset=preset, start=start, **_settings(config, flags, run_pretrain, cache=cache)
     )
-    layout = ["--preset", preset] if preset else []
-    after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, *layout, "--task", "TASK"])
-    typer.echo(f"The run lies in {run.folder}; next: {after}")
+    typer.echo(f"The run lies in {run.folder}; next: {_after(run.folder, data, preset, cache)}")
+
+
+def _after(run: Path, data: str, preset: str | None, cache: str | None) -> str:
+    """The command that comes after pre-training: an evaluation, or, of data without a task, vectors."""
+    from sidelight.data.cohort.locate import task_names
+
+    same = ["--data", data, *(["--preset", preset] if preset else []), *(["--cache", cache] if cache else [])]
+    tasks = task_names(data, preset)
+    if not tasks:
+        return shlex.join(["sidelight", "embed", str(run), *same, "--out", "vectors.parquet"])
+    return shlex.join(["sidelight", "evaluate", str(run), *same, "--task", tasks[0]])
 
 
 @app.command()

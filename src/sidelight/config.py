@@ -84,7 +84,10 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         expected = (
             first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
         )
-        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=expected) from None
+        text = first["input"]
+        as_list = isinstance(text, str) and "," in text and first["type"] in ("list_type", "tuple_type")
+        hint = f"In brackets: {name}=[{text}]" if as_list else ""
+        raise ConfigError(f"Setting {name} = {text!r}", expected=expected, do=hint) from None
 
 
 def names_of(kind: type[Settings], prefix: str = "") -> list[str]:

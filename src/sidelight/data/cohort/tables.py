@@ -65,7 +65,8 @@ def read_table(
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
     if not path.is_file():
-        raise DataError(f"The table {path} does not exist", do="Check `file` in the cohort's tables")
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"The table {path} {what}", do="Check `file` in the cohort's tables")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path)
     if path.suffix.lower() in (".xls", ".xlsb", ".ods"):

@@ -14,6 +14,7 @@ from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
 from sidelight.data.cohort.pattern import example, walk
+from sidelight.data.cohort.presets.medmnist import is_medmnist
 from sidelight.data.cohort.rubbish import passed_over
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
@@ -28,7 +29,7 @@ from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
-from sidelight.data.read.formats import is_kind
+from sidelight.data.read.formats import FORMATS, is_kind
 from sidelight.errors import DataError, SidelightError
 
 __all__ = ["Draft", "guess", "render"]
@@ -48,6 +49,8 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     every, _, passed = walk(root)
     named = [_locate(root, table) for table in tables] or _lying(every)
     media = [path for path in every if is_media(path)]
+    if is_medmnist(root, media):
+        return _medmnist(root, media)
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
@@ -55,12 +58,21 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
         return replace(draft, passed=passed_over(passed))
     if not media:
         raise DataError(
-            f"{root} holds no image, video or DICOM file that sidelight reads",
+            f"{root} holds no file that sidelight reads ({', '.join(one.name for one in FORMATS)})",
             do=f"{example(root)}; name the folder of the images",
         )
     read, unread, headers = _read(root, named)
     draft = _with_headers(_one_reading(_draft(root, media, read, unread), read), headers)
     return replace(draft, passed=passed_over(passed))
+
+
+def _medmnist(root: Path, media: Sequence[str]) -> Draft:
+    """The draft of files that hold many pictures each, with their labels and their split."""
+    items = list_items(root, CohortSpec(parser="medmnist"))[0]
+    draft = Draft(media=len(media), items=len(items), files=(), parser="medmnist")
+    draft = fill(draft, items, {}, {"set": "set", "split": "split"})
+    todo = (*doubts((), (), ()), "`split` holds the data set's own sides: evaluate with --split split")
+    return replace(draft, todo=(*todo, *draft.todo))
 
 
 def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:

@@ -12,6 +12,8 @@ them runs code.
 """
 
 import math
+import re
+import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ from sidelight.errors import ReadError, nearest
 MOST_BYTES = 4 << 30
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 Shape = tuple[int, ...]
+_LOCK = threading.Lock()
+_HELD: dict[tuple[str, int, int, str], Array] = {}
 LEAST_HEIGHT = 8
 """Arrays of frames that are higher than this and at most four pixels wide are colours of an unknown kind."""
 
@@ -68,20 +72,70 @@ def read_npz(
 ) -> Clip:
     """Read one array of an ``.npz`` file; what it unpacks to is known, and checked, before it is unpacked.
 
-    :param member: the array's name; may be left out where there is one array.
+    :param member: the array's name; may be left out where there is one array. ``train_images/7`` is the eighth picture of
+        an array of pictures, which is unpacked once and held while others of it are read.
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
+    many = re.fullmatch(r"(.+)/(\d+)", member)
+    if many:
+        array = _held(path, name, many[1], most_bytes)
+        if int(many[2]) >= len(array):
+            raise unreadable(name, f"{many[1]!r} holds {len(array)} pictures, counted from 0", "Name another")
+        one = array[int(many[2])]
+        check(one.shape, one.dtype, name, max_frames=max_frames, most_bytes=most_bytes)
+        return clip_of(one.__getitem__, one.shape, one.dtype, max_frames=max_frames, channels=channels, name=name)
     with decoding(path, name), zipfile.ZipFile(path) as archive:
         key = choose(_names(archive), member, name)
-        with archive.open(f"{key}.npy") as file:
-            shape, fortran, dtype = _header(file, name)
-            check(shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True)
-            size = math.prod(shape) * dtype.itemsize
-            raw = file.read(size)
-        if len(raw) < size:
-            raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
-        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+        array = _unpacked(archive, key, name, most_bytes, lambda shape, dtype: check(
+            shape, dtype, name, max_frames=max_frames, most_bytes=most_bytes, whole=True))  # fmt: skip
+    shape, dtype = array.shape, array.dtype
     return clip_of(array.__getitem__, shape, dtype, max_frames=max_frames, channels=channels, name=name)
+
+
+def _unpacked(
+    archive: zipfile.ZipFile, key: str, name: str, most_bytes: int, checked: Callable[[Shape, np.dtype[Any]], None]
+) -> Array:
+    with archive.open(f"{key}.npy") as file:
+        shape, fortran, dtype = _header(file, name)
+        checked(shape, dtype)
+        size = math.prod(shape) * dtype.itemsize
+        raw = file.read(size)
+    if len(raw) < size:
+        raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
+    return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _held(path: Path, name: str, key: str, most_bytes: int) -> Array:
+    """An array of pictures, the one that was asked for last; threads wait for the first that unpacks it."""
+    stat = path.stat()
+    wanted = (str(path), stat.st_size, stat.st_mtime_ns, key)
+    with _LOCK:
+        if wanted not in _HELD:
+            _HELD.clear()
+            with decoding(path, name), zipfile.ZipFile(path) as archive:
+                _HELD[wanted] = _unpacked(
+                    archive, choose(_names(archive), key, name), name, most_bytes, _small(name, most_bytes)
+                )
+        return _HELD[wanted]
+
+
+def _small(name: str, most_bytes: int) -> Callable[[Shape, np.dtype[Any]], None]:
+    def checked(shape: Shape, dtype: np.dtype[Any]) -> None:
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in "biuf" or len(shape) < 3 or size > most_bytes:
+            raise unreadable(
+                name,
+                f"holds an array of shape {list(shape)} and type {dtype}, {size:,} bytes",
+                "Save smaller pictures as uint8",
+            )
+
+    return checked
+
+
+def array_shape(path: Path, name: str, key: str) -> Shape:
+    """The shape of one array of an ``.npz`` file, without unpacking it."""
+    with decoding(path, name), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        return _header(file, name)[0]
 
 
 def npz_members(path: Path, name: str) -> list[str]:
