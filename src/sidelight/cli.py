@@ -131,8 +131,11 @@ def check(
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
+    def shown(text: str) -> str:  # the lines to paste that end what is said of a task stay lines
+        return "\n".join(map(visible, text.split("\n"))) if text.startswith("[task.") else visible(text)
+
     found = run_check(data, preset, task, split=split, quick=quick, **_settings(None, flags, run_check, cache=cache))
-    print_check(found.to_dict(named=visible), found.notices)
+    print_check(found.to_dict(named=shown), found.notices)
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
