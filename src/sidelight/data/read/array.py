@@ -2,7 +2,8 @@
 
 The shape says what an array is: ``[H, W]`` a grey picture, ``[T, H, W]`` a stack or clip; a last axis of 3 is colour
 (``[H, W, 3]``, ``[T, H, W, 3]``), one of 4 is colour and transparency, and one of 1 is dropped. Networks have colour first:
-``[3, H, W]`` and ``[T, 3, H, W]`` are colour, too; three grey frames are ``[3, H, W, 1]``. Transparency is put on black.
+``[3, H, W]`` and ``[T, 3, H, W]`` are colour, too; three grey frames are ``[3, H, W, 1]``, or ``[3, H, W]`` where grey is asked
+for (``channels = 1``). Transparency is put on black.
 uint8 and uint16 are kept as they are. All other integers, floats and booleans are brought to uint16, linearly from the
 least to the greatest finite value of the whole array (NaN becomes 0), whichever frames are kept. Only the kept frames of
 an ``.npy`` file are read where its type needs no range.
@@ -209,8 +210,12 @@ class Layout:
     first: bool = False
 
 
-def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
-    """What an array of this shape is; :raises ReadError: for one that is no picture or clip."""
+def layout(shape: Shape, dtype: np.dtype[Any], name: str, channels: int | None = None) -> Layout:
+    """What an array of this shape is.
+
+    :param channels: 1 where it is said to be grey: ``[3, H, W]`` is then three frames.
+    :raises ReadError: for one that is no picture or clip.
+    """
     size = len(shape)
     last = shape[-1] if size in (3, 4) else 0
     first = shape[-3] if size in (3, 4) else 0
@@ -223,7 +228,7 @@ def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
         return Layout(frames, shape[-3], shape[-2], last)
     if last == 4 and alpha and plain:
         return Layout(frames, shape[-3], shape[-2], last)
-    if (first == 3 or (first == 4 and alpha)) and plain:
+    if (first == 3 or (first == 4 and alpha)) and plain and not (size == 3 and channels == 1):
         return Layout(frames, shape[-2], shape[-1], first, first=True)
     if size == 3 and plain and (last > 4 or shape[1] < LEAST_HEIGHT):
         return Layout(shape[0], shape[1], shape[2])
@@ -242,7 +247,7 @@ def clip_of(
 
     :param at: ``array[index]``; asked for one frame after the other.
     """
-    found = layout(shape, dtype, name)
+    found = layout(shape, dtype, name, channels)
     frames = found.frames
     indices = spaced_indices(frames or 1, max_frames)
 
