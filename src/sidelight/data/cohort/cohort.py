@@ -101,7 +101,7 @@ class Cohort:
     def read(self, position: int, *, max_frames: int, channels: int | None = None, target: int | None = None) -> "Clip":
         """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
 
-        :param channels: hint: 1 decodes to grey.
+        :param channels: hint: 1 decodes to grey; without it what the cohort file says.
         :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
         :raises ReadError: when its files cannot be decoded.
         """
@@ -111,6 +111,7 @@ class Cohort:
 
         paths = [self.root / name for name in self.items["files"].iloc[position]]
         crop = self.spec.images.crop
+        channels = channels or self.spec.images.channels
         clip = read_files(paths, max_frames=max_frames, channels=channels, target=target, root=self.root, crop=crop)
         ends = self.spec.images.range
         return clip if ends is None else in_range(clip, paths[0], ends)
