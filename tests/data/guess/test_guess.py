@@ -550,3 +550,11 @@ def test_the_original_layout_of_acdc_is_known_by_its_texts(tmp_path):
         touch(tmp_path, f"patient{k:03d}/patient{k:03d}_frame01.nii.gz")
         (tmp_path / f"patient{k:03d}/Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {('NOR', 'DCM', 'RV')[k]}\n")
     assert fitting_presets(tmp_path) == ["acdc"]
+
+
+def test_ids_that_are_blank_below_a_filled_cell_are_noticed(tmp_path):
+    touch(tmp_path, *(f"img/{k:02d}.png" for k in range(12)))
+    rows = [f"{'' if k % 2 else f'P{k}'},{k:02d},{'ab'[k % 2]}" for k in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["patient,image,dx", *rows]))
+    _, cohort, text = drafted(tmp_path)
+    assert 'fill = ["patient"]' in " ".join(text.replace("\n#", "").split()) and "patient" not in cohort.levels

@@ -232,11 +232,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         if size > MOST_BYTES:
             raise DataError(f"The table {path.name} unpacks to {size:,} bytes", do="Split it")
         table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
-    if not isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index()
-    return pd.DataFrame({str(name): [_cell(value) for value in table[name]] for name in table.columns}, dtype=str)
+        if not isinstance(table.index, pd.RangeIndex):
+            table = table.reset_index()
+        return pd.DataFrame({str(name): [_cell(value) for value in table[name]] for name in table.columns}, dtype=str)
+    except DataError:
+        raise
+    except Exception as error:  # broken columns may raise anything
+        what = str(error) or type(error).__name__
+        raise DataError(f"The table {path.name} cannot be read as Parquet: {what}", do="Write it again") from None
 
 
 def _cell(value: Any) -> str:

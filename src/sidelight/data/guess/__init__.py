@@ -18,13 +18,14 @@ from sidelight.data.cohort.presets.medmnist import is_medmnist
 from sidelight.data.cohort.rubbish import passed_over
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
+from sidelight.data.guess import words
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.columns import Column
 from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
-from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
+from sidelight.data.guess.levels import MOST_BLANK, Level, Names, name_all, speaks_of_skin
 from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
@@ -66,6 +67,20 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     return replace(draft, passed=passed_over(passed))
 
 
+def _gaps(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Columns of ids that are blank in many rows below a filled one, as merged cells leave them in a CSV file."""
+    found = []
+    for file, table in tables.items():
+        for column in table:
+            blank = table[column] == ""
+            if words.names_level(str(column)) and MOST_BLANK < blank.mean() < 1 and not blank.iloc[0]:
+                found.append(
+                    f"in {file}, column {column} is blank in {int(blank.sum())} of {len(table)} rows: if a blank repeats the "
+                    f'cell above it, say so beside the name of the table, fill = ["{column}"]'
+                )
+    return found
+
+
 def _medmnist(root: Path, media: Sequence[str]) -> Draft:
     """The draft of files that hold many pictures each, with their labels and their split."""
     items = list_items(root, CohortSpec(parser="medmnist"))[0]
@@ -87,7 +102,9 @@ def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:
     out = [column for column, _ in draft.metadata if column.name in doubts]
     left = tuple(Column(column.name, "mixed", "numbers that can be read in two ways: see above") for column in out)
     todo = tuple(f"{doubts[column.name]}; then add {column.name} to [metadata] and to its `numeric`" for column in out)
-    return replace(draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo))
+    return replace(
+        draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo, *_gaps(tables))
+    )
 
 
 def _with_headers(draft: Draft, headers: Mapping[str, int]) -> Draft:

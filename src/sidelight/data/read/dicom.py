@@ -21,6 +21,7 @@ from sidelight.data.read.dicom_frames import (
     count,
     decode,
     open_source,
+    whole,
 )
 from sidelight.data.read.dicom_values import DicomFrame, picture
 from sidelight.data.read.sector import Box, region_box
@@ -105,7 +106,8 @@ def header_regions(path: Path, name: str) -> Box | None:
 
 
 def _check_held(source: DicomFile, frames: int, most_held: int) -> None:
-    values = frames * source.header.Rows * source.header.Columns * int(source.header.get("SamplesPerPixel") or 1)
+    samples = whole(source.header, "SamplesPerPixel", source.name) if "SamplesPerPixel" in source.header else 1
+    values = frames * source.header.Rows * source.header.Columns * max(samples, 1)
     if values > most_held:
         raise unreadable(
             source.name, f"{frames} frames of it hold {values:,} values, more than the limit of {most_held:,}",

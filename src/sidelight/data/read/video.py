@@ -98,6 +98,8 @@ def _decode(path: Path, name: str, most_pixels: int) -> Iterator["VideoFrame"]:
         if not container.streams.video:
             raise unreadable(name, "holds no video stream or is cut off")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise unreadable(name, "is coded in a way that is not known, or cut off", "Re-encode it, or leave it out")
         stream.codec_context.thread_count = 1  # the caller decodes many files at once
         size = f"{stream.width} x {stream.height} pixels"
         if stream.width * stream.height > most_pixels:
