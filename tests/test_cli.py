@@ -122,12 +122,17 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("sidelight.commands.pretrain.pretrain", lambda *args, **settings: Done)
     data = str(tmp_path / "my photos")
-    assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--out", "x") == 0
-    words = shlex.split(capsys.readouterr().out.partition("next: ")[2])
-    assert words == ["sidelight", "evaluate", str(Done.folder), "--data", data, "--task", "TASK"]
-    assert called(monkeypatch, "pretrain", "simclr", "--data", data, "--preset", "busi", "--out", "x") == 0
-    words = shlex.split(capsys.readouterr().out.partition("next: ")[2])
-    assert words[3:] == ["--data", data, "--preset", "busi", "--task", "TASK"]
+    (tmp_path / "my photos").mkdir()
+
+    def after(*words):
+        assert called(monkeypatch, "pretrain", "simclr", "--data", data, *words, "--out", "x") == 0
+        return shlex.split(capsys.readouterr().out.partition("next: ")[2])
+
+    same = [str(Done.folder), "--data", data]
+    assert after() == ["sidelight", "embed", *same, "--out", "vectors.parquet"]  # no task to be asked
+    assert after("--preset", "busi")[3:] == ["--data", data, "--preset", "busi", "--task", "diagnosis"]
+    (tmp_path / "my photos" / "cohort.toml").write_text('files = "{n}.png"\n[task.dx]\nlabel = "n"')
+    assert after("--cache", "c d") == ["sidelight", "evaluate", *same, "--cache", "c d", "--task", "dx"]
 
 
 def test_a_setting_of_the_wrong_type_is_told_once(monkeypatch, capsys):

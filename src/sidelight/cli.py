@@ -151,6 +151,9 @@ def check(
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
+    def shown(text: str) -> str:  # the lines to paste that end what is said of a task stay lines
+        return "\n".join(map(visible, text.split("\n"))) if text.startswith("[task.") else visible(text)
+
     found = run_check(
         data,
         preset,
@@ -160,7 +163,7 @@ def check(
         **_settings(None, flags, run_check, cache=cache),
         allow_outside=allow_outside,
     )
-    print_check(found.to_dict(named=visible), found.notices)
+    print_check(found.to_dict(named=shown), found.notices)
     if json is not None:
         typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
@@ -227,9 +230,19 @@ def pretrain(
         **_settings(config, flags, run_pretrain, cache=cache),
         allow_outside=allow_outside,
     )
-    layout = (["--preset", preset] if preset else []) + ["--allow-outside"] * allow_outside
-    after = shlex.join(["sidelight", "evaluate", str(run.folder), "--data", data, *layout, "--task", "TASK"])
-    typer.echo(f"The run lies in {run.folder}; next: {after}")
+    typer.echo(f"The run lies in {run.folder}; next: {_after(run.folder, data, preset, cache, allow_outside)}")
+
+
+def _after(run: Path, data: str, preset: str | None, cache: str | None, allow_outside: bool) -> str:
+    """The command that comes after pre-training: an evaluation, or, of data without a task, vectors."""
+    from sidelight.data.cohort.locate import task_names
+
+    same = ["--data", data, *(["--preset", preset] if preset else []), *(["--cache", cache] if cache else [])]
+    same += ["--allow-outside"] * allow_outside
+    tasks = task_names(data, preset)
+    if not tasks:
+        return shlex.join(["sidelight", "embed", str(run), *same, "--out", "vectors.parquet"])
+    return shlex.join(["sidelight", "evaluate", str(run), *same, "--task", tasks[0]])
 
 
 @app.command()

@@ -125,7 +125,10 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, names_of(kind))) from None
-        raise ConfigError(f"Setting {name} = {first['input']!r}", expected=_expected(first["msg"])) from None
+        text = first["input"]
+        as_list = isinstance(text, str) and "," in text and first["type"] in ("list_type", "tuple_type")
+        hint = f"In brackets: {name}=[{text}]" if as_list else ""
+        raise ConfigError(f"Setting {name} = {text!r}", expected=_expected(first["msg"]), do=hint) from None
 
 
 def names_of(kind: type[Settings], prefix: str = "") -> list[str]:

@@ -66,7 +66,7 @@ def test_what_init_reads_off_the_headers(lab):
     assert spec["tables"] == [{"file": "Pathologie.csv", "on": ["study=Auftrag"]}]
     assert spec["metadata"] == {
         "patient": ["patient_sex", "patient_age"], "study": ["manufacturer"],
-        "conflict": {"patient_sex": "first", "patient_age": "first"},
+        "numeric": ["patient_age"], "conflict": {"patient_sex": "first", "patient_age": "first"},
     }  # fmt: skip
     assert spec["task"] == {"befundklasse": {"label": "Befundklasse", "unit": "study", "classes": ["normal", "Erguss"]}}
     shown = walk.articles(lab)

@@ -71,12 +71,16 @@ def init(
 
 
 def fitting_presets(root: Path) -> list[str]:
-    """The presets of public data sets that open on ``root``; those without tables of their own would fit any folder."""
+    """The presets of public data sets that open on ``root``; those of which no table is there would fit any folder."""
     found = []
     for name in preset_names():
         tables = present(root, load_preset(name)).get("tables", ())
-        files = [str(table["file"]) for table in tables if not table.get("optional")]
-        if not files or not all((root / file).is_file() for file in files):
+        there = {
+            str(table["file"]): any(root.glob(table["file"])) if "parser" in table else (root / table["file"]).is_file()
+            for table in tables
+        }
+        needed = [str(table["file"]) for table in tables if not table.get("optional")]
+        if not any(there.values()) or not all(there[file] for file in needed):
             continue
         with suppress(SidelightError):
             Cohort.open(root, preset=name)

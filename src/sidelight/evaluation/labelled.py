@@ -295,8 +295,8 @@ def _audit(
         raise SplitError(
             "The split leaks: " + "; ".join(f"{one.sentence}, for example {one.items[0]!r}" for one in leaks),
             expected="all of a patient, and of what shows the same, on one side",
-            do=f"`sidelight check ... --split {split_name(settings.split)}` lists them: move them to one side, or go on with "
-            "--allow-leak (allow_leak=True) and every result will say so",
+            do=f"`sidelight check` of the same data with --split {split_name(settings.split)} lists them: move them to one side, "
+            "or go on with --allow-leak (allow_leak=True) and every result will say so",
         )
     sentences = tuple(finding.sentence for finding in leaks)
     remarks = [f"The split LEAKS and was used all the same (allow_leak): {one}" for one in sentences]

@@ -85,6 +85,9 @@ def test_what_says_neither_yes_nor_no_is_never_negative():
         assert task.unsaid["k.A."] == 1
     with pytest.raises(DataError, match=r"'-1' \(1 item\) of column 'a' means(?s:.*)\nuncertain = \"ignore\""):
         task_of(two, label="a", positive=["1"])
+    with pytest.raises(DataError) as error:
+        task_of(two, label="a", positive=["1"])
+    assert tomllib.loads(str(error.value).partition("for example\n")[2]) == {"uncertain": "ignore"}
     assert len(units(two, task_of(two, label="a", positive=["1"], ignore=["-1"]))) == 2
     named = cohort(patient=list("123"), dx=["MEL", "mel", "fraglich"])
     with pytest.raises(DataError, match=r"'fraglich' \(1 item\), 'mel' \(1 item\)"):

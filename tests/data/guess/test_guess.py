@@ -199,7 +199,7 @@ def test_nothing_to_read_and_tables_that_are_missing(tmp_path):
     with pytest.raises(DataError, match="is no folder"):
         guess(tmp_path / "none")
     touch(tmp_path, "notes.txt")
-    with pytest.raises(DataError, match=r"no image, video or DICOM.*notes\.txt"):
+    with pytest.raises(DataError, match=r"no file that sidelight reads.*notes\.txt"):
         guess(tmp_path)
     with pytest.raises(DataError, match=r"lesion\.csv is neither in"):
         guess(tmp_path, ["lesion.csv"])
@@ -514,3 +514,47 @@ def test_names_that_are_no_utf_8_make_a_draft_that_opens(tmp_path):
         "b",
     ]
     assert len(cohort.hash) == 16
+
+
+def test_medmnist_is_many_pictures_with_their_labels_and_their_split(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for side, count in (("train", 8), ("val", 3), ("test", 4)):
+        arrays[f"{side}_images"] = rng.integers(0, 256, (count, 6, 6, 3), np.uint8)
+        arrays[f"{side}_labels"] = np.arange(count)[:, None] % 2
+    np.savez_compressed(tmp_path / "dermamnist.npz", **arrays)
+    _, cohort, text = drafted(tmp_path)
+    assert tomllib.loads(text)["parser"] == "medmnist" and cohort.items["split"].value_counts().to_dict() == {
+        "train": 8, "test": 4, "valid": 3
+    }  # fmt: skip
+    assert counts(cohort, "label") == {"0": 8, "1": 7}
+    np.testing.assert_array_equal(cohort.read(9, max_frames=1).frames[0], arrays["val_images"][1])
+    arrays["train_labels"] = np.eye(8, 3, dtype=np.uint8)
+    arrays = {name: one for name, one in arrays.items() if name.startswith("train")}
+    np.savez_compressed(tmp_path / "dermamnist.npz", **arrays)
+    items = Cohort.open(tmp_path, parser="medmnist", task={}).items
+    assert items["labels"].tolist() == ["0", "1", "2", *["none"] * 5]
+    np.savez_compressed(tmp_path / "dermamnist.npz", train_images=arrays["train_images"], train_labels=np.zeros(3))
+    with pytest.raises(DataError, match="8 pictures and 3 labels"):
+        Cohort.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["{0:03d}/scan.nii.gz", "sub-{0:03d}.npy", "{0:03d}.hdf5", "p{0:03d}.mha.img"])
+def test_every_format_that_is_read_is_drafted(tmp_path, name):
+    touch(tmp_path, *(name.format(k) for k in range(6)))
+    assert guess(tmp_path).media == 6
+
+
+def test_the_original_layout_of_acdc_is_known_by_its_texts(tmp_path):
+    for k in range(3):
+        touch(tmp_path, f"patient{k:03d}/patient{k:03d}_frame01.nii.gz")
+        (tmp_path / f"patient{k:03d}/Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {('NOR', 'DCM', 'RV')[k]}\n")
+    assert fitting_presets(tmp_path) == ["acdc"]
+
+
+def test_ids_that_are_blank_below_a_filled_cell_are_noticed(tmp_path):
+    touch(tmp_path, *(f"img/{k:02d}.png" for k in range(12)))
+    rows = [f"{'' if k % 2 else f'P{k}'},{k:02d},{'ab'[k % 2]}" for k in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["patient,image,dx", *rows]))
+    _, cohort, text = drafted(tmp_path)
+    assert 'fill = ["patient"]' in " ".join(text.replace("\n#", "").split()) and "patient" not in cohort.levels

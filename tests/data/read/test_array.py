@@ -48,7 +48,8 @@ def test_the_shape_says_what_an_array_is(tmp_path, suffix, array, frames):
     assert (clip.frames.dtype, clip.length) == (frames.dtype, len(frames))
     assert clip.times.tolist() == [k / 25 for k in range(len(frames))]
     if frames.ndim == 4:
-        np.testing.assert_array_equal(read(path, channels=1).frames, grey(frames))
+        first = array.shape[0] == 3 and array.ndim == 3  # said to be grey, these are three frames
+        np.testing.assert_array_equal(read(path, channels=1).frames, array if first else grey(frames))
 
 
 @pytest.mark.parametrize("kind", ["i1", "<i2", ">i4", "i8", "u4", "f2", ">f4", "f8"])

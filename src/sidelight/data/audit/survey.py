@@ -42,6 +42,8 @@ def _look(root: Path, name: str) -> tuple[Any, ...]:
     size = 0
     with contextlib.suppress(OSError):
         size = os.stat(path).st_size
+        if not path.is_file():
+            return (*known, posixpath.dirname(name), size)
         known = _still(path) or _video(path) or known
     return (*known, posixpath.dirname(name), size)
 

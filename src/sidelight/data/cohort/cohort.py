@@ -112,7 +112,7 @@ class Cohort:
     ) -> "Clip":
         """The decoded frames of the item at ``position`` in :attr:`items`, at most ``max_frames``, uniformly spaced.
 
-        :param channels: hint: 1 decodes to grey.
+        :param channels: hint: 1 decodes to grey; without it what the cohort file says.
         :param target: hint: side that the frames will be reduced to; much larger ones may be decoded coarsely.
         :param ask: by which readers ask for memory; without, a quarter of the machine is there.
         :raises ReadError: when its files cannot be decoded.
@@ -125,7 +125,7 @@ class Cohort:
         clip = read_files(
             paths,
             max_frames=max_frames,
-            channels=channels,
+            channels=channels or self.spec.images.channels,
             target=target,
             root=self.root,
             crop=self.spec.images.crop,

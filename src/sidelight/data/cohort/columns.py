@@ -14,6 +14,7 @@ from sidelight.data.cells import counted, normalise
 from sidelight.data.cohort.number_columns import described_numbers
 from sidelight.data.cohort.spec import CohortSpec, DeriveSpec
 from sidelight.data.dicom import tags
+from sidelight.data.expressions import BadExpression, Expression
 from sidelight.data.findings import Record
 from sidelight.data.numbers import read
 from sidelight.errors import ColumnError, ConfigError, DataError, nearest
@@ -107,8 +108,8 @@ def derive(items: pd.DataFrame, name: str, rule: DeriveSpec) -> pd.DataFrame:
 def _matched(cells: "pd.Series[str]", expression: str, place: str) -> list[str]:
     """The first group (or the whole) of the expression's first match, or blank."""
     try:
-        pattern = re.compile(expression)
-    except re.error as error:
+        pattern = Expression.of(expression)
+    except BadExpression as error:
         raise ConfigError(f"{place}: {expression!r} is a bad expression: {error}") from None
     matches = [pattern.search(value) for value in cells]
     return [(match[1] if pattern.groups else match[0]) or "" if match else "" for match in matches]

@@ -53,7 +53,7 @@ def decoded(data: bytes, name: str, encoding: str | None, language: str = "") ->
         raise DataError(
             f"Line {line} of the table {name} is not UTF-8, while the rest of it is ({bad} of {bad + good} signs): two files "
             "may have been put together",
-            do='Mend that line, or state the encoding beside the name of the table: encoding = "cp1252" (Western)',
+            do="Mend that line and save the table as UTF-8",
         )
     if language in BY_LANGUAGE:
         return _as_said(data, name, BY_LANGUAGE[language])
@@ -102,5 +102,8 @@ def _proposal(data: bytes) -> str:
     for one, (_, letters) in kinds.items():
         text = data.decode(one, "replace")
         shares[one] = len(re.findall(letters, text)) / max(sum(sign > "\x7f" for sign in text), 1)
-    order = sorted(kinds, key=lambda one: -shares[one])
+    kana = len(re.findall("[\u3040-\u30ff]", data.decode("cp932", "replace"))) > 0.1 * len(
+        data.decode("cp932", "replace")
+    )
+    order = sorted(kinds, key=lambda one: -shares[one] - (kana and one == "cp932"))
     return ", ".join(f'"{one}" ({kinds[one][0]})' for one in order) + ', or "cp1252" (Western)'

@@ -117,6 +117,8 @@ def _is_dicom(root: Path, path: str, sure: bool = False) -> bool:
         return is_kind(path, "dicom")
     from sidelight.data.read.dicom import is_dicom
 
+    if not (root / path).is_file():  # opening a pipe waits for ever
+        return False
     try:
         with (root / path).open("rb") as file:
             return is_dicom(file.read(132))

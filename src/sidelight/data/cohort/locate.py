@@ -1,6 +1,7 @@
 """Which folder and which cohort file a path means."""
 
 import fnmatch
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from sidelight.config import load_toml
 from sidelight.data.cohort.pattern import example
 from sidelight.data.cohort.presets import load_preset, preset_names
-from sidelight.errors import ConfigError, DataError
+from sidelight.errors import ConfigError, DataError, SidelightError
 
 
 def locate(
@@ -44,10 +45,22 @@ def locate(
             )
         raise DataError(
             f"{path} holds no cohort.toml and no preset was named. {example(path)}",
-            do='Write a cohort.toml, at least files = "{patient}/{clip}.*" and levels = ["patient"], '
-            f"or name a preset: {', '.join(preset_names())}",
+            do=f"`{shlex.join(['sidelight', 'init', str(path)])}` drafts one; or write it, at least "
+            'files = "{patient}/{clip}.*" and levels = ["patient"]; or name a preset: ' + ", ".join(preset_names()),
         )
     return file.parent, load_toml(file), file.name
+
+
+def task_names(path: str, preset: str | None) -> list[str]:
+    """The tasks that the cohort file, preset or phantom of ``path`` names, as far as that can be told without opening it."""
+    if path.startswith("phantom:"):
+        return ["diagnosis"]
+    try:
+        values = locate(Path(path), preset, None, True)[1]
+    except SidelightError:
+        return []
+    tasks = values.get("task")
+    return list(tasks) if isinstance(tasks, Mapping) else []
 
 
 def refuse_files(root: Path, name: str, refuse: Mapping[str, str] | None = None) -> None:

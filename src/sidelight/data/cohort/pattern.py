@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from sidelight.data.cells import natural, readable
 from sidelight.data.cohort.rubbish import is_rubbish, passed_over
+from sidelight.data.expressions import BadExpression, Expression
 from sidelight.data.read.container import MARK, members, split
 from sidelight.data.read.formats import SUFFIXES
 from sidelight.errors import ConfigError, DataError
@@ -32,9 +33,9 @@ class Pattern:
 
     text: str
     names: tuple[str, ...]
-    regex: re.Pattern[str]
+    regex: Expression
     folder: str
-    outside: re.Pattern[str] | None = None
+    outside: Expression | None = None
     """What comes before ``::``; None where nothing does."""
 
     def match(self, path: str) -> dict[str, str] | None:
@@ -75,9 +76,9 @@ def parse(text: str) -> Pattern:
         piece, place = _token(text, place, names)
         parts.append(piece)
     try:
-        regex = re.compile("".join(parts))
-        outside = None if outer is None else re.compile("".join(parts[:outer]))
-    except re.error as error:
+        regex = Expression.of("".join(parts))
+        outside = None if outer is None else Expression.of("".join(parts[:outer]))
+    except BadExpression as error:
         raise ConfigError(
             f"The file pattern {text!r} holds a bad expression: {error}",
             expected="a regular expression after the colon",

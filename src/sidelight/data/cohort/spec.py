@@ -233,8 +233,8 @@ class CohortSpec(Settings):
         default={}, description="patterns of files that belong to items without being items"
     )
     items: ItemsSpec | None = None
-    parser: Literal["derm7pt"] | None = Field(
-        default=None, description="of a preset whose files say more than the grammar can: data/cohort/presets/NAME.py"
+    parser: Literal["derm7pt", "medmnist"] | None = Field(
+        default=None, description="of files that say more than the grammar can: data/cohort/presets/NAME.py"
     )
     tables: tuple[TableSpec, ...] = ()
     derive: dict[str, DeriveSpec] = Field(default={})

@@ -63,7 +63,8 @@ def read_table(
     :raises MissingExtra: where a workbook is to be read and openpyxl is not installed.
     """
     if not path.is_file():
-        raise DataError(f"The table {path} does not exist", do="Check `file` in the cohort's tables")
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"The table {path} {what}", do="Check `file` in the cohort's tables")
     if path.suffix.lower() in (".parquet", ".pq"):
         return _read_parquet(path)
     if path.suffix.lower() in (".xls", ".xlsb", ".ods"):
@@ -227,11 +228,14 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         check_parquet(path)
         table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"The table {path.name} cannot be read as Parquet: {error}") from None
-    if not isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index()
-    return pd.DataFrame({str(name): [_cell(value) for value in table[name]] for name in table.columns}, dtype=str)
+        if not isinstance(table.index, pd.RangeIndex):
+            table = table.reset_index()
+        return pd.DataFrame({str(name): [_cell(value) for value in table[name]] for name in table.columns}, dtype=str)
+    except DataError:
+        raise
+    except Exception as error:  # broken columns may raise anything
+        what = str(error) or type(error).__name__
+        raise DataError(f"The table {path.name} cannot be read as Parquet: {what}", do="Write it again") from None
 
 
 def _cell(value: Any) -> str:

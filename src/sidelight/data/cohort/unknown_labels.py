@@ -1,6 +1,7 @@
 """Label values that are no class: told all at once, with how often they stand there, the nearest class, and TOML to paste."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -18,7 +19,9 @@ def loosely(text: str) -> str:
 
 
 def closest(text: str, known: Iterable[str]) -> str:
-    """The known spelling that is most like ``text`` but for capitals and blanks; "" where none is."""
+    """The known spelling that is most like ``text`` but for capitals and blanks; "" where none is, and for numbers."""
+    if re.fullmatch(r"[\W\d_]*", text):
+        return ""
     spelt = {loosely(one): one for one in sorted(known, reverse=True)}
     found = get_close_matches(loosely(text), spelt, n=1, cutoff=LEAST_ALIKE)
     return spelt[found[0]] if found else ""
@@ -57,7 +60,7 @@ def not_understood(
     shown = [f"{value!r} ({counted(count, 'item')})" for value, count in odd.items()][:MOST]
     rest = f" and {len(odd) - MOST} more" if len(odd) > MOST else ""
     columns = f"column{'s' * (len(label) > 1)} {', '.join(map(repr, label))}"
-    near = {value: closest(value, spec.positive or ()) for value in odd}
+    near = {value: "" if said[value] else closest(value, spec.positive or ()) for value in odd}
     lines = []
     if any(near.values()):
         lines.append(f"positive = {_array([*(spec.positive or ()), *(one for one in odd if near[one])])}")

@@ -14,9 +14,11 @@ from sidelight.data.cells import normalise, readable
 from sidelight.data.cohort.header_row import TitleRow
 from sidelight.data.cohort.items import list_items
 from sidelight.data.cohort.pattern import example, walk
+from sidelight.data.cohort.presets.medmnist import is_medmnist
 from sidelight.data.cohort.rubbish import passed_over
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
+from sidelight.data.guess import words
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
 from sidelight.data.guess.columns import Column
@@ -24,13 +26,13 @@ from sidelight.data.guess.dicom import dicom_files, draft_dicom
 from sidelight.data.guess.drawn import drawn_tasks
 from sidelight.data.guess.fields import fill
 from sidelight.data.guess.joins import Join, Key, path_keys
-from sidelight.data.guess.levels import Level, Names, name_all, speaks_of_skin
+from sidelight.data.guess.levels import MOST_BLANK, Level, Names, name_all, speaks_of_skin
 from sidelight.data.guess.masks import Masks, split_masks
 from sidelight.data.guess.paths import Layout, Slot, cut, find_layouts, is_media
 from sidelight.data.guess.text import Draft, render
 from sidelight.data.guess.views import find_views
 from sidelight.data.read.container import MARK
-from sidelight.data.read.formats import is_kind
+from sidelight.data.read.formats import FORMATS, is_kind
 from sidelight.errors import DataError, SidelightError
 
 __all__ = ["Draft", "guess", "render"]
@@ -50,6 +52,8 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
     every, _, passed = walk(root)
     named = [_locate(root, table) for table in tables] or _lying(every)
     media = [path for path in every if is_media(path)]
+    if is_medmnist(root, media):
+        return _medmnist(root, media)
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
         read, unread, headers = _read(root, named)
@@ -58,12 +62,35 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
         return _with_headers(draft, headers)
     if not media:
         raise DataError(
-            f"{root} holds no image, video or DICOM file that sidelight reads",
+            f"{root} holds no file that sidelight reads ({', '.join(one.name for one in FORMATS)})",
             do=f"{example(root)}; name the folder of the images",
         )
     read, unread, headers = _read(root, named)
     draft = _with_headers(_one_reading(_draft(root, every, media, read, unread), read), headers)
     return replace(draft, passed=passed_over(passed))
+
+
+def _gaps(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Columns of ids that are blank in many rows below a filled one, as merged cells leave them in a CSV file."""
+    found = []
+    for file, table in tables.items():
+        for column in table:
+            blank = table[column] == ""
+            if words.names_level(str(column)) and MOST_BLANK < blank.mean() < 1 and not blank.iloc[0]:
+                found.append(
+                    f"in {file}, column {column} is blank in {int(blank.sum())} of {len(table)} rows: if a blank repeats the "
+                    f'cell above it, say so beside the name of the table, fill = ["{column}"]'
+                )
+    return found
+
+
+def _medmnist(root: Path, media: Sequence[str]) -> Draft:
+    """The draft of files that hold many pictures each, with their labels and their split."""
+    items = list_items(root, CohortSpec(parser="medmnist"))[0]
+    draft = Draft(media=len(media), items=len(items), files=(), parser="medmnist")
+    draft = fill(draft, items, {}, {"set": "set", "split": "split"})
+    todo = (*doubts((), (), ()), "`split` holds the data set's own sides: evaluate with --split split")
+    return replace(draft, todo=(*todo, *draft.todo))
 
 
 def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:
@@ -78,7 +105,9 @@ def _one_reading(draft: Draft, tables: Mapping[str, pd.DataFrame]) -> Draft:
     out = [column for column, _ in draft.metadata if column.name in doubts]
     left = tuple(Column(column.name, "mixed", "numbers that can be read in two ways: see above") for column in out)
     todo = tuple(f"{doubts[column.name]}; then add {column.name} to [metadata] and to its `numeric`" for column in out)
-    return replace(draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo))
+    return replace(
+        draft, metadata=metadata, left_out=(*draft.left_out, *left), todo=(*draft.todo, *todo, *_gaps(tables))
+    )
 
 
 def _with_headers(draft: Draft, headers: Mapping[str, int]) -> Draft:

@@ -39,6 +39,8 @@ def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM by its suffix or by ``DICM`` at byte 128."""
     if is_kind(path.name, "dicom"):
         return True
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         return has_preamble(file.read(132))
 
@@ -64,6 +66,8 @@ def modality(root: Path, files: Sequence[str]) -> str:
     """The modality (CR, MR, ...) that most of a sample of files state, read off the first bytes; "" if none does."""
     found: Counter[str] = Counter()
     for path in files[:: max(1, len(files) // SAMPLE)][:SAMPLE]:
+        if not (root / path).is_file():
+            continue
         with (root / path).open("rb") as file:
             hit = re.search(rb"\x08\x00\x60\x00(?:CS..|..\x00\x00)([A-Z]{2})", file.read(8192), re.DOTALL)
         found.update([hit[1].decode()] if hit else [])

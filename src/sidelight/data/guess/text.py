@@ -65,6 +65,8 @@ class Draft:
     tasks: tuple[DraftTask, ...] = ()
     language: str = ""
     dicom: bool = False
+    parser: str = ""
+    """Of a layout that no pattern says."""
     passed: str = ""
     """Folders and files that are no data."""
     todo: tuple[str, ...] = ()
@@ -142,6 +144,11 @@ def _counted(counts: Sequence[tuple[str, int]]) -> str:
 
 
 def _files(draft: Draft) -> str:
+    if draft.parser:
+        said = (
+            f"{_many(draft.media, 'file')} of many pictures, laid out as {draft.parser}; they make {draft.items} items."
+        )
+        return "\n".join(["", _comment(said), f"parser = {_quote(draft.parser)}"])
     each = f" ({', '.join(str(count) for _, count in draft.files)})" if len(draft.files) > 1 else ""
     matched = sum(count for _, count in draft.files)
     said = f"{matched} of {draft.media} {'DICOM' if draft.dicom else 'media'} files match{each}; they make {draft.items} items"

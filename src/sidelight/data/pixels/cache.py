@@ -37,7 +37,8 @@ from sidelight.files import locked
 
 __all__ = ["Pixels", "StoredCache", "build", "caches", "forget", "forget_all", "forget_patient"]
 
-FORMAT = 1
+FORMAT = 2
+"""To be raised when pixels are decoded otherwise: what older caches hold is decoded anew."""
 SAMPLE = 32
 GREY_SHARE = 0.9
 RESERVE = 64 << 20
@@ -105,7 +106,7 @@ def open_pixels(cohort: Cohort, size: int, settings: PixelSettings, *, quiet: bo
         progress=not quiet,
     )
     if not quiet and (dark := shallow(pixels)):
-        Console(stderr=True).print(f"Note: {dark}", highlight=False)
+        Console(stderr=True).print(f"Note: {dark}", highlight=False, markup=False)
     return pixels
 
 

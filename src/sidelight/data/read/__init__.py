@@ -119,8 +119,13 @@ def _read(path: Path, name: str, want: Wanted) -> Clip:
 
 
 def _head(path: Path, name: str) -> bytes:
+    plain = Path(split(str(path))[0])
+    if plain.exists() and not plain.is_file():
+        raise unreadable(
+            name, "is no file but a folder, a pipe, a socket or a device", "Leave it out by the pattern of `files`"
+        )
     try:
-        with Path(split(str(path))[0]).open("rb") as file:
+        with plain.open("rb") as file:
             return file.read(132)
     except OSError as error:
         raise unreadable(name, f"cannot be opened ({error.strerror})", "Check that it exists and may be read") from None

@@ -2,7 +2,8 @@
 
 The shape says what an array is: ``[H, W]`` a grey picture, ``[T, H, W]`` a stack or clip; a last axis of 3 is colour
 (``[H, W, 3]``, ``[T, H, W, 3]``), one of 4 is colour and transparency, and one of 1 is dropped. Networks have colour first:
-``[3, H, W]`` and ``[T, 3, H, W]`` are colour, too; three grey frames are ``[3, H, W, 1]``. Transparency is put on black.
+``[3, H, W]`` and ``[T, 3, H, W]`` are colour, too; three grey frames are ``[3, H, W, 1]``, or ``[3, H, W]`` where grey is asked
+for (``channels = 1``). Transparency is put on black.
 uint8 and uint16 are kept as they are. All other integers, floats and booleans are brought to uint16, linearly from the
 least to the greatest finite value of the whole array (NaN becomes 0), whichever frames are kept. Only the kept frames of
 an ``.npy`` file are read where its type needs no range.
@@ -12,6 +13,8 @@ them runs code.
 """
 
 import math
+import re
+import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -38,6 +41,8 @@ from sidelight.errors import ReadError, nearest
 MOST_BYTES = 4 << 30
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 Shape = tuple[int, ...]
+_LOCK = threading.Lock()
+_HELD: dict[tuple[str, int, int, str], Array] = {}
 LEAST_HEIGHT = 8
 """Arrays of frames that are higher than this and at most four pixels wide are colours of an unknown kind."""
 
@@ -87,27 +92,74 @@ def read_npz(
 ) -> Clip:
     """Read one array of an ``.npz`` file; what it unpacks to is known, and checked, before it is unpacked.
 
-    :param member: the array's name; may be left out where there is one array.
+    :param member: the array's name; may be left out where there is one array. ``train_images/7`` is the eighth picture of
+        an array of pictures, which is unpacked once and held while others of it are read.
     :raises ReadError: as :func:`read_npy`, and where the array is not there or not the only one.
     """
     how = Shown(max_frames, channels, target, ask or Ask())
+    many = re.fullmatch(r"(.+)/(\d+)", member)
+    if many:
+        pictures = _held(path, name, many[1], most_bytes)
+        if int(many[2]) >= len(pictures):
+            raise unreadable(name, f"{many[1]!r} holds {len(pictures)} pictures, counted from 0", "Name another")
+        one = pictures[int(many[2])]
+        check(one.shape, one.dtype, name, max_frames=max_frames, most_bytes=most_bytes)
+        return clip_of(one.__getitem__, one.shape, one.dtype, how, name)
     array = open_npz(path, name, member=member, most_bytes=most_bytes, ask=how.ask)
     return clip_of(array.__getitem__, array.shape, array.dtype, how, name, beside=array.nbytes)
 
 
 def open_npz(path: Path, name: str, *, member: str = "", most_bytes: int = MOST_BYTES, ask: Ask | None = None) -> Array:
     """One array of an ``.npz`` file as it is; as :func:`read_npz`."""
+
+    def checked(shape: Shape, dtype: np.dtype[Any]) -> None:
+        check(shape, dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
+        (ask or Ask())(math.prod(shape) * dtype.itemsize, name)
+
     with decoding(path, name), zipfile.ZipFile(path) as archive:
-        key = choose(_names(archive), member, name)
-        with archive.open(f"{key}.npy") as file:
-            shape, fortran, dtype = _header(file, name)
-            check(shape, dtype, name, max_frames=1, most_bytes=most_bytes, whole=True)
-            size = math.prod(shape) * dtype.itemsize
-            (ask or Ask())(size, name)
-            raw = file.read(size)
-        if len(raw) < size:
-            raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
-        return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+        return _unpacked(archive, choose(_names(archive), member, name), name, checked)
+
+
+def _unpacked(archive: zipfile.ZipFile, key: str, name: str, checked: Callable[[Shape, np.dtype[Any]], None]) -> Array:
+    with archive.open(f"{key}.npy") as file:
+        shape, fortran, dtype = _header(file, name)
+        checked(shape, dtype)
+        size = math.prod(shape) * dtype.itemsize
+        raw = file.read(size)
+    if len(raw) < size:
+        raise unreadable(name, f"{len(raw):,} bytes of {size:,}: it is cut short")
+    return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _held(path: Path, name: str, key: str, most_bytes: int) -> Array:
+    """An array of pictures, the one that was asked for last; threads wait for the first that unpacks it."""
+    stat = path.stat()
+    wanted = (str(path), stat.st_size, stat.st_mtime_ns, key)
+    with _LOCK:
+        if wanted not in _HELD:
+            _HELD.clear()
+            with decoding(path, name), zipfile.ZipFile(path) as archive:
+                _HELD[wanted] = _unpacked(archive, choose(_names(archive), key, name), name, _small(name, most_bytes))
+        return _HELD[wanted]
+
+
+def _small(name: str, most_bytes: int) -> Callable[[Shape, np.dtype[Any]], None]:
+    def checked(shape: Shape, dtype: np.dtype[Any]) -> None:
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in "biuf" or len(shape) < 3 or size > most_bytes:
+            raise unreadable(
+                name,
+                f"holds an array of shape {list(shape)} and type {dtype}, {size:,} bytes",
+                "Save smaller pictures as uint8",
+            )
+
+    return checked
+
+
+def array_shape(path: Path, name: str, key: str) -> Shape:
+    """The shape of one array of an ``.npz`` file, without unpacking it."""
+    with decoding(path, name), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        return _header(file, name)[0]
 
 
 def npz_members(path: Path, name: str) -> list[str]:
@@ -186,8 +238,12 @@ class Layout:
         return self.height * self.width * self.colours
 
 
-def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
-    """What an array of this shape is; :raises ReadError: for one that is no picture or clip."""
+def layout(shape: Shape, dtype: np.dtype[Any], name: str, channels: int | None = None) -> Layout:
+    """What an array of this shape is.
+
+    :param channels: 1 where it is said to be grey: ``[3, H, W]`` is then three frames.
+    :raises ReadError: for one that is no picture or clip.
+    """
     size = len(shape)
     last = shape[-1] if size in (3, 4) else 0
     first = shape[-3] if size in (3, 4) else 0
@@ -200,7 +256,7 @@ def layout(shape: Shape, dtype: np.dtype[Any], name: str) -> Layout:
         return Layout(frames, shape[-3], shape[-2], last)
     if last == 4 and alpha and plain:
         return Layout(frames, shape[-3], shape[-2], last)
-    if (first == 3 or (first == 4 and alpha)) and plain:
+    if (first == 3 or (first == 4 and alpha)) and plain and not (size == 3 and channels == 1):
         return Layout(frames, shape[-2], shape[-1], first, first=True)
     if size == 3 and plain and (last > 4 or shape[1] < LEAST_HEIGHT):
         return Layout(shape[0], shape[1], shape[2])
@@ -223,7 +279,7 @@ class Shown:
 
     def held(self, shape: Shape, dtype: np.dtype[Any], name: str) -> int:
         """Bytes that reading them takes: a frame with what converts it, and those that are kept, twice as they are stacked."""
-        found = layout(shape, dtype, name)
+        found = layout(shape, dtype, name, self.channels)
         pixels, kept = found.values, min(found.frames or 1, self.max_frames)
         side = self.side(shape, dtype, name)
         left = pixels * kept if side is None else kept * (4 * side) ** 2 * found.colours
@@ -231,7 +287,7 @@ class Shown:
 
     def side(self, shape: Shape, dtype: np.dtype[Any], name: str) -> int | None:
         """The ``target``, where the frames are so large that each is made smaller at once."""
-        found = layout(shape, dtype, name)
+        found = layout(shape, dtype, name, self.channels)
         whole = min(found.frames or 1, self.max_frames) * found.values * _deep(dtype)
         return self.target if whole > HELD else None
 
@@ -248,7 +304,7 @@ def clip_of(
     :param at: ``array[index]``; asked for one frame after the other.
     :param beside: bytes that are held already.
     """
-    found = layout(shape, dtype, name)
+    found = layout(shape, dtype, name, how.channels)
     frames = found.frames
     indices = spaced_indices(frames or 1, how.max_frames)
     how.ask(how.held(shape, dtype, name) + beside, name)

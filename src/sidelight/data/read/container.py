@@ -8,6 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from sidelight.data.read.clip import unreadable
 from sidelight.data.read.formats import FORMATS, by_suffix
 
 MARK = "::"
@@ -27,6 +28,8 @@ def members(path: Path, name: str) -> list[str]:
     :raises MissingExtra: where the package that opens it is not installed.
     """
     one = by_suffix(path.name)
+    if path.exists() and not path.is_file():
+        raise unreadable(name, "is no file but a folder, a pipe, a socket or a device", "Leave it out")
     return one.members(path, name) if one is not None and one.members is not None else []
 
 

@@ -115,8 +115,8 @@ def _held(source: DicomFile, frames: int, most_held: int) -> int:
     :raises ReadError: above the limit of values.
     """
     header = source.header
-    samples = whole(header, "SamplesPerPixel", source.name) if header.get("SamplesPerPixel") else 1
-    values = frames * whole(header, "Rows", source.name) * whole(header, "Columns", source.name) * samples
+    samples = whole(header, "SamplesPerPixel", source.name) if "SamplesPerPixel" in header else 1
+    values = frames * whole(header, "Rows", source.name) * whole(header, "Columns", source.name) * max(samples, 1)
     if values > most_held:
         raise unreadable(
             source.name, f"{frames} frames of it hold {values:,} values, more than the limit of {most_held:,}",

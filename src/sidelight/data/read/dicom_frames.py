@@ -127,6 +127,8 @@ def read_header(path: Path, name: str, tags: Sequence[str], most_bytes: int = MO
     :raises ReadError: for a file that cannot be parsed or passes the limit.
     """
     dcmread = _pydicom().dcmread
+    if path.exists() and not path.is_file():
+        raise unreadable(name, "is no file but a folder, a pipe, a socket or a device", "Leave it out")
     try:
         size = path.stat().st_size
         if size > most_bytes:

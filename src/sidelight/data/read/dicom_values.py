@@ -1,9 +1,9 @@
 """DicomFrame DICOM values -> what a reader would see: modality rescale, one window, MONOCHROME1, padding, palettes.
 
 The item's window is the first one (or VOI table) of its middle kept frame, for all its frames: slices of one series
-stay comparable. A window of width 1 is a placeholder and does not count. Without one, images of up to 8 bits show the
-whole range of stored values, deeper ones the range between the 0.1st and 99.9th percentile of the item's pixels that
-are not padding. Values up to 8 bits come as uint8, deeper ones as uint16, over its full range; padding is black.
+stay comparable. A window of width 1 is a placeholder and does not count. Without one, images of up to 8 bits show the whole
+range of stored values, deeper ones the range between the 0.1st and 99.9th percentile of the item's pixels that are not
+padding. Values up to 8 bits come as uint8, deeper ones as uint16, over its full range; padding is black.
 """
 
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ from sidelight.config import digest
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
+from sidelight.data.cohort.encoding import decoded
 from sidelight.data.cohort.pattern import Pattern, parse, walk
 from sidelight.data.cohort.spec import ReportSpec
 from sidelight.data.reports.sections import read_sections
@@ -148,8 +149,8 @@ def _columns(cohort: Cohort, spec: ReportSpec) -> _Texts:
 class _Lazy(Mapping[str, str]):
     """Texts that are read when they are asked for; :raises ReadError: for one whose file or member is damaged or locked."""
 
-    def __init__(self, root: Path, where: dict[str, tuple[str, str]]) -> None:
-        self.root, self.where = root, where
+    def __init__(self, root: Path, where: dict[str, tuple[str, str]], language: str) -> None:
+        self.root, self.where, self.language = root, where, language
         self.archives: dict[str, zipfile.ZipFile] = {}
 
     def __getitem__(self, key: str) -> str:
@@ -157,11 +158,11 @@ class _Lazy(Mapping[str, str]):
         try:
             if not archive:
                 with (self.root / name).open("rb") as file:
-                    return file.read(MOST_BYTES).decode("utf-8", errors="replace")
+                    return decoded(file.read(MOST_BYTES), name, None, self.language)
             if archive not in self.archives:
                 self.archives[archive] = zipfile.ZipFile(self.root / archive)
             with self.archives[archive].open(name) as member:
-                return member.read(MOST_BYTES).decode("utf-8", errors="replace")
+                return decoded(member.read(MOST_BYTES), name, None, self.language)
         except UNREADABLE as error:
             raise ReadError(f"A report cannot be read ({type(error).__name__})", do="Fetch its file again") from None
 
@@ -194,7 +195,7 @@ def _files(cohort: Cohort, spec: ReportSpec) -> _Texts:
             where[key] = (archive, name)
             states.append([key, state])
     rows = zip(*(cohort.items[name].map(normalise) for name in shared), strict=True)
-    return _Texts([met.get(row, "") for row in rows], _Lazy(cohort.root, where), digest(states))
+    return _Texts([met.get(row, "") for row in rows], _Lazy(cohort.root, where, spec.language), digest(states))
 
 
 def _listed(root: Path, text: str) -> list[tuple[str, str, Pattern, str]]:
@@ -205,7 +206,7 @@ def _listed(root: Path, text: str) -> list[tuple[str, str, Pattern, str]]:
         stats = (
             (name, (root / name).stat())
             for name in walk(root, pattern.folder, pattern.text).files
-            if pattern.match(name)
+            if pattern.match(name) and (root / name).is_file()
         )
         return [("", name, pattern, f"{stat.st_size} {stat.st_mtime_ns}") for name, stat in stats]
     archive, pattern = f"{archive}.zip", parse(inside)
