@@ -94,7 +94,7 @@ def write_csv(path: Path, table: "pd.DataFrame", *, float_format: str | None = N
         plain = table.rename(columns=harmless)
         for place, kind in enumerate(table.dtypes):
             if kind.kind not in "biufcmM":
-                plain.isetitem(place, table.iloc[:, place].map(harmless))
+                plain.isetitem(place, table.iloc[:, place].map(harmless).to_numpy())
         plain.to_csv(temporary, index=False, float_format=float_format)
     return path
 

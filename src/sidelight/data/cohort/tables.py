@@ -21,7 +21,7 @@ import pandas as pd
 from sidelight.data.cells import normalise, some
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
 from sidelight.data.cohort.spec import TAKEN
-from sidelight.data.cohort.table_size import check_parquet, compact, most_text, read_bytes
+from sidelight.data.cohort.table_size import check_parquet, compact, explained_table, most_text, read_bytes
 from sidelight.data.findings import Finding, Joined, Record
 from sidelight.errors import DataError, MissingExtra, nearest
 
@@ -30,6 +30,7 @@ EXCEL_ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
 
 
+@explained_table
 def read_table(
     path: Path,
     *,
