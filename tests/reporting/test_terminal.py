@@ -80,10 +80,7 @@ def test_a_prediction_is_told_and_notices_only_where_names_are_asked_for(tmp_pat
 def test_words_of_files_move_no_cursor():
     """A class, a metric's remark, a note: somebody's words, of which no sign is obeyed."""
     evil = "\x1b[2J\x1b]0;owned\x07"
-    rows = [
-        row(f"task{evil}", "auroc", 0.7, interval_note=evil),
-        row(f"task{evil}", "auroc", 0.7, target=f"class{evil}"),
-    ]
+    rows = [row(f"task{evil}", "auroc", 0.7, interval_note=evil)]
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
     results_table(pd.DataFrame(rows), (evil,), console=console)
     text = console.file.getvalue()
