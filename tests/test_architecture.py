@@ -40,7 +40,7 @@ ALLOWED = {
     ("data.pixels.shards", "self._path.open"),  # a draft of files.py, which puts it into place
     ("train.timing", "Path('/proc/self/clear_refs').write_text"),  # no file, but a question to the kernel
 }
-CROSSING = ("acceptance", "learning")
+CROSSING = ("acceptance", "fuzz", "learning")
 """Folders of tests of what crosses floors."""
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import sidelight
 from sidelight.errors import EncoderError
 from sidelight.models.image import Encoder, create_encoder, load_encoder, weights_hash
 from sidelight.models.towers import save_tower
@@ -103,7 +105,7 @@ def test_a_tower_comes_back_bit_for_bit(tmp_path: Path, name: str, channels: int
         assert torch.equal(loaded(images), encoder(images))
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["sidelight"])
-    assert header.keys() == {"version", "name", "channels", "image_size", "dim", "mean", "std", "role"}
+    assert header.keys() == {"version", "name", "channels", "image_size", "dim", "mean", "std", "role", "hash"}
 
 
 def test_initial_weights_from_anything(tmp_path: Path, encoder: Encoder) -> None:
@@ -284,3 +286,41 @@ def test_views_make_a_vector_that_does_not_depend_on_them(tmp_path: Path, encode
     torch.testing.assert_close(net.train()(images), encoder.train()(images))
     save_tower(net, tmp_path)
     torch.testing.assert_close(load_encoder(tmp_path / "image.safetensors")(images), net.eval()(images))
+
+
+def test_pil_images_of_any_kind_and_size_are_embedded(encoder: Encoder) -> None:
+    """As the arrays that they hold; EXIF turns a photograph upright."""
+    rng = np.random.default_rng(0)
+    grey, colour = rng.integers(0, 255, (40, 50), np.uint8), rng.integers(0, 255, (32, 32, 3), np.uint8)
+    deep = grey.astype(np.uint16) * 257
+    pictures = [
+        Image.fromarray(grey),
+        Image.fromarray(colour),
+        Image.fromarray(deep),
+        Image.fromarray(grey).convert("1"),
+    ]
+    found = encoder.embed(pictures)
+    assert found.shape == (4, encoder.dim)
+    torch.testing.assert_close(found[0], encoder.embed(grey[None])[0])
+    torch.testing.assert_close(found[2], found[0], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(encoder.embed(Image.fromarray(grey)), found[:1])
+    torch.testing.assert_close(encoder.embed([grey, torch.from_numpy(grey)]), found[[0, 0]])
+    assert encoder.embed([]).shape == (0, encoder.dim)
+    with pytest.raises(EncoderError, match="type str"):
+        encoder.embed(["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("runs/none", "no run or tower at"),
+        ("none.pth", "no run or tower at"),
+        ("resnot18", "Did you mean"),
+        ("resnet18", "--random"),
+    ],
+)
+def test_what_is_not_there_is_said_before_data_are_looked_at(tmp_path: Path, named: str, says: str) -> None:
+    with pytest.raises(EncoderError, match=says):
+        sidelight.evaluate(named, tmp_path / "no data", "task")
+    with pytest.raises(EncoderError, match="has no tower"):
+        sidelight.evaluate(tmp_path, tmp_path / "no data", "task")

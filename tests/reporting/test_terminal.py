@@ -75,3 +75,13 @@ def test_a_prediction_is_told_and_notices_only_where_names_are_asked_for(tmp_pat
     assert "; 1 outside the training data, 1 with missing inputs.\nOutside: 5 % are flagged.\n" in said[False]
     assert said[False].endswith("probability is that of 'MEL'\nResearch.\n")
     assert said[True].startswith("a.jpg is odd.\n") and "remark" not in said[True]
+
+
+def test_words_of_files_move_no_cursor():
+    """A class, a metric's remark, a note: somebody's words, of which no sign is obeyed."""
+    evil = "\x1b[2J\x1b]0;owned\x07"
+    rows = [row(f"task{evil}", "auroc", 0.7, interval_note=evil)]
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    results_table(pd.DataFrame(rows), (evil,), console=console)
+    text = console.file.getvalue()
+    assert "\x1b" not in text and "\x07" not in text and r"\u001B[2J" in text

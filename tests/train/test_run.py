@@ -3,6 +3,7 @@ import math
 import pytest
 
 from sidelight.errors import RunError
+from sidelight.train import checkpoint
 from sidelight.train.run import Run, append_log, begin, check_free, cut_log, is_run, read_log
 from training_toys import settings, train
 
@@ -134,3 +135,42 @@ def test_a_folder_of_hugging_face_is_no_run(tmp_path, said, is_one):
     (tmp_path / "config.json").write_text(said)
     assert is_run(tmp_path) is is_run(str(tmp_path)) is is_one
     assert not is_run(tmp_path / "none") and not is_run(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("config.json", "[1]", "not names with values"),
+        ("config.json", "[" * 100_000, "nested too deeply"),
+        ("config.json", "{", "not JSON"),
+        ("config.json", '{"method": 7}', "method = 7"),
+        ("done.json", '{"steps": -1}', "steps = -1"),
+        ("done.json", '{"steps": 1, "seconds": NaN, "keep": "last", "weights": ""}', "seconds = nan"),
+        ("done.json", '{"steps": 1, "seconds": 1, "keep": "all", "weights": ""}', "keep = 'all'"),
+        ("split.csv", "a,b\n1,2\n", "has the columns"),
+        ("split.csv", "item,role\n1,2,3\n4,5,6,7\n", "damaged"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_sentence(tmp_path, name, text, says):
+    run = train(tmp_path / "run")
+    (run.folder / name).write_text(text)
+    with pytest.raises(RunError, match=says):
+        assert run.config and run.summary and run.split() is None
+
+
+def test_weights_that_are_not_what_was_trained(tmp_path):
+    run = train(tmp_path / "run")
+    assert run.tensors()
+    path = run.checkpoint("best" if run.summary["keep"] == "best" else "last")
+    tensors, notes = checkpoint.load(path)
+    name = next(name for name, one in tensors.items() if name.startswith("model.") and one.is_floating_point())
+    checkpoint.save(path, {**tensors, name: tensors[name] * -40}, notes)
+    with pytest.raises(RunError, match="not what was trained"):
+        run.tensors()
+
+
+def test_a_log_stops_where_it_is_damaged(path):
+    raw = path.read_bytes().splitlines(keepends=True)
+    for broken in (b"\xff\n", b"5\n", b'{"kind": 1}\n'):
+        path.write_bytes(b"".join([*raw[:2], broken, *raw[2:]]))
+        assert [line["step"] for line in read_log(path)] == [0, 1]

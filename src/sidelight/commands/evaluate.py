@@ -22,7 +22,7 @@ from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import fold_gaps
 from sidelight.files import check_place, held, write_csv, write_json, write_text
-from sidelight.models.image import Encoder
+from sidelight.models.image import Encoder, check_source
 from sidelight.train.run import Run
 
 
@@ -40,6 +40,7 @@ def evaluate(
     architecture: str | None = None,
     test_preset: str | None = None,
     force: bool = False,
+    quiet: bool | None = None,
     **settings: Any,
 ) -> Results:
     """Judge an encoder on a task: features once, folds over patients, nested label counts, intervals by patient.
@@ -53,6 +54,7 @@ def evaluate(
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``
         is a given split in place of folds: heads learn its train (and valid) side and are judged on its test side.
     :param allow_outside: let the cohort file name files outside its folder; a notice says which.
+    :param quiet: no bars and no lines on stderr.
     :param out: folder for the tables, ``card.md`` and the model that :func:`sidelight.predict` reads; what the same
         evaluation wrote there is replaced, that of another task, protocol, encoder or other data only with ``force``.
     :return: tables; written to ``out`` if given.
@@ -63,10 +65,12 @@ def evaluate(
     resolved, folder = build(EvaluateSettings, settings), None if out is None else Path(out)
     if folder is not None:
         check_place(folder, folder=True)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     given = encoder.folder if isinstance(encoder, Run) else encoder
+    if not isinstance(given, Encoder):
+        check_source(given, random=random, architecture=architecture)
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
-    evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture)
+    evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture, bool(quiet))
     if test is not None:
         evaluation.check(external=True)
     scored = score(evaluation, out=folder, force=force)

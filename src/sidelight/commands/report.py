@@ -6,6 +6,9 @@ from sidelight.errors import ConfigError, RunError, nearest
 from sidelight.files import check_place
 from sidelight.train.run import Run
 
+SUFFIXES = (".html", ".htm", ".md", "")
+"""What the name of a report may end in; without any it is HTML."""
+
 
 def report(folder: str | Path | Run, out: str | Path, *, checklist: str = "") -> Path:
     """One HTML file from a run or a study folder; ``.md`` makes a Markdown page with figures and tables beside it.
@@ -18,6 +21,12 @@ def report(folder: str | Path | Run, out: str | Path, *, checklist: str = "") ->
     from sidelight.reporting.study.report import render_study
 
     folder, out = folder.folder if isinstance(folder, Run) else Path(folder), Path(out)
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"{out.name}: a report is no {out.suffix[1:].upper()} file",
+            expected=f"a name that ends in {', '.join(filter(None, SUFFIXES))}",
+            do="Write HTML and print that to a PDF file in a browser" if out.suffix.lower() == ".pdf" else "",
+        )
     check_place(out, folder=False)
     if checklist and checklist not in GUIDELINES:
         raise ConfigError(f"Unknown checklist {checklist!r}", do=nearest(checklist, GUIDELINES))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -41,8 +42,9 @@ def embed_items(
     order = pixels.index["item"].tolist()  # the hash of the pixels does not depend on it, the rows below do
     key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, frames, order])
     stored = folder / f"{key}.safetensors" if folder is not None and change is None else None
-    if stored is not None and stored.is_file():
-        return load_file(stored)["vectors"]
+    kept = None if stored is None else _kept(stored, (len(pixels), encoder.dim))
+    if kept is not None:
+        return kept
     rows = [(row, at) for row in range(len(pixels)) for at in spaced_indices(pixels.frames_of(row), frames).tolist()]
     sums = np.zeros((len(pixels), encoder.dim), dtype=np.float64)
     counts = np.zeros(len(pixels), dtype=np.int64)
@@ -58,6 +60,15 @@ def embed_items(
     if stored is not None:
         write_arrays(stored, {"vectors": vectors})
     return vectors
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Vectors that were stored; None where there are none, or none of this shape: a damaged file is made anew."""
+    try:
+        vectors = load_file(path)["vectors"]
+    except (OSError, KeyError, SafetensorError):
+        return None
+    return vectors if vectors.shape == shape and np.isfinite(vectors).all() else None
 
 
 def small_pixels(pixels: Pixels, frames: int = 8, change: Disturb | None = None, *, side: int = 16) -> np.ndarray:

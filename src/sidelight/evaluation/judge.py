@@ -1,7 +1,8 @@
 """From an encoder and a cohort to scores of unseen units, and to the model of all labelled ones."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 from sidelight.config import digest, working_size
 from sidelight.data.audit.spellings import spelling_notes
+from sidelight.data.cells import shown
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import own_names
 from sidelight.data.identity import item_hash
@@ -19,7 +23,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.inputs.beside import WITHOUT_ENCODER, InputReader, Inputs, Reference
 from sidelight.evaluation.inputs.metadata import metadata_reader
-from sidelight.evaluation.labelled import label_units, unit_table
+from sidelight.evaluation.labelled import Labelled, label_units, unit_table
 from sidelight.evaluation.model.fit import SAVED, model_of
 from sidelight.evaluation.model.model import Model
 from sidelight.evaluation.participants import participants
@@ -34,10 +38,14 @@ from sidelight.evaluation.seen import saw
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.evaluation.tables.subgroups import subgroup_columns
 from sidelight.evaluation.units import Reader
+from sidelight.machine import budget
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.models.pair import PhotoPair
 from sidelight.train.device import pick_device, pick_dtype, place
 from sidelight.train.run import Run
+
+COPIES = 4
+"""How often the probabilities are there at once: as they are scored, put together, and averaged over seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,7 @@ class Evaluation:
 
     :ivar random: weights of a bare architecture are drawn.
     :ivar architecture: what plain weights belong to.
+    :ivar quiet: no bars and no lines; else on stderr.
     """
 
     encoder: str | Path | Encoder
@@ -55,6 +64,7 @@ class Evaluation:
     settings: EvaluateSettings
     random: bool = False
     architecture: str | None = None
+    quiet: bool = True
 
     def check(self, *, external: bool = False) -> None:
         """:raises ConfigError: before any work, for what the protocol cannot do or read."""
@@ -96,8 +106,9 @@ class Evaluation:
             net.to(pick_device(settings.device))  # a module that was handed in stays there
         else:
             place(net, pick_device(settings.device))
-        pixels = open_pixels(self.cohort, working_size(net.image_size), settings, quiet=True)
+        pixels = open_pixels(self.cohort, working_size(net.image_size), settings, quiet=self.quiet)
         labelled, notes = label_units(self.cohort, pixels, self.task, settings)
+        check_size(labelled, settings.seeds * (1 + len(settings.labels)))
         bf16 = pick_dtype(settings.precision, net.mean.device, net) == torch.bfloat16
         settings = settings.model_copy(update={"precision": "bf16" if bf16 else "float32"})
         if not self.protocol.weighs_classes and settings.balance != "none":
@@ -116,6 +127,21 @@ class Evaluation:
             reference = Reference(there, open_pixels(there, size, ready.settings, quiet=True), own=False)
         return InputReader(
             _one(ready.reader, self.settings), metadata, settings, ready.settings.frames, folder, reference
+        )
+
+
+def check_size(labelled: Labelled, rounds: int) -> None:
+    """:raises ConfigError: before anything is learnt, where the probabilities of all classes would not fit into the memory.
+
+    :param rounds: how often each unit is scored.
+    """
+    classes, units = sum(map(len, labelled.targets.values())), len(labelled.tested)
+    need, most = units * classes * rounds * 8 * COPIES, budget()
+    if need > most:
+        raise ConfigError(
+            f"{classes:,} classes of {units:,} units, scored {rounds} times, are tables of {need / 1e9:.1f} GB",
+            expected=f"at most {most / 1e9:.1f} GB, a quarter of this machine",
+            do="Put rare classes together (`classes` of the task), or score less often (--set seeds=1)",
         )
 
 
@@ -189,7 +215,7 @@ def score(
         inputs = read(cohort, pixels)
         ready = replace(ready, vectors=inputs.vectors if protocol.reads == "vectors" else inputs.beside)
     tables = []
-    for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
+    for seed in _said(range(settings.first_seed, settings.first_seed + settings.seeds), evaluation):
         table, more = collect_scores(ready, seed, only)
         tables += [table, *(collect_scores(ready, seed, only, draw)[0] for draw in further_draws(ready))]
         tables += half_scores(ready, seed, only) if halves else []
@@ -221,6 +247,19 @@ def score(
     columns = subgroup_columns(cohort, evaluation.task, settings.subgroups)
     who = participants(cohort, pixels, evaluation.task, labelled, settings.subgroups)
     return Scored(scores, facts, sorted(set(notes)), columns, fitted, written, who)
+
+
+def _said(seeds: range, evaluation: Evaluation) -> Iterator[int]:
+    """The seeds, with a bar on a terminal, or a line for each where there is none."""
+    console, terminal = Console(stderr=True, quiet=evaluation.quiet), sys.stderr.isatty()
+    what = f"{evaluation.protocol.name} of {evaluation.task}"
+    with Progress(console=console, transient=True, disable=evaluation.quiet or not terminal) as bar:
+        task = bar.add_task(what, total=len(seeds))
+        for number, seed in enumerate(seeds):
+            if not terminal:
+                console.print(shown(f"{what}: seed {number + 1} of {len(seeds)}"), markup=False, highlight=False)
+            yield seed
+            bar.update(task, advance=1)
 
 
 def _ranked(evaluation: Evaluation, out: Path | None) -> Scored:

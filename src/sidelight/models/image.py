@@ -19,16 +19,18 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import timm
 import torch
+from PIL import Image
 from pydantic import Field
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from sidelight.data.read.still import upright
 from sidelight.errors import EncoderError, nearest
 from sidelight.models.given import HUB, from_hub, hugging_face, read_given
 from sidelight.models.jigsaw import NineBranches
 from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
-from sidelight.models.towers import VERSION, Description, read_tower, rebuilding
+from sidelight.models.towers import VERSION, Description, read_tower, rebuilding, tower_file
 from sidelight.models.weights import adapt_channels, fit_weights, hash_tensors
 
 LARGEST = 4096
@@ -42,6 +44,8 @@ OWN: dict[str, Callable[[int], NineBranches]] = {
 USUAL = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+Picture = Tensor | np.ndarray[Any, Any] | Image.Image
+Images = Picture | Sequence[Picture]
 Views = Literal["one", "flipped", "turned"]
 VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "flipped": lambda images: [images, images.flip(3)],
@@ -171,13 +175,18 @@ class Encoder(nn.Module):
         last = max(layer_of.values())
         return {id(one): last - layer_of[name] for name, one in self.network.named_parameters()}
 
-    def preprocess(self, images: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    def preprocess(self, images: "Images") -> Tensor:
         """Any images to what :meth:`forward` takes: float32 [N,C,S,S] in [0, 1], resized bilinearly with antialiasing.
 
         :param images: [N,H,W], [N,H,W,3] or [N,C,H,W] with C 1 or 3; uint8, uint16 (int32 is read as 16 bit), or float
-            in [0, 1].
+            in [0, 1]. Or a list of such pictures without N, or of PIL images, of any sizes.
         :raises EncoderError: for another shape or type.
         """
+        if isinstance(images, Image.Image):
+            images = [images]
+        if isinstance(images, Sequence):
+            each = [self.preprocess(_picture(one, self.channels)[None]) for one in images]
+            return torch.cat(each) if each else torch.zeros(0, self.channels, self.image_size, self.image_size)
         pixels = _scaled(_channels_first(torch.as_tensor(images)))
         pixels = self.match_channels(pixels)
         size = (self.image_size, self.image_size)
@@ -194,8 +203,9 @@ class Encoder(nn.Module):
         return images.expand(-1, self.channels, -1, -1)
 
     @torch.no_grad()
-    def embed(self, images: Tensor | np.ndarray[Any, Any], batch_size: int = 256) -> Tensor:
+    def embed(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Features of any images (see :meth:`preprocess`) in eval mode, float32 [N,D] on the CPU; restores the mode."""
+        images = [images] if isinstance(images, Image.Image) else images
         parts = [torch.zeros(0, self.dim)]
         with _evaluating(self):
             for start in range(0, len(images), batch_size):
@@ -280,6 +290,35 @@ def create_encoder(
     )
 
 
+def check_source(path_or_name: str | Path, *, random: bool = False, architecture: str | None = None) -> None:
+    """What :func:`load_encoder` raises where nothing is there, in no time: before data are looked at.
+
+    :raises EncoderError: nothing there, an unknown name, a bare timm name without ``random=True``, a run without towers.
+    """
+    path, name = Path(path_or_name), str(path_or_name)
+    if name.startswith(HUB) or (name == IMAGENET and not path.exists()):
+        return
+    if path.is_dir():
+        if architecture is None and not (path / "towers").is_dir() and hugging_face(path) is None:
+            tower_file(path, "image")
+        return
+    if not path.exists():
+        _check_name(path, name, random)
+
+
+def _check_name(path: Path, name: str, random: bool) -> None:
+    """:raises EncoderError: for a name that is no file's, unless it is an architecture's and weights are drawn."""
+    if path.suffix in (".safetensors", ".pt", ".pth") or "/" in name or os.sep in name:
+        raise EncoderError(f"There is no run or tower at {name}", do="Check the path")
+    _known(name)
+    if not random:
+        raise EncoderError(
+            f"{name!r} names an architecture without weights",
+            do="Give a run, a weights file, imagenet or an hf-hub: name, or ask for random weights with --random "
+            "(random=True)",
+        )
+
+
 def load_encoder(
     path_or_name: str | Path,
     role: str = "image",
@@ -313,15 +352,7 @@ def load_encoder(
         return (create_encoder(found, initial=path, **shape) if found else _read_tower(path, role)).eval()
     if name == IMAGENET:
         return create_encoder(architecture or IMAGENET_ENCODER, initial=IMAGENET, **shape).eval()
-    if path.suffix in (".safetensors", ".pt", ".pth") or "/" in name or os.sep in name:
-        raise EncoderError(f"There is no run or tower at {name}", do="Check the path")
-    _known(name)
-    if not random:
-        raise EncoderError(
-            f"{name!r} names an architecture without weights",
-            do="Give a run, a weights file, imagenet or an hf-hub: name, or ask for random weights with --random "
-            "(random=True)",
-        )
+    _check_name(path, name, random)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return create_encoder(name, **shape).eval()
@@ -350,10 +381,13 @@ def _network(name: str, channels: int, image_size: int | None) -> Any:
             if "img_size" not in str(error):  # convolutional networks take any size and know no such option
                 raise
             network = make()
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError) as error:
         size = "" if image_size is None else f" at {image_size} px"
         raise EncoderError(
-            f"{name}{size} cannot be made: {str(error).splitlines()[0]}", do="Check the name and image_size"
+            f"{name}{size} cannot be made: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            do="Choose an image_size that it takes, such as the one that it was trained at"
+            if size
+            else "Choose another one",
         ) from error
     return network if hub else _with_all_branches(network)
 
@@ -413,6 +447,18 @@ def _read_tower(path: Path, role: str) -> Encoder:
         encoder.load_state_dict(tensors)
         encoder.trained = True
         return encoder.reading(header["layers"], header["views"])
+
+
+def _picture(one: "Picture", channels: int) -> Tensor | np.ndarray[Any, Any]:
+    """One of a list of pictures: an array; of a PIL image upright, [H,W] or [H,W,3]."""
+    if isinstance(one, Image.Image):
+        try:
+            return upright(one, channels)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise EncoderError(f"An image cannot be read: {error}", do="Leave it out") from None
+    if isinstance(one, Tensor | np.ndarray):
+        return one
+    raise EncoderError(f"A picture of the type {type(one).__name__}", expected="an array, a tensor or a PIL image")
 
 
 def _channels_first(images: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def read_tower(
     if said.version > VERSION:
         raise EncoderError(f"{file} was written by a newer sidelight (format {said.version})", do="Update sidelight")
     if said.kind != kind:
-        raise EncoderError(f"{file} is a tower for {said.kind!r}", expected=f"one for {kind}", do="Name another role")
+        raise EncoderError(f"{file} is a tower for {said.kind}", expected=f"one for {kind}", do="Name another role")
     known = {**header, **_checked(file, header, form).model_dump()}
     return known, tower_tensors(file, header)
 

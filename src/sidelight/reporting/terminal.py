@@ -22,10 +22,10 @@ from sidelight.reporting.study.labels import label_table
 def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console: Console | None = None) -> None:
     """Print the headline metrics of ``results`` with their intervals, then ``notes``."""
     console = console or Console(file=sys.stdout)
-    main = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
+    headline = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
     remarks: dict[str, int] = {}
-    home = main["task"].iloc[0] if len(main) else ""
-    for task, own in main.groupby("task", sort=False):
+    home = headline["task"].iloc[0] if len(headline) else ""
+    for task, own in headline.groupby("task", sort=False):
         place = "" if task == home else f", external: {str(task).removeprefix(f'{home} on ')}"
         support = f"{own['units'].max()} units of {own['groups'].max()} patients or recording groups"
         console.print(_rich(_scores(own, remarks), f"{home}{place or ', own data'}: {support}"))

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pandas as pd
+from pydantic import Field, ValidationError
 from torch import Tensor
 
-from sidelight.config import differences
+from sidelight.config import Stored, differences, fault, read_json
 from sidelight.data.identity import item_hash
 from sidelight.errors import RunError
 from sidelight.files import HELD, append_line, write_csv, write_text
+from sidelight.models.weights import hash_tensors
 from sidelight.train import checkpoint
 
 if TYPE_CHECKING:
@@ -28,6 +30,44 @@ EARLIER = "earlier"
 
 FREE = frozenset({"workers", "checkpoint_every"})
 """Settings that may change when a run is resumed: the result does not depend on them."""
+
+
+AGAIN = "Copy the run again from where it was trained, or train it anew in another folder"
+
+
+class _Data(Stored):
+    name: str = ""
+    hash: str = ""
+
+
+class _Config(Stored):
+    method: str = ""
+    settings: dict[str, Any] = Field({})
+    data: _Data | str = _Data()
+    split_hash: str = ""
+    not_from_paper: list[str] = Field([])
+
+
+class _Done(Stored):
+    steps: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    keep: Literal["last", "best"]
+    best_epoch: int | None = None
+    weights: str
+    platform: dict[str, Any] = Field({})
+
+
+def _read(path: Path, form: type[Stored]) -> dict[str, Any]:
+    """The JSON of a run; :raises RunError: for what is damaged."""
+    try:
+        values = read_json(path.read_bytes())
+        form.model_validate(values)
+        return values
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror})", do="Check that it may be read") from None
+    except ValueError as error:
+        why = f"it says {fault(error)}" if isinstance(error, ValidationError) else str(error)
+        raise RunError(f"{path} is damaged: {why}", do=AGAIN) from None
 
 
 @dataclass(frozen=True)
@@ -54,8 +94,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """What identifies the run: method, resolved settings, hashes of data and split."""
-        values: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        return values
+        return _read(self.folder / "config.json", _Config)
 
     @property
     def finished(self) -> bool:
@@ -70,14 +109,19 @@ class Run:
         :raises RunError: while unfinished.
         """
         self._require("done.json")
-        values: dict[str, Any] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
+        values = _read(self.folder / "done.json", _Done)
         epochs = [line for line in read_log(self.folder / "metrics.jsonl") if line["kind"] == "epoch"]
         kept = [line for line in epochs if values["keep"] != "best" or line["epoch"] == values["best_epoch"]]
         return {**values, "measured": kept[-1] if kept else {}}
 
     def tensors(self) -> dict[str, Tensor]:
         """State dict of the method as it was kept; :raises RunError: while the run is unfinished."""
-        return checkpoint.model_tensors(self.checkpoint("best" if self.summary["keep"] == "best" else "last"))
+        summary = self.summary
+        path = self.checkpoint("best" if summary["keep"] == "best" else "last")
+        tensors = checkpoint.model_tensors(path)
+        if hash_tensors(tensors) != summary["weights"]:
+            raise RunError(f"{path} is damaged: it is not what was trained, by the hash in done.json", do=AGAIN)
+        return tensors
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row per line; ``kind`` is "start", "resume", "step" or "epoch"."""
@@ -99,7 +143,13 @@ class Run:
     def split(self) -> pd.DataFrame | None:
         """What :meth:`save_split` wrote: ``item`` (hash) and ``role`` (of ``ROLES``, or ``EARLIER``); None without."""
         path = self.folder / "split.csv"
-        return pd.read_csv(path, dtype=str) if path.is_file() else None
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
+        except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+            raise RunError(f"{path} is damaged ({type(error).__name__})", do=AGAIN) from None
+        if table is not None and list(table.columns) != ["item", "role"]:
+            raise RunError(f"{path} is damaged: it has the columns {list(table.columns)}", do=AGAIN)
+        return table
 
     def encoder(self, role: str = "image") -> "Encoder":
         """The trained tower ``role``; :raises RunError: while the run is unfinished."""
@@ -126,9 +176,8 @@ def is_run(place: Any) -> bool:
     if file is None or not file.is_file():
         return False
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        return not isinstance(said, dict) or not {"architecture", "architectures", "model_type"} & set(said)
-    except ValueError:
+        return not {"architecture", "architectures", "model_type"} & set(read_json(file.read_bytes()))
+    except (ValueError, OSError):
         return True  # a damaged run: whoever opens it says so
 
 
@@ -177,15 +226,18 @@ def _name(difference: str) -> str:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log in order; a last line that a kill cut short is left out. No file: no lines."""
+    """The lines of a log in order, up to one that a kill cut short or something damaged. No file: no lines."""
     if not path.exists():
         return []
     lines: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            one = read_json(line)
+        except ValueError:
             break
+        if not isinstance(one.get("kind"), str) or not isinstance(one.get("step"), int):
+            break
+        lines.append(one)
     return lines
 
 

@@ -1,15 +1,16 @@
-"""How large a table becomes, found out before it is there: a small file can hold a very large one."""
+"""How large a table becomes, found out before it is there, for a small file can hold a very large one; and what is broken."""
 
+import functools
 import gzip
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from sidelight.errors import DataError
+from sidelight.errors import DataError, SidelightError
 from sidelight.machine import budget
 
 MOST_BYTES = 2 << 30
@@ -23,6 +24,31 @@ FAR = 1000
 """Columns from which on a sheet must use half of them."""
 SPREAD, LEAST_FILLED = 1_000_000, 0.05
 """Cells from which on so large a share of a sheet must be filled."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def explained_table(read: Callable[P, R]) -> Callable[P, R]:
+    """``read``, of which whatever else a parser makes of broken bytes is a DataError that names the table and no cell."""
+
+    @functools.wraps(read)
+    def told(*args: P.args, **named: P.kwargs) -> R:
+        path = Path(str(args[0] if args else named["path"]))
+        try:
+            return read(*args, **named)
+        except SidelightError:
+            raise
+        except MemoryError:
+            raise _too_large(path, "more than there is memory for") from None
+        except Exception as error:  # a parser that is fed broken bytes may raise anything
+            raise DataError(
+                f"The table {path.name} is broken or not what its name says ({type(error).__name__})",
+                do="Save it anew, as CSV in UTF-8 where nothing else helps",
+            ) from error
+
+    return told
 
 
 def most_text() -> int:

@@ -18,7 +18,7 @@ from sidelight.data.cohort.encoding import decoded
 from sidelight.data.cohort.header_row import LOOKED_AT, check_header
 from sidelight.data.cohort.merged import filled, merged_ranges
 from sidelight.data.cohort.spec import TAKEN
-from sidelight.data.cohort.table_size import check_parquet, compact, most_text, read_bytes
+from sidelight.data.cohort.table_size import check_parquet, compact, explained_table, most_text, read_bytes
 from sidelight.data.findings import Finding, Joined, Record
 from sidelight.data.numbers import plain_notation
 from sidelight.errors import DataError, MissingExtra, nearest
@@ -30,6 +30,7 @@ _TYPED = "\x02"  # before a cell that is a number or a date in its workbook
 _GLUE = "\x1f"  # between the parts of a key; no table holds it
 
 
+@explained_table
 def read_table(
     path: Path,
     *,

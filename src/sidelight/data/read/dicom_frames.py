@@ -118,6 +118,8 @@ def _way_out(syntax: str) -> str:
     """What to do about pixels that cannot be decoded."""
     if syntax.startswith(_MPEG):
         return "It holds a video: take that out (`gdcmraw FILE clip.mpg` of GDCM) and use it instead, or leave it out"
+    if syntax in (*_NATIVE, _DEFLATED):
+        return "It is not compressed: its header and its pixels do not fit, or it is cut short. Fetch it again, or leave it out"
     return "Uncompress it (`dcmdjpeg FILE NEW` of DCMTK, `gdcmconv --raw FILE NEW` of GDCM), or leave it out"
 
 

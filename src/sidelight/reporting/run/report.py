@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.config import read_json
 from sidelight.errors import RunError
 from sidelight.reporting import html
 from sidelight.reporting.document import Document, Figure, Listing, Part, Section, Text, write
@@ -43,10 +44,10 @@ def load_run(folder: Path) -> RunContent:
     """Read a run folder. :raises RunError: when it holds no readable config.json."""
     folder = Path(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json((folder / "config.json").read_bytes())
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run folder: it holds no config.json", do="Check the path") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise RunError(f"{folder / 'config.json'} is not valid JSON: {error}") from None
     lines = _metrics(folder / "metrics.jsonl")
     steps = pd.DataFrame([line for line in lines if line.get("kind") == "step"])
