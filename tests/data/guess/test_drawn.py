@@ -71,10 +71,10 @@ def test_arrays_of_image_and_mask(tmp_path):
     for name in NAMES:
         np.savez(
             tmp_path / f"{name}.npz",
-            image=rng.integers(0, 255, (3, SIDE, SIDE)).astype(np.uint8),
-            label=np.stack([MASK] * 3),
+            image=rng.integers(0, 255, (5, SIDE, SIDE)).astype(np.uint8),
+            label=np.stack([MASK] * 5),
         )
-    assert drafted(tmp_path, "masks") == ({"mask": "masks"}, ("masks",), [108])
+    assert drafted(tmp_path, "masks") == ({"mask": "masks"}, ("masks",), [180])
 
 
 @pytest.mark.parametrize("polygons", [False, True])
