@@ -1,6 +1,7 @@
 """What is wrong with tables, ids, files and splits: each fault planted once, and a cohort without any."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sidelight.data.audit.survey import survey
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Record
 from sidelight.data.pixels.cache import build
+from sidelight.data.pixels.quarantine import nameless_reasons
 from sidelight.errors import DataError, SplitError
 
 
@@ -322,3 +324,19 @@ def test_lesion_ids_of_pad_ufes_20(real_data, tmp_path):
     )
     (one,) = id_findings(Cohort.open(tmp_path))
     assert (one.severity, one.numbers["ids"], one.numbers["repeated"]) == ("warning", 693, 44)
+
+
+def test_names_that_are_no_utf_8_are_audited_and_do_not_stay_in_reasons(tmp_path):
+    folder = os.fsdecode("Müller".encode("cp1252"))
+    (tmp_path / folder).mkdir()
+    for k in range(3):
+        with (tmp_path / folder / f"{k}.png").open("wb") as file:
+            Image.fromarray(np.random.default_rng(k).integers(0, 256, (9, 9), np.uint8)).save(file, "PNG")
+    (tmp_path / folder / "broken.png").write_bytes(b"\x89PNG")
+    (tmp_path / "cohort.toml").write_text('files = "{patient}/{n}.png"')
+    cohort = Cohort.open(tmp_path, record=Record())
+    pixels = build(cohort, size=8, channels=1, max_bad_fraction=0.9)
+    assert survey(cohort)["folder"].tolist() == ["Müller"] * 4
+    audit(cohort, pixels, survey(cohort), tasks=[], placed=None)
+    (reason,) = nameless_reasons(cohort, pixels)
+    assert "Müller" not in reason and "broken.png" not in reason

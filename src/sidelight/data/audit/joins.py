@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from sidelight.data.audit.ids import NAMED
-from sidelight.data.cells import normalise, some
+from sidelight.data.cells import normalise, readable, some
 from sidelight.data.findings import Finding
 
 LEAST_IDS, LEAST_SHARE, MOST_OTHER = 5, 0.5, 0.02
@@ -58,7 +58,7 @@ def join_findings(items: pd.DataFrame, columns: Iterable[str]) -> list[Finding]:
 
 def _name(files: tuple[str, ...]) -> str:
     """The path of the first file without its suffix."""
-    return re.sub(r"\.\w{1,5}$", "", files[0]) if files else ""
+    return re.sub(r"\.\w{1,5}$", "", readable(files[0])) if files else ""
 
 
 def _pattern(column: str, ids: set[str]) -> re.Pattern[str] | None:

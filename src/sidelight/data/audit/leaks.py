@@ -11,7 +11,7 @@ import pandas as pd
 
 from sidelight.data.audit.ids import id_columns
 from sidelight.data.audit.spellings import bare, without_zeros
-from sidelight.data.cells import counted, some
+from sidelight.data.cells import counted, readable, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
 from sidelight.data.cohort.task import Task
@@ -171,7 +171,7 @@ def _spellings(cohort: Cohort) -> list[list[str]]:
     items = cohort.items
     plain = [items["item"].tolist(), *(unit_keys(items, cohort.levels, level).tolist() for level in cohort.levels)]
     secret = cohort.key
-    first = [names[0] if names else item for names, item in zip(items["files"], items["item"], strict=True)]
+    first = [readable(names[0]) if names else item for names, item in zip(items["files"], items["item"], strict=True)]
     parted = [container.split(name) for name in first]
     files = [Path(name) for name, _ in parted]
     hashed = [[item_hash(name, secret) for name in names] for names in plain]

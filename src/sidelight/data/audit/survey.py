@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import ExifTags, Image
 
-from sidelight.data.cells import some
+from sidelight.data.cells import readable, some
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.findings import Finding
 from sidelight.data.pixels.depth import shallow
@@ -43,9 +43,9 @@ def _look(root: Path, name: str) -> tuple[Any, ...]:
     with contextlib.suppress(OSError):
         size = os.stat(path).st_size
         if not path.is_file():
-            return (*known, posixpath.dirname(name), size)
+            return (*known, readable(posixpath.dirname(name)), size)
         known = _still(path) or _video(path) or known
-    return (*known, posixpath.dirname(name), size)
+    return (*known, readable(posixpath.dirname(name)), size)
 
 
 def _still(path: Path) -> tuple[int, int, str, int, str, str] | None:
