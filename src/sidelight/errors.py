@@ -72,7 +72,7 @@ def nearest(name: str, known: Iterable[str], most: int | None = None) -> str:
 
     :param most: of the known ones only so many are listed, the nearest.
     """
-    known = sorted(known)
+    known = sorted(map(str, known))  # keys of a file may be anything
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
