@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fuzzing import SEEDS, mutant
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.read import read_files
 from sidelight.data.read.container import members
@@ -134,4 +135,13 @@ def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", image=CLIP)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingExtra, match=r"pip install 'sidelight\[hdf5\]'"):
+        read(path)
+
+
+def test_damaged_links_end_in_a_sentence(tmp_path):
+    """On this mutant the library's visit of objects did not come back; if it does not again, the test never ends."""
+    seed = SEEDS / "hdf5" / "b.h5"
+    path = tmp_path / "b.h5"
+    path.write_bytes(mutant(seed.read_bytes(), 2703))
+    with pytest.raises(ReadError, match=r"b\.h5: is truncated or broken"):
         read(path)

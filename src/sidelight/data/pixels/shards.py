@@ -74,7 +74,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Row]]:
         rows: list[Row] = [{str(name): row[name] for name in row} for row in table.to_dict("records")]
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".bin")}
         whole = {row["key"]: row for row in rows if row["offset"] + row["bytes"] <= sizes.get(row["shard"], -1)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError):  # whatever Arrow makes of broken bytes
         return {}, {}
     return header, whole
 

@@ -96,6 +96,7 @@ def _names(file: "h5py.File") -> list[str]:
         if info.type == h5py.h5o.TYPE_DATASET:
             names.append(found.decode(errors="surrogateescape"))
 
+    file.id.links.visit(lambda found: None)  # raises where links are damaged, on which h5o.visit may turn for ever
     h5py.h5o.visit(file.id, look, info=True)  # hard links only; file.visititems opens every object and takes minutes
     return names
 
