@@ -441,7 +441,7 @@ def test_hints_reach_a_cohort_that_understands_them(root):
 
 def test_progress_announces_the_size(root, capsys):
     build(Folder(root, channels=1), size=16, progress=True)
-    assert "Pixel cache: 6 items, at most 0 MB in" in " ".join(capsys.readouterr().err.split())
+    assert "Pixel cache: 6 items, about 0 MB in" in " ".join(capsys.readouterr().err.split())
 
 
 def test_real_clips(real_data, tmp_path):

@@ -150,7 +150,7 @@ def build(
     with locked(home / shards.LOCK):
         header, rows = _intact(home)  # another process may have built it while this one waited
         mean = None
-        if not resolved or _bound(len(files), size, resolved, max_frames) > _free(home):
+        if not resolved or progress or _bound(len(files), size, resolved, max_frames) > _free(home):
             grey, mean = look_at_sample(cohort, sample, max_frames, size, memory)
             resolved = resolved or (1 if grey >= GREY_SHARE else 3)
         job = _job(cohort, home, size, resolved, max_frames, max_bad_fraction, files, header)
