@@ -4,7 +4,7 @@ The net and the two levels of its problem are Meta-USCL's, :mod:`sidelight.metho
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -18,7 +18,15 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import DataError
 from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity
-from sidelight.methods.pair_weights import CMWNet, MetaGradient, WeightLearner, check_look_ahead
+from sidelight.methods.pair_weights import (
+    BiLevel,
+    CMWNet,
+    LookAhead,
+    MetaGradient,
+    Tensors,
+    WeightLearner,
+    check_look_ahead,
+)
 from sidelight.views.feed import Integers
 
 
@@ -52,6 +60,41 @@ def weigh(net: CMWNet, left: Tensor, right: Tensor) -> Tensor:
     size = left.shape[1] ** 0.5
     weights: Tensor = net(size * F.normalize(left, dim=1), size * F.normalize(right, dim=1))
     return weights
+
+
+Contrast = Callable[[Tensors, Any, Literal["mean", "none"]], tuple[Tensor, Tensor, Tensor]]
+"""Parameters, pairs and reduction -> the contrast, and the left and right projections [N, D] of the pairs."""
+
+
+def levels_of(
+    theta: Tensors,
+    contrast: Contrast,
+    net: CMWNet,
+    pairs: Any,
+    meta: Any,
+    optimizer: torch.optim.Optimizer,
+    *,
+    share: float,
+    clip_norm: float | None,
+    length: float,
+) -> BiLevel:
+    """The next step of ``theta`` on ``share`` times the weighted contrast of ``pairs``, judged by that of ``meta``.
+
+    :param length: of the whole gradient at the last step, by which the step is clipped to ``clip_norm``.
+    """
+
+    def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
+        each, left, right = contrast(parameters, pairs, "none")
+        return share * each, left, right
+
+    return BiLevel(
+        theta,
+        losses,
+        lambda left, right: weigh(net, left, right),
+        lambda parameters: contrast(parameters, meta, "mean")[0],
+        tuple(net.parameters()),
+        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
+    )
 
 
 class WeighedPairs(MethodBase):

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sidelight.losses.nested import Targets, first_of_each, level_loss
-from sidelight.methods.learned_weights import weigh
-from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
+from sidelight.methods.learned_weights import levels_of
+from sidelight.methods.pair_weights import BiLevel, CMWNet, Tensors
 
 
 class PairFeatures(NamedTuple):
@@ -66,21 +66,11 @@ def two_levels(
     given: dict[str, Any] = {"temperature": temperature, "targets": targets}
 
     def contrast(
-        parameters: Tensors, of: PairFeatures, reduction: Literal["mean", "none"] = "mean"
+        parameters: Tensors, of: PairFeatures, reduction: Literal["mean", "none"]
     ) -> tuple[Tensor, Tensor, Tensor]:
         left, right = functional_call(heads, parameters, (of.images, of.metadata))
         loss = level_loss(left, right, same=of.same, groups=of.groups, reduction=reduction, **given)
         return loss, left, right
 
-    def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        each, left, right = contrast(parameters, pairs, "none")
-        return share * each, left, right
-
-    return BiLevel(
-        theta,
-        losses,
-        lambda left, right: weigh(net, left, right),
-        lambda parameters: contrast(parameters, meta)[0],
-        tuple(net.parameters()),
-        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
-    )
+    how: dict[str, Any] = {"share": share, "clip_norm": clip_norm, "length": length}
+    return levels_of(theta, contrast, net, pairs, meta, optimizer, **how)

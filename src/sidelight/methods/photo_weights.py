@@ -1,15 +1,15 @@
 """Learned weights of the pairs of two photographs: the two levels of Meta-USCL's problem for SM3."""
 
 import copy
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from sidelight.losses.sm3 import Style, crossed
-from sidelight.methods.learned_weights import weigh
-from sidelight.methods.pair_weights import BiLevel, CMWNet, LookAhead, Tensors
+from sidelight.methods.learned_weights import levels_of
+from sidelight.methods.pair_weights import BiLevel, CMWNet, Tensors
 
 
 class PhotoFeatures(NamedTuple):
@@ -68,22 +68,12 @@ def two_levels(
     theta: Tensors = {name: p for name, p in named.items() if p.requires_grad}
 
     def contrast(
-        parameters: Tensors, of: PhotoFeatures, reduction: Literal["mean", "none"] = "mean"
+        parameters: Tensors, of: PhotoFeatures, reduction: Literal["mean", "none"]
     ) -> tuple[Tensor, Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in crossing.named_buffers()}
         joint = functional_call(structure, named | parameters | buffers, (of.first, of.second))
         loss = crossed(joint, temperature=temperature, style=style, groups=of.groups, reduction=reduction)
         return loss, joint[:, 0].mean(1), joint[:, 1].mean(1)
 
-    def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        each, left, right = contrast(parameters, pairs, "none")
-        return share * each, left, right
-
-    return BiLevel(
-        theta,
-        losses,
-        lambda left, right: weigh(net, left, right),
-        lambda parameters: contrast(parameters, meta)[0],
-        tuple(net.parameters()),
-        LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
-    )
+    how: dict[str, Any] = {"share": share, "clip_norm": clip_norm, "length": length}
+    return levels_of(theta, contrast, net, pairs, meta, optimizer, **how)
