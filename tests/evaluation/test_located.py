@@ -9,9 +9,10 @@ import pytest
 import sidelight
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
+from sidelight.data.pixels.placement import placed
 from sidelight.errors import ConfigError, DataError, ReadError
 from sidelight.evaluation.labelled import label_units, unit_table
-from sidelight.evaluation.located import COLUMN, targets_of, truth_of
+from sidelight.evaluation.located import COLUMN, targets_of, truth_of, unknown_beside
 from sidelight.evaluation.settings import EvaluateSettings
 
 PHANTOM = "phantom:chest?patients=16&size=48"
@@ -49,6 +50,13 @@ def test_labels_say_which_classes_a_unit_holds_and_folds_do_not_need_them(world)
     held = np.array([[int((own == k).any()) for k in range(4)] for own in boxes.labels])
     np.testing.assert_array_equal(np.array(labelled.table["label"].tolist()), held)
     assert 0 < held.mean() < 1
+
+
+def test_what_lies_beside_the_image_is_unknown():
+    masks = np.ones((2, 8, 8), np.uint8)
+    wide = unknown_beside(masks, placed(10, 20, 8, "pad"))  # rows 2 to 5 hold the image
+    assert (wide[:, 2:6] == 1).all() and (wide[:, [0, 1, 6, 7]] == 255).all()
+    assert (unknown_beside(masks, placed(10, 20, 8, "squash")) == 1).all()
 
 
 def test_one_class_has_no_name(world):

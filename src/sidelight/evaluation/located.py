@@ -11,8 +11,9 @@ from sidelight.data.annotations.annotations import Annotations, annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.task import SIGNS, Target, Task
 from sidelight.data.pixels.pixels import Pixels
+from sidelight.data.pixels.placement import Placement
 from sidelight.errors import DataError, ReadError
-from sidelight.evaluation.truth import Truth
+from sidelight.evaluation.truth import UNKNOWN, Truth
 
 COLUMN = "located"
 """Of a table of units: what is true of each, :class:`Located`."""
@@ -91,8 +92,18 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
 
 def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
     if annotations.task.localized == "mask":
-        return Located(masks=annotations.masks_in(pixels, row, [0])[0].astype(np.uint8))
+        masks = annotations.masks_in(pixels, row, [0])[0].astype(np.uint8)
+        return Located(masks=unknown_beside(masks, annotations.placement(pixels, row)))
     found = annotations.boxes_in(pixels, row)
     corners = found.corners.clip(0, pixels.size)
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
     return Located(boxes=corners[there].astype(np.float32), labels=found.label[there])
+
+
+def unknown_beside(masks: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+    """Masks [K, S, S] that say nothing where the square holds no image: beside one that keeps the ratio of its sides."""
+    (down, right), (height, width) = placement.offset, placement.inner
+    out = np.full_like(masks, UNKNOWN)
+    inside = (..., slice(down, down + height), slice(right, right + width))
+    out[inside] = masks[inside]
+    return out

@@ -1,7 +1,6 @@
 """A linear mask: the encoder that shows where things are wins, it reads each image once, and what is unknown counts nowhere."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,7 @@ import pytest
 
 from sidelight.errors import ConfigError
 from sidelight.evaluation.outcomes import MASK
-from sidelight.evaluation.protocols.base import Asked, HeadSettings, Saved
+from sidelight.evaluation.protocols.base import HeadSettings, Saved
 from sidelight.evaluation.protocols.localized.segment_linear import (
     SegmentLinear,
     SegmentLinearHead,
@@ -112,11 +111,7 @@ def test_distances_are_in_millimetres_where_pixels_have_a_size(world, named, see
     )
 
 
-def test_classes_and_units_of_several_images_are_refused(world, seeing):
-    task = SimpleNamespace(kind="binary", name="sick")
-    with pytest.raises(ConfigError, match="learns where something is, and the task 'sick' is binary"):
-        SegmentLinear().refuse(Asked(task))
-    SegmentLinear().refuse(Asked(SimpleNamespace(kind="mask", name="sick")))
+def test_units_of_several_images_are_refused(world, seeing):
     examples, _, _ = world.sides()
     examples.units.items[0] = [0, 1]
     with pytest.raises(ConfigError, match="A unit has 2 images with 2 frames"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sidelight.errors import ConfigError
 from sidelight.evaluation.maps import Maps
-from sidelight.evaluation.protocols.base import Asked, Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.protocols.localized.net import Batch, Images, Localizer
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings, sides, train
 from sidelight.evaluation.truth import Truth
@@ -110,16 +110,6 @@ class LocalizedProtocol(Learned[S]):
     side_by_side = False
     ranked = False
     weighs_classes = False
-
-    def refuse(self, asked: Asked) -> None:
-        """:raises ConfigError: for tasks without masks or boxes."""
-        if asked.task.kind not in self.targets:
-            wanted = " or ".join(self.targets)
-            raise ConfigError(
-                f"The protocol {self.name!r} learns where something is, and the task {asked.task.name!r} is {asked.task.kind}",
-                expected=f"a task of {wanted}",
-                do="Use linear, knn or finetune for classes",
-            )
 
     def fit(
         self, reader: Reader, examples: Examples, own: S, settings: HeadSettings, *, seed: int, draw: int
