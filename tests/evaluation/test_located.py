@@ -14,6 +14,8 @@ from sidelight.errors import ConfigError, DataError, ReadError
 from sidelight.evaluation.labelled import label_units, unit_table
 from sidelight.evaluation.located import COLUMN, targets_of, truth_of, unknown_beside
 from sidelight.evaluation.settings import EvaluateSettings
+from sidelight.metrics import METRICS
+from sidelight.reporting.study.labels import label_table
 
 PHANTOM = "phantom:chest?patients=16&size=48"
 QUICK = {"seeds": 1, "folds": 2, "resamples": 100, "device": "cpu", "image_size": 32}
@@ -95,6 +97,8 @@ def test_an_evaluation_has_numbers_by_class_with_intervals_by_patient(world, tas
     assert set(rows["target"]) == {"", *cohort.tasks[task].classes} and len(set(rows["labels"])) == 1
     assert (rows["groups"] == 16).all() and (rows["units"] == 50).all()
     assert isinstance(found.scores, pd.DataFrame) and COLUMN not in found.scores
+    shown = label_table(found.results[found.results["target"] != ""])
+    assert METRICS[metric].label in shown.header and len(shown.rows) == 4
 
 
 def test_protocols_and_tasks_that_do_not_fit_name_each_other(world):

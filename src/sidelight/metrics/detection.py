@@ -148,7 +148,7 @@ def _true(rows: Array) -> Floats:
 
 MAP = Metric(
     "map", partial(mean_precision, column=RSNA_BITS, thresholds=len(RSNA)), "mAP (IoU 0.40 to 0.75)", where=("boxes",),
-    localized=True, compared=True, mass=_true,
+    localized=True, compared=True, per_label=True, mass=_true,
 )  # fmt: skip
 COCO_AP = Metric(
     "coco ap", partial(mean_precision, column=COCO_BITS, thresholds=len(COCO)), "AP (IoU 0.50 to 0.95)", where=("boxes",),

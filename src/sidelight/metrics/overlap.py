@@ -98,8 +98,12 @@ def _pixels(rows: Array) -> Floats:
     return mass
 
 
-POOLED_DICE = Metric("dice", pooled_dice, "Dice, pooled", where=("mask",), localized=True, compared=True, mass=_pixels)
-MEAN_DICE = Metric("dice by image", mean_dice, "Dice by image", where=("mask",), localized=True, compared=True)
+POOLED_DICE = Metric(
+    "dice", pooled_dice, "Dice, pooled", where=("mask",), localized=True, compared=True, per_label=True, mass=_pixels
+)
+MEAN_DICE = Metric(
+    "dice by image", mean_dice, "Dice by image", where=("mask",), localized=True, compared=True, per_label=True
+)
 MEAN_IOU = Metric("iou by image", mean_iou, "IoU by image", where=("mask",), localized=True)
 HD95 = Metric(
     "hd95", partial(mean_column, column=HAUSDORFF), "HD95", high=np.inf, higher_is_better=False, where=("mask",),
