@@ -222,7 +222,7 @@ def keep_labels(table: pd.DataFrame, places: Sequence[int | None]) -> pd.DataFra
     """A table of units with other labels: those at ``places`` of each unit's tuple, -1 for None; units that know none go."""
     labels = [tuple(LEFT_OUT if place is None else own[place] for place in places) for own in table["label"]]
     kept = table.assign(label=pd.Series(labels, table.index))
-    return kept[[any(code != LEFT_OUT for code in own) for own in labels]]
+    return kept.loc[[any(code != LEFT_OUT for code in own) for own in labels]]
 
 
 def _scorable(

@@ -1,5 +1,6 @@
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,14 @@ def test_a_factor_interval_that_holds_one_claims_no_saving(study_folder: Path):
     head = content.headline("sources")
     assert head is not None
     assert "**no saving is shown**" in " ".join(answer(content, head))
+
+
+def test_where_no_factor_is_known_there_is_none(study_folder: Path):
+    content = load(study_folder)
+    head = content.headline("bacterial")
+    assert head is not None
+    unknown = content.efficiency.assign(factor=math.nan, rival_protocol="linear")
+    assert replace(content, efficiency=unknown).factor(head) is None
 
 
 def test_a_saving_that_prints_as_one_is_none():

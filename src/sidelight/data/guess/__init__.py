@@ -167,7 +167,7 @@ def _draft(
     frame = next((layout.frame for layout in layouts if layout.frame), "")
     items = list_items(root, CohortSpec(files=tuple(one.text() for one in layouts), stack=frame or None))[0]
     if masks is not None:
-        items = items[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
+        items = items.loc[[not set(files) & set(masks.paths) for files in items["files"]]].reset_index(drop=True)
     layouts = [layout for layout in layouts if _met(layout, items)]
     met = join_all(items, _keys(items, layouts), tables, unread)
     texts = [root.resolve().name, *media[:1], *tables, *(str(column) for table in tables.values() for column in table)]

@@ -25,7 +25,7 @@ def robustness(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
         rows += _rows(part, str(condition), float(severity), resamples)
     home = set(map(tuple, found[KEYS[:3]].drop_duplicates().to_numpy()))
     usual = scores[(scores["step"] == "selected") & scores["all_labels"]]
-    usual = usual[[key in home for key in map(tuple, usual[KEYS[:3]].to_numpy())]].assign(step=DISTURBED)
+    usual = usual.loc[[key in home for key in map(tuple, usual[KEYS[:3]].to_numpy())]].assign(step=DISTURBED)
     for condition in found["condition"].unique():
         rows += _rows(usual, str(condition), 0.0, resamples)
     return pd.DataFrame(rows)

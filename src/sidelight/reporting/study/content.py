@@ -274,7 +274,7 @@ class Content:
             shown = headline.rows[["encoder", "protocol"]].drop_duplicates().itertuples(index=False, name=None)
             pairs = zip(table["rival"], table["rival_protocol"], strict=True)
             known = set(shown)
-            table = table[[pair in known for pair in pairs]]
+            table = table.loc[[pair in known for pair in pairs]]
         if headline.rival in set(headline.rows["encoder"]):
             table = table[table["rival"] == headline.rival]
         return first(table.sort_values("factor", kind="stable"))
