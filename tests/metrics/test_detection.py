@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from sidelight.metrics.boxes import box_row, stacked
-from sidelight.metrics.detection import AP50, COCO_AP, FROC, MAP, PUBLISHED_FROC, SENSITIVITIES
+from sidelight.metrics.detection import (
+    AP50,
+    COCO_AP,
+    FROC,
+    MAP,
+    PUBLISHED_FROC,
+    RECALLS,
+    SENSITIVITIES,
+    at_rate,
+    precisions,
+)
 from sidelight.metrics.differences import paired_difference
 from sidelight.metrics.intervals import clustered_interval
 
@@ -60,6 +70,26 @@ def world(units, seed, skill=0.6, step=0.0):
         each = [(round(score / step) * step if step else score, box) for score, box in hits + alarms]
         found.append((each, truth))
     return found
+
+
+def test_precision_at_a_recall_by_hand_and_its_mean_is_the_average_precision():
+    table = rows([([(0.9, BOX)], [BOX]), ([(0.95, BOX)], []), ([], [BOX])])
+    found = precisions(table[None], np.arange(3), np.array([0, 0.5, 0.51, 1]))(np.ones((1, 3)))
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0, 0]])
+    twice = precisions(table[None], np.arange(3), np.array([0, 0.5, 0.67, 1]))(np.array([[2.0, 1, 1]]))
+    np.testing.assert_allclose(twice, [[2 / 3, 2 / 3, 0, 0]])
+    rng = np.random.default_rng(0)
+    world = rows([([(rng.random(), BOX if rng.random() < 0.6 else FAR) for _ in range(3)], [BOX]) for _ in range(20)])
+    weights = rng.integers(0, 3, (7, 20)).astype(float)
+    curve = precisions(np.stack([world, world]), np.arange(20), RECALLS)(weights)
+    np.testing.assert_allclose(curve.mean(axis=1), AP50(None, world, weights))
+
+
+def test_cases_at_a_rate_of_false_positives_by_hand():
+    late = rows([([(0.9, FAR), (0.8, BOX)], [BOX]), ([], [])])
+    assert [part.tolist() for part in at_rate(late, 0.5)] == [[1, 0], [1, 0]]
+    assert [part.tolist() for part in at_rate(late, 0.25)] == [[0, 0], [0, 0]]
+    assert [part.tolist() for part in at_rate(rows([([], []), ([], [BOX])]))] == [[0, 0], [0, 0]]
 
 
 def test_as_coco_evaluates():

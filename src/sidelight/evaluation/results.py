@@ -22,7 +22,7 @@ DISTURBED = "disturbed"
 """The step of rows whose images were made worse."""
 RANKED = "retrieval"
 """The step of rows that are ranks in place of probabilities."""
-LATER = ("calibration", "calibration_curves", "decisions", "decision_curves")
+LATER = ("calibration", "calibration_curves", "decisions", "decision_curves", "detection_curves", "cases", "pictures")
 """Tables that folders of older evaluations lack."""
 TABLES = ("scores", "results", "differences", "efficiency", "subgroups", *LATER)
 
@@ -43,6 +43,8 @@ class Results:
     :ivar reliability: reliability curves, before and after calibration.
     :ivar calibration: intercept, slope and O:E, before and after calibration; ``calibration_curves``: the smooth curves.
     :ivar decisions: what follows at the threshold, by unit and by patient; ``decision_curves``: net benefit.
+    :ivar detection_curves: of boxes the precision at each recall; ``cases`` of masks and boxes each unit's size and score.
+    :ivar pictures: images of the best, median and worst cases, of public data (:mod:`sidelight.evaluation.pictures`).
     :ivar notes: what was left out and why, in sentences.
     """
 
@@ -58,6 +60,9 @@ class Results:
     calibration_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    detection_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, folder: Path) -> Path:
         """Write the tables as Parquet and the matrices as JSON; each file appears whole or not at all."""

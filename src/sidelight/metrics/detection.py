@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from sidelight.metrics.arrays import as_rows, ratio, shaped
 from sidelight.metrics.boxes import COCO, COCO_BITS, HITS, RSNA, RSNA_BITS, SCORE, WIDTH
+from sidelight.metrics.bands import Values
 from sidelight.metrics.metric import Array, Floats, Metric
 
 RECALLS = np.linspace(0, 1, 101)
@@ -103,6 +104,51 @@ def sensitivity(
         each = [reached[(false <= rate).sum(axis=0), np.arange(len(some))] for rate in rates]
         parts.append(ratio(np.mean(each, axis=0), total, np.nan))
     return shaped(np.concatenate(parts), weights)
+
+
+def precisions(scores: Array, index: Array, recalls: Floats) -> Values:
+    """The precision at IoU 0.50 that is reached at each of M recalls or beyond, the mean over seeds; 0 where none reaches it.
+
+    :param scores: rows [S, N, 1 + 4 D]; ``index`` the group of each unit [N].
+    :return: a function of group weights [R, G], as :mod:`sidelight.metrics.bands` reads it: [R, M].
+    """
+    each = [Detections.of(seed) for seed in scores]
+
+    def values(weights: Floats) -> Floats:
+        parts = [
+            np.mean([_precisions(found, some, recalls) for found in each], axis=0)
+            for some in _chunks(weights[:, index], max(len(found.unit) for found in each))
+        ]
+        return np.concatenate(parts)
+
+    return values
+
+
+def _precisions(found: Detections, weights: Floats, recalls: Floats) -> Floats:
+    hit = found.numbers[:, COCO_BITS].astype(np.int64) & 1
+    right, wrong = found.sums(hit.astype(np.float64), 1.0 - hit, weights)
+    total = weights @ found.true
+    precision = np.concatenate([ratio(right, right + wrong, 0.0), np.zeros((1, len(weights)))])
+    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    reached = ratio(right, np.broadcast_to(total, right.shape), 0.0)
+    at = (reached[:, :, None] < recalls - 1e-12).sum(axis=0)
+    return np.where(total[:, None] > 0, np.take_along_axis(envelope.T, at, axis=1), np.nan)
+
+
+def at_rate(rows: Array, rate: float = 1.0) -> tuple[Floats, Floats]:
+    """Of each unit the true boxes that are hit, and the detections that hit none, both [N], at the lowest score whose
+    detections, all together, are no more than ``rate`` false positives per image."""
+    found = Detections.of(rows)
+    hits, scores, count = found.numbers[:, HITS], found.numbers[:, SCORE], len(rows)
+    _, wrong = found.sums(np.maximum(hits, 0), (hits < 0).astype(np.float64), np.ones((1, count)))
+    allowed = int((wrong[:, 0] / count <= rate).sum())
+    steps = -np.unique(-scores[hits > 0])
+    kept = scores >= (steps[allowed - 1] if allowed else np.inf)
+    unit = found.unit[kept]
+    return (
+        np.bincount(unit, np.maximum(hits[kept], 0), count),
+        np.bincount(unit, (hits[kept] < 0).astype(np.float64), count),
+    )
 
 
 def published_froc(labels: Array | None, rows: Array, weights: Floats | None = None) -> object:

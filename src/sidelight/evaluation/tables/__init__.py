@@ -16,8 +16,10 @@ from sidelight.evaluation.tables.calibration import (
     calibration_tables,
     reliabilities,
 )
+from sidelight.evaluation.tables.cases import cases
 from sidelight.evaluation.tables.checklist import checklist_rows
 from sidelight.evaluation.tables.decisions import DecisionSettings, decision_curves, decision_rows, operating_points
+from sidelight.evaluation.tables.detection_curves import detection_curves
 from sidelight.evaluation.tables.localized import localized
 from sidelight.evaluation.tables.retrieval import recalls
 from sidelight.evaluation.tables.robustness import robustness
@@ -39,11 +41,12 @@ def tabulated(
     :param targets: what each task predicts, with its classes; ``tasks`` and ``decisions`` by the same names.
     """
     located = localized(scores, resamples=resamples)
+    drawn = {"detection_curves": detection_curves(scores, resamples=resamples), "cases": cases(scores)}
     scores = CLASSES.of(scores)
     if scores.empty and len(located):
-        return {"results": located.assign(cases_read=float("nan"))}
+        return {"results": located.assign(cases_read=float("nan")), **drawn}
     asked = decisions or {}
-    after, drawn = calibrated_with_thresholds(scores, {task: one.miss_cost for task, one in asked.items()})
+    after, thresholds = calibrated_with_thresholds(scores, {task: one.miss_cost for task, one in asked.items()})
     rows = [
         summarise(scores, targets, resamples=resamples),
         operating_points(after, resamples=resamples),
@@ -59,8 +62,9 @@ def tabulated(
         "confusion": confusions(scores, targets),
         "reliability": [*reliabilities(scores, targets, AS_PREDICTED), *reliabilities(after, targets, CALIBRATED)],
         **_probabilities(scores, after, targets, asked, resamples),
-        "decisions": decision_rows(after, targets, drawn, asked, resamples=resamples),
+        "decisions": decision_rows(after, targets, thresholds, asked, resamples=resamples),
         "decision_curves": decision_curves(after, targets, asked, resamples=resamples),
+        **drawn,
     }
 
 
