@@ -99,7 +99,8 @@ def evaluate(
     )
     costs = dict.fromkeys(targets, resolved.decisions.miss_cost)
     found["subgroups"] = subgroup_table(table, columns, resamples=resolved.resamples, costs=costs)
-    results = Results(**found, scores=table, notes=(*scored.notes, *fold_gaps(found["results"])))
+    drawn = scored.pictures.assign(encoder=name, task=task, protocol=protocol)
+    results = Results(**found, scores=table, pictures=drawn, notes=(*scored.notes, *fold_gaps(found["results"])))
     if folder is not None:
         with held(folder):
             _write(results, scored, task, folder)

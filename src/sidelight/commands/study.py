@@ -48,6 +48,8 @@ SCORING = 4
 """Raised when folds, labelled subsets or random weights are made in another way, so that finished cells are not mixed with
 new ones."""
 
+PICTURES = ".pictures.parquet"
+"""How the name of a cell's pictures ends."""
 PROVENANCE = ("transductive", "split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
 """Facts of a cell that stand in each of its rows."""
 
@@ -62,6 +64,11 @@ class Cell:
     part: Part
     protocol: str
     seed: int
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What its rows are called in the tables."""
+        return {"encoder": self.encoder, "task": self.part_name, "protocol": self.protocol}
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,19 @@ class Work:
 
     def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
         """The scores of one cell, read back if they are there."""
+        path, evaluate = self.file_of(cell)
+        if not path.is_file():
+            scored = self.scored(cell, evaluate)
+            write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
+            self.keep_participants(cell.part_name, scored.participants)
+            if len(scored.pictures):
+                write_table(path.with_suffix(PICTURES), scored.pictures)
+            write_table(path, scored.table)
+        table, facts = pd.read_parquet(path), _load_json(path.with_suffix(".json"))
+        return table.assign(**cell.named, **{key: facts[key] for key in PROVENANCE}), list(facts["notes"])
+
+    def file_of(self, cell: Cell) -> tuple[Path, EvaluateSettings]:
+        """Where the scores of a cell lie, and by which settings they are made."""
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)
         settings |= {"seeds": 1, "first_seed": cell.seed, "cache": self.cache}
         name, evaluate = self.recipe(cell)[1], build(EvaluateSettings, settings)
@@ -161,15 +181,13 @@ class Work:
         for group in ("cache", "resamples", "decisions"):  # these change no score
             used.pop(group, None)
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
-        path = self.folder / "cells" / f"{digest(identity)}.parquet"
-        if not path.is_file():
-            scored = self.scored(cell, evaluate)
-            write_json(path.with_suffix(".json"), {**scored.facts, "notes": scored.notes})
-            self.keep_participants(cell.part_name, scored.participants)
-            write_table(path, scored.table)
-        table, facts = pd.read_parquet(path), _load_json(path.with_suffix(".json"))
-        named = {"encoder": cell.encoder, "task": cell.part_name, "protocol": cell.protocol}
-        return table.assign(**named, **{key: facts[key] for key in PROVENANCE}), list(facts["notes"])
+        return self.folder / "cells" / f"{digest(identity)}.parquet", evaluate
+
+    def pictures(self) -> pd.DataFrame:
+        """The best, median and worst cases of the first seed, where cells have them."""
+        files = [(cell, self.file_of(cell)[0].with_suffix(PICTURES)) for cell in self.cells() if cell.seed == 0]
+        found = [pd.read_parquet(file).assign(**cell.named) for cell, file in files if file.is_file()]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def check_unseen(self) -> list[str]:
         """Sentences on encoders of unknown past in parts whose patients none should have met.
@@ -286,6 +304,7 @@ class Work:
             scores,
             notes=tuple(notes),
             subgroups=self.subgroups(scores, resamples),
+            pictures=self.pictures(),
             **found,
             folder=self.folder,
         )

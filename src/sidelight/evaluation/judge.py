@@ -21,12 +21,14 @@ from sidelight.data.cohort.stable_names import own_names
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
+from sidelight.evaluation.drawn import DRAWN
 from sidelight.evaluation.inputs.beside import WITHOUT_ENCODER, InputReader, Inputs, Reference
 from sidelight.evaluation.inputs.metadata import metadata_reader
 from sidelight.evaluation.labelled import Labelled, label_units, unit_table
 from sidelight.evaluation.model.fit import SAVED, model_of
 from sidelight.evaluation.model.model import Model
 from sidelight.evaluation.participants import participants
+from sidelight.evaluation.pictures import pictures
 from sidelight.evaluation.protocols import check_inputs, check_side_by_side, check_targets
 from sidelight.evaluation.protocols.base import Asked, Learned, Protocol
 from sidelight.evaluation.protocols.retrieval import rank_units
@@ -171,6 +173,7 @@ class Scored:
         head reads what a new cohort cannot bring (``inputs.kind`` not in ``SAVED``).
     :ivar tables: what else is to be written, by name, such as who lent which metadata.
     :ivar participants: flow and characteristics of who was scored; nothing of a protocol that learns nothing.
+    :ivar pictures: the best, median and worst cases of masks and boxes, where the data may be shown.
     """
 
     table: pd.DataFrame
@@ -180,6 +183,7 @@ class Scored:
     fitted: Callable[[pd.DataFrame], Model] | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     participants: dict[str, Any] = field(default_factory=dict)
+    pictures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def score(
@@ -216,12 +220,15 @@ def score(
         ready = replace(ready, vectors=inputs.vectors if protocol.reads == "vectors" else inputs.beside)
     tables = []
     for seed in _said(range(settings.first_seed, settings.first_seed + settings.seeds), evaluation):
-        table, more = collect_scores(ready, seed, only)
+        shown = bool(cohort.spec.public) and seed == settings.first_seed
+        table, more = collect_scores(replace(ready, pictures=shown), seed, only)
         tables += [table, *(collect_scores(ready, seed, only, draw)[0] for draw in further_draws(ready))]
         tables += half_scores(ready, seed, only) if halves else []
         notes += more
     if read is not None and settings.robustness.severities:
         tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors))
+    drawn = pictures(tables[0], labelled.tested, pixels, list(labelled.targets))
+    tables[0] = tables[0].drop(columns=DRAWN, errors="ignore")
     scores = pd.concat(tables, ignore_index=True)
     check_numbers(scores, evaluation.called)
     facts = {
@@ -242,11 +249,12 @@ def score(
     tested = labelled.tested if only is None else labelled.tested[labelled.tested["unit"].isin(labelled.folds[only])]
     here = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]
     facts["transductive"] = saw(evaluation.encoder, cohort, here, pixels)
-    scores = nameless(own_names(cohort, scores, cohort.tasks[evaluation.task].unit), cohort.key)
+    unit = cohort.tasks[evaluation.task].unit
+    scores, drawn = (nameless(own_names(cohort, one, unit), cohort.key) if len(one) else one for one in (scores, drawn))
     written = {} if inputs is None else inputs.tables
     columns = subgroup_columns(cohort, evaluation.task, settings.subgroups)
     who = participants(cohort, pixels, evaluation.task, labelled, settings.subgroups)
-    return Scored(scores, facts, sorted(set(notes)), columns, fitted, written, who)
+    return Scored(scores, facts, sorted(set(notes)), columns, fitted, written, who, drawn)
 
 
 def _said(seeds: range, evaluation: Evaluation) -> Iterator[int]:

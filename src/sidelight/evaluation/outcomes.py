@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sidelight.evaluation.drawn import DRAWN
 from sidelight.metrics import METRICS
 from sidelight.metrics.boxes import stacked
 from sidelight.metrics.metric import Floats, Metric
@@ -94,23 +95,32 @@ def kind_of(metric: Metric) -> Outcome:
 
 
 def mask_outcomes(
-    table: pd.DataFrame, rows: Floats, known: NDArray[np.bool_], targets: Mapping[str, Sequence[str]]
+    table: pd.DataFrame,
+    rows: Floats,
+    known: NDArray[np.bool_],
+    targets: Mapping[str, Sequence[str]],
+    drawn: Sequence[Sequence[bytes]] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Rows of masks: unit, group, target, label (1: it holds the class), outcome and the columns of a row.
 
     :param table: ``unit`` and ``group`` of N units; ``rows`` float [N, K, 6] (:func:`sidelight.metrics.overlap.mask_row`).
     :param known: bool [N, K], false where nothing is known of a class in a unit; ``targets`` the K of them.
+    :param drawn: [N][K], what was found (:mod:`sidelight.evaluation.drawn`), where it is to be kept.
     """
     for place, target in enumerate(targets):
         own = known[:, place]
         part = table.loc[own, ["unit", "group"]].reset_index(drop=True)
         values = pd.DataFrame(rows[own, place], columns=list(COLUMNS))
         label = (rows[own, place, TRUE] > 0).astype(np.int64)
-        yield pd.concat([part.assign(target=target, label=label, outcome=MASK.name), values], axis=1)
+        found = pd.concat([part.assign(target=target, label=label, outcome=MASK.name), values], axis=1)
+        yield found if drawn is None else found.assign(**{DRAWN: [drawn[at][place] for at in np.flatnonzero(own)]})
 
 
 def box_outcomes(
-    table: pd.DataFrame, rows: Sequence[Sequence[Floats]], targets: Mapping[str, Sequence[str]]
+    table: pd.DataFrame,
+    rows: Sequence[Sequence[Floats]],
+    targets: Mapping[str, Sequence[str]],
+    drawn: Sequence[Sequence[bytes]] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Rows of boxes: unit, group, target, label (1: it holds a box), outcome, boxes (how many) and detections, a list.
 
@@ -118,7 +128,8 @@ def box_outcomes(
     """
     for place, target in enumerate(targets):
         true = np.array([each[place][0] for each in rows])
-        yield table[["unit", "group"]].assign(
+        found = table[["unit", "group"]].assign(
             target=target, label=(true > 0).astype(np.int64), outcome=BOXES.name, boxes=true,
             detections=pd.Series([each[place][1:] for each in rows], index=table.index, dtype=object),
         )  # fmt: skip
+        yield found if drawn is None else found.assign(**{DRAWN: [own[place] for own in drawn]})

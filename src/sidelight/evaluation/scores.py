@@ -16,6 +16,7 @@ from sidelight.data.split import LabelCounts, k_folds, nested_counts
 from sidelight.errors import ConfigError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
+from sidelight.evaluation.drawn import DRAWN
 from sidelight.evaluation.located import truth_of
 from sidelight.evaluation.protocols.base import Examples, Head, Learned
 from sidelight.evaluation.results import HALF, INSIDE
@@ -36,6 +37,7 @@ class Ready:
 
     :ivar vectors: float32 [len(pixels), D] that a protocol on vectors reads in place of the encoder's, or that the head of a
         network that is trained reads beside its features.
+    :ivar pictures: rows at all labels say what was found, in the column :data:`sidelight.evaluation.drawn.DRAWN`.
     """
 
     reader: Reader
@@ -44,6 +46,7 @@ class Ready:
     protocol: Learned[Any]
     settings: EvaluateSettings
     vectors: np.ndarray | None = None
+    pictures: bool = False
 
     def units(self, items: list[list[int]], pixels: Pixels | None = None, vectors: np.ndarray | None = None) -> Units:
         """Units as the protocol reads them; features of a frozen encoder are stored beside the pixels.
@@ -139,7 +142,7 @@ def _given_scores(ready: Ready, test: pd.DataFrame, seed: int, draw: int) -> tup
     if ready.protocol.selects_on == "test" or draw or not ready.settings.calibrate:
         return outside, notes
     own = replace(ready.labelled, table=ready.labelled.table.drop(columns="side"), test=None)
-    inside, _ = collect_scores(replace(ready, labelled=own).at_all_labels(), seed)
+    inside, _ = collect_scores(replace(ready, labelled=own, pictures=False).at_all_labels(), seed)
     return pd.concat([outside, inside[inside["step"] == "selected"].assign(step=INSIDE)], ignore_index=True), notes
 
 
@@ -195,8 +198,12 @@ def _curve(
     for count, labelled in examples.items():
         for step, head in ready.fit(labelled, seed, seed * 1000 + part).items():
             rows = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)
+            shown = ready.pictures and count == -1 and step == "selected"
             frames += [
-                one.assign(labels=count, step=step, seed=seed, draw=draw, cases_read=read[count]) for one in rows
+                (one if shown else one.drop(columns=DRAWN, errors="ignore")).assign(
+                    labels=count, step=step, seed=seed, draw=draw, cases_read=read[count]
+                )
+                for one in rows
             ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS), left_out
 

@@ -105,6 +105,9 @@ class Content:
     calibration_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     decision_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    detection_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def title(self) -> str:

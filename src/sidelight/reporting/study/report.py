@@ -15,7 +15,7 @@ from sidelight.reporting.document import Detail, Document, Figure, Listing, Part
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, puzzles, training, weights
-from sidelight.reporting.study import checklist, decisions, labels, participants, retrieval, robustness, trust
+from sidelight.reporting.study import checklist, decisions, labels, localized, participants, retrieval, robustness, trust
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.beforehand import beforehand
@@ -49,6 +49,8 @@ def document(content: Content) -> Document:
         Section("Labels", _labels(content, content.lead), intro=_OF_LEAD, only="markdown"),
         Section("One class against the rest", _checklists(content), intro=checklist.INTRO, only="html"),
         Section("One class against the rest", _checklists(content, content.lead), intro=_OF_LEAD, only="markdown"),
+        Section("Where it is", localized.sections(content), intro=localized.INTRO, only="html"),
+        Section("Where it is", localized.sections(content, by_unit=False), intro=localized.INTRO, only="markdown"),
         Section("Retrieval", _retrieval(content), intro=retrieval.INTRO),
         Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
         Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
@@ -355,6 +357,7 @@ def _files(content: Content) -> dict[str, pd.DataFrame]:
         "calibration-curves": content.calibration_curves,
         "decisions": content.decisions,
         "decision-curves": content.decision_curves,
+        "detection-curves": content.detection_curves,
         "confusion": study_tables.confusion_rows(content.confusion),
         "hashes-and-commands": rows[["encoder", "task", *once]].drop_duplicates(),
     }

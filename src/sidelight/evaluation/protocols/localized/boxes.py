@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from sidelight.evaluation.drawn import packed_boxes
 from sidelight.evaluation.outcomes import box_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
@@ -75,12 +76,13 @@ class BoxHead(LocalizedHead):
                 batch.truth,
             )
 
-    def rows(self, units: Units) -> list[list[NDArray[np.float64]]]:
-        """What each of N units contributes to each of K targets."""
-        rows = []
+    def rows(self, units: Units) -> tuple[list[list[NDArray[np.float64]]], list[list[bytes]]]:
+        """What each of N units contributes to each of K targets, and what was found, packed [N][K]."""
+        rows, drawn = [], []
         for found, truth in self.found(units):
             for at, (boxes, scores, kinds) in enumerate(found):
                 assert truth.boxes is not None and truth.labels is not None
+                drawn.append([packed_boxes(boxes[kinds == k], scores[kinds == k]) for k in range(self.classes)])
                 rows.append(
                     [
                         box_row(
@@ -92,11 +94,11 @@ class BoxHead(LocalizedHead):
                         for k in range(self.classes)
                     ]
                 )
-        return rows
+        return rows, drawn
 
     def judged(self, units: Units) -> float:
         """mAP of the RSNA challenge, the mean over the targets that the units hold."""
-        rows = self.rows(units)
+        rows, _ = self.rows(units)
         each = [stacked([own[k] for own in rows]) for k in range(self.classes)]
         values = [float(MAP(np.zeros(len(table)), table)) for table in each if table[:, 0].any()]
         return float(np.mean(values)) if values else 0.0
@@ -115,4 +117,5 @@ class BoxProtocol(LocalizedProtocol[B]):
     ) -> Iterator[pd.DataFrame]:
         """Rows of boxes: how many are true, and every detection with its matches and hits."""
         assert isinstance(head, BoxHead)
-        yield from box_outcomes(table, head.rows(units), targets)
+        rows, drawn = head.rows(units)
+        yield from box_outcomes(table, rows, targets, drawn)

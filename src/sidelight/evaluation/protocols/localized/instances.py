@@ -24,7 +24,7 @@ from sidelight.evaluation.outcomes import box_outcomes, mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.boxes import Found
 from sidelight.evaluation.protocols.localized.detect import TorchvisionNet
-from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings
+from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings, Rows, joined
 from sidelight.evaluation.protocols.localized.net import Batch
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row
@@ -134,10 +134,10 @@ class InstanceHead(MaskHead):
 
     Net, Settings = InstanceNet, InstanceSettings
 
-    def both(self, units: Units) -> tuple[list[tuple[Any, Any]], list[list[NDArray[np.float64]]]]:
+    def both(self, units: Units) -> tuple[list[Rows], list[list[NDArray[np.float64]]]]:
         """What units contribute to each target as masks, batch by batch, and as boxes, unit by unit."""
         assert isinstance(self.net, InstanceNet)
-        masks, boxes, each = [], [], range(self.classes)
+        masks, boxes, each = list[Rows](), [], range(self.classes)
         for batch in self.batches(units):
             detected = self.net.detected(batch)
             found = self.net.masks(detected, batch.side).float().cpu().numpy() >= self.own.threshold
@@ -170,6 +170,6 @@ class Instances(MaskProtocol[InstanceSettings]):
         """Rows of masks, and rows of boxes of the same instances."""
         assert isinstance(head, InstanceHead)
         masks, boxes = head.both(units)
-        rows, known = (np.concatenate(part) for part in zip(*masks, strict=True))
-        yield from mask_outcomes(table, rows, known, targets)
+        rows, known, drawn = joined(masks)
+        yield from mask_outcomes(table, rows, known, targets, drawn)
         yield from box_outcomes(table, boxes, targets)

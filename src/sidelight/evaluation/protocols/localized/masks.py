@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from sidelight.evaluation.drawn import packed
 from sidelight.evaluation.outcomes import mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
@@ -20,6 +21,8 @@ from sidelight.evaluation.truth import UNKNOWN, Truth
 from sidelight.evaluation.units import Units
 from sidelight.losses.maps import MAP_LOSSES
 from sidelight.metrics.overlap import COLUMNS, POOLED_DICE, TRUE, areas, mask_row
+
+Rows = tuple[NDArray[np.float64], NDArray[np.bool_], list[list[bytes]]]
 
 
 class MaskSettings(LocalizedSettings):
@@ -91,13 +94,12 @@ class MaskHead(LocalizedHead):
         each: list[float] = [float(POOLED_DICE(own[:, TRUE], own)) for own in table if own[:, TRUE].any()]
         return float(np.mean(each)) if each else 0.0
 
-    def rows(self, units: Units) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What each unit contributes to each target, float64 [N, K, 6], and whether anything is known of it, bool [N, K]."""
-        parts = [self.rows_of(found, truth) for found, truth in self.found(units)]
-        rows, known = zip(*parts, strict=True)
-        return np.concatenate(rows), np.concatenate(known)
+    def rows(self, units: Units) -> Rows:
+        """What each unit contributes to each target, float64 [N, K, 6], whether anything is known of it, bool [N, K], and what
+        was found, packed [N][K]."""
+        return joined([self.rows_of(found, truth) for found, truth in self.found(units)])
 
-    def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> Rows:
         """:meth:`rows` of one batch, from its masks bool [n, K, W, W]."""
         masks = np.stack(truth.masks or [])
         rows = np.empty((*masks.shape[:2], len(COLUMNS)))
@@ -105,7 +107,13 @@ class MaskHead(LocalizedHead):
             size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
             own, tolerance = masks[at, k], self.own.tolerance
             rows[at, k] = mask_row(found[at, k], own == 1, own != UNKNOWN, spacing=size, tolerance=tolerance)
-        return rows, (masks != UNKNOWN).any(axis=(2, 3))
+        return rows, (masks != UNKNOWN).any(axis=(2, 3)), [[packed(one) for one in each] for each in found]
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Batches one after the other."""
+    rows, known, drawn = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(known), [own for part in drawn for own in part]
 
 
 M = TypeVar("M", bound=MaskSettings)
@@ -121,5 +129,5 @@ class MaskProtocol(LocalizedProtocol[M]):
     ) -> Iterator[pd.DataFrame]:
         """Rows of masks: areas and distances of each target in each unit where something is known of it."""
         assert isinstance(head, MaskHead)
-        rows, known = head.rows(units)
-        yield from mask_outcomes(table, rows, known, targets)
+        rows, known, drawn = head.rows(units)
+        yield from mask_outcomes(table, rows, known, targets, drawn)

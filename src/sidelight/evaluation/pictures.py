@@ -1,0 +1,75 @@
+"""The best, median and worst cases of masks and boxes as pictures, of data that may be shown."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from sidelight.data.pixels.pixels import Pixels
+from sidelight.evaluation.drawn import DRAWN, packed, packed_boxes
+from sidelight.evaluation.located import COLUMN, Located
+from sidelight.evaluation.tables.blocks import KEYS
+from sidelight.evaluation.tables.cases import cases
+
+PLACES = ("best", "median", "worst")
+EACH = 2
+"""Patients that are shown of each."""
+
+
+def pictures(scores: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, targets: Sequence[str]) -> pd.DataFrame:
+    """Of each target the patients at both ends and in the middle, each by the unit that is nearest to the patient's mean.
+
+    :param scores: rows of one seed, those at all labels with what was found in the column ``DRAWN``; ``table`` their units, as
+        :attr:`sidelight.evaluation.labelled.Labelled.tested`; ``targets`` in the order of its masks.
+    :return: outcome, target, place (of ``PLACES``), unit, group, value, side (S), image (bytes of a PNG), truth and found
+        (bytes: of :func:`packed`, or :func:`packed_boxes`).
+    """
+    if DRAWN not in scores:
+        return pd.DataFrame()
+    scores = scores[scores[DRAWN].notna()]
+    rows, where = [], {name: number for number, name in enumerate(table["unit"])}
+    one = scores.assign(**dict.fromkeys(KEYS, ""), step="selected")
+    for (kind, target), own in cases(one).groupby(["outcome", "target"], sort=False):
+        found = one[(one["outcome"] == kind) & (one["target"] == target)].set_index("unit")[DRAWN]
+        for place, case in _chosen(own):
+            unit = table.iloc[where[case["unit"]]]
+            rows.append(
+                {"outcome": kind, "target": target, "place": place, "unit": case["unit"], "group": case["group"],
+                 "value": case["value"], "side": pixels.size, "image": _png(pixels, unit["rows"][0]),
+                 "truth": _truth(unit[COLUMN], list(targets).index(target)), "found": found[case["unit"]]}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series]]":  # type: ignore[type-arg]
+    """Cases of the patients with the highest, the middle and the lowest mean, each once."""
+    known = own.dropna(subset=["value"])
+    means = known.groupby("group")["value"].mean().sort_values(ascending=False, kind="stable")
+    names, half = list(means.index), max(0, (len(means) - EACH) // 2)
+    asked = {"best": names[:EACH], "worst": names[-EACH:][::-1], "median": names[half : half + EACH]}
+    taken, found = set[str](), []
+    for place in ("best", "worst", "median"):
+        for name in asked[place]:
+            if name not in taken:
+                taken.add(name)
+                mine = known[known["group"] == name]
+                found.append((place, mine.loc[(mine["value"] - means[name]).abs().idxmin()]))
+    return sorted(found, key=lambda one: PLACES.index(one[0]))
+
+
+def _truth(located: Located, place: int) -> bytes:
+    if located.masks is not None:
+        return packed(located.masks[place] == 1)
+    assert located.boxes is not None and located.labels is not None
+    return packed_boxes(located.boxes[located.labels == place])
+
+
+def _png(pixels: Pixels, row: int) -> bytes:
+    frame = pixels.batch([row], [0])[0]
+    frame = frame if frame.dtype == np.uint8 else (frame >> 8).astype(np.uint8)
+    colour = frame if len(frame) == 3 else np.repeat(frame.mean(axis=0, keepdims=True).astype(np.uint8), 3, axis=0)
+    buffer = io.BytesIO()
+    Image.fromarray(np.moveaxis(colour, 0, -1)).save(buffer, format="PNG")
+    return buffer.getvalue()
