@@ -16,7 +16,7 @@ from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
 from sidelight.evaluation.protocols.localized.net import Batch, Localizer
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings
-from sidelight.evaluation.truth import Truth
+from sidelight.evaluation.truth import Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row, stacked
 from sidelight.metrics.detection import MAP
@@ -74,6 +74,11 @@ class BoxHead(LocalizedHead):
                 ],
                 batch.truth,
             )
+
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Boxes of each picture."""
+        for found, _ in self.found(units):
+            yield from (Predicted(None, boxes, scores, kinds.astype(np.int64)) for boxes, scores, kinds in found)
 
     def rows(self, units: Units) -> list[list[NDArray[np.float64]]]:
         """What each of N units contributes to each of K targets."""

@@ -26,6 +26,7 @@ from sidelight.evaluation.protocols.localized.boxes import Found
 from sidelight.evaluation.protocols.localized.detect import TorchvisionNet
 from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings
 from sidelight.evaluation.protocols.localized.net import Batch
+from sidelight.evaluation.protocols.localized.pictures import joined, pictures, summed
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row
 from sidelight.models.detect import STRIDES, mask_rcnn
@@ -135,7 +136,7 @@ class InstanceHead(MaskHead):
     Net, Settings = InstanceNet, InstanceSettings
 
     def both(self, units: Units) -> tuple[list[tuple[Any, Any]], list[list[NDArray[np.float64]]]]:
-        """What units contribute to each target as masks, batch by batch, and as boxes, unit by unit."""
+        """What pictures contribute to each target as masks, batch by batch, and as boxes, picture by picture."""
         assert isinstance(self.net, InstanceNet)
         masks, boxes, each = [], [], range(self.classes)
         for batch in self.batches(units):
@@ -170,6 +171,7 @@ class Instances(MaskProtocol[InstanceSettings]):
         """Rows of masks, and rows of boxes of the same instances."""
         assert isinstance(head, InstanceHead)
         masks, boxes = head.both(units)
+        _, owner = pictures(units)
         rows, known = (np.concatenate(part) for part in zip(*masks, strict=True))
-        yield from mask_outcomes(table, rows, known, targets)
-        yield from box_outcomes(table, boxes, targets)
+        yield from mask_outcomes(table, *summed(rows, known, owner), targets)
+        yield from box_outcomes(table, joined(boxes, owner), targets)

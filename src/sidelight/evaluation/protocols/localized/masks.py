@@ -15,8 +15,9 @@ from sidelight.evaluation.outcomes import mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
 from sidelight.evaluation.protocols.localized.net import Batch, Localizer
+from sidelight.evaluation.protocols.localized.pictures import pictures, summed
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings
-from sidelight.evaluation.truth import UNKNOWN, Truth
+from sidelight.evaluation.truth import UNKNOWN, Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.losses.maps import MAP_LOSSES
 from sidelight.metrics.overlap import COLUMNS, POOLED_DICE, TRUE, areas, mask_row
@@ -74,8 +75,13 @@ class MaskHead(LocalizedHead):
         """Of the surest pixel."""
         return np.asarray(self.probabilities(batch).max(axis=(2, 3)), np.float64)
 
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Probabilities of each picture."""
+        for batch in self.batches(units):
+            yield from (Predicted(masks=own) for own in self.probabilities(batch))
+
     def found(self, units: Units) -> Iterator[tuple[NDArray[np.bool_], Truth]]:
-        """Masks bool [N, K, W, W] batch by batch, and what is true of those units."""
+        """Masks bool [N, K, W, W] of pictures batch by batch, and what is true of them."""
         for batch in self.batches(units):
             yield self.probabilities(batch) >= self.own.threshold, batch.truth
 
@@ -95,10 +101,10 @@ class MaskHead(LocalizedHead):
         """What each unit contributes to each target, float64 [N, K, 6], and whether anything is known of it, bool [N, K]."""
         parts = [self.rows_of(found, truth) for found, truth in self.found(units)]
         rows, known = zip(*parts, strict=True)
-        return np.concatenate(rows), np.concatenate(known)
+        return summed(np.concatenate(rows), np.concatenate(known), pictures(units)[1])
 
     def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """:meth:`rows` of one batch, from its masks bool [n, K, W, W]."""
+        """:meth:`rows` of the pictures of one batch, from its masks bool [n, K, W, W]."""
         masks = np.stack(truth.masks or [])
         rows = np.empty((*masks.shape[:2], len(COLUMNS)))
         for at, k in np.ndindex(masks.shape[:2]):
