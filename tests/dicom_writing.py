@@ -6,6 +6,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+SHAPE = (12, 16)
+"""Rows and columns of :func:`series`."""
 SOP = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
     "MR": "1.2.840.10008.5.1.4.1.1.4",
@@ -44,6 +46,41 @@ def write(path, values, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset(values, **options).save_as(path, enforce_file_format=True)
     return path
+
+
+def series(folder, patient, slices=4, **tags):
+    """A CT series whose files are named against the order of their positions."""
+    series_uid, study, frame = generate_uid(), generate_uid(), generate_uid()
+    paths = []
+    for at in range(slices):
+        values = np.random.default_rng(at).integers(0, 500, SHAPE).astype(np.int16)
+        paths.append(
+            write(
+                folder / patient / f"{slices - at}.dcm",
+                values,
+                PatientID=patient,
+                PatientName="",
+                PatientBirthDate="",
+                PatientSex="",
+                StudyInstanceUID=study,
+                StudyID="",
+                StudyDate="",
+                StudyTime="",
+                AccessionNumber="",
+                ReferringPhysicianName="",
+                SeriesInstanceUID=series_uid,
+                SeriesNumber=1,
+                FrameOfReferenceUID=frame,
+                InstanceNumber=at + 1,
+                ImagePositionPatient=[0, 0, 3.0 * at],
+                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                SliceThickness=3,
+                RescaleSlope=1,
+                RescaleIntercept=0,
+                **{"PixelSpacing": [1, 1], **tags},
+            )
+        )
+    return paths
 
 
 def ramp(height=8, width=16, kind=np.int16, start=0, step=1):

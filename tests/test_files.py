@@ -17,6 +17,7 @@ from sidelight.files import (
     append_line,
     check_place,
     explained,
+    filling,
     held,
     locked,
     replacing,
@@ -84,6 +85,18 @@ def test_two_processes_may_write_a_private_file_at_once(tmp_path):
         other.write_bytes(b"2")
     assert path.read_bytes() == b"1"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_filled_with_all_of_its_files_or_with_none(tmp_path):
+    with filling(tmp_path / "out") as place:
+        write_bytes(place / "a" / "one", b"1")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "a" / "one").read_bytes() == b"1" and [*tmp_path.iterdir()] == [tmp_path / "out"]
+    with pytest.raises(ValueError, match="stop"), filling(tmp_path / "out") as place:
+        write_bytes(place / "a" / "one", b"2")
+        write_bytes(place / "two", b"2")
+        raise ValueError("stop")
+    assert (tmp_path / "out" / "a" / "one").read_bytes() == b"1" and [*tmp_path.iterdir()] == [tmp_path / "out"]
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])

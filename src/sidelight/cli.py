@@ -309,6 +309,14 @@ def predict(
     names: Annotated[
         bool, typer.Option("--names", help="also write each unit's key and first file: identifies")
     ] = False,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="folder for the masks that it finds, in pixels of the sources")
+    ] = None,
+    mask_format: Annotated[str, typer.Option("--mask-format", help="png, nifti or dicom-seg")] = "png",
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="COCO file (.json) for the boxes that it finds, in pixels of the sources"),
+    ] = None,
     other_kind: Annotated[
         bool, typer.Option("--other-kind", help="go on with data that look like another kind than the model's")
     ] = False,
@@ -324,8 +332,8 @@ def predict(
 
     table = run_predict(
         model, data, out,
-        preset=preset, cohort_file=cohort, names=names, other_kind=other_kind, force=force, cache=cache,
-        allow_outside=allow_outside,
+        preset=preset, cohort_file=cohort, names=names, masks=masks, mask_format=mask_format, boxes=boxes,
+        other_kind=other_kind, force=force, cache=cache, allow_outside=allow_outside,
     )  # fmt: skip
     print_prediction(table, out, names=names)
 

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -149,6 +150,28 @@ def append_line(path: Path, line: str) -> None:
     """Add one line to a log; a kill may cut it short; :raises RunError: when the disk is full."""
     with explained(path), path.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``folder``, made where it is not there; the files that are put there take their places in
+    ``folder`` once all of them are whole.
+
+    If the block fails, ``folder`` stays as it was.
+
+    :raises RunError: when the disk is full.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        with explained(folder):
+            yield place
+            for path in sorted(one for one in place.rglob("*") if one.is_file()):
+                target = folder / path.relative_to(place)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                put(path, target)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager

@@ -67,12 +67,12 @@ def test_one_class_has_no_name(world):
     assert targets == {"": ("no", "yes")} and [(one.name, one.kind) for one in heads] == [("finding_masks", "mask")]
 
 
-def test_units_of_several_frames_are_refused_and_unreadable_masks_are_counted(world, monkeypatch):
+def test_boxes_in_several_frames_are_refused_and_unreadable_masks_are_counted(world, monkeypatch):
     cohort, pixels, _ = world
     index = pixels.index.assign(frames=np.where(np.arange(len(pixels)) % 3 == 0, 2, 1))
     clips, settings = replace(pixels, index=index), EvaluateSettings(merge_duplicates=False)
-    with pytest.raises(DataError, match="17 of 50 units of finding_masks have several images"):
-        unit_table(cohort, clips, "finding_masks", settings)
+    with pytest.raises(DataError, match="17 of 50 units of finding_boxes have several frames"):
+        unit_table(cohort, clips, "finding_boxes", settings)
     plain, phantom = type(cohort.phantom).mask, cohort.phantom
 
     def mask(self, position, name):

@@ -1,16 +1,18 @@
-"""predict: a saved model and new patients -> one row per unit, no labels needed."""
+"""predict: a saved model and new patients -> one row per unit, no labels needed; of masks and boxes their files, too."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from sidelight.commands.predict_files import FoundFiles, found_rows
 from sidelight.config import working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.task import Target
 from sidelight.data.cohort.units import every_unit
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
+from sidelight.data.read.still import MOST_FRAMES
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model.model import Model, embed_units, read_model
 from sidelight.evaluation.units import Units
@@ -30,6 +32,9 @@ def predict(
     allow_outside: bool = False,
     cohort_file: str | Path | None = None,
     names: bool = False,
+    masks: str | Path | None = None,
+    mask_format: str = "png",
+    boxes: str | Path | None = None,
     other_kind: bool = False,
     force: bool = False,
     cache: str | None = None,
@@ -42,6 +47,10 @@ def predict(
     :param data: folder, cohort.toml or cohort; its tasks and labels are not looked at.
     :param cohort_file: the ``cohort.toml`` that the model's data have, or its folder: where ``data`` holds none of its own.
     :param out: CSV file to write; one that an earlier prediction wrote is replaced, any other only with ``force``.
+    :param masks: folder for the masks that a model of masks finds, in pixels of the sources: see
+        :func:`sidelight.data.annotations.writing.mask_files` for ``mask_format``, "png", "nifti" or "dicom-seg".
+    :param boxes: COCO file for the boxes that a model of boxes finds and counts, in pixels of the sources. Masks and boxes are
+        named by the unit's hash, with ``names`` by its item. They and ``out`` are all written, or none of them is.
     :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
         of DICOM headers are only known as hashes); without them units are named by keyed hash only.
     :param allow_outside: let the cohort file name files outside its folder; a notice says which.
@@ -49,7 +58,8 @@ def predict(
     :return: one row per unit: ``unit`` (hash), ``probability`` and ``calibrated`` of the positive class, which
         ``attrs["positive"]`` names (with more than two classes one column ``probability:CLASS`` and ``calibrated:CLASS``
         each), ``decision`` (of a multi-label task ``probability:LABEL``, ``calibrated:LABEL`` and ``decision:LABEL``; where
-        labels have points also ``points`` and ``suspected``),
+        labels have points also ``points`` and ``suspected``; of a model of masks or boxes in their place what
+        :func:`sidelight.evaluation.model.where.measures` says, with several classes as ``pixels:CLASS``),
         ``outside`` (bool: far from all training data), ``distance`` (cosine, to the nearest training unit), ``missing``
         (what the unit lacks), ``items`` (readable ones) and ``use``. A unit without a readable item has no probability and
         no decision. ``attrs["notices"]`` is what opening the data said, ``attrs["outside"]`` what that flag is worth.
@@ -64,6 +74,9 @@ def predict(
         else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file, allow_outside=allow_outside)
     )
     _check_levels(known, cohort)
+    folder, file = (None if place is None else Path(place) for place in (masks, boxes))
+    files = FoundFiles(folder, mask_format, file, names)
+    files.check(known, cohort, force)
     known.encoder.to(pick_device(device))
     pixels = _pixels(known, cohort, cache, quiet)
     table = _units(cohort, pixels, known.facts.unit)
@@ -72,14 +85,19 @@ def predict(
         raise DataError(f"None of the {len(table)} units of {cohort.name} can be read", do="See `sidelight check`")
     if not other_kind:
         _check_kind(known, cohort, pixels)
+    files.check_sources(cohort, pixels.index["position"].tolist())
     units = embed_units(known, cohort, Units(pixels, readable["rows"].tolist()), quiet=bool(quiet))
-    found = _rows(known, readable, *known.score(units))
     table = table.assign(missing=_missing(known, cohort, table))
-    if not other_kind:
-        _check_inside(known, cohort, found["outside"][(table.loc[readable.index, "missing"] == "").to_numpy()])
-    result = _whole(known, cohort, table, found, names=names)
-    if out is not None:
-        write_csv(Path(out), result)
+    with files.kept(known):
+        if known.facts.where is None:
+            found = _rows(known, readable, *known.score(units))
+        else:
+            found = found_rows(known, cohort, readable, units, files, quiet=bool(quiet))
+        if not other_kind:
+            _check_inside(known, cohort, found["outside"][(table.loc[readable.index, "missing"] == "").to_numpy()])
+        result = _whole(known, cohort, table, found, names=names)
+        if out is not None:
+            write_csv(Path(out), result)
     return result
 
 
@@ -98,9 +116,14 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def _pixels(model: Model, cohort: Cohort, cache: str | None, quiet: bool | None) -> Pixels:
-    """Decoded as the model's data were; one broken file must not keep the other patients from their prediction."""
-    settings = PixelSettings(cache=cache, max_bad_fraction=1.0, max_frames=model.facts.max_frames)
-    return open_pixels(cohort, working_size(model.encoder.image_size), settings, quiet=quiet)
+    """Decoded as the model's data were; one broken file must not keep the other patients from their prediction.
+
+    Where something is, is said of every frame.
+    """
+    where = model.facts.where
+    frames = MOST_FRAMES if where else model.facts.max_frames
+    size = where.size if where else working_size(model.encoder.image_size)
+    return open_pixels(cohort, size, PixelSettings(cache=cache, max_bad_fraction=1.0, max_frames=frames), quiet=quiet)
 
 
 def _units(cohort: Cohort, pixels: Pixels, unit: str) -> pd.DataFrame:
@@ -230,6 +253,8 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
         )
     elif crop != facts.crop:
         differs = f"images with [images] crop = {crop!r}, the model learnt from those with {facts.crop!r}"
+    elif facts.where is not None and cohort.spec.images.fit != facts.where.fit:
+        differs = f"images with [images] fit = {cohort.spec.images.fit!r}, the model learnt from those with {facts.where.fit!r}"
     elif views and facts.views and not views & set(facts.views):
         differs = f"the views {', '.join(sorted(views))}, the model learnt from {', '.join(facts.views)}"
     if differs:

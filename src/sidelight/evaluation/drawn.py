@@ -6,8 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWN = "drawn"
-"""The column: of rows of masks :func:`packed`, of boxes :func:`packed_boxes`."""
+"""The column: of rows of masks :func:`packed`, of boxes :func:`packed_boxes`, both :func:`framed`."""
 MOST_BOXES = 20
+
+
+def framed(frame: int, data: bytes) -> bytes:
+    """What was found, and in which frame of the unit."""
+    return frame.to_bytes(4, "little") + data
+
+
+def frame_of(cell: bytes) -> tuple[int, bytes]:
+    """The frame and what was found of :func:`framed`."""
+    return int.from_bytes(cell[:4], "little"), cell[4:]
 
 
 def packed(mask: NDArray[np.bool_]) -> bytes:

@@ -1,4 +1,7 @@
-"""The masks or boxes of a cohort's task -> what is true of each unit, at the working size of the pixels."""
+"""The masks or boxes of a cohort's task -> what is true of each unit, at the working size of the pixels.
+
+A unit is one image, or of masks a series: slices of a volume, frames of a clip. A series has a mask of each frame that is kept.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +24,9 @@ COLUMN = "located"
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Of one unit, in pixels of the working size: masks uint8 [K, S, S], or boxes float32 [n, 4] and their classes int64 [n]."""
+    """Of one unit, in pixels of the working size: masks uint8 [K, S, S], of a series [T, K, S, S], or boxes float32 [n, 4] and
+    their classes int64 [n].
+    """
 
     masks: NDArray[np.uint8] | None = None
     boxes: NDArray[np.float32] | None = None
@@ -30,7 +35,8 @@ class Located:
     def holds(self, classes: int) -> tuple[int, ...]:
         """Whether each class is there, 1 or 0."""
         if self.masks is not None:
-            return tuple(int(bool(np.any(mask == 1))) for mask in self.masks)
+            there = (self.masks == 1).any(axis=(-2, -1)).reshape(-1, classes).any(axis=0)
+            return tuple(int(one) for one in there)
         return tuple(int(bool(np.any(self.labels == place))) for place in range(classes))
 
 
@@ -47,13 +53,13 @@ def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) 
     counted.
 
     :param table: of :func:`sidelight.evaluation.labelled.unit_table`.
-    :raises DataError: for units of several images or frames, and where no unit is left.
+    :raises DataError: for boxes in units of several frames, and where no unit is left.
     """
-    series = [rows for rows in table["rows"] if len(rows) > 1 or pixels.frames_of(rows[0]) > 1]
-    if series:
+    series = sum(pixels.frames_of(rows[0]) > 1 for rows in table["rows"])
+    if series and task.localized == "boxes":
         raise DataError(
-            f"{len(series)} of {len(table)} units of {task.name} have several images or frames",
-            expected="one image each: where something is, is asked of one image",
+            f"{series} of {len(table)} units of {task.name} have several frames",
+            expected="one image each: nothing says in which frame a box is",
             do="Let `files` name the slices or frames one by one",
         )
     annotations, found, faults = annotations_of(cohort, task), list[Located | None](), list[str]()
@@ -92,8 +98,8 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
 
 def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
     if annotations.task.localized == "mask":
-        masks = annotations.masks_in(pixels, row, [0])[0].astype(np.uint8)
-        return Located(masks=unknown_beside(masks, annotations.placement(pixels, row)))
+        each = unknown_beside(annotations.masks_in(pixels, row).astype(np.uint8), annotations.placement(pixels, row))
+        return Located(masks=each if len(each) > 1 else each[0])
     found = annotations.boxes_in(pixels, row)
     corners = found.corners.clip(0, pixels.size)
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
@@ -101,7 +107,7 @@ def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
 
 
 def unknown_beside(masks: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Masks [K, S, S] that say nothing where the square holds no image: beside one that keeps the ratio of its sides."""
+    """Masks [..., S, S] that say nothing where the square holds no image: beside one that keeps the ratio of its sides."""
     (down, right), (height, width) = placement.offset, placement.inner
     out = np.full_like(masks, UNKNOWN)
     inside = (..., slice(down, down + height), slice(right, right + width))

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from sidelight.data.pixels.pixels import Pixels
-from sidelight.evaluation.drawn import DRAWN, packed, packed_boxes
+from sidelight.evaluation.drawn import DRAWN, frame_of, packed, packed_boxes
 from sidelight.evaluation.located import COLUMN, Located
 from sidelight.evaluation.tables.blocks import KEYS
 from sidelight.evaluation.tables.cases import cases
@@ -26,19 +26,19 @@ def pictures(scores: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, targets:
     :return: outcome, target, place (of ``PLACES``), unit, group, value, side (S), image (bytes of a PNG), truth and found
         (bytes: of :func:`packed`, or :func:`packed_boxes`).
     """
-    if DRAWN not in scores:
+    scores = scores[scores[DRAWN].notna()] if DRAWN in scores else scores.iloc[:0]
+    if scores.empty:
         return pd.DataFrame()
-    scores = scores[scores[DRAWN].notna()]
     rows, where = [], {name: number for number, name in enumerate(table["unit"])}
     one = scores.assign(**dict.fromkeys(KEYS, ""), step="selected")
     for (kind, target), own in cases(one).groupby(["outcome", "target"], sort=False):
         found = one[(one["outcome"] == kind) & (one["target"] == target)].set_index("unit")[DRAWN]
         for place, case in _chosen(own):
-            unit = table.iloc[where[case["unit"]]]
+            unit, (frame, seen) = table.iloc[where[case["unit"]]], frame_of(found[case["unit"]])
             rows.append(
                 {"outcome": kind, "target": target, "place": place, "unit": case["unit"], "group": case["group"],
-                 "value": case["value"], "side": pixels.size, "image": _png(pixels, unit["rows"][0]),
-                 "truth": _truth(unit[COLUMN], list(targets).index(target)), "found": found[case["unit"]]}
+                 "value": case["value"], "side": pixels.size, "image": _png(pixels, unit["rows"][0], frame),
+                 "truth": _truth(unit[COLUMN], list(targets).index(target), frame), "found": seen}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -59,17 +59,18 @@ def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series]]":  # type: ignore
     return sorted(found, key=lambda one: PLACES.index(one[0]))
 
 
-def _truth(located: Located, place: int) -> bytes:
+def _truth(located: Located, place: int, frame: int) -> bytes:
     if located.masks is not None:
-        return packed(located.masks[place] == 1)
+        masks = located.masks[frame] if located.masks.ndim == 4 else located.masks
+        return packed(masks[place] == 1)
     assert located.boxes is not None and located.labels is not None
     return packed_boxes(located.boxes[located.labels == place])
 
 
-def _png(pixels: Pixels, row: int) -> bytes:
-    frame = pixels.batch([row], [0])[0]
-    frame = frame if frame.dtype == np.uint8 else (frame >> 8).astype(np.uint8)
-    colour = frame if len(frame) == 3 else np.repeat(frame.mean(axis=0, keepdims=True).astype(np.uint8), 3, axis=0)
+def _png(pixels: Pixels, row: int, frame: int) -> bytes:
+    image = pixels.batch([row], [frame])[0]
+    image = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    colour = image if len(image) == 3 else np.repeat(image.mean(axis=0, keepdims=True).astype(np.uint8), 3, axis=0)
     buffer = io.BytesIO()
     Image.fromarray(np.moveaxis(colour, 0, -1)).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -14,9 +14,9 @@ import pandas as pd
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import LabelCounts, k_folds, nested_counts
 from sidelight.errors import ConfigError
+from sidelight.evaluation.drawn import DRAWN
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.labelled import Labelled, valid_side
-from sidelight.evaluation.drawn import DRAWN
 from sidelight.evaluation.located import truth_of
 from sidelight.evaluation.protocols.base import Examples, Head, Learned
 from sidelight.evaluation.results import HALF, INSIDE

@@ -13,9 +13,10 @@ UNKNOWN = 255
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The annotations of N units, each of one image, at the working size S of the pixels.
+    """The annotations of N units at the working size S of the pixels.
 
-    :ivar masks: for each unit uint8 [K, S, S] of K classes: 0, 1 or :data:`UNKNOWN`; None where no masks are asked for.
+    :ivar masks: for each unit uint8 [K, S, S] of K classes, of a series [T, K, S, S]: 0, 1 or :data:`UNKNOWN`; None where no
+        masks are asked for.
     :ivar boxes: for each unit float32 [n, 4], x1, y1, x2, y2 in pixels of the working size; None where none are asked for.
     :ivar labels: for each unit int64 [n], which of the K targets each box is of.
     :ivar spacing: for each unit float [2], height and width in mm of a pixel of the working size; None where it is not known.
@@ -25,6 +26,21 @@ class Truth:
     boxes: Sequence[NDArray[np.float32]] | None = None
     labels: Sequence[NDArray[np.int64]] | None = None
     spacing: Sequence[tuple[float, float]] | None = None
+
+    def by_frame(self, frames: Sequence[int]) -> "Truth":
+        """Of each frame of units that have so many: a unit of one frame stays as it is.
+
+        :raises ValueError: for boxes of a series, of which nobody says in which frame they are.
+        """
+        if self.boxes is not None and max(frames, default=1) > 1:
+            raise ValueError("boxes of a series")
+        masks = self.masks
+        if masks is not None:
+            masks = [one for own, count in zip(masks, frames, strict=True) for one in (own if count > 1 else [own])]
+        size = self.spacing
+        if size is not None:
+            size = [own for own, count in zip(size, frames, strict=True) for _ in range(count)]
+        return Truth(masks, self.boxes, self.labels, size)
 
     def take(self, places: NDArray[np.int64]) -> "Truth":
         """Of the units at these places."""
@@ -38,3 +54,17 @@ class Truth:
     def _each(self, change: Callable[[Sequence[Any]], list[Any]]) -> "Truth":
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Truth(**{name: None if part is None else change(part) for name, part in own.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a head finds in one picture, at the working size S of the pixels.
+
+    :ivar masks: probabilities float32 [K, S, S]; None of a head that finds boxes.
+    :ivar boxes: float64 [n, 4], x1, y1, x2, y2; ``scores`` float64 [n]; ``labels`` int64 [n], which of the K targets each is of.
+    """
+
+    masks: NDArray[np.float32] | None = None
+    boxes: NDArray[np.float64] | None = None
+    scores: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64] | None = None

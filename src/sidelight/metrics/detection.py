@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sidelight.metrics.arrays import as_rows, ratio, shaped
-from sidelight.metrics.boxes import COCO, COCO_BITS, HITS, RSNA, RSNA_BITS, SCORE, WIDTH
 from sidelight.metrics.bands import Values
+from sidelight.metrics.boxes import COCO, COCO_BITS, HITS, RSNA, RSNA_BITS, SCORE, WIDTH
 from sidelight.metrics.metric import Array, Floats, Metric
 
 RECALLS = np.linspace(0, 1, 101)
@@ -86,6 +86,27 @@ def _average_precision(found: Detections, hit: Array, weights: Floats, total: Fl
     reached = np.searchsorted(RECALLS, ratio(right, np.broadcast_to(total, right.shape), 0.0), side="right")
     steps = np.diff(reached, axis=0, prepend=0)
     return np.where(total > 0, (envelope * steps).sum(axis=0) / len(RECALLS), np.nan)
+
+
+def best_f1_score(rows: Array) -> float:
+    """The score from which detections have the highest F1 = 2 TP / (detections + true boxes) at an overlap of 0.5 (COCO's rule).
+
+    Equal scores count together; of several the highest score. 0.5 where no detection is a match.
+
+    :param rows: [N, 1 + 4 D].
+
+    Scores 0.9 and 0.7 match, 0.8 does not, and a third true box is missed: F1 is 2/4, 2/5 and 4/6.
+
+    >>> best_f1_score(np.array([[3, 0.9, 0, 1, 1, 0.8, 0, 0, -1, 0.7, 0, 1, 1]]))
+    0.7
+    """
+    found = Detections.of(rows)
+    scores, hit = found.numbers[:, SCORE], found.numbers[:, COCO_BITS].astype(np.int64) & 1
+    if not hit.any():
+        return 0.5
+    last = np.append(scores[1:] != scores[:-1], True)
+    f1 = (2 * np.cumsum(hit) / (np.arange(1, len(scores) + 1) + found.true.sum()))[last]
+    return float(scores[last][int(f1.argmax())])
 
 
 def sensitivity(

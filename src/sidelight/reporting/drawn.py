@@ -13,14 +13,14 @@ from sidelight.reporting.figures import COLOURS
 Bytes = NDArray[np.uint8]
 
 
-def with_outlines(frame: Bytes, masks: NDArray[np.bool_], height: int) -> Bytes:
+def with_outlines(frame: Bytes, masks: NDArray[np.bool_], height: int, *, width: int = 1) -> Bytes:
     """A frame [H, W] or [H, W, 3] at most ``height`` pixels high, with the edge of each mask: uint8 [3, h, w].
 
-    :param masks: bool [classes, H, W] of the source.
+    :param masks: bool [classes, H, W] of the source; their edges are ``width`` pixels wide.
     """
     shown = _canvas(frame, height)
     for label, mask in enumerate(masks):
-        edge = _edge(resized(mask, shown.shape[:2]))
+        edge = _edge(resized(mask, shown.shape[:2]), width)
         shown[edge] = _colour(label)
     return np.moveaxis(shown, -1, 0)
 
@@ -54,10 +54,12 @@ def _canvas(frame: Bytes, height: int) -> Any:
     return np.array(image)
 
 
-def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask that touch one outside it, or the border of the picture."""
-    wide = np.pad(mask, 1)
-    inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+def _edge(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Pixels of a mask no further than ``width`` steps from one outside it, or from beyond the border of the picture."""
+    inner = mask
+    for _ in range(width):
+        wide = np.pad(inner, 1)
+        inner = inner & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
     return mask & ~inner
 
 

@@ -2,9 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sidelight.data.annotations.coco import box_of, mask_of_mark, read_coco
+from sidelight.data.annotations import annotations_of
+from sidelight.data.annotations.coco import Boxed, box_of, coco_of, mask_of_mark, read_coco
 from sidelight.data.annotations.drawn import Box, Counts, Misdrawn, Polygons
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.errors import DataError
 
 SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
@@ -83,3 +86,32 @@ def test_no_file_and_no_json(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="no whole COCO"):
         read_coco(tmp_path / "deep.json", "deep.json")
+
+
+def test_boxes_that_are_written_are_read_back_by_a_task(tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(np.full((20, 30), 9, np.uint8)).save(tmp_path / f"{name}.png")
+    images = [
+        Boxed("a.png", 20, 30, [[1.5, 2.0, 11.5, 8.0], [0.0, 0.0, 30.0, 20.0]], [1, 0], [0.9, 0.25], {"unit": "00ff"}),
+        Boxed("b.png", 20, 30, [], [], []),
+    ]
+    said = coco_of(images, ("nodule", "mass"), {"use": "research"})
+    assert said["images"][0] == {"id": 1, "file_name": "a.png", "width": 30, "height": 20, "unit": "00ff"}
+    first = said["annotations"][0]
+    assert first == {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 2,
+        "bbox": [1.5, 2, 10, 6],
+        "area": 60,
+        "iscrowd": 0,
+        "score": 0.9,
+    }
+    (tmp_path / "found.json").write_text(json.dumps(said))
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[task.found]\nboxes = "found.json"\n')
+    cohort = Cohort.open(tmp_path)
+    found = annotations_of(cohort, "found")
+    assert found.classes == ("nodule", "mass") and len(found.positions) == 2
+    boxes = [found.boxes(position) for position in range(2)]
+    assert boxes[0].corners.tolist() == images[0].corners and boxes[0].label.tolist() == [1, 0]
+    assert len(boxes[1].corners) == 0

@@ -9,46 +9,9 @@ highdicom = pytest.importorskip("highdicom", reason="needs the extra seg")
 from pydicom.sr.codedict import codes  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
-from dicom_writing import write  # noqa: E402
+from dicom_writing import SHAPE, series, write  # noqa: E402
 from sidelight.data.annotations import annotations_of  # noqa: E402
 from sidelight.data.cohort.cohort import Cohort  # noqa: E402
-
-SHAPE = (12, 16)
-
-
-def series(folder, patient, slices=4):
-    """A CT series whose files are named against the order of their positions."""
-    series_uid, study, frame = generate_uid(), generate_uid(), generate_uid()
-    paths = []
-    for at in range(slices):
-        values = np.random.default_rng(at).integers(0, 500, SHAPE).astype(np.int16)
-        paths.append(
-            write(
-                folder / patient / f"{slices - at}.dcm",
-                values,
-                PatientID=patient,
-                PatientName="",
-                PatientBirthDate="",
-                PatientSex="",
-                StudyInstanceUID=study,
-                StudyID="",
-                StudyDate="",
-                StudyTime="",
-                AccessionNumber="",
-                ReferringPhysicianName="",
-                SeriesInstanceUID=series_uid,
-                SeriesNumber=1,
-                FrameOfReferenceUID=frame,
-                InstanceNumber=at + 1,
-                ImagePositionPatient=[0, 0, 3.0 * at],
-                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-                PixelSpacing=[1, 1],
-                SliceThickness=3,
-                RescaleSlope=1,
-                RescaleIntercept=0,
-            )
-        )
-    return paths
 
 
 def segmentation(path, sources, masks, labels):

@@ -1,7 +1,7 @@
-"""COCO JSON: images, categories and what is drawn on each image: boxes, polygons, run lengths packed or plain."""
+"""COCO JSON: images, categories and what is drawn on each image: boxes, polygons, run lengths packed or plain; boxes written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,48 @@ def read_coco(path: Path, name: str) -> Coco:
                 f"{name}: annotation {one.get('id')} has no known category, or a bbox that is not four numbers"
             )
     return Coco({file: tuple(marks) for file, marks in found.items()}, tuple(names.values()), faulty, strays)
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """An image with its boxes, for :func:`coco_of`.
+
+    :ivar said: what stands beside its file name and size, such as the unit's hash.
+    :ivar corners: of each box ``x0, y0, x1, y1`` in pixels; ``labels`` places among the categories; ``scores`` in [0, 1].
+    """
+
+    file: str
+    height: int
+    width: int
+    corners: Sequence[Sequence[float]]
+    labels: Sequence[int]
+    scores: Sequence[float]
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+def coco_of(images: Sequence[Boxed], categories: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Boxes as COCO has them: ``bbox`` is x, y, width and height; images, categories and annotations count from 1."""
+    annotations: list[dict[str, Any]] = []
+    for number, image in enumerate(images, 1):
+        for (left, top, right, bottom), label, score in zip(image.corners, image.labels, image.scores, strict=True):
+            box = [left, top, right - left, bottom - top]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    listed = [
+        {"id": number, "file_name": one.file, "width": one.width, "height": one.height, **one.said}
+        for number, one in enumerate(images, 1)
+    ]
+    named = [{"id": number, "name": name} for number, name in enumerate(categories, 1)]
+    return {"info": dict(info), "images": listed, "categories": named, "annotations": annotations}
 
 
 def _marked(one: Mapping[str, Any], names: Mapping[Any, str]) -> Marked:

@@ -3,7 +3,8 @@
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ class Pixels:
         """Of each unit, given as positions of its items in ``cohort.items``, the rows of those that can be read."""
         row_of = dict(zip(self.index["position"].tolist(), range(len(self)), strict=True))
         return [[row_of[item] for item in items if item in row_of] for items in units]
+
+    @cached_property
+    def by_frame(self) -> "Pixels":
+        """The same frames as rows of one frame each: those of the first row, then those of the second, and so on."""
+        frames = self.index["frames"].to_numpy(dtype=np.int64)
+        if (frames == 1).all():
+            return self
+        whole = self.index.iloc[np.repeat(np.arange(len(frames)), frames)].reset_index(drop=True)
+        at = np.concatenate([np.arange(count) for count in frames])
+        each = whole["dtype"].map(lambda kind: np.dtype(kind).itemsize) * self.channels * self.size**2
+        own = {
+            name: [of[place : place + 1] for of, place in zip(whole[name], at, strict=True)]
+            for name in ("times", "numbers")
+        }
+        return replace(self, index=whole.assign(frames=1, offset=whole["offset"] + at * each, **own))
 
     def times(self, row: int) -> Array:
         """Seconds since the first frame of the source, float64 ``[T]``."""

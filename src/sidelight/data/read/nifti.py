@@ -52,6 +52,7 @@ HEADER_SUFFIXES = ("hdr", "hdr.gz", "head", "par")
 MOST_BYTES = 8 << 30
 SAMPLE = 16
 FAILED = "cannot be decoded as a volume"
+MM = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3}
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 Cell = tuple[int, int]
 
@@ -130,6 +131,34 @@ def volume_members(path: Path, name: str) -> list[str]:
     return listed
 
 
+def volume_spacing(path: Path, name: str, member: str = "") -> tuple[float, float, float | None]:
+    """From one row to the next, from one column to the next and from one slice to the next of :func:`read_volume`, in mm.
+
+    A file that names no unit is in mm. Of one slice through time there is no third.
+
+    :raises ReadError: as :func:`read_volume`.
+    """
+    with decoding(path, name, FAILED):
+        volume = _load(path, name, member, MOST_BYTES)
+        header = volume.image.header
+        unit = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"
+        zooms = [*(float(zoom) for zoom in header.get_zooms()[:3]), 1.0, 1.0][:3]
+        of = [zooms[axis] * MM.get(unit, 1.0) for axis in volume.axes]
+        low, high = (axis for axis in range(3) if axis != volume.plane)
+        through_time = re.search(r"(?:^|/)s\d+$", member) is not None
+        return of[high], of[low], None if through_time else of[volume.plane]
+
+
+def as_stored(path: Path, name: str, slices: Array, member: str = "") -> tuple[Array, Array]:
+    """Slices [T, H, W], all of those of :func:`read_volume`, as the file stores voxels, [x, y, z], and its affine [4, 4].
+
+    :raises ReadError: as :func:`read_volume`, and for slices that are not those of the volume.
+    """
+    with decoding(path, name, FAILED):
+        volume = _load(path, name, member, MOST_BYTES)
+        return volume.stored(slices, name), np.asarray(volume.image.affine, np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class _Volume:
     """An opened volume and how it lies: by axis of the patient (x, y, z) the stored axis, and whether it runs backwards."""
@@ -179,6 +208,19 @@ class _Volume:
         proxy, further = self.image.dataobj, max(self.image.ndim - 3, 0)
         stored: Array = np.asanyarray(proxy if self.image.ndim < 3 else proxy[(*index, *(time, 0, 0, 0)[:further])])
         return stored.reshape(self.shape[:3]) if self.image.ndim < 3 else stored
+
+    def stored(self, slices: Array, name: str) -> Array:
+        """Upright slices [T, H, W] where the file has them; :meth:`read` turned round."""
+        axis, turned = self.axes[self.plane], self.flipped[self.plane]
+        low, high = (one for one in range(3) if one != self.plane)
+        first, second = (slice(None, None, 1 if self.flipped[one] else -1) for one in (low, high))
+        each = slices.swapaxes(1, 2)[:, first, second]  # mirroring twice changes nothing
+        if self.axes[low] > self.axes[high]:
+            each = each.swapaxes(1, 2)
+        whole = np.moveaxis(each[::-1] if turned else each, 0, axis)
+        if whole.shape != self.shape[:3]:
+            raise unreadable(name, f"has voxels of {list(self.shape[:3])}, and {list(whole.shape)} are to be written")
+        return np.ascontiguousarray(whole)
 
     def _upright(self, stored: Array) -> Array:
         """A stored slice, turned and mirrored as the module says."""

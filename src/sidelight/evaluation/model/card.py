@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sidelight.evaluation.model.model import Facts, Model
+from sidelight.evaluation.outcomes import OUTCOMES
 from sidelight.evaluation.participants import sentences
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.results import Results, shown_rows
@@ -91,7 +92,7 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
         "## Results",
         "At all labels, of units that the heads had not seen; 95 % intervals resample patients (or recording groups). "
         "Fewer labels and paired differences stand in `report.html`.",
-        _table(numbers[numbers["metric"] == "auroc"]),
+        _table(numbers[numbers["metric"].isin([one.headline for one in OUTCOMES.values()])]),
         "## Limits",
         bullets(
             [
@@ -131,6 +132,13 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
         "image+metadata": ", beside those of the metadata",
         "metadata": " and not used: the head reads metadata alone",
     }
+    if facts.where is not None:
+        learns = dict(facts.head).get("settings", {}).get("train") == "all"
+        return (
+            f"Images were encoded by {model_name(facts)}{' that learnt on with the head' * learns}. "
+            f"The {_predicted(facts)} were predicted by {protocol.says}, in images of {facts.where.size} x {facts.where.size} "
+            f"pixels. {split} Intervals (95 %) resample groups. Learning rate and step were chosen {chosen}."
+        )
     return (
         f"Images were encoded by {model_name(facts)}; features of up to {facts.frames} frames per item and of all items of a "
         f"{facts.unit} were averaged{beside.get(facts.inputs, '')}. "
@@ -180,7 +188,7 @@ def _about(model: Model) -> list[str]:
         f"{encoder.dim} features (weights `{facts.hashes['encoder_hash'][:16]}`)",
         *([f"The head reads {facts.inputs.replace('+', ' and ')}{_columns(model)}"] if facts.inputs != "image" else []),
         *(["It also reads how an item differs from the patient's other items"] if facts.context == "patient" else []),
-        f"Head: {facts.protocol}; one prediction per {facts.unit} from up to {facts.frames} frames of each of its items",
+        f"Head: {facts.protocol}; {_reads(facts)}",
         f"{_predicted(facts).capitalize()}",
     ]
 
@@ -191,8 +199,18 @@ def _columns(model: Model) -> str:
     return f" (columns {', '.join(names)})"
 
 
+def _reads(facts: Facts) -> str:
+    """What one prediction is made of."""
+    if facts.where is None:
+        return f"one prediction per {facts.unit} from up to {facts.frames} frames of each of its items"
+    side, fit = facts.where.size, {"pad": "sides in their ratio, beside them black", "squash": "squashed to a square"}
+    return f"one prediction per image or frame, at {side} x {side} pixels, {fit[facts.where.fit]}"
+
+
 def _predicted(facts: Facts) -> str:
-    """``classes benign, malignant`` or ``labels acl, meniscus (each no or yes)``."""
+    """``classes benign, malignant``, ``labels acl, meniscus (each no or yes)`` or ``masks of lung, heart``."""
+    if facts.where is not None:
+        return f"{facts.where.noun} of {', '.join(facts.where.classes)}"
     (first, *more) = facts.targets.values()
     if "" in facts.targets:
         return f"classes {', '.join(first.classes)}"
@@ -217,8 +235,8 @@ def _data(facts: Facts) -> list[str]:
 
 
 def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
-    said = []
-    for name, target in facts.targets.items():
+    said = [] if facts.where is None else _counted(facts)
+    for name, target in facts.targets.items() if facts.where is None else ():
         calibration, of = target.calibration, f"{name}: " if name else ""
         said.append(
             f"{of}{'t' if name else 'T'}emperature {calibration.temperature:.2f}, shift {calibration.shift:.2f}, "
@@ -234,6 +252,19 @@ def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
         f"Outside the training data: cosine distance to the nearest labelled unit above {facts.outside:.4f}; {facts.outside_note}"
     )
     return said
+
+
+def _counted(facts: Facts) -> list[str]:
+    """From where on a pixel, or a box, counts."""
+    assert facts.where is not None
+    numbers = [one.threshold for one in facts.targets.values()]
+    if facts.where.kind == "mask":
+        return [f"A pixel belongs to a mask from a probability of {numbers[0]:g} on, as it was judged"]
+    each = zip(facts.where.classes, numbers, strict=True)
+    return [
+        f"A box of {name} counts from a score of {number:.3f} on (highest F1 out of fold, half of it met)"
+        for name, number in each
+    ]
 
 
 def _subgroups(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from sidelight.evaluation.inputs.beside import items_of
 from sidelight.evaluation.inputs.metadata import MetadataReader
 from sidelight.evaluation.labelled import Labelled
 from sidelight.evaluation.model.model import Model, make_model
+from sidelight.evaluation.model.where import Where
 from sidelight.evaluation.results import INSIDE
 from sidelight.evaluation.scores import Ready
 from sidelight.evaluation.units import codes, read_units
@@ -60,7 +61,7 @@ def model_of(
         "tested_on": _tested_on(labelled),
         "inputs": settings.inputs.kind, "context": settings.inputs.context,
         "filled": metadata.usual(items) if "metadata" in settings.inputs.kind else (),
-        "head": head.describe(),
+        "head": head.describe(), "where": Where.of(cohort.tasks[task], ready.pixels),
         "suspect": cohort.tasks[task].suspect if any(one.points for one in labelled.heads) else 0,
         "photographs": {"views": list(used.views), "shared": used.shared} if isinstance(used, PhotoPair) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
@@ -72,7 +73,10 @@ def model_of(
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
         table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
         known = {**facts, "results": table.to_dict("records")}
-        return make_model(used, head, seen, groups, out_of_fold, targets, known, metadata, settings.decisions.miss_cost)
+        own = settings.of(ready.protocol)
+        return make_model(
+            used, head, seen, groups, out_of_fold, targets, known, metadata, own, settings.decisions.miss_cost
+        )
 
     return make
 

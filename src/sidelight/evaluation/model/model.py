@@ -34,6 +34,7 @@ from sidelight.evaluation.model.outside import (
     outside_limit,
 )
 from sidelight.evaluation.model.sealed import FACTS, HEAD, SEALS, check_sealed, sealed
+from sidelight.evaluation.model.where import Where, threshold_of
 from sidelight.evaluation.protocols import learned
 from sidelight.evaluation.protocols.base import Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
@@ -45,7 +46,7 @@ from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import Tower, save_tower
 from sidelight.train.card import USE
 
-VERSION = 6
+VERSION = 7
 SECOND = "second"
 """Role of the encoder of a unit's second photographs; that of the first is "image"."""
 MOST_REFERENCES = 5000
@@ -66,7 +67,8 @@ def _usable(calibration: Calibration) -> Calibration:
 class Decision:
     """What a model decides about one target.
 
-    :ivar threshold: two classes: from which calibrated probability on a unit has the second; else unused.
+    :ivar threshold: two classes: from which calibrated probability on a unit has the second; of a mask: from which probability on
+        a pixel belongs to it; of boxes: from which score on one counts; else unused.
     :ivar positive: the class that headline numbers are of, if one is named, and what it adds to a score, ``points``.
     """
 
@@ -105,6 +107,7 @@ class Facts:
     :ivar inputs: what the head reads, and ``context``, as the settings of an evaluation say it; ``filled`` the columns of
         metadata that nearly every labelled item had; ``vocabularies`` what plain codes mean, where no tower reads metadata.
     :ivar photographs: of photographs read side by side their ``views`` and whether one encoder, ``shared``, reads both.
+    :ivar where: of a model of masks or boxes what it finds; None of one of classes. Since format 7.
     :ivar suspect: points of its targets from which a unit is suspected; 0 where they have none.
     """
 
@@ -134,6 +137,7 @@ class Facts:
     vocabularies: list[dict[str, Any]] = field(default_factory=list)
     photographs: Mapping[str, Any] = field(default_factory=dict)
     suspect: int = 0
+    where: Where | None = None
     use: str = USE
     version: int = VERSION
 
@@ -168,11 +172,10 @@ class Model:
         :param units: with the vectors that this model's head reads.
         :raises RunError: where a number of any unit is not finite: nothing follows from it, least of all "negative".
         """
-        assert units.vectors is not None
         ends = np.cumsum([len(target.classes) for target in self.facts.targets.values()])
         scores = dict(zip(self.facts.targets, np.split(self.head(units), ends[:-1], axis=1), strict=True))
         calibrated = {name: self.facts.targets[name].calibration(given) for name, given in scores.items()}
-        distance = nearest_distance(centred(units.vectors, self.centre), self.reference)
+        distance = self.distance(units)
         of = [
             np.isfinite(found).reshape(len(distance), -1).all(axis=1)
             for found in (*scores.values(), *calibrated.values())
@@ -185,6 +188,11 @@ class Model:
                 do="Make the model again with evaluate",
             )
         return scores, calibrated, distance
+
+    def distance(self, units: Units) -> np.ndarray:
+        """Cosine distance to the nearest labelled unit [N], of units with vectors."""
+        assert units.vectors is not None
+        return nearest_distance(centred(units.vectors, self.centre), self.reference)
 
     def save(self, folder: Path) -> Path:
         """Write the folder; ``model.json`` comes last, so that what has it is whole."""
@@ -210,6 +218,7 @@ def make_model(
     targets: Mapping[str, Target],
     facts: Mapping[str, Any],
     metadata: MetadataReader,
+    own: Any,
     miss_cost: float | None = None,
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
@@ -222,11 +231,12 @@ def make_model(
         folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
     :param metadata: how the head's metadata were read.
+    :param own: the settings of the protocol.
     :param miss_cost: in false alarms; where it is given the threshold follows from it, else from Youden's index.
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
-    decided = {name: _decision(unseen[unseen["target"] == name], one, miss_cost) for name, one in targets.items()}
+    decided = {name: _decision(unseen[unseen["target"] == name], one, own, miss_cost) for name, one in targets.items()}
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
     reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
@@ -237,8 +247,10 @@ def make_model(
     return Model(encoder, head, known, centred(reference, centre), centre, metadata)
 
 
-def _decision(unseen: pd.DataFrame, target: Target, miss_cost: float | None) -> Decision:
+def _decision(unseen: pd.DataFrame, target: Target, own: Any, miss_cost: float | None) -> Decision:
     """Threshold and calibration of one target from scores of units that their head had not seen."""
+    if target.kind != "classes":
+        return Decision(target.classes, threshold_of(target, unseen, own), Calibration(), target.positive)
     columns = [f"p{c}" for c in range(len(target.classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()
@@ -314,7 +326,11 @@ def _try(model: Model) -> None:
     classes = sum(len(target.classes) for target in facts.targets.values())
     if model.centre.shape != (dim,) or not count:
         raise ValueError(f"the reference of {count} units of {dim} numbers has a centre of {list(model.centre.shape)}")
-    if learned(facts.protocol).reads != "vectors":
+    protocol = learned(facts.protocol)
+    kind = "classes" if facts.where is None else facts.where.kind
+    if kind not in protocol.targets or (facts.where and len(facts.where.classes) != len(facts.targets)):
+        raise ValueError(f"{len(facts.targets)} targets of {kind} do not fit the protocol {protocol.name}")
+    if protocol.reads != "vectors":
         return
     found = model.head(Units(cast(Pixels, None), [[0]], model.reference[:1] + model.centre))  # reads no pixels
     if found.shape != (1, classes):

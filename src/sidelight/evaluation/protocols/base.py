@@ -20,6 +20,7 @@ from sidelight.config import Settings as AnySettings
 from sidelight.data.cohort.task import Target, Task
 from sidelight.errors import ConfigError
 from sidelight.evaluation.protocols.held_back import held_back
+from sidelight.evaluation.truth import Predicted
 from sidelight.evaluation.units import Reader, Units, codes
 from sidelight.losses.labels import inverse_frequency
 from sidelight.models.towers import Tower
@@ -116,6 +117,10 @@ class Head(ABC):
     @abstractmethod
     def __call__(self, units: Units) -> Floats:
         """Class probabilities ``[N, C]`` of N units, the classes of one target after those of the other."""
+
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """What a head of masks or boxes finds in each picture of units, in their order: of a series in each frame."""
+        raise NotImplementedError(f"{type(self).__name__} gives classes")
 
     @property
     def reader(self) -> Reader | None:

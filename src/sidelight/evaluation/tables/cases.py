@@ -19,7 +19,9 @@ def cases(scores: pd.DataFrame) -> pd.DataFrame:
     score with no more than one false positive per image: ``size`` true boxes, ``found`` the false positives, ``value`` the share of
     the true boxes that is hit. ``value`` is NaN where a unit holds nothing.
     """
-    parts = [_rows(key, target, part, kind) for kind in (MASK, BOXES) for key, target, part in at_all_labels(scores, kind)]
+    parts = [
+        _rows(key, target, part, kind) for kind in (MASK, BOXES) for key, target, part in at_all_labels(scores, kind)
+    ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -33,7 +35,9 @@ def at_all_labels(scores: pd.DataFrame, kind: Outcome) -> "list[tuple[tuple[obje
 
 
 def _rows(key: tuple[object, ...], target: str, part: Block, kind: Outcome) -> pd.DataFrame:
-    size, found, value = (np.mean(own, axis=0) for own in zip(*(_measured(one, kind) for one in part.scores), strict=True))
+    size, found, value = (
+        np.mean(own, axis=0) for own in zip(*(_measured(one, kind) for one in part.scores), strict=True)
+    )
     named = dict(zip(KEYS, key, strict=True))
     return pd.DataFrame(
         {**named, "target": target, "unit": part.units, "group": part.groups, "outcome": kind.name,

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from sidelight.evaluation.drawn import unpacked, unpacked_boxes
@@ -17,14 +18,12 @@ from sidelight.reporting import html
 from sidelight.reporting.document import Figure, Part, Text, picture_row, under
 from sidelight.reporting.drawn import with_boxes, with_outlines
 from sidelight.reporting.figures import Curve, draw_curves, grid_png, looks, svg
-from sidelight.reporting.numbers import metric_name, plural, significant
+from sidelight.reporting.numbers import significant
 from sidelight.reporting.study.content import Content
 from sidelight.reporting.tables import Table
 
-INTRO = (
-    "At all labels; bands are 95 % intervals that resample patients. Of boxes, misses are counted at one false positive per image."
-)
-SIDE, WORST = 180, 10
+INTRO = "At all labels; bands are 95 % intervals that resample patients. Of boxes, misses are counted at one false positive per image."
+SIDE, WORST = 118, 10
 Draw = Callable[[Axes], None]
 
 
@@ -41,7 +40,13 @@ def sections(content: Content, *, by_unit: bool = True) -> list[Part]:
         own = own[own["protocol"] == own["protocol"].iloc[0]]
         panels = [*_froc(content, task), *_precision(content, task), *_sizes(own, lead)]
         worst = [_failures(own, lead)] if by_unit else []
-        parts += under(content.task_title(task), *_figure(task, panels), _misses(rows), *worst, *_shown(content, own))
+        parts += under(
+            content.task_title(task),
+            *_figure(task, panels),
+            _misses(rows, content.encoders),
+            *worst,
+            *_shown(content, own),
+        )
     return parts
 
 
@@ -124,15 +129,21 @@ def _draw_sizes(axes: Axes, rows: pd.DataFrame) -> None:
         middle = [(np.median(size[one]), np.median(value[one])) for one in fifths]
         axes.plot(*zip(*middle, strict=True), color="#d55e00", marker="o", label="median of each fifth", gid="curve")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("true pixels")
     axes.set_ylabel("Dice")
     axes.set_ylim(-0.02, 1.02)
 
 
-def _misses(rows: pd.DataFrame) -> Table:
+def _misses(rows: pd.DataFrame, encoders: Sequence[str]) -> Table:
     """Of each encoder and target how often nothing of what is there was met, and something found where nothing is."""
     lines = []
-    for (encoder, protocol, kind, target), own in rows.groupby(["encoder", "protocol", "outcome", "target"], sort=False):
+    rows = rows.sort_values("encoder", key=lambda names: names.map(encoders.index), kind="stable")
+    for (encoder, protocol, kind, target), own in rows.groupby(
+        ["encoder", "protocol", "outcome", "target"], sort=False
+    ):
         holds = own["size"] > 0
         lines.append(
             (str(encoder), f"{protocol}, {kind}", str(target), f"{int((own.loc[holds, 'value'] == 0).sum())} of {int(holds.sum())}",
@@ -153,7 +164,7 @@ def _failures(own: pd.DataFrame, lead: str) -> Table:
         for _, one in known.iterrows()
     )  # fmt: skip
     held, found = ("true boxes", "false boxes") if boxes else ("true pixels", "found pixels")
-    value = "share found" if boxes else metric_name("dice")
+    value = "share found" if boxes else "Dice"
     return Table(
         ("unit", "class", held, found, value), lines, numeric=frozenset((2, 3, 4)), caption=f"Worst cases of {lead}"
     )
@@ -172,7 +183,7 @@ def _shown(content: Content, own: pd.DataFrame) -> list[Part]:
         said = [f"{place}, {row['value']:.2f}" for place, row in shown]
         name = f" of {target}" if target else ""
         parts += [
-            Text(f"Best, median and worst {plural('patient', 2)}{name}: first colour what is true, second what was found."),
+            Text(f"Best, median and worst groups{name}: blue is true, orange was found."),
             picture_row([_overlay(row) for _, row in shown], said, height=SIDE),
         ]
     return parts
@@ -184,7 +195,7 @@ def _overlay(row: "pd.Series") -> np.ndarray:  # type: ignore[type-arg]
     side = int(row["side"])
     if row["outcome"] == MASK.name:
         masks = np.stack([unpacked(row["truth"], side), unpacked(row["found"], side)])
-        return np.moveaxis(with_outlines(frame, masks, 2 * SIDE), 0, -1)
+        return np.moveaxis(with_outlines(frame, masks, 2 * SIDE, width=2), 0, -1)
     true, found = unpacked_boxes(row["truth"]), unpacked_boxes(row["found"])
     corners = np.concatenate([true, found[: max(3, len(true))]])[:, :4].astype(np.float64)
     labels = [0] * len(true) + [1] * (len(corners) - len(true))

@@ -15,7 +15,16 @@ from sidelight.reporting.document import Detail, Document, Figure, Listing, Part
 from sidelight.reporting.figures import Curve, Look, Panel, efficiency_png, efficiency_svg, looks, swatch
 from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.run.report import load_run, pairs, puzzles, training, weights
-from sidelight.reporting.study import checklist, decisions, labels, localized, participants, retrieval, robustness, trust
+from sidelight.reporting.study import (
+    checklist,
+    decisions,
+    labels,
+    localized,
+    participants,
+    retrieval,
+    robustness,
+    trust,
+)
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.beforehand import beforehand

@@ -13,6 +13,7 @@ from sidelight.errors import ConfigError
 from sidelight.evaluation.maps import Maps
 from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.protocols.localized.net import Batch, Images, Localizer
+from sidelight.evaluation.protocols.localized.pictures import pictures, together
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings, sides, train
 from sidelight.evaluation.truth import Truth
 from sidelight.evaluation.units import Reader, Units
@@ -48,15 +49,17 @@ class LocalizedHead(Head):
 
     @abstractmethod
     def presence(self, batch: Batch) -> NDArray[np.float64]:
-        """Of N units the highest probability anywhere in the image, float64 [N, K]."""
+        """Of N pictures the highest probability anywhere in the image, float64 [N, K]."""
 
     def __call__(self, units: Units) -> Floats:
         """Probabilities that a unit does not and does hold each target, ``[N, 2 K]``: of the surest pixel or box."""
-        highest = np.concatenate([self.presence(batch) for batch in self.batches(units)])
+        each = np.concatenate([self.presence(batch) for batch in self.batches(units)])
+        highest = np.stack([own.max(axis=0) for own in together(each, pictures(units)[1])])
         return np.stack([1 - highest, highest], axis=2).reshape(len(highest), -1)
 
     def batches(self, units: Units) -> Iterator[Batch]:
-        """The units in their order, the network in eval mode and without gradients."""
+        """The pictures of units in their order, the network in eval mode and without gradients."""
+        units, _ = pictures(units)
         images = Images.of(units, self.maps(units))
         self.net.eval()
         device = self.net.encoder.mean.device
@@ -115,12 +118,14 @@ class LocalizedProtocol(Learned[S]):
         self, reader: Reader, examples: Examples, own: S, settings: HeadSettings, *, seed: int, draw: int
     ) -> Mapping[str, Head]:
         """The heads of the rate and step that kept-back units chose, and of the last step at this rate."""
-        units, classes = examples.units, len(examples.targets)
+        classes = len(examples.targets)
         assert isinstance(reader, Encoder)
-        if units.truth is None:
+        if examples.units.truth is None:
             raise ConfigError(f"The protocol {self.name!r} was given units without masks or boxes")
         learns, bf16 = own.train == "all", settings.precision == "bf16"
-        learn, valid = sides(examples.groups, self.holding(units.truth), examples.valid, draw)
+        chosen = sides(examples.groups, self.holding(examples.units.truth), examples.valid, draw)
+        units, owner = pictures(examples.units)
+        learn, valid = (np.flatnonzero(np.isin(owner, places)) for places in chosen)
         images = Images.of(units, stored(reader, self.Heads.Net.levels_of(reader, own), units, own))
 
         def make() -> Localizer:

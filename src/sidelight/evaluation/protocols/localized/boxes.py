@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from sidelight.evaluation.drawn import packed_boxes
+from sidelight.evaluation.drawn import framed, packed_boxes
 from sidelight.evaluation.outcomes import box_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
 from sidelight.evaluation.protocols.localized.net import Batch, Localizer
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings
-from sidelight.evaluation.truth import Truth
+from sidelight.evaluation.truth import Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row, stacked
 from sidelight.metrics.detection import MAP
@@ -76,13 +76,20 @@ class BoxHead(LocalizedHead):
                 batch.truth,
             )
 
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Boxes of each picture."""
+        for found, _ in self.found(units):
+            yield from (Predicted(None, boxes, scores, kinds.astype(np.int64)) for boxes, scores, kinds in found)
+
     def rows(self, units: Units) -> tuple[list[list[NDArray[np.float64]]], list[list[bytes]]]:
         """What each of N units contributes to each of K targets, and what was found, packed [N][K]."""
         rows, drawn = [], []
         for found, truth in self.found(units):
             for at, (boxes, scores, kinds) in enumerate(found):
                 assert truth.boxes is not None and truth.labels is not None
-                drawn.append([packed_boxes(boxes[kinds == k], scores[kinds == k]) for k in range(self.classes)])
+                drawn.append(
+                    [framed(0, packed_boxes(boxes[kinds == k], scores[kinds == k])) for k in range(self.classes)]
+                )
                 rows.append(
                     [
                         box_row(

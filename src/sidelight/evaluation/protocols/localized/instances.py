@@ -24,8 +24,9 @@ from sidelight.evaluation.outcomes import box_outcomes, mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.boxes import Found
 from sidelight.evaluation.protocols.localized.detect import TorchvisionNet
-from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings, Rows, joined
+from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings
 from sidelight.evaluation.protocols.localized.net import Batch
+from sidelight.evaluation.protocols.localized.pictures import Rows, joined, pictures, summed
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row
 from sidelight.models.detect import STRIDES, mask_rcnn
@@ -134,8 +135,8 @@ class InstanceHead(MaskHead):
 
     Net, Settings = InstanceNet, InstanceSettings
 
-    def both(self, units: Units) -> tuple[list[Rows], list[list[NDArray[np.float64]]]]:
-        """What units contribute to each target as masks, batch by batch, and as boxes, unit by unit."""
+    def both(self, units: Units) -> tuple[Rows, list[list[NDArray[np.float64]]]]:
+        """What units contribute to each target as masks, and as boxes."""
         assert isinstance(self.net, InstanceNet)
         masks, boxes, each = list[Rows](), [], range(self.classes)
         for batch in self.batches(units):
@@ -148,7 +149,8 @@ class InstanceHead(MaskHead):
                 numbers = [one[name].cpu().double().numpy() for name in ("boxes", "scores", "labels")]
                 mine, sure, kinds = numbers[0] * scale, numbers[1], numbers[2] - 1
                 boxes.append([box_row(mine[kinds == k], sure[kinds == k], there[of == k]) for k in each])
-        return masks, boxes
+        _, owner = pictures(units)
+        return summed(masks, owner), joined(boxes, owner)
 
 
 class Instances(MaskProtocol[InstanceSettings]):
@@ -170,6 +172,6 @@ class Instances(MaskProtocol[InstanceSettings]):
         """Rows of masks, and rows of boxes of the same instances."""
         assert isinstance(head, InstanceHead)
         masks, boxes = head.both(units)
-        rows, known, drawn = joined(masks)
-        yield from mask_outcomes(table, rows, known, targets, drawn)
+        rows, boxes = head.both(units)
+        yield from mask_outcomes(table, rows.numbers, rows.known, targets, rows.drawn)
         yield from box_outcomes(table, boxes, targets)

@@ -16,13 +16,12 @@ from sidelight.evaluation.outcomes import mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.base import LocalizedHead, LocalizedProtocol
 from sidelight.evaluation.protocols.localized.net import Batch, Localizer
+from sidelight.evaluation.protocols.localized.pictures import Rows, pictures, summed
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings
-from sidelight.evaluation.truth import UNKNOWN, Truth
+from sidelight.evaluation.truth import UNKNOWN, Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.losses.maps import MAP_LOSSES
 from sidelight.metrics.overlap import COLUMNS, POOLED_DICE, TRUE, areas, mask_row
-
-Rows = tuple[NDArray[np.float64], NDArray[np.bool_], list[list[bytes]]]
 
 
 class MaskSettings(LocalizedSettings):
@@ -77,8 +76,13 @@ class MaskHead(LocalizedHead):
         """Of the surest pixel."""
         return np.asarray(self.probabilities(batch).max(axis=(2, 3)), np.float64)
 
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Probabilities of each picture."""
+        for batch in self.batches(units):
+            yield from (Predicted(masks=own) for own in self.probabilities(batch))
+
     def found(self, units: Units) -> Iterator[tuple[NDArray[np.bool_], Truth]]:
-        """Masks bool [N, K, W, W] batch by batch, and what is true of those units."""
+        """Masks bool [N, K, W, W] of pictures batch by batch, and what is true of them."""
         for batch in self.batches(units):
             yield self.probabilities(batch) >= self.own.threshold, batch.truth
 
@@ -95,25 +99,20 @@ class MaskHead(LocalizedHead):
         return float(np.mean(each)) if each else 0.0
 
     def rows(self, units: Units) -> Rows:
-        """What each unit contributes to each target, float64 [N, K, 6], whether anything is known of it, bool [N, K], and what
-        was found, packed [N][K]."""
-        return joined([self.rows_of(found, truth) for found, truth in self.found(units)])
+        """What each unit contributes to each target."""
+        parts = [self.rows_of(found, truth) for found, truth in self.found(units)]
+        return summed(parts, pictures(units)[1])
 
     def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> Rows:
-        """:meth:`rows` of one batch, from its masks bool [n, K, W, W]."""
+        """:meth:`rows` of the pictures of one batch, from its masks bool [n, K, W, W]."""
         masks = np.stack(truth.masks or [])
         rows = np.empty((*masks.shape[:2], len(COLUMNS)))
         for at, k in np.ndindex(masks.shape[:2]):
             size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
             own, tolerance = masks[at, k], self.own.tolerance
             rows[at, k] = mask_row(found[at, k], own == 1, own != UNKNOWN, spacing=size, tolerance=tolerance)
-        return rows, (masks != UNKNOWN).any(axis=(2, 3)), [[packed(one) for one in each] for each in found]
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Batches one after the other."""
-    rows, known, drawn = zip(*parts, strict=True)
-    return np.concatenate(rows), np.concatenate(known), [own for part in drawn for own in part]
+        drawn = [[packed(one) for one in each] for each in found]
+        return Rows(rows, (masks != UNKNOWN).any(axis=(2, 3)), drawn)
 
 
 M = TypeVar("M", bound=MaskSettings)
@@ -129,5 +128,5 @@ class MaskProtocol(LocalizedProtocol[M]):
     ) -> Iterator[pd.DataFrame]:
         """Rows of masks: areas and distances of each target in each unit where something is known of it."""
         assert isinstance(head, MaskHead)
-        rows, known, drawn = head.rows(units)
-        yield from mask_outcomes(table, rows, known, targets, drawn)
+        rows = head.rows(units)
+        yield from mask_outcomes(table, rows.numbers, rows.known, targets, rows.drawn)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sidelight.errors import ConfigError
 from sidelight.evaluation.maps import Maps
 from sidelight.evaluation.truth import Truth
 from sidelight.evaluation.units import Units
@@ -102,15 +101,7 @@ class Images:
 
     @classmethod
     def of(cls, units: Units, maps: Maps | None = None) -> "Images":
-        """:raises ConfigError: for units of several images: nobody would know which one a mask is of."""
-        for own in units.items:
-            if len(own) != 1 or units.pixels.frames_of(own[0]) != 1:
-                frames = sum(units.pixels.frames_of(row) for row in own)
-                raise ConfigError(
-                    f"A unit has {len(own)} images with {frames} frames, and a mask or a box is of one image",
-                    expected="units of one still image",
-                    do='Say unit = "item" in the task',
-                )
+        """Of units of one image each, as :func:`pictures` gives them."""
         return cls(units, [own[0] for own in units.items], maps)
 
     def batch(self, places: Sequence[int], net: Localizer, flipped: np.ndarray | None = None) -> Batch:
