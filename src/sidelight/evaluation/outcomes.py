@@ -113,7 +113,11 @@ def mask_outcomes(
         values = pd.DataFrame(rows[own, place], columns=list(COLUMNS))
         label = (rows[own, place, TRUE] > 0).astype(np.int64)
         found = pd.concat([part.assign(target=target, label=label, outcome=MASK.name), values], axis=1)
-        yield found if drawn is None else found.assign(**{DRAWN: [drawn[at][place] for at in np.flatnonzero(own)]})
+        yield (
+            found
+            if drawn is None
+            else found.assign(**{DRAWN: [drawn[at][place] for at in np.flatnonzero(own).tolist()]})
+        )
 
 
 def box_outcomes(

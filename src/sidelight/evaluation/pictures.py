@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,12 +39,12 @@ def pictures(scores: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, targets:
             rows.append(
                 {"outcome": kind, "target": target, "place": place, "unit": case["unit"], "group": case["group"],
                  "value": case["value"], "side": pixels.size, "image": _png(pixels, unit["rows"][0], frame),
-                 "truth": _truth(unit[COLUMN], list(targets).index(target), frame), "found": seen}
+                 "truth": _truth(unit[COLUMN], list(targets).index(str(target)), frame), "found": seen}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series]]":  # type: ignore[type-arg]
+def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series[Any]]]":
     """Cases of the patients with the highest, the middle and the lowest mean, each once."""
     known = own.dropna(subset=["value"])
     means = known.groupby("group")["value"].mean().sort_values(ascending=False, kind="stable")

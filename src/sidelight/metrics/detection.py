@@ -161,15 +161,13 @@ def at_rate(rows: Array, rate: float = 1.0) -> tuple[Floats, Floats]:
     detections, all together, are no more than ``rate`` false positives per image."""
     found = Detections.of(rows)
     hits, scores, count = found.numbers[:, HITS], found.numbers[:, SCORE], len(rows)
-    _, wrong = found.sums(np.maximum(hits, 0), (hits < 0).astype(np.float64), np.ones((1, count)))
-    allowed = int((wrong[:, 0] / count <= rate).sum())
+    _, false = found.sums(np.maximum(hits, 0), (hits < 0).astype(np.float64), np.ones((1, count)))
+    allowed = int((false[:, 0] / count <= rate).sum())
     steps = -np.unique(-scores[hits > 0])
     kept = scores >= (steps[allowed - 1] if allowed else np.inf)
-    unit = found.unit[kept]
-    return (
-        np.bincount(unit, np.maximum(hits[kept], 0), count),
-        np.bincount(unit, (hits[kept] < 0).astype(np.float64), count),
-    )
+    unit, each = found.unit[kept], (np.maximum(hits[kept], 0), hits[kept] < 0)
+    right, wrong = (np.bincount(unit, own.astype(np.float64), count).astype(np.float64) for own in each)
+    return right, wrong
 
 
 def published_froc(labels: Array | None, rows: Array, weights: Floats | None = None) -> object:

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
 
+from sidelight.data.annotations import annotations_of
+from sidelight.data.annotations.drawn import Shape
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.cohort.metadata import ASKED, KNOWN, MISSING, described, fit
@@ -275,6 +278,18 @@ def test_a_preset_says_that_it_goes_before_the_cohort_file(tmp_path):
     frames(tmp_path, "Cov-a", [0])
     (tmp_path / "cohort.toml").write_text("nonsense")
     assert "cohort.toml is not used" in Cohort.open(tmp_path, preset="us4").notices[0]
+
+
+def test_udiat_b_has_grey_edges(tmp_path):
+    for folder in ("original", "GT"):
+        (tmp_path / folder).mkdir()
+    drawn = np.zeros((20, 30), np.uint8)
+    drawn[5:9, 10:20], drawn[9, 10:20], drawn[10, 10:20] = 255, 140, 90
+    Image.fromarray(np.full((20, 30), 80, np.uint8)).save(tmp_path / "original" / "000001.png")
+    Image.fromarray(drawn).save(tmp_path / "GT" / "000001.png")
+    cohort = Cohort.open(tmp_path, preset="udiat_b")
+    mask = annotations_of(cohort, "lesion_mask").masks(0, shape=Shape(1, 20, 30))
+    assert mask.sum() == 50 and cohort.items["group"].is_unique
 
 
 def test_busi(tmp_path):

@@ -15,9 +15,9 @@ from sidelight.metrics.overlap import BOTH, FOUND, TRUE
 def cases(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per (encoder, task, protocol, target, unit) at all labels; numbers are means over seeds.
 
-    ``outcome`` mask: ``size`` true pixels, ``found`` pixels found, ``value`` the Dice of the unit. ``outcome`` boxes, at the lowest
-    score with no more than one false positive per image: ``size`` true boxes, ``found`` the false positives, ``value`` the share of
-    the true boxes that is hit. ``value`` is NaN where a unit holds nothing.
+    ``outcome`` mask: ``size`` true pixels, ``found`` pixels found, ``value`` the Dice of the unit. ``outcome`` boxes, at the
+    lowest score with no more than one false positive per image: ``size`` true boxes, ``found`` the false positives, ``value`` the
+    share of the true boxes that is hit. ``value`` is NaN where a unit holds nothing.
     """
     parts = [
         _rows(key, target, part, kind) for kind in (MASK, BOXES) for key, target, part in at_all_labels(scores, kind)

@@ -1,13 +1,15 @@
 """Masks and boxes: curves of detection, size against Dice, who was missed, and pictures of the best and the worst."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 from PIL import Image
 
 from sidelight.evaluation.drawn import unpacked, unpacked_boxes
@@ -22,7 +24,10 @@ from sidelight.reporting.numbers import significant
 from sidelight.reporting.study.content import Content
 from sidelight.reporting.tables import Table
 
-INTRO = "At all labels; bands are 95 % intervals that resample patients. Of boxes, misses are counted at one false positive per image."
+INTRO = (
+    "At all labels; bands are 95 % intervals that resample patients. Of boxes, misses are counted at one false positive per "
+    "image."
+)
 SIDE, WORST = 118, 10
 Draw = Callable[[Axes], None]
 
@@ -87,7 +92,7 @@ def _precision(content: Content, task: str) -> list[tuple[str, Draw]]:
         return found
     for target, rows in every[every["task"] == task].groupby("target", sort=False):
         curves = _curves(content, rows, "recall")
-        name = f"Precision against recall{f': {target}' if target else ''}"
+        name = _named("Precision against recall", target)
         found.append((name, partial(_draw_precision, curves=curves)))
     return found
 
@@ -103,7 +108,7 @@ def _draw_precision(axes: Axes, curves: Sequence[Curve]) -> None:
 def _curves(content: Content, rows: pd.DataFrame, x: str) -> list[Curve]:
     """One per encoder and protocol."""
     palette, found = looks(content.encoders, content.lead, content.is_baseline), []
-    several = rows["protocol"].nunique() > 1
+    several = len(set(rows["protocol"])) > 1
     for encoder in (one for one in content.encoders if one in set(rows["encoder"])):
         for protocol, own in rows[rows["encoder"] == encoder].groupby("protocol", sort=False):
             numbers = (own[column].astype(float).tolist() for column in (x, "value", "low", "high"))
@@ -115,7 +120,7 @@ def _sizes(own: pd.DataFrame, lead: str) -> list[tuple[str, Draw]]:
     """The Dice of each unit against how large what it holds is, a panel per target."""
     held = own[(own["outcome"] == MASK.name) & own["value"].notna()]
     return [
-        (f"Size against Dice, {lead}{f': {target}' if target else ''}", partial(_draw_sizes, rows=rows))
+        (_named(f"Size against Dice, {lead}", target), partial(_draw_sizes, rows=rows))
         for target, rows in held.groupby("target", sort=False)
     ]
 
@@ -146,8 +151,8 @@ def _misses(rows: pd.DataFrame, encoders: Sequence[str]) -> Table:
     ):
         holds = own["size"] > 0
         lines.append(
-            (str(encoder), f"{protocol}, {kind}", str(target), f"{int((own.loc[holds, 'value'] == 0).sum())} of {int(holds.sum())}",
-             f"{int((own.loc[~holds, 'found'] > 0).sum())} of {int((~holds).sum())}")
+            (str(encoder), f"{protocol}, {kind}", str(target), f"{(own.loc[holds, 'value'] == 0).sum()} of {holds.sum()}",
+             f"{(own.loc[~holds, 'found'] > 0).sum()} of {(~holds).sum()}")
         )  # fmt: skip
     header = ("encoder", "protocol", "class", "missed altogether", "found where nothing is")
     return Table(header, tuple(lines), numeric=frozenset((3, 4)), caption="Missed and wrongly found")
@@ -181,15 +186,18 @@ def _shown(content: Content, own: pd.DataFrame) -> list[Part]:
     for target, rows in mine.groupby("target", sort=False):
         shown = [(place, row) for place in PLACES for _, row in rows[rows["place"] == place].iterrows()]
         said = [f"{place}, {row['value']:.2f}" for place, row in shown]
-        name = f" of {target}" if target else ""
         parts += [
-            Text(f"Best, median and worst groups{name}: blue is true, orange was found."),
+            Text(f"{_named('Best, median and worst groups', target)} (blue is true, orange was found)."),
             picture_row([_overlay(row) for _, row in shown], said, height=SIDE),
         ]
     return parts
 
 
-def _overlay(row: "pd.Series") -> np.ndarray:  # type: ignore[type-arg]
+def _named(text: str, target: Hashable) -> str:
+    return f"{text}: {target!s}" if target else text
+
+
+def _overlay(row: "pd.Series[Any]") -> NDArray[np.uint8]:
     """Uint8 [H, W, 3]."""
     frame = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB").resize((2 * SIDE, 2 * SIDE)))
     side = int(row["side"])

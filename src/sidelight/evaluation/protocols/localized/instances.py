@@ -171,7 +171,6 @@ class Instances(MaskProtocol[InstanceSettings]):
     ) -> Iterator[pd.DataFrame]:
         """Rows of masks, and rows of boxes of the same instances."""
         assert isinstance(head, InstanceHead)
-        masks, boxes = head.both(units)
         rows, boxes = head.both(units)
         yield from mask_outcomes(table, rows.numbers, rows.known, targets, rows.drawn)
         yield from box_outcomes(table, boxes, targets)
