@@ -103,7 +103,7 @@ def check(
     :raises ConfigError: for an unknown task or setting.
     """
     record = Record()
-    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside, **_memory(settings))
+    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside, max_memory=_memory(settings))
     # what loads torch comes after the tables, which may be large, have been measured
     from sidelight.commands.costs import cost
     from sidelight.evaluation.shortcuts.shortcuts import shortcuts
@@ -178,10 +178,10 @@ def _settings(given: Mapping[str, Any]) -> "PretrainSettings":
     return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
 
 
-def _memory(settings: Mapping[str, Any]) -> dict[str, float]:
+def _memory(settings: Mapping[str, Any]) -> float | None:
     """What a table may take; settings are looked at once torch is loaded, and this one is wanted before."""
     most = settings.get("max_memory")
-    return {"max_memory": most} if isinstance(most, int | float) and most > 0 else {}
+    return most if isinstance(most, int | float) and most > 0 else None
 
 
 def _pixels(cohort: Cohort, settings: "PretrainSettings", quiet: bool | None) -> tuple[Pixels | None, str]:

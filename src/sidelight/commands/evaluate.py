@@ -69,8 +69,11 @@ def evaluate(
     given = encoder.folder if isinstance(encoder, Run) else encoder
     if not isinstance(given, Encoder):
         check_source(given, random=random, architecture=architecture)
-    opened = {"allow_outside": allow_outside, "max_memory": resolved.max_memory}
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, **opened)
+
+    def opened(place: str | Path, known: str | None) -> Cohort:
+        return Cohort.open(place, preset=known, allow_outside=allow_outside, max_memory=resolved.max_memory)
+
+    cohort = data if isinstance(data, Cohort) else opened(data, preset)
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
     evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture, bool(quiet))
     if test is not None:
@@ -81,7 +84,7 @@ def evaluate(
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     leaking = set(table["task"]) if scored.facts["leaks"] else set()
     if test is not None:
-        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset, **opened)
+        other = test if isinstance(test, Cohort) else opened(test, test_preset)
         outside, notes, leaks = score_elsewhere(evaluation, other)
         leaking |= set(outside["task"]) if leaks else set()
         scored.notes.extend(notes)

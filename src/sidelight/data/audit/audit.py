@@ -18,6 +18,7 @@ from sidelight.data.audit.leaks import (
     missing_findings,
     same_pictures,
 )
+from sidelight.data.audit.reports import report_findings
 from sidelight.data.audit.spellings import spelling_findings
 from sidelight.data.audit.survey import file_findings
 from sidelight.data.cohort.cohort import Cohort
@@ -51,6 +52,7 @@ def audit(
     found += file_findings(cohort, pixels, pd.DataFrame() if seen is None else seen, max_bad_fraction)
     if pairs is None:
         pairs = same_pictures(cohort, pixels) if pixels is not None else []
+    found += report_findings(cohort, None if pixels is None else pixels.folder / "reports", max_bad_fraction)
     found += duplicate_findings(cohort, pairs)
     for name in tasks:
         found += contradictions(cohort, cohort.tasks[name], pairs)
