@@ -28,15 +28,18 @@ def table(patients: int = 50, each: int = 2, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def write(root: Path, rows: pd.DataFrame, *, pictures: bool = False, seed: int = 0) -> Path:
-    """``table.csv`` and ``photos/PATIENT/PHOTO.png``: noise of 24 px, or empty files where nobody looks at them."""
+def write(root: Path, rows: pd.DataFrame, *, pictures: bool = False, seed: int = 0, pixel: int = 3) -> Path:
+    """``table.csv`` and ``photos/PATIENT/PHOTO.png``: noise of 24 px, or empty files where nobody looks at them.
+
+    :param pixel: side of each of the 8 x 8 squares.
+    """
     rng = np.random.default_rng([seed, 5])
     for patient, photo in zip(rows["patient"], rows["photo"], strict=True):
         path = root / "photos" / patient / f"{photo}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if pictures:
             blocks = rng.integers(30, 220, (8, 8), dtype=np.uint8)
-            Image.fromarray(np.kron(blocks, np.ones((3, 3), np.uint8))).save(path)
+            Image.fromarray(np.kron(blocks, np.ones((pixel, pixel), np.uint8))).save(path)
         else:
             path.touch()
     rows.drop(columns="patient").to_csv(root / "table.csv", index=False)

@@ -137,6 +137,12 @@ def check(
     html: Annotated[
         Path | None, typer.Option("--html", help="write a page there, items by hash; it shows pairs of copies")
     ] = None,
+    leaks: Annotated[
+        Path | None, typer.Option("--leaks", help="write every leak, copy and contradiction there, as CSV with names")
+    ] = None,
+    write_split: Annotated[
+        Path | None, typer.Option("--write-split", help="write the --split there as JSON, without its leaks")
+    ] = None,
     flags: Set = None,
     cache: Cache = None,
     allow_outside: Outside = False,
@@ -146,14 +152,20 @@ def check(
     Exit code 1 if something was found that stops other commands or makes their numbers wrong, 0 with warnings and notes.
     """
     from sidelight.commands.check import check as run_check
-    from sidelight.data.cells import visible
-    from sidelight.files import write_text
+    from sidelight.data.cells import counted, visible
+    from sidelight.errors import ConfigError
+    from sidelight.files import check_place, write_csv, write_json, write_text
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
     def shown(text: str) -> str:  # the lines to paste that end what is said of a task stay lines
         return "\n".join(map(visible, text.split("\n"))) if text.startswith("[task.") else visible(text)
 
+    if write_split is not None and split is None:
+        raise ConfigError("--write-split mends a given split", do="Name it with --split COLUMN or --split FILE.json")
+    for place in (json, html, leaks, write_split):
+        if place is not None:
+            check_place(place, folder=False)
     found = run_check(
         data,
         preset,
@@ -168,6 +180,13 @@ def check(
         typer.echo(f"Written: {write_text(json, found.to_json())}")
     if html is not None:
         typer.echo(f"Written: {render_check(found.to_dict(), html, found.copies)}")
+    if leaks is not None:
+        typer.echo(
+            f"Written: {write_csv(leaks, found.leaks, private=True)} ({counted(len(found.leaks), 'row')}; it names items)"
+        )
+    if write_split is not None:
+        written = write_json(write_split, found.mended, private=True)
+        typer.echo(f"Written: {written} ({counted(found.moved, 'item')} moved; use it with --split {written})")
     if found.failed:
         raise typer.Exit(1)
 

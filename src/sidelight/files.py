@@ -89,9 +89,9 @@ def write_table(path: Path, table: "pd.DataFrame", *, private: bool = False) -> 
     return path
 
 
-def write_csv(path: Path, table: "pd.DataFrame", *, float_format: str | None = None) -> Path:
+def write_csv(path: Path, table: "pd.DataFrame", *, float_format: str | None = None, private: bool = False) -> Path:
     """Put ``table`` without its index at ``path`` as CSV, its text as :func:`harmless` has it."""
-    with replacing(path) as temporary:
+    with replacing(path, private=private) as temporary:
         plain = table.rename(columns=harmless)
         for place, kind in enumerate(table.dtypes):
             if kind.kind not in "biufcmM":

@@ -1,6 +1,9 @@
 """The processors and the memory that this process may use, and how its threads wait."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 try:
@@ -9,6 +12,7 @@ except ImportError:  # not POSIX: nothing limits the process
     resource = None  # type: ignore[assignment]
 
 CGROUPS = Path("/sys/fs/cgroup")
+_ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
 
 
 def affinity() -> int:
@@ -52,8 +56,18 @@ def memory() -> int:
 
 
 def budget() -> int:
-    """Bytes that files may take when they are unpacked: a quarter of the memory."""
-    return memory() // 4
+    """Bytes that files may take when they are unpacked: a quarter of the memory, unless :func:`allowing` says otherwise."""
+    return _ALLOWED.get() or memory() // 4
+
+
+@contextmanager
+def allowing(gigabytes: float | None) -> Iterator[None]:
+    """Within it the budget is so many GB; None leaves it as it is."""
+    token = _ALLOWED.set(_ALLOWED.get() if gigabytes is None else int(gigabytes * 1e9))
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def share() -> None:

@@ -78,6 +78,7 @@ def score_table(encoder, strength, groups):
 
 class Single:
     parts = ()
+    unit = "item"
 
 
 @pytest.mark.parametrize(("groups", "method"), [(30, "t"), (60, "bootstrap")])

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sidelight
@@ -117,8 +118,25 @@ def test_the_command(torn, tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, "check", str(tmp_path / "none")) == 2
 
 
+def test_leaks_as_a_table_and_a_split_without_them(tmp_path, monkeypatch, capsys):
+    rows = table(12).assign(part=["train", "test"] + ["train"] * 12 + ["test"] * 10)
+    root = write(tmp_path / "data", rows, pictures=True)
+    (root / "cohort.toml").write_text(COHORT)
+    words = ["check", str(root), "--quick", "--cache", str(tmp_path / "cache"), "--set", "image_size=32"]
+    out = tmp_path / "mended.json"
+    assert called(monkeypatch, *words, "--write-split", str(out)) == 2
+    assert "--write-split mends a given split" in capsys.readouterr().err and not out.exists()
+    more = ["--leaks", str(tmp_path / "leaks.csv"), "--write-split", str(out)]
+    assert called(monkeypatch, *words, "--split", "part", *more) == 1
+    (leak,) = pd.read_csv(tmp_path / "leaks.csv").to_dict("records")
+    assert (leak["kind"], leak["of"], leak["unit"]) == ("leak", "patient", "p0")
+    assert {leak["first"], leak["second"]} == {"photos/p0/0_0.png", "photos/p0/0_1.png"}
+    assert "1 item moved" in capsys.readouterr().out and out.stat().st_mode & 0o777 == 0o600
+    assert called(monkeypatch, *words, "--split", str(out)) == 0
+
+
 def test_every_method_is_timed(tmp_path, monkeypatch):
-    monkeypatch.setattr("sidelight.commands.check.cost", partial(cost, steps=1))
+    monkeypatch.setattr("sidelight.commands.costs.cost", partial(cost, steps=1))
     data = "phantom:ultrasound?patients=10&clips=2&frames=4&size=32"
     steps = {"epochs": 5, "max_frames": 4, "pairs_per_clip": 2}
     found = sidelight.check(data, quiet=True, cache=str(tmp_path), **SMALL, **steps)
@@ -153,7 +171,7 @@ def test_cache_bytes_of_16_bit_clips():
 
 
 def test_methods_on_reports_are_timed_where_there_are_reports(tmp_path, monkeypatch):
-    monkeypatch.setattr("sidelight.commands.check.cost", partial(cost, steps=1))
+    monkeypatch.setattr("sidelight.commands.costs.cost", partial(cost, steps=1))
     values = {**SMALL, "text": {"width": 16, "layers": 1, "heads": 2}, "hidden": 16, "dim": 8}
     for patients, fits in ((24, True), (6, False)):
         data = f"phantom:chest?patients={patients}&studies=1&size=32"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -10,7 +11,8 @@ import sidelight
 from sidelight.commands import study as studies
 from sidelight.commands.study_file import StudyFile
 from sidelight.config import build, load_toml, merge
-from sidelight.errors import ConfigError
+from sidelight.errors import ConfigError, RunError
+from sidelight.files import held
 
 FILE = """
 title = "A small study"
@@ -63,6 +65,12 @@ def test_a_part_that_asks_for_masks_is_refused_before_anything_is_trained(tmp_pa
     with pytest.raises(ConfigError, match="'finding_masks' asks for masks, and the protocol"):
         sidelight.study(tmp_path / "s.toml", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_study_on_one_folder_says_who_is_at_work(tmp_path):
+    (tmp_path / "s.toml").write_text(FILE)
+    with held(tmp_path / "out"), pytest.raises(RunError, match=rf"at work in .*out: process {os.getpid()} on "):
+        sidelight.study(tmp_path / "s.toml", out=tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ FILE = (
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory):
     root = tmp_path_factory.mktemp("ward")
-    write(root, table(12), pictures=True)
+    write(root, table(12), pictures=True, pixel=9)
     (root / "cohort.toml").write_text(FILE)
     return root
 
@@ -58,7 +58,7 @@ def test_re_encoded_and_mirrored_copies_are_refused_or_said(ward, tmp_path):
 
 
 def test_other_pictures_are_an_external_test(ward, tmp_path):
-    write(tmp_path, table(12), pictures=True, seed=5)
+    write(tmp_path, table(12), pictures=True, seed=5, pixel=9)
     (tmp_path / "cohort.toml").write_text(FILE)
     found = sidelight.evaluate("test_resnet", ward, "ill", "knn", test=tmp_path, random=True, **QUICK)
     assert not found.results["leaks"].any()

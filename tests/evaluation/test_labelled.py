@@ -152,6 +152,25 @@ def test_a_leak_stops_and_names_what_crosses(tmp_path):
         judged(leaking(tmp_path))
 
 
+def test_a_leak_between_training_and_validation_is_remarked_and_does_not_mark_the_test_side(tmp_path):
+    frame = rows()
+    frame.loc[0, "part"] = "val"
+    cohort = sidelight.Cohort.open(ward(tmp_path, frame))
+    labelled, notes = label_units(cohort, build(cohort, size=32), "ill", SplitSettings(split="part"))
+    assert labelled.leaks == () and len(labelled.tested) == 20
+    assert (
+        "1 of 40 units of 'patient' stand on two sides of the split: 1 on train and valid; the test side has none of it"
+        in notes
+    )
+
+
+def test_scores_say_on_which_side_their_units_stand(place, found):
+    scores = found[0].scores
+    assert set(scores.loc[scores["step"] == "selected", "side"]) == {"test"}
+    inside = scores[scores["step"] == "inside"].drop_duplicates("unit")["side"].value_counts().to_dict()
+    assert inside == {"train": 48, "valid": 12} and not scores["merged"].any()
+
+
 def test_an_allowed_leak_stands_in_every_result(tmp_path):
     root = leaking(tmp_path / "data")
     results = judged(root, allow_leak=True, out=tmp_path / "out")

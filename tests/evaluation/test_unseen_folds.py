@@ -30,7 +30,7 @@ def test_copies_under_unlabelled_patients_are_left_out_with_the_pictures_they_co
     """Patients 12 to 17 have no label; each but the last holds a copy, and that of 16 ties two labelled patients together."""
     rows = table(18)
     rows.loc[rows["patient"].str[1:].astype(int) >= 12, "diagnosis"] = ""
-    root = write(tmp_path / "data", rows, pictures=True)
+    root = write(tmp_path / "data", rows, pictures=True, pixel=9)
 
     def picture(patient, number):
         return root / f"photos/p{patient}/{patient}_{number}.png"

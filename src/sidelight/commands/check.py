@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from sidelight.commands.costs import Cost, cost
 from sidelight.config import build, working_size
 from sidelight.data.audit.audit import audit
 from sidelight.data.audit.class_support import support_findings
 from sidelight.data.audit.counts import count
 from sidelight.data.audit.leaks import copy_pictures, same_pictures, sides
+from sidelight.data.audit.listed import listed, mended_split, moved
 from sidelight.data.audit.survey import brightness, survey
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
@@ -28,9 +28,10 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.clip import Array
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
-from sidelight.evaluation.shortcuts.shortcuts import shortcuts
-from sidelight.methods import METHODS, load_method
-from sidelight.methods.base import PretrainSettings
+
+if TYPE_CHECKING:
+    from sidelight.commands.costs import Cost
+    from sidelight.methods.base import PretrainSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Check:
     counts: dict[str, Any]
     findings: tuple[Finding, ...]
     """The severest first."""
-    costs: tuple[Cost, ...]
+    costs: "tuple[Cost, ...]"
     notices: tuple[str, ...] = ()
     """What opening the cohort said; it may name items and stays out of JSON and HTML."""
     secret: bytes = field(default=b"", repr=False)
@@ -51,6 +52,11 @@ class Check:
     """Files of the cohort's tables; none where they may be named."""
     copies: tuple[tuple[str, str, Array, Array], ...] = field(default=(), repr=False)
     """Pairs of copies: hashes of both items, and a frame of each, uint8 ``[C, H, W]``; for the HTML page only."""
+    leaks: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    """Every leak, copy and contradiction with the names of both items (``listed.py``); it identifies."""
+    mended: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    """The given split without leaks: the items of each side. ``moved`` of them stood elsewhere."""
+    moved: int = 0
 
     @property
     def failed(self) -> bool:
@@ -96,9 +102,14 @@ def check(
     :raises DataError: when the cohort cannot be opened at all.
     :raises ConfigError: for an unknown task or setting.
     """
-    known = _settings(settings)
     record = Record()
-    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside)
+    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside, max_memory=_memory(settings))
+    # what loads torch comes after the tables, which may be large, have been measured
+    from sidelight.commands.costs import cost
+    from sidelight.evaluation.shortcuts.shortcuts import shortcuts
+    from sidelight.methods import METHODS
+
+    known = _settings(settings)
     if task is not None and task not in cohort.broken:
         cohort.task(task)
     tasks = [name for name in cohort.tasks if task in (None, name)]
@@ -107,8 +118,10 @@ def check(
         seen = survey(cohort)
     pixels, why = _pixels(cohort, known, quiet)
     with _stage("Looking for copies and leaks", quiet):
-        found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed)]
-        pairs = [] if pixels is None else copy_pictures(cohort, pixels, same_pictures(pixels))
+        same = [] if pixels is None else same_pictures(cohort, pixels)
+        found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed, pairs=same)]
+        pairs = [] if pixels is None else copy_pictures(cohort, pixels, same)
+        mended = {} if placed is None else mended_split(cohort, same, tasks, placed)
     properties = _properties(cohort, pixels, seen)
     for name in tasks:
         with _stage(f"Looking for what predicts {name}", quiet):
@@ -128,6 +141,9 @@ def check(
         secret=cohort.key,
         tables=() if cohort.spec.public else _tables(cohort.spec),
         copies=tuple((item_hash(a, cohort.key), item_hash(b, cohort.key), one, other) for a, b, one, other in pairs),
+        leaks=listed(cohort, same, tasks, placed),
+        mended=mended,
+        moved=0 if placed is None else moved(cohort, mended, placed),
     )
 
 
@@ -150,8 +166,11 @@ def _numbered(value: Any, tables: Sequence[str]) -> Any:
     return value
 
 
-def _settings(given: Mapping[str, Any]) -> PretrainSettings:
+def _settings(given: Mapping[str, Any]) -> "PretrainSettings":
     """What the cache depends on; :raises ConfigError: for a setting that no method has."""
+    from sidelight.methods import METHODS, load_method
+    from sidelight.methods.base import PretrainSettings
+
     known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
     for name in given:
         if name not in known:
@@ -159,7 +178,13 @@ def _settings(given: Mapping[str, Any]) -> PretrainSettings:
     return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
 
 
-def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> tuple[Pixels | None, str]:
+def _memory(settings: Mapping[str, Any]) -> float | None:
+    """What a table may take; settings are looked at once torch is loaded, and this one is wanted before."""
+    most = settings.get("max_memory")
+    return most if isinstance(most, int | float) and most > 0 else None
+
+
+def _pixels(cohort: Cohort, settings: "PretrainSettings", quiet: bool | None) -> tuple[Pixels | None, str]:
     """The cache that pre-training would use; where nothing can be read None, and why, which may name files."""
     size = settings.working_size or working_size(settings.image_size)
     try:

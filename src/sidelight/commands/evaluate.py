@@ -9,6 +9,7 @@ import pandas as pd
 
 from sidelight.config import build, changed
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.stable_names import outermost
 from sidelight.evaluation.external import score_elsewhere
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_name
@@ -68,7 +69,11 @@ def evaluate(
     given = encoder.folder if isinstance(encoder, Run) else encoder
     if not isinstance(given, Encoder):
         check_source(given, random=random, architecture=architecture)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
+
+    def opened(place: str | Path, known: str | None) -> Cohort:
+        return Cohort.open(place, preset=known, allow_outside=allow_outside, max_memory=resolved.max_memory)
+
+    cohort = data if isinstance(data, Cohort) else opened(data, preset)
     name = type(given).__name__ if isinstance(given, Encoder) else Path(str(given)).name
     evaluation = Evaluation(given, cohort, task, find(protocol), resolved, random, architecture, bool(quiet))
     if test is not None:
@@ -79,7 +84,7 @@ def evaluate(
     columns, said = scored.columns, {"--preset": preset, "--test-preset": test_preset}
     leaking = set(table["task"]) if scored.facts["leaks"] else set()
     if test is not None:
-        other = test if isinstance(test, Cohort) else Cohort.open(test, preset=test_preset, allow_outside=allow_outside)
+        other = test if isinstance(test, Cohort) else opened(test, test_preset)
         outside, notes, leaks = score_elsewhere(evaluation, other)
         leaking |= set(outside["task"]) if leaks else set()
         scored.notes.extend(notes)
@@ -89,7 +94,7 @@ def evaluate(
         table = pd.concat([table, outside.assign(encoder=name, protocol=protocol)], ignore_index=True)
     targets = dict.fromkeys(table["task"].unique(), scored.facts["targets"])
     asked, tasks = dict.fromkeys(targets, resolved.decisions), dict.fromkeys(targets, cohort.tasks[task])
-    found = tabulated(table, targets, tasks, resamples=resolved.resamples, decisions=asked)
+    found = tabulated(table, targets, tasks, resamples=resolved.resamples, decisions=asked, level=outermost(cohort))
     found["results"] = found["results"].assign(
         transductive=found["results"]["task"].map(seen),
         command=_command(evaluation, name, said),

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.stable_names import outermost
 from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError
 from sidelight.evaluation.plan import (
@@ -37,12 +38,14 @@ PATIENCE = 2.0
 class Plan:
     """What :func:`plan` found.
 
+    :ivar level: the outermost, of which units are called patients here.
     :ivar rows: one per task, target ("" is the task itself), assumed AUROC and number of patients, as
         :class:`sidelight.evaluation.plan.Outlook` has them. The first of a task are of the cohort as it is.
     :ivar needed: per task and AUROC the patients ``for_width`` and ``for_power`` (infinite: more than ``looked_at``).
     """
 
     name: str
+    level: str
     settings: dict[str, Any]
     rows: tuple[dict[str, Any], ...]
     needed: tuple[dict[str, Any], ...]
@@ -93,7 +96,7 @@ def plan(
             ]
             width, power = patients_for(curve, known)
             needed.append({**place, "for_width": width, "for_power": power, "looked_at": curve[-1].patients})
-    return Plan(cohort.alias, known.model_dump(mode="json"), tuple(rows), tuple(needed))
+    return Plan(cohort.alias, outermost(cohort), known.model_dump(mode="json"), tuple(rows), tuple(needed))
 
 
 def _looked(

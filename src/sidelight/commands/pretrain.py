@@ -57,7 +57,10 @@ def pretrain(
     check_place(out, folder=True)
     begun = None if start is None else _start(method, kind, start)
     resolved = resolve(kind, settings, begun)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
+    if isinstance(data, Cohort):
+        cohort = data
+    else:
+        cohort = Cohort.open(data, preset=preset, allow_outside=allow_outside, max_memory=resolved.max_memory)
     missing = kind.needs(cohort)
     if missing:
         raise DataError(f"{method} cannot learn from {cohort.name}: {missing}", do="See `sidelight check`")

@@ -23,6 +23,7 @@ from sidelight.commands.report import report
 from sidelight.commands.study_file import EncoderRow, Part, StudyFile, at_size, check_headline, record_beforehand
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.stable_names import outermost
 from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.judge import Evaluation, Scored, nameless, score
@@ -38,7 +39,7 @@ from sidelight.evaluation.tables.second_method import with_delong_p
 from sidelight.evaluation.tables.subgroups import subgroup_columns, subgroup_table
 from sidelight.evaluation.tables.summary import fold_gaps
 from sidelight.evaluation.unseen_folds import score_unseen
-from sidelight.files import write_json, write_table, write_text
+from sidelight.files import check_place, held, write_json, write_table, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import PretrainSettings, resolve
 from sidelight.models.image import Encoder, load_encoder
@@ -96,6 +97,7 @@ def study(
     :param data: the folder of the data set, where the study names none.
     :param allow_outside: let the cohort file name files outside its folder; a notice says which.
     :param settings: anything of the study file, over it, e.g. ``seeds=1`` or ``pretrain={"epochs": 2}``.
+    :raises RunError: where another process is at work in ``out``; says which.
     """
     plan = build(StudyFile, merge(load_toml(file), settings))
     plan = at_size(plan, size)
@@ -103,16 +105,17 @@ def study(
     source = data or plan.data
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
-    cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, allow_outside=allow_outside)
-    for part in plan.parts.values():
-        cohort.task(part.task)
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
-    work = Work(
-        plan, cohort, folder, cache, quiet, command=f"sidelight study {Path(file).name} --data DATA --size {size}"
-    )
-    for cell in work.cells():
-        check_targets(find(cell.protocol), cohort.task(cell.part.task))
-    return work.run(size)
+    check_place(folder, folder=True)
+    with held(folder):
+        cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, allow_outside=allow_outside)
+        for part in plan.parts.values():
+            cohort.task(part.task)
+        command = f"sidelight study {Path(file).name} --data DATA --size {size}"
+        work = Work(plan, cohort, folder, cache, quiet, command=command)
+        for cell in work.cells():
+            check_targets(find(cell.protocol), cohort.task(cell.part.task))
+        return work.run(size)
 
 
 @dataclass(frozen=True)
@@ -290,7 +293,8 @@ class Work:
             name: build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate)).decisions
             for name, part in self.plan.parts.items()
         }
-        found = tabulated(scores, names, tasks, resamples=resamples, decisions=asked)
+        level = outermost(self.cohort)
+        found = tabulated(scores, names, tasks, resamples=resamples, decisions=asked, level=level)
         table = found.pop("results")
         notes = [*notes, *fold_gaps(table)]
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)

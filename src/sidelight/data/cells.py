@@ -63,6 +63,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else many}"
 
 
+def owners(level: str) -> str:
+    """What the groups of a cohort are called whose outermost level this is; nobody is a patient whom no column says.
+
+    >>> owners("patient"), owners("study"), owners("item"), owners("")
+    ('patients', 'studies', 'images or series', 'patients or recording groups')
+    """
+    special = {"": "patients or recording groups", "item": "images or series"}
+    return special.get(level) or counted(2, level).partition(" ")[2]
+
+
 def listed(names: Iterable[object], most: int = 6) -> str:
     """``'a', 'b' and 3 more``."""
     shown = [repr(str(name)) for name in names]

@@ -302,6 +302,25 @@ def _turns(table: _Units, rng: np.random.Generator) -> list[int]:
     return order
 
 
+def mended(placed: pd.DataFrame, groups: Sequence[str], labels: Sequence[float]) -> pd.DataFrame:
+    """A given split on which no group stands twice: all of a group goes to the side that has most of its labels.
+
+    Where two sides have as many, the one with more of its items; then train, valid, test.
+
+    :param placed: ``position`` and ``side``, one row for each side on which an item stands.
+    :param groups: of each item [N]. :param labels: how many each bears [N].
+    :returns: the same columns, each item once, by position.
+    """
+    at = placed["position"].to_numpy()
+    whole = placed[["position", "side"]].assign(group=np.asarray(groups, object)[at], labels=np.asarray(labels)[at])
+    held = whole.groupby(["group", "side"], as_index=False).agg(labels=("labels", "sum"), items=("position", "nunique"))
+    order = {side: place for place, side in enumerate(dict.fromkeys([*SIDES, *sorted(set(whole["side"]))]))}
+    held = held.assign(labels=held["labels"].round(6), place=held["side"].map(order))
+    best = held.sort_values(["labels", "items", "place"], ascending=[False, False, True]).drop_duplicates("group")
+    chosen = whole["group"].map(best.set_index("group")["side"])
+    return whole[["position"]].assign(side=chosen).drop_duplicates().sort_values("position", ignore_index=True)
+
+
 def deal(
     rows: Integers, groups: NDArray[Any], shares: Mapping[str, float], *, seed: int, least: int = 1
 ) -> dict[str, Integers]:

@@ -14,7 +14,7 @@ from sidelight.data.cohort.stable_names import own_names, shared_items
 from sidelight.data.cohort.task import LEFT_OUT
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, SplitError, nearest
-from sidelight.evaluation.judge import Evaluation, nameless
+from sidelight.evaluation.judge import Evaluation, nameless, placed
 from sidelight.evaluation.labelled import Labelled, keep_labels, unit_table
 from sidelight.evaluation.results import check_numbers
 from sidelight.evaluation.scores import external_scores, further_draws
@@ -60,6 +60,7 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
     ]
     scored = pd.concat(tables, ignore_index=True)
     check_numbers(scored, evaluation.called)
+    scored = placed(scored, Labelled(there, {}, ())).assign(side="external")
     named = own_names(other, scored, other.tasks[task].unit)
     scores = nameless(named, other.key)
     return scores.assign(task=f"{task} on {other.alias}"), [*notes, *more], bool(leaks)

@@ -158,6 +158,21 @@ def _one(net: Reader, settings: EvaluateSettings) -> Encoder:
     return net
 
 
+def placed(scores: pd.DataFrame, labelled: Labelled) -> pd.DataFrame:
+    """Scores with the ``side`` of a given split on which each unit was scored ("" without one), and whether its group was
+    ``merged`` of several.
+    """
+    learnt, tested = (table.drop_duplicates("unit").set_index("unit") for table in (labelled.table, labelled.tested))
+    side: Any = ""
+    if labelled.test is not None:
+        side = scores["unit"].map(learnt["side"]).where(scores["fold"] >= 0, "test")
+    merged: Any = False
+    if "merged" in learnt:
+        of = pd.concat([learnt["merged"], tested["merged"]])
+        merged = scores["unit"].map(of[~of.index.duplicated()])
+    return scores.assign(side=side, merged=merged)
+
+
 def nameless(scores: pd.DataFrame, secret: bytes) -> pd.DataFrame:
     """Scores with hashes in place of names. Only now: folds and subsets must not depend on a key that others lack."""
     hashes = {name: item_hash(name, secret) for column in ("unit", "group") for name in scores[column].unique()}
@@ -231,6 +246,7 @@ def score(
     tables[0] = tables[0].drop(columns=DRAWN, errors="ignore")
     scores = pd.concat(tables, ignore_index=True)
     check_numbers(scores, evaluation.called)
+    scores = placed(scores, labelled)
     facts = {
         "split_hash": labelled.split_hash,
         "leaks": bool(labelled.leaks),

@@ -18,14 +18,15 @@ from sidelight.data.cohort.stable_names import lasting_names
 from sidelight.data.cohort.task import LEFT_OUT, SIGNS, Target, Task
 from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merging
+from sidelight.data.pixels.comparison import copies_within
+from sidelight.data.pixels.duplicates import merge_groups, merging
 from sidelight.data.split import SIDES, k_folds, leave_one_group_out
 from sidelight.errors import SplitError
 from sidelight.evaluation.located import targets_of, with_presence, with_truth
 from sidelight.evaluation.units import codes
 
-Rows = Sequence[tuple[int, int]]
-"""Pairs of cache rows that show the same."""
+Rows = Sequence[tuple[int, int, bool]]
+"""Pairs of cache rows that show the same, and whether their pixels are equal."""
 
 
 class SplitSettings(Settings):
@@ -97,7 +98,8 @@ def label_units(cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettin
         unless ``settings.allow_missing``.
     """
     quiet = not sys.stderr.isatty()
-    same = duplicate_items(pixels, quiet=quiet) if settings.merge_duplicates or settings.split is not None else []
+    wanted = settings.merge_duplicates or settings.split is not None
+    same = copies_within(cohort, pixels, quiet=quiet) if wanted else []
     chosen = cohort.tasks[task]
     table, notes = unit_table(cohort, pixels, task, settings, same)
     targets, several, heads = chosen.targets, chosen.several, chosen.heads
@@ -137,9 +139,10 @@ def _named(labelled: Labelled, task: Task, heads: tuple[Target, ...]) -> Labelle
 def unit_table(
     cohort: Cohort, pixels: Pixels, task: str, settings: SplitSettings, same: Rows | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows.
+    """Units of a task that can be scored, by their own names, near-duplicates in one group: unit, group, label, items, rows,
+    and ``merged``, whether its group is of several.
 
-    :param same: of :func:`sidelight.data.pixels.duplicates.duplicate_items`, where it has been called already.
+    :param same: of :func:`sidelight.data.pixels.comparison.copies_within`, where it has been called already.
     """
     chosen = cohort.task(task)
     table = lasting_names(cohort, units(cohort, chosen), chosen.unit)
@@ -149,9 +152,10 @@ def unit_table(
     notes += [] if readable.all() else [f"{(~readable).sum()} units of {task} have no readable item"]
     table = table[readable].copy()
     if settings.merge_duplicates:
-        merged = _merged(table, duplicate_items(pixels) if same is None else same)
+        merged = _merged(table, copies_within(cohort, pixels) if same is None else same)
         joined = merging(table["group"].tolist(), merged)
-        table["group"] = merged
+        several = table["group"].groupby(pd.Series(merged, table.index)).transform("nunique") > 1
+        table = table.assign(group=merged, merged=several)
         if joined.after < joined.before:
             notes.append(f"{task}: near-duplicates merged {joined.before} groups into {joined.after}")
         if joined.suspicious:
@@ -270,7 +274,7 @@ def _held(groups: Sequence[int], classes: Sequence[str], least: int) -> str:
 def _merged(table: pd.DataFrame, same: Rows) -> list[str]:
     """Groups of the units after near-duplicate items are joined."""
     owner = {row: number for number, rows in enumerate(table["rows"]) for row in rows}
-    pairs = [(owner[a], owner[b]) for a, b in same if a in owner and b in owner]
+    pairs = [(owner[a], owner[b]) for a, b, _ in same if a in owner and b in owner]
     return merge_groups(table["group"].tolist(), pairs)
 
 
@@ -289,14 +293,15 @@ def _audit(
             expected="train, test and, if there is one, valid; blank is no side",
         )
     missing = _missing(placed, settings)
-    findings = leak_findings(cohort, placed, same_pictures(pixels, same))
+    findings = leak_findings(cohort, placed, same_pictures(cohort, pixels, list(same)))
     leaks = [finding for finding in findings if finding.severity == "error"]
     if leaks and not settings.allow_leak:
         raise SplitError(
             "The split leaks: " + "; ".join(f"{one.sentence}, for example {one.items[0]!r}" for one in leaks),
             expected="all of a patient, and of what shows the same, on one side",
-            do=f"`sidelight check` of the same data with --split {split_name(settings.split)} lists them: move them to one side, "
-            "or go on with --allow-leak (allow_leak=True) and every result will say so",
+            do=f"`sidelight check` of the same data with --split {split_name(settings.split)} --leaks leaks.csv lists them all, "
+            "and with --write-split mended.json writes a split without them; or go on with --allow-leak (allow_leak=True) and "
+            "every result will say so",
         )
     sentences = tuple(finding.sentence for finding in leaks)
     remarks = [f"The split LEAKS and was used all the same (allow_leak): {one}" for one in sentences]

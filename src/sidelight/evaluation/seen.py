@@ -15,7 +15,8 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import PixelSettings, open_pixels
-from sidelight.data.pixels.duplicates import duplicate_items, merge_groups
+from sidelight.data.pixels.comparison import copies_within
+from sidelight.data.pixels.duplicates import merge_groups
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import SidelightError
 from sidelight.train.run import Run, is_run
@@ -62,7 +63,9 @@ def learnt_items(run: Run, cohort: Cohort, data_hash: str) -> Flags:
 def copies_together(cohort: Cohort, pixels: Pixels) -> list[str]:
     """The group of every item of the cohort after all near-duplicates are joined, those of unlabelled patients too."""
     place = pixels.index["position"].tolist()
-    return merge_groups(cohort.items["group"].tolist(), [(place[a], place[b]) for a, b in duplicate_items(pixels)])
+    return merge_groups(
+        cohort.items["group"].tolist(), [(place[a], place[b]) for a, b, _ in copies_within(cohort, pixels)]
+    )
 
 
 def saw_scored(encoder: Any, cohort: Cohort, scores: pd.DataFrame, settings: PixelSettings) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidelight.data.cells import counted, shown
+from sidelight.data.cells import counted, owners, shown
 from sidelight.reporting import tables
 from sidelight.reporting.check_page import check_line, check_tables
 from sidelight.reporting.numbers import estimate, metric_name
@@ -24,12 +24,13 @@ def results_table(results: pd.DataFrame, notes: tuple[str, ...] = (), *, console
     console = console or Console(file=sys.stdout)
     headline = results[(results["target"] == "") & ~results["metric"].str.contains(":|micro ")]
     remarks: dict[str, int] = {}
+    whose = owners(results["level"].iloc[0] if "level" in results and len(results) else "")
     home = headline["task"].iloc[0] if len(headline) else ""
     for task, own in headline.groupby("task", sort=False):
         place = "" if task == home else f", external: {str(task).removeprefix(f'{home} on ')}"
-        support = f"{own['units'].max()} units of {own['groups'].max()} patients or recording groups"
+        support = f"{own['units'].max()} units of {own['groups'].max()} {whose}"
         console.print(_rich(_scores(own, remarks), f"{home}{place or ', own data'}: {support}"))
-    console.print("[ ]: 95 % intervals, which resample patients or recording groups", markup=False, highlight=False)
+    console.print(f"[ ]: 95 % intervals, which resample {whose}", markup=False, highlight=False)
     for remark, number in remarks.items():
         console.print(shown(f"{number}: {remark}"), markup=False, highlight=False)
     for task, own in results[results["target"] != ""].groupby("task", sort=False):

@@ -36,7 +36,7 @@ def found(folder, task='mask = "masks/{stem}.png"', more=""):
     cohort = Cohort.open(folder, record=Record())
     assert not cohort.broken, cohort.broken
     pixels = build(cohort, size=32, channels=1, folder=folder / "cache", max_bad_fraction=1.0)
-    return annotation_findings(cohort, cohort.tasks["spot"], pixels, same_pictures(pixels))
+    return annotation_findings(cohort, cohort.tasks["spot"], pixels, same_pictures(cohort, pixels))
 
 
 def told(findings):

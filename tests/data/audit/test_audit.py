@@ -173,7 +173,9 @@ def test_one_picture_twice(tmp_path):
 
     def change(photos):
         (photos / ill / f"{ill[1:]}_1.png").write_bytes((photos / ill / f"{ill[1:]}_0.png").read_bytes())
-        near = Image.open(photos / healthy / f"{healthy[1:]}_0.png").resize((96, 96), Image.Resampling.BICUBIC)
+        whole = Image.open(photos / healthy / f"{healthy[1:]}_0.png").resize((72, 72), Image.Resampling.NEAREST)
+        whole.save(photos / healthy / f"{healthy[1:]}_0.png")
+        near = whole.resize((96, 96), Image.Resampling.BICUBIC)
         near.save(photos / ill / f"{ill[1:]}_0.png")
 
     found = audited(tmp_path, rows, change=change)

@@ -37,3 +37,15 @@ def test_a_class_of_one_patient_fits_no_folds(tmp_path):
         require_groups(cohort, cohort.tasks["ill"], units(cohort, cohort.tasks["ill"]), 2)
     enough = rare(tmp_path / "enough", FOLDS)
     assert short_classes(enough, enough.tasks["ill"], units(enough, enough.tasks["ill"])) == []
+
+
+def test_many_rare_classes_are_one_sentence(tmp_path):
+    rows = table(60).assign(diagnosis=lambda t: "c" + (np.arange(len(t)) // 4).astype(str))
+    cohort = opened(write(tmp_path, rows), task={"kind": {"label": "diagnosis"}})
+    task = cohort.tasks["kind"]
+    (found,) = support_findings(cohort, task)
+    said = "30 of 30 classes of task 'kind' have too few (patient), such as 'c0', the rarest 2 patients; 5 folds need 5 of each"
+    assert found.sentence == f"{said}. Put it into `ignore`, map it in `classes`, or --set folds=2"
+    with pytest.raises(SplitError, match="30 of 30 classes") as error:
+        require_groups(cohort, task, units(cohort, task), FOLDS)
+    assert len(str(error.value)) < 300

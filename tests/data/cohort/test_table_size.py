@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from sidelight.data.cohort import table_size
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.tables import read_table
 from sidelight.errors import DataError
 
@@ -73,3 +74,13 @@ def test_a_hundred_bytes_ask_for_no_gigabytes(tmp_path):
     read_table(tmp_path / "a.csv")
     assert tracemalloc.get_traced_memory()[1] < 10 * MB
     tracemalloc.stop()
+
+
+def test_the_budget_that_the_user_gives_holds_for_tables(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").touch()
+    (tmp_path / "t.csv").write_text("n,x\n" + "a,1\n" * 10 + "b," + "2" * 30_000 + "\n")
+    (tmp_path / "cohort.toml").write_text('files = "{n}.png"\ntables = [{file = "t.csv", on = ["n"]}]\n')
+    with pytest.raises(DataError, match=r"may have 0\.0 GB .*--set max_memory=GB"):
+        Cohort.open(tmp_path, max_memory=0.0001)  # 100 kB: text of 16 kB
+    assert len(Cohort.open(tmp_path, max_memory=0.001).items) == 2

@@ -202,6 +202,10 @@ def test_fewer_than_ten_patients_have_no_interval():
     assert rows.loc["top-1 within patient", "value"] == 1
     assert rows[["low", "high"]].isna().all().all() and rows["interval"].eq("none").all()
     assert rows["interval_note"].str.startswith("too few groups: 9").all()
+    joined = table.assign(merged=table["group"].isin(["p0", "p1"]))  # two of them, by near-duplicates
+    assert (
+        within_patients(joined, "lesion", resamples=100).set_index("metric").loc["top-1 within lesion", "groups"] == 7
+    )
 
 
 def test_only_what_reference_where_selects_lends(world, tmp_path):

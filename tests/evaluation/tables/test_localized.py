@@ -19,6 +19,7 @@ PATIENTS, ONE, TWO = 45, {"": ("no", "yes")}, {"a": ("no", "yes"), "b": ("no", "
 
 class Single:
     parts = ()
+    unit = "item"
 
 
 def units():

@@ -11,12 +11,14 @@ from sidelight.data.audit.annotations import annotation_findings
 from sidelight.data.audit.ids import id_findings
 from sidelight.data.audit.joins import join_findings
 from sidelight.data.audit.leaks import (
+    Pairs,
     contradictions,
     duplicate_findings,
     leak_findings,
     missing_findings,
     same_pictures,
 )
+from sidelight.data.audit.reports import report_findings
 from sidelight.data.audit.spellings import spelling_findings
 from sidelight.data.audit.survey import file_findings
 from sidelight.data.cohort.cohort import Cohort
@@ -31,6 +33,7 @@ def audit(
     *,
     tasks: Sequence[str] = (),
     placed: pd.DataFrame | None = None,
+    pairs: Pairs | None = None,
     max_bad_fraction: float = 0.1,
 ) -> list[Finding]:
     """Findings in the order in which they were looked for.
@@ -39,6 +42,7 @@ def audit(
     :param seen: of :func:`sidelight.data.audit.survey.survey`.
     :param tasks: whose labels are compared between equal pictures.
     :param placed: a given split, of :func:`sidelight.data.audit.leaks.sides`.
+    :param pairs: of :func:`sidelight.data.audit.leaks.same_pictures`; looked for where they are not given.
     """
     found = [*id_findings(cohort), *spelling_findings(cohort)]
     if cohort.phantom is None:
@@ -46,7 +50,9 @@ def audit(
         columns = [str(name) for name in cohort.items if name not in known]
         found += join_findings(cohort.items, [*columns, *cohort.levels])
     found += file_findings(cohort, pixels, pd.DataFrame() if seen is None else seen, max_bad_fraction)
-    pairs = same_pictures(pixels) if pixels is not None else []
+    if pairs is None:
+        pairs = same_pictures(cohort, pixels) if pixels is not None else []
+    found += report_findings(cohort, None if pixels is None else pixels.folder / "reports", max_bad_fraction)
     found += duplicate_findings(cohort, pairs)
     for name in tasks:
         found += contradictions(cohort, cohort.tasks[name], pairs)

@@ -16,9 +16,10 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column, unit_keys
 from sidelight.data.cohort.task import Task
 from sidelight.data.cohort.units import units
-from sidelight.data.findings import Finding
+from sidelight.data.findings import Finding, Severity
 from sidelight.data.identity import item_hash
-from sidelight.data.pixels.duplicates import duplicate_items, merge_groups, merging
+from sidelight.data.pixels.comparison import copies_within
+from sidelight.data.pixels.duplicates import merge_groups, merging
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read import container
 from sidelight.data.read.clip import Array
@@ -33,16 +34,19 @@ SPELLINGS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """How public splits write their sides, in small letters."""
+LEARNT = frozenset(("train", "valid"))
+"""Between these a leak flatters the choice of a model, and no number of the test side."""
+LEARNT_ALONE = "; the test side has none of it"
 
 
-def same_pictures(pixels: Pixels, rows: Sequence[tuple[int, int]] | None = None) -> Pairs:
+def same_pictures(cohort: Cohort, pixels: Pixels, rows: Pairs | None = None) -> Pairs:
     """Positions in ``cohort.items`` of two items that show the same, and whether their pixels are equal.
 
-    :param rows: what :func:`sidelight.data.pixels.duplicates.duplicate_items` found, where it has been called already.
+    :param rows: what :func:`sidelight.data.pixels.comparison.copies_within` found, where it has been called already.
     """
-    place, content = pixels.index["position"].tolist(), pixels.index["digest"].tolist()
-    found = duplicate_items(pixels) if rows is None else rows
-    return [(place[a], place[b], content[a] == content[b]) for a, b in found]
+    place = pixels.index["position"].tolist()
+    found = copies_within(cohort, pixels) if rows is None else rows
+    return [(place[a], place[b], same) for a, b, same in found]
 
 
 def duplicate_findings(cohort: Cohort, pairs: Pairs) -> list[Finding]:
@@ -79,21 +83,27 @@ def copy_pictures(cohort: Cohort, pixels: Pixels, pairs: Pairs) -> list[tuple[st
     return [(names[a], names[b], middle(a), middle(b)) for a, b in across]
 
 
-def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:
-    """The same picture with different labels of one task."""
+def contradicting(cohort: Cohort, task: Task, pairs: Pairs) -> list[tuple[int, int, bool, Any, Any]]:
+    """Pairs that show the same under different labels of one task, and both labels."""
     label: dict[int, Any] = {}
     table = units(cohort, task)
     for at, code in zip(table["items"], table["label"], strict=True):
         label |= dict.fromkeys(at, code)
-    torn = [(a, b, same) for a, b, same in pairs if a in label and b in label and label[a] != label[b]]
+    both = [(a, b, same) for a, b, same in pairs if a in label and b in label]
+    return [(a, b, same, label[a], label[b]) for a, b, same in both if label[a] != label[b]]
+
+
+def contradictions(cohort: Cohort, task: Task, pairs: Pairs) -> list[Finding]:
+    """The same picture with different labels of one task."""
+    torn = contradicting(cohort, task, pairs)
     if not torn:
         return []
-    equal = sum(same for _, _, same in torn)
+    equal = sum(same for _, _, same, _, _ in torn)
     text = f"Task {task.name!r}: {counted(len(torn), 'pair')} of items show the same ({equal} with equal pixels) "
     text += "under different labels"
     names = cohort.items["item"].tolist()
     numbers = {"task": task.name, "pairs": len(torn), "equal": equal}
-    return [Finding("contradiction", "warning", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
+    return [Finding("contradiction", "warning", text, numbers, some(names[at] for pair in torn for at in pair[:2]))]
 
 
 def sides(cohort: Cohort, split: str | Path | Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -181,7 +191,8 @@ def _spellings(cohort: Cohort) -> list[list[str]]:
 def leak_findings(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs | None = None) -> list[Finding]:
     """What stands on two sides of a split: ids of every level, pictures, and columns that look like ids.
 
-    This is what stops an evaluation on a given split: any finding of severity "error".
+    This is what stops an evaluation on a given split: any finding of severity "error". What stands on train and valid alone is
+    a warning: the test side has nothing of it.
 
     :param placed: of :func:`sides`.
     :param pairs: of :func:`same_pictures`; without them only ids are compared.
@@ -215,29 +226,54 @@ def missing_findings(placed: pd.DataFrame) -> list[Finding]:
     return [Finding("split", "error", text, {"names": len(unknown)}, some(unknown))]
 
 
-def _crossing(keys: "pd.Series[str]", placed: pd.DataFrame, name: str, severity: Any) -> list[Finding]:
+def crossing(keys: "pd.Series[str]", placed: pd.DataFrame) -> tuple["pd.Series[Any]", int]:
+    """The sides of each key that stands on several, a frozenset by key; and how many keys stand on any.
+
+    :param keys: of each item of the cohort; "" is none.
+    """
     own = pd.Series(keys.to_numpy()[placed["position"]], name="key")
     table = pd.DataFrame({"key": own, "side": placed["side"].to_numpy()})
-    held = table[table["key"] != ""].groupby("key")["side"]
-    many = held.agg(lambda sides: " and ".join(sorted(set(sides))))
-    torn = many[held.nunique().gt(1)]
-    if torn.empty:
-        return []
-    which = torn.value_counts()
-    where = ", ".join(f"{count} on {sides}" for sides, count in which.items())
-    text = f"{len(torn)} of {len(many)} {'values of ' if severity == 'warning' else 'units of '}{name!r} "
-    numbers = {"level": name, "units": len(many), "leaks": len(torn)}
-    return [Finding("leak", severity, f"{text}stand on two sides of the split: {where}", numbers, some(torn.index))]
+    held = table[table["key"] != ""].groupby("key")["side"].agg(frozenset)
+    return held[held.map(len) > 1], len(held)
+
+
+def _crossing(keys: "pd.Series[str]", placed: pd.DataFrame, name: str, severity: Severity) -> list[Finding]:
+    torn, many = crossing(keys, placed)
+    learnt = torn.map(lambda sides: sides <= LEARNT).astype(bool)
+    found = []
+    weight: Severity
+    for own, weight in ((torn[~learnt], severity), (torn[learnt], "warning")):
+        if own.empty:
+            continue
+        which = own.map(lambda sides: " and ".join(sorted(sides))).value_counts()
+        where = ", ".join(f"{count} on {sides}" for sides, count in which.items())
+        text = f"{len(own)} of {many} {'values of ' if severity == 'warning' else 'units of '}{name!r} "
+        text += f"stand on two sides of the split: {where}{'' if weight == severity else LEARNT_ALONE}"
+        numbers = {"level": name, "units": many, "leaks": len(own)}
+        found.append(Finding("leak", weight, text, numbers, some(own.index)))
+    return found
+
+
+def torn_pictures(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs) -> list[tuple[int, int, bool, frozenset[str]]]:
+    """Pairs of two groups that show the same and stand on several sides, and these sides."""
+    of = placed.groupby("position")["side"].agg(frozenset).to_dict()
+    groups = cohort.items["group"].tolist()
+    across = [(a, b, same) for a, b, same in pairs if groups[a] != groups[b] and a in of and b in of]
+    return [(a, b, same, of[a] | of[b]) for a, b, same in across if len(of[a] | of[b]) > 1]
 
 
 def _pictures(cohort: Cohort, placed: pd.DataFrame, pairs: Pairs) -> list[Finding]:
-    of = placed.groupby("position")["side"].agg(set).to_dict()
-    groups, names = cohort.items["group"].tolist(), cohort.items["item"].tolist()
-    torn = [p for p in pairs if groups[p[0]] != groups[p[1]] and len(of.get(p[0], set()) | of.get(p[1], set())) > 1]
-    torn = [(a, b, same) for a, b, same in torn if a in of and b in of]
-    if not torn:
-        return []
-    equal = sum(same for _, _, same in torn)
-    text = f"{counted(len(torn), 'pair')} of items on different sides of the split show the same ({equal} with equal pixels)"
-    numbers = {"pairs": len(torn), "equal": equal}
-    return [Finding("leak", "error", text, numbers, some(names[at] for a, b, _ in torn for at in (a, b)))]
+    torn, names = torn_pictures(cohort, placed, pairs), cohort.items["item"].tolist()
+    found = []
+    severity: Severity
+    for alone, severity in ((False, "error"), (True, "warning")):
+        own = [pair for pair in torn if (pair[3] <= LEARNT) == alone]
+        if not own:
+            continue
+        equal = sum(same for _, _, same, _ in own)
+        where = "on train and valid" if alone else "on different sides of the split"
+        text = f"{counted(len(own), 'pair')} of items {where} show the same ({equal} with equal pixels)"
+        numbers = {"pairs": len(own), "equal": equal}
+        items = some(names[at] for a, b, _, _ in own for at in (a, b))
+        found.append(Finding("leak", severity, text + LEARNT_ALONE * alone, numbers, items))
+    return found

@@ -9,7 +9,7 @@ from sidelight.data import identity
 from sidelight.data.cells import counted
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.dicom.headers import Header, read_headers
-from sidelight.data.pixels.duplicates import copies_across
+from sidelight.data.pixels.comparison import copies_between
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.container import split
 
@@ -19,7 +19,7 @@ SERIES = "dicom:SeriesInstanceUID"
 def shared_with(cohort: Cohort, pixels: Pixels, other: Cohort, there: Pixels, *, quiet: bool = True) -> list[str]:
     """What of ``other`` is in ``cohort``, too, in sentences that name nobody; none where nothing is.
 
-    :param pixels: of ``cohort``, ``there`` of ``other``, at one size.
+    :param pixels: of ``cohort``, ``there`` of ``other``.
     """
     said = []
     objects = shared_objects(cohort, other)
@@ -31,11 +31,10 @@ def shared_with(cohort: Cohort, pixels: Pixels, other: Cohort, there: Pixels, *,
         said.append(
             f"{counted(len(files), 'item')} of {other.alias} have a file that is in {cohort.alias}, byte for byte"
         )
-    pairs = copies_across(pixels, there, quiet=quiet)
+    pairs = copies_between(cohort, pixels, other, there, quiet=quiet)
     if pairs:
-        here, content = pixels.index["digest"].tolist(), there.index["digest"].tolist()
-        equal = len({b for a, b in pairs if here[a] == content[b]})
-        shown = counted(len({b for _, b in pairs}), "item")
+        equal = len({b for _, b, same in pairs if same})
+        shown = counted(len({b for _, b, _ in pairs}), "item")
         said.append(f"{shown} of {other.alias} show what items of {cohort.alias} show ({equal} with equal pixels)")
     return said
 

@@ -22,6 +22,7 @@ from sidelight.data.findings import Record
 from sidelight.data.read.container import split
 from sidelight.data.read.formats import beside, in_range
 from sidelight.errors import ConfigError, DataError, nearest
+from sidelight.machine import allowing
 
 if TYPE_CHECKING:
     from sidelight.data.read import Clip
@@ -75,6 +76,7 @@ class Cohort:
         cohort_file: str | Path | None = None,
         record: Record | None = None,
         allow_outside: bool = False,
+        max_memory: float | None = None,
         **options: Any,
     ) -> "Cohort":
         """Open a cohort.
@@ -89,6 +91,7 @@ class Cohort:
         :param record: takes conflicts, tables that do not join and tasks that cannot be used: the first value then counts.
             For looking at a cohort, not for learning from it.
         :param allow_outside: let the cohort file name tables, items, archives and a ``root`` outside its folder; they are told.
+        :param max_memory: GB that a table may take while it is read, of its text a sixth; None is a quarter of the machine.
         :param options: for a phantom its arguments, else keys of ``cohort.toml`` that replace those of the file.
         A task that does not fit is :attr:`broken` and told in a notice.
 
@@ -98,7 +101,8 @@ class Cohort:
         open_cohort = import_module(
             "sidelight.data.cohort.open"
         ).open_cohort  # which stands above the noun that it makes
-        opened: Cohort = open_cohort(path, preset, labels, cohort_file, record, options, allow_outside)
+        with allowing(max_memory):
+            opened: Cohort = open_cohort(path, preset, labels, cohort_file, record, options, allow_outside)
         return opened
 
     def read(

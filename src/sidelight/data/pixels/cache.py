@@ -51,7 +51,9 @@ class PixelSettings(Settings):
     max_frames: int = Field(64, ge=1, description="frames of a clip kept in the cache, uniformly spaced")
     max_bad_fraction: float = Field(0.1, ge=0, le=1, description="share of unreadable items that stops the run")
     max_memory: float | None = Field(
-        None, gt=0, description="GB that decoding may hold at once; none is a quarter of the machine"
+        None,
+        gt=0,
+        description="GB that decoding, or a table being read, may hold at once; none is a quarter of the machine",
     )
 
 

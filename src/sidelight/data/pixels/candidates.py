@@ -47,14 +47,14 @@ def nearest_frames(
     :param watch: yields the blocks, and may draw a bar.
     """
     looked_for = [_directions(waves) for waves in frames.waves]
-    forms = [_directions(one) for one in _formed(frames.waves[0])]
     found = []
     for start in watch(range(0, len(group), block)):
         part = slice(start, start + block)
+        forms = [_directions(one) for one in _formed(frames.waves[0][part])]
         best = np.full((len(group[part]), len(group)), -1, np.float32)
         code = np.zeros(best.shape, np.int8)
         for number, (crop, form) in enumerate((c, f) for c in range(len(CROPS)) for f in range(len(FORMS))):
-            cosine = forms[form][part] @ looked_for[crop].T
+            cosine = forms[form] @ looked_for[crop].T
             likeness = np.abs(cosine)
             nearer = likeness > best
             code[nearer] = np.where(cosine[nearer] < 0, -1, 1) * (number + 1)

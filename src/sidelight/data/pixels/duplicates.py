@@ -28,12 +28,10 @@ from sidelight.errors import RunError
 from sidelight.files import write_table
 from sidelight.machine import cores
 
-VERSION = 1
+VERSION = 2
 LEAST, MOST = 0.8, 0.95
 """Between these the similarity lies from which a pair is a copy."""
 DEVIATIONS = 5.0
-LEAST_SIDE = 64
-"""Smaller pictures hold no detail by which copies are told from pictures that are alike: only equal pixels count."""
 SAMPLE, FEWEST = 300, 20
 BATCH = 32
 MOST_JOINED, MOST_GONE = 3, 0.02
@@ -85,8 +83,6 @@ def _equal(content: Sequence[str], first: int | None = None) -> Iterator[tuple[i
 
 def _copies(parts: Sequence[Pixels], groups: Sequence[str | int], quiet: bool) -> Iterator[tuple[int, int]]:
     """Pairs of items, counted through all parts, of two groups, that show the same."""
-    if any(pixels.size < LEAST_SIDE for pixels in parts):
-        return
     frames = compared_frames(parts)
     if not len(frames.item):
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sidelight.config import digest
 from sidelight.data import identity
-from sidelight.data.cells import normalise
+from sidelight.data.cells import normalise, owners
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import hashed_tag, outermost
 from sidelight.data.dicom.header_cache import forget_headers
@@ -25,7 +25,7 @@ class StoredCache:
     """One cache: its recipe and what lies in it.
 
     :ivar max_frames: frames that are kept of a clip, at most.
-    :ivar patients: units of the outermost level; items where the cohort has no levels.
+    :ivar patients: units of the outermost ``level``; items where the cohort has no levels.
     :ivar pixels: bytes of decoded pixels; ``features`` of what was computed from them and is kept beside them.
     """
 
@@ -35,13 +35,14 @@ class StoredCache:
     max_frames: int
     items: int
     patients: int
+    level: str
     pixels: int
     features: int
 
     def __str__(self) -> str:
         return (
             f"{self.size} x {self.size}, {self.channels} channel{'s' * (self.channels > 1)}, up to {self.max_frames} "
-            f"frames: {self.items} items of {self.patients} patients, {megabytes(self.pixels)} of pixels, "
+            f"frames: {self.items} items of {self.patients} {owners(self.level)}, {megabytes(self.pixels)} of pixels, "
             f"{megabytes(self.features)} of features, in {self.folder}"
         )
 
@@ -60,7 +61,9 @@ def caches(cohort: Cohort, folder: Path | None = None) -> list[StoredCache]:
 
     :param folder: the one that ``--cache`` named.
     """
-    return sorted((_stored(home) for home in _homes(cohort, folder)), key=lambda one: (one.size, str(one.folder)))
+    return sorted(
+        (_stored(home, cohort) for home in _homes(cohort, folder)), key=lambda one: (one.size, str(one.folder))
+    )
 
 
 def forget_patient(cohort: Cohort, patient: str, folder: Path | None = None) -> int:
@@ -115,13 +118,21 @@ def _homes(cohort: Cohort, folder: Path | None) -> list[Path]:
     return [home for home in found if shards.load(home)[0].get("root") == cohort_digest(cohort)]
 
 
-def _stored(home: Path) -> StoredCache:
+def _stored(home: Path, cohort: Cohort) -> StoredCache:
     header, rows = shards.load(home)
     recipe = {name: int(header.get(name, 0)) for name in ("size", "channels", "max_frames")}
     patients = {row["shard"].partition(".")[0] for row in rows.values()}
     pixels = sum(path.stat().st_size for path in home.glob("*.bin"))
     features = sum(_bytes(path) for path in home.iterdir() if path.is_dir())
-    return StoredCache(home, **recipe, items=len(rows), patients=len(patients), pixels=pixels, features=features)
+    return StoredCache(
+        home,
+        **recipe,
+        items=len(rows),
+        patients=len(patients),
+        level=outermost(cohort),
+        pixels=pixels,
+        features=features,
+    )
 
 
 def _bytes(home: Path) -> int:

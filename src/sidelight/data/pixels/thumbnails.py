@@ -14,6 +14,8 @@ from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.clip import Array, grey
 
 MOST_SIDE = 96
+LEAST_SIDE = 64
+"""Smaller pictures hold no detail by which copies are told from pictures that are alike: only equal pixels count."""
 FLAT = 2.0
 EDGE = 0.04
 """Rows and columns at the edges whose grey values span less than this share of the frame's are no part of the picture."""
@@ -63,9 +65,11 @@ def compared_frames(parts: Sequence[Pixels]) -> Frames:
 
 
 def _planes(pixels: Pixels) -> Iterator[tuple[Array, Array, Array]]:
-    """Grey frames, their rows and their places in the clips, a block at a time."""
-    lasts = [pixels.frames_of(row) - 1 for row in range(len(pixels))]
-    places = [(row, at) for row, last in enumerate(lasts) for at in sorted({0, (last + 1) // 2, last})]
+    """Grey frames, their rows and their places in the clips, a block at a time; none of pictures below ``LEAST_SIDE``."""
+    sides = pixels.index[["height", "width"]].to_numpy().min(axis=1)
+    large = np.flatnonzero(((sides >= LEAST_SIDE) | (sides == 0)) & (pixels.size >= LEAST_SIDE)).tolist()
+    lasts = {row: pixels.frames_of(row) - 1 for row in large}
+    places = [(row, at) for row, last in lasts.items() for at in sorted({0, (last + 1) // 2, last})]
     for start in range(0, len(places), BLOCK):
         rows, at = np.array(places[start : start + BLOCK], np.int64).T
         yield (

@@ -44,6 +44,7 @@ UNREADABLE = (
 )
 """What zipfile raises for members that are damaged, encrypted or packed in a way that it does not know."""
 DAMAGED = "reports that cannot be read"
+LEFT_OUT = "reports without the sections or words that are asked for"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def read_reports(cohort: Cohort, folder: Path | None = None, *, max_bad_fraction
         for place, group, said, key in zip(found["place"], found["group"], sentences, keys, strict=True)
         if key not in damaged
     ]
-    left_out["reports without the sections or words that are asked for"] = sum(not study.sentences for study in studies)
+    left_out[LEFT_OUT] = sum(not study.sentences for study in studies)
     if damaged:
         left_out[DAMAGED] = len(damaged)
     lost = [place for places, key in zip(found["place"], keys, strict=True) if key in damaged for place in places]

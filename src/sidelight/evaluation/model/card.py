@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from sidelight.data.cells import owners
 from sidelight.evaluation.model.model import Facts, Model
 from sidelight.evaluation.outcomes import OUTCOMES
 from sidelight.evaluation.participants import sentences
@@ -46,8 +47,8 @@ def model_card(model: Model, results: Results, who: Mapping[str, Any]) -> str:
         "## Participants",
         bullets(sentences(who)),
         "## Results",
-        "Of units that neither the head nor what was chosen for it had seen; 95 % intervals resample patients "
-        "(or recording groups).",
+        "Of units that neither the head nor what was chosen for it had seen; 95 % intervals resample "
+        f"{_owners(results.results)}.",
         _table(headline(results.results)),
         "## Calibration and decision",
         bullets(_decision(facts, results.results)),
@@ -90,7 +91,7 @@ def study_card(results: Results, study: Mapping[str, Any]) -> str:
         "## Data",
         bullets([f"{data['name']}: {data['items']:,} items (data `{data['hash']}`)", *counts, *hashes]),
         "## Results",
-        "At all labels, of units that the heads had not seen; 95 % intervals resample patients (or recording groups). "
+        f"At all labels, of units that the heads had not seen; 95 % intervals resample {_owners(table)}. "
         "Fewer labels and paired differences stand in `report.html`.",
         _table(numbers[numbers["metric"].isin([one.headline for one in OUTCOMES.values()])]),
         "## Limits",
@@ -115,7 +116,7 @@ def methods_paragraph(facts: Facts, results: pd.DataFrame) -> str:
     seeds = int(results["seeds"].max()) if len(results) else 0
     balance = ", classes weighted by inverse frequency" if facts.balance != "none" and protocol.weighs_classes else ""
     unit, tested = facts.unit, facts.tested_on
-    learnt = f"{on['units']} labelled {unit} units of {on['groups']} groups (patients or recording groups)"
+    learnt = f"{on['units']} labelled {unit} units of {on['groups']} groups ({_owners(results)})"
     if tested:
         chosen = "inside the training and validation sides of the split"
         split = (
@@ -173,6 +174,10 @@ def headline(results: pd.DataFrame) -> pd.DataFrame:
             ],
         }
     )
+
+
+def _owners(results: pd.DataFrame) -> str:
+    return owners(results["level"].iloc[0] if "level" in results and len(results) else "")
 
 
 def _counts(rows: pd.DataFrame) -> list[str]:
@@ -289,8 +294,12 @@ def _subgroups(table: pd.DataFrame) -> pd.DataFrame:
 def _limits(facts: Facts, results: Results) -> list[str]:
     said = ["Judged on the data named above only: another scanner, site or patient group may give other numbers."]
     rows = results.results
-    if len(rows) and rows["few_groups"].astype(bool).any():
-        said.append("Fewer than 20 groups were judged: the intervals are rough.")
+    if len(rows):
+        own = shown_rows(rows[rows["all_labels"].astype(bool) & (rows["selected_on"] == "validation")])
+        few = list(dict.fromkeys(own.loc[own["few_groups"].astype(bool) & own["low"].notna(), "metric"]))
+        if few:
+            named = "" if len(few) == own["metric"].nunique() else f" of {', '.join(few)}"
+            said.append(f"Fewer than 20 groups, or of the rarest class, were judged: the intervals{named} are rough.")
     if len(rows) and rows["transductive"].astype(bool).any():
         said.append("Pre-training saw the unlabelled test items (transductive).")
     if len(rows):

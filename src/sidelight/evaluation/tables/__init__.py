@@ -35,30 +35,35 @@ def tabulated(
     *,
     resamples: int,
     decisions: Mapping[str, DecisionSettings] | None = None,
+    level: str = "",
 ) -> dict[str, Any]:
     """The fields of :class:`sidelight.evaluation.results.Results` that one table of scores gives.
 
     :param targets: what each task predicts, with its classes; ``tasks`` and ``decisions`` by the same names.
+    :param level: the cohort's outermost one, which groups are of. Where units are of it, or nobody says whose they are, several
+        in a group are near-duplicates, and no question within patients is asked.
     """
     located = localized(scores, resamples=resamples)
     drawn = {"detection_curves": detection_curves(scores, resamples=resamples), "cases": cases(scores)}
     scores = CLASSES.of(scores)
     if scores.empty and len(located):
-        return {"results": located.assign(cases_read=float("nan")), **drawn}
+        return {"results": located.assign(cases_read=float("nan"), level=level), **drawn}
     asked = decisions or {}
     after, thresholds = calibrated_with_thresholds(scores, {task: one.miss_cost for task, one in asked.items()})
+    deeper = [name for name, task in tasks.items() if task.unit != level and level != "item"]
     rows = [
         summarise(scores, targets, resamples=resamples),
         operating_points(after, resamples=resamples),
-        within_patients(scores, resamples=resamples),
+        within_patients(scores[scores["task"].isin(deeper)], level or "patient", resamples=resamples),
         recalls(scores, resamples=resamples),
         robustness(scores, resamples=resamples),
         checklist_rows(scores, tasks, resamples=resamples),
         located,
     ]
     results = pd.concat([table for table in rows if len(table)], ignore_index=True)
+    results = results.assign(cases_read=_cases_read(scores, results), level=level)
     return {
-        "results": with_delong(results.assign(cases_read=_cases_read(scores, results)), scores),
+        "results": with_delong(results, scores),
         "confusion": confusions(scores, targets),
         "reliability": [*reliabilities(scores, targets, AS_PREDICTED), *reliabilities(after, targets, CALIBRATED)],
         **_probabilities(scores, after, targets, asked, resamples),

@@ -16,11 +16,15 @@ FIRST = (1, 3)
 LEAST_PATIENTS = 2
 
 
-def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+def within_patients(scores: pd.DataFrame, level: str = "patient", *, resamples: int = 1000) -> pd.DataFrame:
     """Rows as :func:`sidelight.evaluation.tables.summary.summarise` makes, for binary tasks in which patients have units of both
     classes: ``top-k within patient`` (one of the patient's positives is among the k highest scores) and what a blind
-    choice would reach. The interval is that of any share of those patients.
+    choice would reach. The interval is that of any share of those patients. Groups that near-duplicates joined are left out.
+
+    :param level: what the rows call a patient.
     """
+    if "merged" in scores:
+        scores = scores[~scores["merged"].fillna(False).astype(bool)]
     rows: list[dict[str, Any]] = []
     for key, block in blocks(scores):
         named = {**dict(zip(KEYS, key, strict=True)), "selected_on": "validation"}
@@ -35,7 +39,7 @@ def within_patients(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFr
                 patients = np.arange(each.shape[1])
                 found = Block(hits[:, :, None], np.zeros(len(patients), np.int64), patients, patients, block.all_labels,
                               sizes=(1,), draws=draws)  # fmt: skip
-                metric = Metric(f"top-{k} within patient{name}", _mean, pooled=True)
+                metric = Metric(f"top-{k} within {level}{name}", _mean, pooled=True)
                 rows.append({**named, **value_row(found, metric, resamples)})
     return pd.DataFrame(rows)
 
