@@ -19,7 +19,8 @@ from sidelight.evaluation.protocols.localized.training import LocalizedSettings
 from sidelight.evaluation.truth import UNKNOWN, Truth
 from sidelight.evaluation.units import Units
 from sidelight.losses.maps import MAP_LOSSES
-from sidelight.metrics.overlap import COLUMNS, POOLED_DICE, TRUE, areas, mask_row
+from sidelight.metrics.heat import heat_row
+from sidelight.metrics.overlap import POOLED_DICE, TRUE, areas, mask_row
 
 
 class MaskSettings(LocalizedSettings):
@@ -74,15 +75,16 @@ class MaskHead(LocalizedHead):
         """Of the surest pixel."""
         return np.asarray(self.probabilities(batch).max(axis=(2, 3)), np.float64)
 
-    def found(self, units: Units) -> Iterator[tuple[NDArray[np.bool_], Truth]]:
-        """Masks bool [N, K, W, W] batch by batch, and what is true of those units."""
+    def shown(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Truth]]:
+        """Probabilities float32 [N, K, W, W] batch by batch, and what is true of those units."""
         for batch in self.batches(units):
-            yield self.probabilities(batch) >= self.own.threshold, batch.truth
+            yield self.probabilities(batch), batch.truth
 
     def judged(self, units: Units) -> float:
         """Dice pooled over units, the mean over the targets that they hold."""
         parts = []
-        for found, truth in self.found(units):
+        for heat, truth in self.shown(units):
+            found = heat >= self.own.threshold
             masks = np.stack(truth.masks or [])
             parts.append(
                 np.stack([areas(found[:, k], masks[:, k] == 1, masks[:, k] != UNKNOWN) for k in range(self.classes)])
@@ -92,20 +94,27 @@ class MaskHead(LocalizedHead):
         return float(np.mean(each)) if each else 0.0
 
     def rows(self, units: Units) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What each unit contributes to each target, float64 [N, K, 6], and whether anything is known of it, bool [N, K]."""
-        parts = [self.rows_of(found, truth) for found, truth in self.found(units)]
-        rows, known = zip(*parts, strict=True)
+        """What each unit contributes to each target, float64 [N, K, 9], and whether anything is known of it, bool [N, K]."""
+        each = [mask_rows(heat, self.own.threshold, true, self.own.tolerance) for heat, true in self.shown(units)]
+        rows, known = zip(*each, strict=True)
         return np.concatenate(rows), np.concatenate(known)
 
-    def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """:meth:`rows` of one batch, from its masks bool [n, K, W, W]."""
-        masks = np.stack(truth.masks or [])
-        rows = np.empty((*masks.shape[:2], len(COLUMNS)))
-        for at, k in np.ndindex(masks.shape[:2]):
-            size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
-            own, tolerance = masks[at, k], self.own.tolerance
-            rows[at, k] = mask_row(found[at, k], own == 1, own != UNKNOWN, spacing=size, tolerance=tolerance)
-        return rows, (masks != UNKNOWN).any(axis=(2, 3))
+
+def mask_rows(
+    heat: NDArray[np.float32], threshold: float | NDArray[np.float64], truth: Truth, tolerance: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows of n units of K targets: of the masks where their maps reach a threshold, and of the maps themselves.
+
+    :param heat: float [n, K, W, W]; ``threshold`` one, or [K, 1, 1]; ``tolerance`` of surface Dice.
+    :return: float64 [n, K, 9], and whether anything is known of the target, bool [n, K].
+    """
+    masks, found, rows = np.stack(truth.masks or []), heat >= threshold, []
+    for at, k in np.ndindex(masks.shape[:2]):
+        size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
+        there, known = masks[at, k] == 1, masks[at, k] != UNKNOWN
+        mask = mask_row(found[at, k], there, known, spacing=size, tolerance=tolerance)
+        rows.append(np.concatenate([mask, heat_row(heat[at, k], there, known)]))
+    return np.stack(rows).reshape(*masks.shape[:2], -1), (masks != UNKNOWN).any(axis=(2, 3))
 
 
 M = TypeVar("M", bound=MaskSettings)
