@@ -92,14 +92,15 @@ def test_a_phrase_points_where_the_map_says_and_a_blind_one_as_often_as_chance(w
 def test_no_region_one_and_many(world, named, ground):
     masks = np.zeros((3, 1, 64, 64), np.uint8)
     masks[1, 0, 8:16, 8:16] = masks[2, 0, 8:16, 8:16] = masks[2, 0, 40:48, 40:48] = 1
+    examples, _, units = world.sides(targets=1)
     pixels = world.pixels
     pixels.images = np.zeros((3, 1, 64, 64), np.uint8)
     pixels.images[1:, 0, 8:16, 8:16] = 200
     pixels.images[2, 0, 40:48, 40:48] = 250
     pixels.index = pixels.index[:3]
     pixels.hash = "three"
-    units = replace(world.sides(targets=1)[2], items=[[0], [1], [2]], truth=Truth(masks=list(masks)))
-    examples = replace(world.sides(targets=1)[0], units=units)
+    units = replace(units, items=[[0], [1], [2]], truth=Truth(masks=list(masks)))
+    examples = replace(examples, units=units)
     table = pd.DataFrame({"unit": list("abc"), "group": list("abc")})
     found = rows(ground, fitted(ground, encoder(), examples), table, units, named(1))
     assert found["label"].tolist() == [0, 1, 1] and found["true"].tolist() == [0, 64, 128]
