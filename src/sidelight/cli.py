@@ -274,7 +274,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             help="knn, linear, projector, series, finetune, finetune_last, published, retrieval, "
-            "segment_linear, segment_unet, instances, detect_yolo, detect",
+            "segment_linear, segment_unet, instances, detect_yolo, detect, ground",
         ),
     ] = "linear",
     out: Annotated[Path | None, typer.Option("--out", help="folder for the tables")] = None,
@@ -444,7 +444,11 @@ def explain(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="folder for the page and its tables (contains images)")],
     task: Annotated[
-        str | None, typer.Option("--task", help="whose labels give the truth; default is the first")
+        str | None, typer.Option("--task", help="whose labels, masks or boxes give the truth; default is the first")
+    ] = None,
+    phrase: Annotated[
+        list[str] | None,
+        typer.Option("--phrase", help="show where it points, of a run on reports; may stand several times"),
     ] = None,
     items: Annotated[int, typer.Option("--items", min=1, help="how many items are shown")] = 8,
     seed: Annotated[int, typer.Option("--seed", help="which items")] = 0,
@@ -456,8 +460,9 @@ def explain(
     from sidelight.commands.explain import explain as run_explain
 
     page = run_explain(
-        run, data, out, preset=preset, task=task, items=items, seed=seed, cache=cache, allow_outside=allow_outside
-    )
+        run, data, out, preset=preset, task=task, phrases=phrase or (), items=items, seed=seed, cache=cache,
+        allow_outside=allow_outside,
+    )  # fmt: skip
     typer.echo(f"The page lies in {page} (contains patient data unless the data are public)")
 
 

@@ -65,6 +65,19 @@ def test_one_class_has_no_name(world):
     task = replace(world[0].tasks["finding_masks"], classes=("opacity",))
     targets, heads = targets_of(task)
     assert targets == {"": ("no", "yes")} and [(one.name, one.kind) for one in heads] == [("finding_masks", "mask")]
+    assert heads[0].phrases == ("opacity",)
+    said = replace(world[0].tasks["finding_masks"], phrases={"nodule": ("a nodule", "a round opacity")})
+    assert targets_of(said)[1][1].phrases == ("a nodule", "a round opacity")
+
+
+def test_filled_boxes_hold_the_masks_that_they_are_drawn_around(world):
+    cohort, pixels, _ = world
+    settings = EvaluateSettings(merge_duplicates=False)
+    masks, boxes = (truth_of(unit_table(cohort, pixels, f"finding_{one}", settings)[0]) for one in ("masks", "boxes"))
+    filled = np.stack(boxes.filled(4, 40).masks)
+    there = np.stack(masks.masks) == 1
+    assert (filled[there] == 1).mean() > 0.98 and there.sum() < (filled == 1).sum() < 2 * there.sum()
+    assert set(boxes.inner) == {(0, 0, 40, 40)}
 
 
 def test_boxes_in_several_frames_are_refused_and_unreadable_masks_are_counted(world, monkeypatch):

@@ -23,7 +23,18 @@ def test_masks_of_which_nothing_is_known_have_no_row():
     known = np.array([[True, True], [True, False]])
     liver, spleen = mask_outcomes(TABLE, rows, known, TARGETS)
     assert liver["unit"].tolist() == ["a", "b"] and liver["label"].tolist() == [0, 1]
-    assert spleen["unit"].tolist() == ["a"] and MASK.read(spleen, None).tolist() == [rows[0, 1].tolist()]
+    assert spleen["unit"].tolist() == ["a"]
+    read = MASK.read(spleen, None)
+    assert read[0, :6].tolist() == rows[0, 1].tolist() and np.isnan(read[0, 6:]).all()  # no map was thresholded
+
+
+def test_rows_of_maps_have_three_numbers_more():
+    rows = np.arange(36, dtype=float).reshape(2, 2, 9)
+    liver, _ = mask_outcomes(TABLE, rows, np.ones((2, 2), bool), TARGETS)
+    assert (
+        liver.columns[-3:].tolist() == ["pointing", "cnr", "miou"]
+        and MASK.read(liver, None).tolist() == rows[:, 0].tolist()
+    )
 
 
 def test_boxes_have_as_many_columns_as_the_longest_row_asks_for():

@@ -5,6 +5,7 @@ import pytest
 
 from sidelight.metrics import METRICS, metrics_of
 from sidelight.metrics.boxes import box_row, stacked
+from sidelight.metrics.heat import heat_row
 from sidelight.metrics.overlap import mask_row
 
 OF_CLASSES = {name: one for name, one in METRICS.items() if not one.localized}
@@ -54,16 +55,18 @@ def test_rows_of_masks_and_boxes_have_their_range_and_the_better_end_is_that_of_
         truth[top : top + high, left : left + wide] = True
         box = [left, top, left + wide, top + high]
         if "mask" in metric.where:
-            rows["found"].append(mask_row(truth ^ (rng.random((16, 16)) < 0.3), truth))
-            rows["true"].append(mask_row(truth, truth))
+            for name, found in (("found", truth ^ (rng.random((16, 16)) < 0.3)), ("true", truth)):
+                heat = found + 0.01 * rng.random(found.shape)  # of a map without noise there is no contrast to noise
+                rows[name].append(np.concatenate([mask_row(found, truth), heat_row(heat, truth)]))
         else:
             rows["found"].append(box_row([np.add(box, 2), rng.uniform(0, 16, 4)], rng.random(2), [box]))
             rows["true"].append(box_row([box], [0.5], [box]))
     found, true = stacked(rows["found"]), stacked(rows["true"])
-    own = metric.among(found)
+    own = metric.among(np.stack([found, true]) if metric.column else found)
     value, perfect = own(None, found), own(None, true)
     assert own.low <= value <= own.high < np.inf and own.low <= perfect <= own.high
-    assert perfect == (own.high if own.higher_is_better else own.low)
+    if metric.name != "cnr":  # it has no end
+        assert perfect == (own.high if own.higher_is_better else own.low)
     assert perfect > value if own.higher_is_better else perfect < value
 
 
@@ -73,6 +76,7 @@ def test_every_metric_has_its_place_in_results():
     assert [one.name for one in LOCALIZED.values() if one.compared] == [
         "dice",
         "dice by image",
+        "pointing",
         "map",
         "coco ap",
         "froc",

@@ -28,8 +28,9 @@ from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.judge import Evaluation, Scored, nameless, score
 from sidelight.evaluation.labelled import split_content, split_name
+from sidelight.evaluation.located import targets_of
 from sidelight.evaluation.model.card import study_card
-from sidelight.evaluation.protocols import check_targets, find
+from sidelight.evaluation.protocols import check_targets, check_text, find
 from sidelight.evaluation.results import Results
 from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
@@ -115,6 +116,8 @@ def study(
         work = Work(plan, cohort, folder, cache, quiet, command=command)
         for cell in work.cells():
             check_targets(find(cell.protocol), cohort.task(cell.part.task))
+            trained = cell.row.method is not None or cell.row.run is not None
+            check_text(find(cell.protocol), f"The row {cell.encoder!r}", trained)
         return work.run(size)
 
 
@@ -184,6 +187,8 @@ class Work:
         for group in ("cache", "resamples", "decisions"):  # these change no score
             used.pop(group, None)
         identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
+        if find(cell.protocol).reads_text:
+            identity.append([target.phrases for target in targets_of(self.cohort.tasks[cell.part.task])[1]])
         return self.folder / "cells" / f"{digest(identity)}.parquet", evaluate
 
     def pictures(self) -> pd.DataFrame:

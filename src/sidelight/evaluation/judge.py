@@ -95,7 +95,8 @@ class Evaluation:
     def ready(self) -> tuple[Ready, list[str]]:
         """What reads the units, on its device, the pixels at its size, and the units of the task in folds; and notes."""
         self.check()
-        assert isinstance(self.protocol, Learned)
+        protocol = self.protocol.of_run(self.folder)
+        assert isinstance(protocol, Learned)
         settings, task = self.settings, self.cohort.task(self.task)
         fresh = Fresh(self.random, self.architecture, settings.image_size, settings.first_seed)
         net = open_reader(self.encoder, self.cohort, task, self.protocol, settings.photographs, fresh)
@@ -115,7 +116,7 @@ class Evaluation:
         settings = settings.model_copy(update={"precision": "bf16" if bf16 else "float32"})
         if not self.protocol.weighs_classes and settings.balance != "none":
             notes.append(f"{self.protocol.name} trains nothing: the setting balance changes nothing there")
-        return Ready(net, pixels, labelled, self.protocol, settings), notes
+        return Ready(net, pixels, labelled, protocol, settings), notes
 
     def inputs(self, ready: Ready) -> InputReader:
         """What reads items for heads that read more than images, or less."""

@@ -26,11 +26,14 @@ COLUMN = "located"
 class Located:
     """Of one unit, in pixels of the working size: masks uint8 [K, S, S], of a series [T, K, S, S], or boxes float32 [n, 4] and
     their classes int64 [n].
+
+    :ivar inner: of boxes: y0, x0, y1, x1 of the image in its square.
     """
 
     masks: NDArray[np.uint8] | None = None
     boxes: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
+    inner: tuple[int, int, int, int] | None = None
 
     def holds(self, classes: int) -> tuple[int, ...]:
         """Whether each class is there, 1 or 0."""
@@ -42,10 +45,13 @@ class Located:
 
 def targets_of(task: Task) -> tuple[dict[str, tuple[str, ...]], tuple[Target, ...]]:
     """What is predicted: each class is there or not; one alone has no name."""
-    names = task.classes if len(task.classes) > 1 else ("",)
     assert task.localized
-    heads = tuple(Target(name or task.name, SIGNS, SIGNS[1], kind=task.localized) for name in names)
-    return dict.fromkeys(names, SIGNS), heads
+    several = len(task.classes) > 1
+    heads = tuple(
+        Target(name if several else task.name, SIGNS, SIGNS[1], kind=task.localized, phrases=task.phrases_of(name))
+        for name in task.classes
+    )
+    return dict.fromkeys(task.classes if several else ("",), SIGNS), heads
 
 
 def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -93,6 +99,7 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
     return Truth(
         boxes=[one.boxes for one in own if one.boxes is not None],
         labels=[one.labels for one in own if one.labels is not None],
+        inner=[one.inner for one in own if one.inner is not None],
     )
 
 
@@ -100,10 +107,12 @@ def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
     if annotations.task.localized == "mask":
         each = unknown_beside(annotations.masks_in(pixels, row).astype(np.uint8), annotations.placement(pixels, row))
         return Located(masks=each if len(each) > 1 else each[0])
-    found = annotations.boxes_in(pixels, row)
+    found, placement = annotations.boxes_in(pixels, row), annotations.placement(pixels, row)
+    (down, right), (height, width) = placement.offset, placement.inner
     corners = found.corners.clip(0, pixels.size)
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
-    return Located(boxes=corners[there].astype(np.float32), labels=found.label[there])
+    inner = (down, right, down + height, right + width)
+    return Located(boxes=corners[there].astype(np.float32), labels=found.label[there], inner=inner)
 
 
 def unknown_beside(masks: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:

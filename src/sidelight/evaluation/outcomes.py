@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from sidelight.evaluation.drawn import DRAWN
 from sidelight.metrics import METRICS
 from sidelight.metrics.boxes import stacked
+from sidelight.metrics.heat import HEAT
 from sidelight.metrics.metric import Floats, Metric
 from sidelight.metrics.overlap import COLUMNS, TRUE
 
 Kind = Literal["classes", "mask", "boxes"]
 COLUMN = "outcome"
+MASK_COLUMNS = [*COLUMNS, *HEAT]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _probabilities(part: pd.DataFrame, width: int | None) -> Floats:
 
 
 def _areas(part: pd.DataFrame, width: int | None) -> Floats:
-    return part[list(COLUMNS)].to_numpy(dtype=np.float64)
+    return part.reindex(columns=MASK_COLUMNS).to_numpy(dtype=np.float64)
 
 
 def _detections(part: pd.DataFrame, width: int | None) -> Floats:
@@ -103,14 +105,15 @@ def mask_outcomes(
 ) -> Iterator[pd.DataFrame]:
     """Rows of masks: unit, group, target, label (1: it holds the class), outcome and the columns of a row.
 
-    :param table: ``unit`` and ``group`` of N units; ``rows`` float [N, K, 6] (:func:`sidelight.metrics.overlap.mask_row`).
+    :param table: ``unit`` and ``group`` of N units; ``rows`` float [N, K, 6] (:func:`sidelight.metrics.overlap.mask_row`), or
+        [N, K, 9] where a map was thresholded (:func:`sidelight.metrics.heat.heat_row`).
     :param known: bool [N, K], false where nothing is known of a class in a unit; ``targets`` the K of them.
     :param drawn: [N][K], what was found (:mod:`sidelight.evaluation.drawn`), where it is to be kept.
     """
     for place, target in enumerate(targets):
         own = known[:, place]
         part = table.loc[own, ["unit", "group"]].reset_index(drop=True)
-        values = pd.DataFrame(rows[own, place], columns=list(COLUMNS))
+        values = pd.DataFrame(rows[own, place], columns=MASK_COLUMNS[: rows.shape[2]])
         label = (rows[own, place, TRUE] > 0).astype(np.int64)
         found = pd.concat([part.assign(target=target, label=label, outcome=MASK.name), values], axis=1)
         yield (

@@ -19,6 +19,7 @@ class Truth:
         masks are asked for.
     :ivar boxes: for each unit float32 [n, 4], x1, y1, x2, y2 in pixels of the working size; None where none are asked for.
     :ivar labels: for each unit int64 [n], which of the K targets each box is of.
+    :ivar inner: for each unit y0, x0, y1, x1 of its image in the square; None: it fills it.
     :ivar spacing: for each unit float [2], height and width in mm of a pixel of the working size; None where it is not known.
     """
 
@@ -26,6 +27,7 @@ class Truth:
     boxes: Sequence[NDArray[np.float32]] | None = None
     labels: Sequence[NDArray[np.int64]] | None = None
     spacing: Sequence[tuple[float, float]] | None = None
+    inner: Sequence[tuple[int, int, int, int]] | None = None
 
     def by_frame(self, frames: Sequence[int]) -> "Truth":
         """Of each frame of units that have so many: a unit of one frame stays as it is.
@@ -50,6 +52,26 @@ class Truth:
         """Of these units and then those of ``other``; what either lacks both lack."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__}
         return Truth(**{name: None if None in (a, b) else [*a, *b] for name, (a, b) in pairs.items()})
+
+    def filled(self, classes: int, side: int) -> "Truth":
+        """Boxes as masks of their area, of ``classes`` targets at the working size ``side``: a pixel belongs where its centre
+        does, what lies beside an image is unknown. Masks stay as they are.
+        """
+        if self.masks is not None:
+            return self
+        centres, masks = np.arange(side) + 0.5, []
+        for at, (boxes, labels) in enumerate(zip(self.boxes or (), self.labels or (), strict=True)):
+            own = np.zeros((classes, side, side), np.uint8)
+            for (x0, y0, x1, y1), label in zip(boxes, labels, strict=True):
+                down, across = (centres >= y0) & (centres < y1), (centres >= x0) & (centres < x1)
+                own[label][np.ix_(down, across)] = 1
+            if self.inner is not None:
+                top, left, bottom, right = self.inner[at]
+                beside = np.ones((side, side), bool)
+                beside[top:bottom, left:right] = False
+                own[:, beside] = UNKNOWN
+            masks.append(own)
+        return Truth(masks, spacing=self.spacing)
 
     def _each(self, change: Callable[[Sequence[Any]], list[Any]]) -> "Truth":
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}

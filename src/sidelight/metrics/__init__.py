@@ -18,6 +18,7 @@ from sidelight.metrics.classification import (
     THRESHOLD_SPECIFICITY,
 )
 from sidelight.metrics.detection import AP50, COCO_AP, FROC, MAP, SENSITIVITIES
+from sidelight.metrics.heat import CNR, MIOU, POINTING
 from sidelight.metrics.metric import Metric, Where
 from sidelight.metrics.overlap import HD95, MEAN_DICE, MEAN_IOU, POOLED_DICE, SURFACE_DICE
 
@@ -42,6 +43,9 @@ METRICS: dict[str, Metric] = {
         MEAN_IOU,
         HD95,
         SURFACE_DICE,
+        POINTING,
+        CNR,
+        MIOU,
         MAP,
         COCO_AP,
         AP50,

@@ -46,6 +46,7 @@ class Metric:
     :ivar mass: of rows [N, ...] how much each weighs in the value, [N], where that is not the same: one large lesion speaks
         louder in a pooled Dice than many small ones. None: all alike.
     :ivar reach: the column of a row that holds the largest value there can be, for a metric without a range of its own.
+    :ivar column: the column that it reads, where only some protocols fill it; None: every row has what it reads.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Metric:
     localized: bool = False
     mass: Callable[[Array], Floats] | None = None
     reach: int | None = None
+    column: int | None = None
 
     def __call__(self, labels: Array, scores: Array, weights: Floats | None = None) -> Any:
         """A float, or [R] for weights [R, N]."""
@@ -76,7 +78,14 @@ class Metric:
 
     def among(self, rows: Array) -> "Metric":
         """Itself, with the range that it has among rows [..., C]."""
-        return self if self.reach is None else replace(self, high=float(np.nanmax(rows[..., self.reach])))
+        if self.reach is None:
+            return self
+        highest = float(np.nanmax(rows[..., self.reach]))
+        return replace(self, high=highest if highest > self.low else self.low + 1)
+
+    def measured(self, rows: Array) -> bool:
+        """Whether any of the rows [..., C] has what it reads."""
+        return self.column is None or not bool(np.isnan(rows[..., self.column]).all())
 
     def over(self, sizes: tuple[int, ...]) -> "Metric":
         """Its mean over targets, each with so many classes; see :class:`Macro`."""

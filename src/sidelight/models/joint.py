@@ -227,6 +227,11 @@ class Joint:
         return self.embed_regions(images) @ self.embed_reports([[phrase]])[0]
 
 
+def has_text(folder: str | Path) -> bool:
+    """Whether :func:`load_joint` finds a report encoder and what aligns it with images in a run."""
+    return all((Path(folder) / "towers" / f"{role}.safetensors").is_file() for role in ("report", "alignment"))
+
+
 def load_joint(run: str | Path, *, temperature: float | None = None) -> Joint:
     """The image, report and alignment towers of a finished run.
 
@@ -238,8 +243,13 @@ def load_joint(run: str | Path, *, temperature: float | None = None) -> Joint:
     with rebuilding(run, "report"):
         reports = rebuild_report_encoder(said)
         reports.load_state_dict(tensors)
-    said, tensors = read_tower(run, "alignment", kind="alignment", form=_Described)
-    with rebuilding(run, "alignment"):
+    return Joint(load_encoder(run), reports, load_alignment(run), temperature)
+
+
+def load_alignment(folder: str | Path) -> Alignment:
+    """The alignment tower of a run or a model; :raises EncoderError: where there is none."""
+    said, tensors = read_tower(folder, "alignment", kind="alignment", form=_Described)
+    with rebuilding(folder, "alignment"):
         alignment = Alignment(**said["shape"])
         alignment.load_state_dict(tensors)
-    return Joint(load_encoder(run), reports, alignment, temperature)
+    return alignment

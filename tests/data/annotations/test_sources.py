@@ -310,6 +310,7 @@ def test_keys_that_do_not_fit(folder, task, keys, said):
         ({"mask": "a.json", "unit": "patient"}, "it is drawn on an image"),
         ({"boxes": "a.json", "mask_format": "rle"}, "`mask_format` and boxes"),
         ({"label": "x", "box_format": "xywh"}, "neither `mask` nor `boxes`"),
+        ({"label": "x", "phrases": {"a": "b"}}, "`phrases`, but neither `mask` nor `boxes`"),
         ({"mask": "a.json", "where_missing": "none"}, "where_missing"),
         ({"mask": "a.json", "table": {"file": "x.csv"}}, "table.on"),
     ],
@@ -317,6 +318,23 @@ def test_keys_that_do_not_fit(folder, task, keys, said):
 def test_keys_that_exclude_each_other(folder, task, said):
     with pytest.raises(ConfigError, match=said):
         opened(folder, task)
+
+
+def test_phrases_of_classes(folder):
+    picture(folder / "masks" / "p1_a.png", SPOT // 255)
+    task = {"mask": "masks/{stem}.png", "classes": {"1": "opacity", "2": "large_heart"}}
+    said = {"opacity": ["ground glass opacity", "consolidation"]}
+    found = opened(folder, task | {"phrases": said}).tasks["lesion"]
+    assert found.phrases_of("opacity") == ("ground glass opacity", "consolidation")
+    assert found.phrases_of("large_heart") == ("large heart",)
+    assert opened(folder, task | {"phrases": {"opacity": "one"}}).tasks["lesion"].phrases_of("opacity") == ("one",)
+    for wrong, why in (
+        ({"opacty": ["x"]}, "'opacity'"),
+        ({"opacity": [" "]}, "texts with words"),
+        ({"opacity": []}, "with words"),
+    ):
+        with pytest.raises(DataError, match=why):
+            opened(folder, task | {"phrases": wrong}).task("lesion")
 
 
 def test_a_task_of_masks_is_no_part_of_others(folder):

@@ -12,6 +12,7 @@ from sidelight.evaluation.tables.localized import localized
 from sidelight.evaluation.tables.subgroups import subgroup_table
 from sidelight.metrics import METRICS
 from sidelight.metrics.boxes import box_row
+from sidelight.metrics.heat import HEAT, heat_row
 from sidelight.metrics.overlap import POOLED_DICE, mask_row
 
 PATIENTS, ONE, TWO = 45, {"": ("no", "yes")}, {"a": ("no", "yes"), "b": ("no", "yes")}
@@ -76,7 +77,7 @@ def two():
 
 def test_masks_of_several_classes(two):
     results = made(two, TWO).set_index(["encoder", "labels", "metric", "target"])
-    assert set(results.index.get_level_values("metric")) == {one.name for one in MASK.metrics}
+    assert set(results.index.get_level_values("metric")) == {one.name for one in MASK.metrics} - set(HEAT)
     row = results.loc[("good one", 40, "dice", "b")]
     own = two[(two["encoder"] == "good one") & (two["labels"] == 40) & (two["target"] == "b")]
     each = [POOLED_DICE(None, MASK.read(part, None)) for _, part in own.groupby("seed")]
@@ -101,6 +102,32 @@ def test_differences_label_savings_and_subgroups(two):
     assert set(table["metric"]) == {"dice"} and set(table["target"]) == {"", "a", "b"}
     shown = table[table["target"] == "a"]
     assert shown["value"].notna().all() and shown["difference"].notna().all()
+
+
+def test_maps_bring_metrics_of_their_own(two):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((10, 10), bool)
+    truth[2:6, 3:6] = True
+
+    def mapped(encoder, clear):
+        own = [heat_row(clear * truth + rng.random((10, 10)), truth) for _ in range(PATIENTS)]
+        part = two[(two["encoder"] == "good one") & (two["target"] == "a") & (two["seed"] == 0)].assign(encoder=encoder)
+        part = part[part["labels"] == 40].assign(target="", **dict(zip(HEAT, np.transpose(own), strict=True)))
+        return part.assign(**{name: part[name].where(part["label"] == 1) for name in HEAT})
+
+    scores = pd.concat([mapped("good one", 1), mapped("poor", 0)], ignore_index=True)
+    results = made(scores, ONE).set_index(["encoder", "metric"])
+    assert set(results.index.get_level_values("metric")) == {one.name for one in MASK.metrics}
+    own = scores[scores["encoder"] == "poor"]
+    for name in HEAT:
+        row = results.loc[("poor", name)]
+        assert row["value"] == pytest.approx(own[name].mean()) and row["low"] < row["value"] < row["high"]
+    gaps = differences(scores, resamples=200).set_index("metric")
+    assert set(gaps.index) == {"dice", "dice by image", "pointing"} and gaps.loc["pointing", "low"] > 0
+    before = pd.concat(
+        [own.drop(columns=list(HEAT)), mapped("good one", 1)], ignore_index=True
+    )  # scored in former days
+    assert set(differences(before, resamples=200)["metric"]) == {"dice", "dice by image"}
 
 
 def test_boxes_of_encoders_with_other_numbers_of_detections():

@@ -24,7 +24,7 @@ from sidelight.data.cohort.columns import find_column, select
 from sidelight.data.cohort.pattern import parse
 from sidelight.data.cohort.spec import TaskSpec
 from sidelight.data.cohort.task import Task
-from sidelight.errors import ColumnError, ConfigError, DataError
+from sidelight.errors import ColumnError, ConfigError, DataError, nearest
 
 MASKS = {"mask": "mask", "boxes": "box"}
 MOST_LISTED = 8
@@ -41,7 +41,7 @@ def drawn_task(cohort: Cohort, name: str, spec: TaskSpec) -> tuple[Task | None, 
     items = cohort.items[select(cohort.items, where, f"{place} where")]
     asked = Asked(cohort, items, spec, place)
     if cohort.phantom is not None:
-        return _known(asked, name), []
+        return _with_phrases(_known(asked, name), spec, place), []
     if cohort.spec.images.crop == "sector":
         raise ConfigError(
             f"{place} has `{spec.drawn}`, and [images] crop = 'sector' cuts what is not written down",
@@ -72,7 +72,18 @@ def drawn_task(cohort: Cohort, name: str, spec: TaskSpec) -> tuple[Task | None, 
         )
         raise DataError(f"{place}: of no item it is known what is drawn on it{why}", do=do)
     drawings = replace(drawings, notes=tuple(f"{name}: {one}" for one in _notes(drawings, spec, len(items))))
-    return Task(name, (), "item", classes, spec.drawn, where=where, drawings=drawings), []
+    task = Task(name, (), "item", classes, spec.drawn, where=where, drawings=drawings)
+    return _with_phrases(task, spec, place), []
+
+
+def _with_phrases(task: Task, spec: TaskSpec, place: str) -> Task:
+    """The task with what its classes are called in reports; :raises ConfigError: for what is no class, or no phrase."""
+    for name, phrases in spec.phrases.items():
+        if name not in task.classes:
+            raise ConfigError(f"{place} phrases of {name!r}, which is no class", do=nearest(name, task.classes))
+        if not phrases or not all(one.strip() for one in phrases):
+            raise ConfigError(f"{place} phrases of {name!r} are {list(phrases)}", expected="texts with words")
+    return replace(task, phrases=dict(spec.phrases))
 
 
 def _known(asked: Asked, name: str) -> Task:

@@ -185,6 +185,9 @@ class TaskSpec(Settings):
     where_missing: Literal["unknown", "empty", "empty_beside_others"] = Field(
         default="unknown", description="what no mask or box says: nothing, or that the class is not there"
     )
+    phrases: dict[str, Texts] = Field(
+        default={}, description="of masks or boxes: what a report would say of a class; none is the class's name"
+    )
 
     @property
     def drawn(self) -> str:
@@ -370,8 +373,8 @@ def _check_task(task: TaskSpec, place: str) -> None:
     if not task.drawn:
         if bool(task.label) == bool(task.tasks):
             raise ConfigError(place, expected="either label or tasks, or mask, or boxes")
-        for key in ("table", "mask_format", "box_format"):
-            if getattr(task, key) is not None:
+        for key in ("table", "mask_format", "box_format", "phrases"):
+            if getattr(task, key) not in (None, {}):
                 raise ConfigError(f"{place} has `{key}`, but neither `mask` nor `boxes`", do="Take it out")
         return
     if task.mask and task.boxes:

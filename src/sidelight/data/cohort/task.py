@@ -41,6 +41,7 @@ class Target:
 
     :ivar points: what that class adds to the score of a checklist; 0 for a target that is no criterion.
     :ivar kind: what is predicted: one of the classes, or of each of them a mask, or boxes.
+    :ivar phrases: of a mask or boxes, what a report would say of it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Target:
     positive: str = ""
     points: int = 0
     kind: Literal["classes", "mask", "boxes"] = "classes"
+    phrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Task:
     """Two views of a unit that are read side by side."""
     drawings: "Drawings | None" = None
     """Of a task of masks or boxes what is drawn on which item; :mod:`sidelight.data.annotations` reads it."""
+    phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of classes of masks or boxes what a report would say of them; see :meth:`phrases_of`."""
 
     @property
     def localized(self) -> Literal["", "mask", "boxes"]:
@@ -105,6 +109,10 @@ class Task:
         if self.localized:
             return {"": (ANNOTATED,)}
         return dict.fromkeys(self.classes, SIGNS) if self.kind == "multilabel" else {"": self.classes}
+
+    def phrases_of(self, name: str) -> tuple[str, ...]:
+        """What a report would say of a class of masks or boxes; by default its name."""
+        return self.phrases.get(name) or (name.replace("_", " "),)
 
     @property
     def heads(self) -> tuple[Target, ...]:

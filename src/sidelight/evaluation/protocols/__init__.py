@@ -11,6 +11,7 @@ from sidelight.evaluation.protocols.base import Learned, Protocol
 from sidelight.evaluation.protocols.finetune import Finetune, FinetuneLast
 from sidelight.evaluation.protocols.localized.detect import Detect
 from sidelight.evaluation.protocols.localized.detect_yolo import DetectYolo
+from sidelight.evaluation.protocols.localized.ground import Ground, no_text
 from sidelight.evaluation.protocols.localized.instances import Instances
 from sidelight.evaluation.protocols.localized.segment_linear import SegmentLinear
 from sidelight.evaluation.protocols.localized.segment_unet import SegmentUnet
@@ -24,7 +25,7 @@ PROTOCOLS: dict[str, Protocol] = {
     one.name: one
     for one in (
         Knn(), Linear(), Projector(), Series(), Finetune(), FinetuneLast(), PublishedProtocol(), Retrieval(),
-        SegmentLinear(), SegmentUnet(), Instances(), DetectYolo(), Detect(),
+        SegmentLinear(), SegmentUnet(), Instances(), DetectYolo(), Detect(), Ground(),
     )
 }  # fmt: skip
 
@@ -90,6 +91,12 @@ def check_targets(protocol: Protocol, task: Task) -> None:
         expected=f"a protocol that learns {KINDS[kind]}: {', '.join(fit)}" if fit else "",
         do="" if fit else f"No protocol learns {KINDS[kind]} yet: take a task of {learns}",
     )
+
+
+def check_text(protocol: Protocol, name: str, text: bool) -> None:
+    """:raises ConfigError: where ``protocol`` compares images with phrases, and an encoder called ``name`` has no text."""
+    if protocol.reads_text and not text:
+        raise no_text(name)
 
 
 def check_side_by_side(protocol: Protocol) -> None:

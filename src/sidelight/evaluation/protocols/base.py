@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -174,6 +174,7 @@ class Protocol(ABC):
     :cvar ranked: scores of heads of different folds are ranked against each other, as AUROC does.
     :cvar weighs_classes: whether the setting ``balance`` changes anything.
     :cvar label_relations: whether it goes on from the label-relation net of a run that has one.
+    :cvar reads_text: whether it compares images with phrases, by the towers of a run that learnt from reports.
     """
 
     name: ClassVar[str]
@@ -189,9 +190,18 @@ class Protocol(ABC):
     ranked: ClassVar[bool] = True
     weighs_classes: ClassVar[bool] = True
     label_relations: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = False
 
     def refuse(self, asked: Asked) -> None:  # noqa: B027 (most refuse nothing)
         """:raises ConfigError: for what it cannot do."""
+
+    def of_run(self, folder: Path | None) -> Self:
+        """Itself, with what it reads of a run beside the encoder; most read nothing.
+
+        :param folder: of the run; None: an encoder alone.
+        :raises ConfigError: where that is not there.
+        """
+        return self
 
     def single_target(self, asked: Asked) -> None:
         """:raises ConfigError: for a task of several targets; for :meth:`refuse`."""

@@ -145,6 +145,8 @@ def _differences(kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples
                 a, b = here[one], here[other]
                 if one[0] == other[0] or a.scores.shape[1:] != b.scores.shape[1:] or a.sizes != b.sizes:
                     continue
+                if not (metric.measured(a.scores) and metric.measured(b.scores)):
+                    continue
                 if not np.array_equal(a.units, b.units):
                     raise RunError(
                         f"{one[0]} and {other[0]} were judged on different units of {task}: nothing pairs them",

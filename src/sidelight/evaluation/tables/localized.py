@@ -25,5 +25,6 @@ def localized(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
                     named["selected_on"] = "test"
                 if step == "last":
                     named["protocol"] = f"{named['protocol']}, last step"
-                rows += [{**named, **row} for row in metric_rows(block, kind.metrics, resamples)]
+                metrics = [metric for metric in kind.metrics if metric.measured(block.scores)]
+                rows += [{**named, **row} for row in metric_rows(block, metrics, resamples)]
     return pd.DataFrame(rows)

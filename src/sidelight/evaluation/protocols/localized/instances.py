@@ -24,7 +24,7 @@ from sidelight.evaluation.outcomes import box_outcomes, mask_outcomes
 from sidelight.evaluation.protocols.base import Head
 from sidelight.evaluation.protocols.localized.boxes import Found
 from sidelight.evaluation.protocols.localized.detect import TorchvisionNet
-from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings
+from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings, mask_rows
 from sidelight.evaluation.protocols.localized.net import Batch
 from sidelight.evaluation.protocols.localized.pictures import Rows, joined, pictures, summed
 from sidelight.evaluation.units import Units
@@ -141,8 +141,8 @@ class InstanceHead(MaskHead):
         masks, boxes, each = list[Rows](), [], range(self.classes)
         for batch in self.batches(units):
             detected = self.net.detected(batch)
-            found = self.net.masks(detected, batch.side).float().cpu().numpy() >= self.own.threshold
-            masks.append(self.rows_of(found, batch.truth))
+            heat = self.net.masks(detected, batch.side).float().cpu().numpy()
+            masks.append(mask_rows(heat, self.own.threshold, batch.truth, self.own.tolerance))
             scale = batch.side / self.net.encoder.image_size
             for true, one in zip(batch.truth.masks or [], detected, strict=True):
                 _, there, of = instances(true)

@@ -21,7 +21,8 @@ from sidelight.evaluation.protocols.localized.training import LocalizedSettings
 from sidelight.evaluation.truth import UNKNOWN, Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.losses.maps import MAP_LOSSES
-from sidelight.metrics.overlap import COLUMNS, POOLED_DICE, TRUE, areas, mask_row
+from sidelight.metrics.heat import heat_row
+from sidelight.metrics.overlap import POOLED_DICE, TRUE, areas, mask_row
 
 
 class MaskSettings(LocalizedSettings):
@@ -81,15 +82,16 @@ class MaskHead(LocalizedHead):
         for batch in self.batches(units):
             yield from (Predicted(masks=own) for own in self.probabilities(batch))
 
-    def found(self, units: Units) -> Iterator[tuple[NDArray[np.bool_], Truth]]:
-        """Masks bool [N, K, W, W] of pictures batch by batch, and what is true of them."""
+    def shown(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Truth]]:
+        """Probabilities float32 [N, K, W, W] of pictures batch by batch, and what is true of them."""
         for batch in self.batches(units):
-            yield self.probabilities(batch) >= self.own.threshold, batch.truth
+            yield self.probabilities(batch), batch.truth
 
     def judged(self, units: Units) -> float:
         """Dice pooled over units, the mean over the targets that they hold."""
         parts = []
-        for found, truth in self.found(units):
+        for heat, truth in self.shown(units):
+            found = heat >= self.own.threshold
             masks = np.stack(truth.masks or [])
             parts.append(
                 np.stack([areas(found[:, k], masks[:, k] == 1, masks[:, k] != UNKNOWN) for k in range(self.classes)])
@@ -100,19 +102,25 @@ class MaskHead(LocalizedHead):
 
     def rows(self, units: Units) -> Rows:
         """What each unit contributes to each target."""
-        parts = [self.rows_of(found, truth) for found, truth in self.found(units)]
-        return summed(parts, pictures(units)[1])
+        each = [mask_rows(heat, self.own.threshold, true, self.own.tolerance) for heat, true in self.shown(units)]
+        return summed(each, pictures(units)[1])
 
-    def rows_of(self, found: NDArray[np.bool_], truth: Truth) -> Rows:
-        """:meth:`rows` of the pictures of one batch, from its masks bool [n, K, W, W]."""
-        masks = np.stack(truth.masks or [])
-        rows = np.empty((*masks.shape[:2], len(COLUMNS)))
-        for at, k in np.ndindex(masks.shape[:2]):
-            size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
-            own, tolerance = masks[at, k], self.own.tolerance
-            rows[at, k] = mask_row(found[at, k], own == 1, own != UNKNOWN, spacing=size, tolerance=tolerance)
-        drawn = [[packed(one) for one in each] for each in found]
-        return Rows(rows, (masks != UNKNOWN).any(axis=(2, 3)), drawn)
+
+def mask_rows(
+    heat: NDArray[np.float32], threshold: float | NDArray[np.float64], truth: Truth, tolerance: float
+) -> Rows:
+    """Rows of n pictures of K targets: of the masks where their maps reach a threshold, and of the maps themselves.
+
+    :param heat: float [n, K, W, W]; ``threshold`` one, or [K, 1, 1]; ``tolerance`` of surface Dice.
+    """
+    masks, found, rows = np.stack(truth.masks or []), heat >= threshold, []
+    for at, k in np.ndindex(masks.shape[:2]):
+        size = None if truth.spacing is None else (float(truth.spacing[at][0]), float(truth.spacing[at][1]))
+        there, known = masks[at, k] == 1, masks[at, k] != UNKNOWN
+        mask = mask_row(found[at, k], there, known, spacing=size, tolerance=tolerance)
+        rows.append(np.concatenate([mask, heat_row(heat[at, k], there, known)]))
+    drawn = [[packed(one) for one in each] for each in found]
+    return Rows(np.stack(rows).reshape(*masks.shape[:2], -1), (masks != UNKNOWN).any(axis=(2, 3)), drawn)
 
 
 M = TypeVar("M", bound=MaskSettings)

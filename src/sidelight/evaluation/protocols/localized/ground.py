@@ -1,0 +1,244 @@
+"""Phrase grounding: where a phrase of a class points in an image, without learning; zero-shot but for the threshold of a mask.
+
+The map of a class is the cosine of each region of the last feature map and the phrase's vector, the mean over the class's
+phrases, enlarged bilinearly to the working size (as BioViL is judged on MS-CXR: Boecking et al., ECCV 2022). It is judged as it
+is (pointing game, contrast to noise, mean IoU) and, where it reaches a threshold, as a mask. The threshold of a class is the one
+whose mask has the highest pooled Dice on the units that are labelled; the units that are tested choose nothing. A class may have
+no region in an image, one, or many: all of them are one mask. Boxes are masks of their area.
+
+Where regions and phrases meet is the setting ``regions``, see :mod:`sidelight.models.grounding`. ``whole`` is the default for
+LoVT, too, though it has a local space: any fixed code of sentences by places meets its local losses, so that nothing ties a
+region there to what a sentence says. ``beyond_mean`` takes from each map that of the mean image at the same place, over the units
+that are labelled (their labels are not read): what looks alike in every image is not where anything is found.
+
+``image = "random"`` is the comparison: an encoder of the same architecture with random weights before the same projections and
+the same text, another one for each seed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sidelight.config import Settings
+from sidelight.errors import ConfigError
+from sidelight.evaluation.maps import Maps
+from sidelight.evaluation.outcomes import mask_outcomes
+from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.localized.base import READ
+from sidelight.evaluation.protocols.localized.masks import mask_rows
+from sidelight.evaluation.protocols.localized.net import Images
+from sidelight.evaluation.protocols.localized.pictures import Rows, pictures, summed
+from sidelight.evaluation.truth import Truth
+from sidelight.evaluation.units import Reader, Units
+from sidelight.models.grounding import PhraseMaps, Space, phrase_vectors
+from sidelight.models.image import Encoder, create_encoder
+from sidelight.models.joint import Joint, has_text, load_alignment, load_joint
+from sidelight.models.pyramid import Pyramid
+from sidelight.models.towers import Tower
+
+FINE = 10_000
+"""Thresholds that are tried, between one cosine and another that is larger by 1."""
+NOWHERE = 3.0
+"""A threshold that no map reaches."""
+
+
+class GroundSettings(Settings):
+    """Of phrase grounding."""
+
+    regions: Literal["whole", "beyond_mean", "local"] = Field(
+        "whole",
+        description="each region as if it were a whole image; the same beyond the mean of the labelled images; or LoVT's own",
+    )
+    image: Literal["run", "random"] = Field(
+        "run", description="the encoder: the run's, or one with random weights before the same text"
+    )
+    tolerance: float = Field(
+        2.0, gt=0, description="of surface Dice: mm where the size of a pixel is known, else pixels of the working size"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class GroundHead(Head):
+    """Maps of phrases and their thresholds.
+
+    :ivar thresholds: float64 [K].
+    :ivar known: stored maps of the units that were labelled; ``keep``: others may be stored, too.
+    """
+
+    encoder: Encoder
+    maps: PhraseMaps
+    own: GroundSettings
+    thresholds: Floats
+    known: Maps | None = None
+    keep: bool = True
+
+    def shown(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Truth]]:
+        """Maps float32 [n, K, W, W] at the working size, of pictures batch by batch, and their masks."""
+        units, _ = pictures(units)
+        rows, side, known = Images.of(units).rows, units.pixels.size, self.known
+        if known is None or known.pixels is not units.pixels:
+            known = Maps.of(self.encoder, units.pixels, Pyramid.of(self.encoder), keep=self.keep)
+        for start in range(0, len(rows), READ):
+            places = np.arange(start, min(start + READ, len(rows)))
+            truth = Truth() if units.truth is None else units.truth.take(places).filled(len(self.thresholds), side)
+            last = known(rows[start : start + READ])[0].to(self.maps.vectors.device)
+            yield self.maps(last, side).cpu().numpy(), truth
+
+    def __call__(self, units: Units) -> Floats:
+        """Scores that a unit does not and does hold each target, ``[N, 2 K]``: by the highest cosine, from -1 to 1, as 0 to 1."""
+        highest = np.concatenate([heat.max(axis=(2, 3)) for heat, _ in self.shown(units)]).astype(np.float64)
+        there = ((1 + highest) / 2).clip(0, 1)
+        return np.stack([1 - there, there], axis=2).reshape(len(there), -1)
+
+    def rows(self, units: Units) -> Rows:
+        """What each unit contributes to each target."""
+        limits = self.thresholds[:, None, None]
+        each = [mask_rows(heat, limits, truth, self.own.tolerance) for heat, truth in self.shown(units)]
+        return summed(each, pictures(units)[1])
+
+    @property
+    def reader(self) -> Reader | None:
+        """The random encoder, where it is one."""
+        return self.encoder if self.own.image == "random" else None
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Vectors of the phrases, the mean maps, and the thresholds."""
+        of_maps = {name: getattr(self.maps, name).cpu().numpy() for name in ("vectors", "mean")}
+        return {**of_maps, "thresholds": self.thresholds}
+
+    def describe(self) -> dict[str, Any]:
+        """The settings of the protocol."""
+        return {"settings": self.own.model_dump(mode="json")}
+
+    def towers(self) -> dict[str, Tower]:
+        """The projections; the text has been read."""
+        return {"alignment": self.maps.alignment}
+
+    @classmethod
+    def of(cls, saved: Saved) -> Self:
+        """The phrases on the saved encoder."""
+        assert isinstance(saved.reader, Encoder)
+        own, device = GroundSettings(**saved.described["settings"]), saved.reader.mean.device
+        vectors, mean = (torch.from_numpy(np.asarray(saved.tensors[name])) for name in ("vectors", "mean"))
+        maps = PhraseMaps(load_alignment(saved.home), space_of(own), vectors, mean).to(device)
+        return cls(saved.reader, maps, own, np.asarray(saved.tensors["thresholds"], np.float64), keep=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground(Learned[GroundSettings]):
+    """Phrases against regions.
+
+    :ivar joint: the text of a run, and what it shares with images; see :meth:`of_run`.
+    """
+
+    name = "ground"
+    says = "the similarity of regions and phrases, thresholded where its masks met those of labelled images best"
+    group = "ground"
+    Settings = GroundSettings
+    targets = ("mask", "boxes")
+    reads = "maps"
+    reads_text = True
+    side_by_side = False
+    ranked = False
+    weighs_classes = False
+    joint: Joint | None = None
+
+    def of_run(self, folder: Path | None) -> Self:
+        """With the text of a run; :raises ConfigError: where there is none."""
+        if folder is None or not has_text(folder):
+            raise no_text("The encoder" if folder is None else folder.name)
+        return replace(self, joint=load_joint(folder))
+
+    def fit(
+        self, reader: Reader, examples: Examples, own: GroundSettings, settings: HeadSettings, *, seed: int, draw: int
+    ) -> Mapping[str, Head]:
+        """The phrases of the targets, and a threshold of each."""
+        joint = self.joint
+        assert isinstance(reader, Encoder) and joint is not None
+        if examples.units.truth is None:
+            raise ConfigError(f"The protocol {self.name!r} was given units without masks or boxes")
+        units, _ = pictures(examples.units)
+        encoder = reader if own.image == "run" else redrawn(reader, seed)
+        device = encoder.mean.device
+        joint.alignment.to(device)
+        vectors = phrase_vectors(
+            joint, [target.phrases or (target.name,) for target in examples.targets], space_of(own)
+        )
+        maps = PhraseMaps(joint.alignment, space_of(own), vectors).to(device)
+        known = Maps.of(encoder, units.pixels, Pyramid.of(encoder))
+        if own.regions == "beyond_mean":
+            maps.mean = _mean(maps, known, Images.of(units).rows)
+        head = GroundHead(encoder, maps, own, np.full(len(vectors), NOWHERE), known)
+        return {"selected": GroundHead(encoder, maps, own, best_thresholds(head.shown(units), len(vectors)), known)}
+
+    def head(self, saved: Saved) -> Head:
+        """The head of a saved model."""
+        return GroundHead.of(saved)
+
+    def outcomes(
+        self, head: Head, table: pd.DataFrame, units: Units, targets: Mapping[str, Sequence[str]]
+    ) -> Iterator[pd.DataFrame]:
+        """Rows of masks, with what their maps are worth without a threshold."""
+        assert isinstance(head, GroundHead)
+        rows = head.rows(units)
+        yield from mask_outcomes(table, rows.numbers, rows.known, targets, rows.drawn)
+
+
+def no_text(name: str) -> ConfigError:
+    """What is said of an encoder that has learnt no text."""
+    return ConfigError(
+        f"{name} has no text, and the protocol 'ground' asks where phrases point",
+        expected="a run of lovt, clip or convirt",
+        do="Judge it by segment_linear; the comparison without training is such a run with --set ground.image=random",
+    )
+
+
+def space_of(own: GroundSettings) -> Space:
+    """Where regions and phrases meet."""
+    return "local" if own.regions == "local" else "whole"
+
+
+def redrawn(encoder: Encoder, seed: int) -> Encoder:
+    """An encoder like this one with random weights; torch's global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = create_encoder(
+            encoder.name, channels=encoder.channels, image_size=encoder.image_size,
+            mean=encoder.mean.flatten().tolist(), std=encoder.std.flatten().tolist(),
+        )  # fmt: skip
+    return made.eval().to(encoder.mean.device)
+
+
+def _mean(maps: PhraseMaps, known: Maps, rows: Sequence[int]) -> torch.Tensor:
+    """The mean map [K, h, w] of some rows of a cache."""
+    parts = [rows[start : start + READ] for start in range(0, len(rows), READ)]
+    return torch.stack([maps.coarse(known(part)[0].to(maps.vectors.device)).sum(0) for part in parts]).sum(0) / len(
+        rows
+    )
+
+
+def best_thresholds(shown: Iterator[tuple[NDArray[np.float32], Truth]], classes: int) -> Floats:
+    """Of each class the threshold, in steps of 1 / ``FINE``, from which its masks have the highest pooled Dice, float64 [K].
+
+    Of equal ones the highest; of a class that is nowhere :data:`NOWHERE`.
+
+    :param shown: maps [n, K, W, W] between -2 and 2, and what is true of their units.
+    """
+    pixels = np.zeros((2, classes, 4 * FINE + 1))  # beside and inside of regions, by the step that a pixel reaches
+    for heat, truth in shown:
+        masks, steps = np.stack(truth.masks or []), np.floor((heat.astype(np.float64) + 2) * FINE).astype(np.int64)
+        for k in range(classes):
+            for there in (0, 1):
+                pixels[there, k] += np.bincount(steps[:, k][masks[:, k] == there], minlength=pixels.shape[2])
+    outside, both = np.cumsum(pixels[:, :, ::-1], axis=2)  # from the highest step down
+    true = both[:, -1:]
+    dice = 2 * both / np.maximum(outside + both + true, 1)
+    best = 4 * FINE - dice.argmax(axis=1)
+    return np.where(true[:, 0] > 0, best / FINE - 2, NOWHERE)
