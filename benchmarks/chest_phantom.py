@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 import sidelight
-from sidelight.commands.study import fresh_encoder
+from sidelight.commands.study_cells import fresh_encoder
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels

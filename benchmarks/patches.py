@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import sidelight
-from sidelight.commands.study import fresh_encoder
+from sidelight.commands.study_cells import fresh_encoder
 from sidelight.config import build, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import PixelSettings, open_pixels

@@ -9,7 +9,7 @@ import torch
 
 import sidelight
 from probing import probe, truth
-from sidelight.commands.study import fresh_encoder
+from sidelight.commands.study_cells import fresh_encoder
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.evaluation.labelled import label_units

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sidelight
-from sidelight.commands.study import fresh_encoder
+from sidelight.commands.study_cells import fresh_encoder
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.chest import KINDS

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sidelight
-from sidelight.commands.study import fresh_encoder
+from sidelight.commands.study_cells import fresh_encoder
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.split import nested_counts
