@@ -92,10 +92,14 @@ def test_a_folder_is_filled_with_all_of_its_files_or_with_none(tmp_path):
         write_bytes(place / "a" / "one", b"1")
         assert not (tmp_path / "out").exists()
     assert (tmp_path / "out" / "a" / "one").read_bytes() == b"1" and [*tmp_path.iterdir()] == [tmp_path / "out"]
-    with pytest.raises(ValueError, match="stop"), filling(tmp_path / "out") as place:
-        write_bytes(place / "a" / "one", b"2")
-        write_bytes(place / "two", b"2")
-        raise ValueError("stop")
+
+    def stopped():
+        with filling(tmp_path / "out") as place:
+            write_bytes(place / "a" / "one", b"2")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stopped()
     assert (tmp_path / "out" / "a" / "one").read_bytes() == b"1" and [*tmp_path.iterdir()] == [tmp_path / "out"]
 
 
