@@ -74,7 +74,7 @@ def predict(
         else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file, allow_outside=allow_outside)
     )
     _check_levels(known, cohort)
-    folder, file = (None if place is None else Path(place) for place in (masks, boxes))
+    folder, file = (None if one is None else Path(one) for one in (masks, boxes))
     files = FoundFiles(folder, mask_format, file, names)
     files.check(known, cohort, force)
     place(known.encoder, pick_device(device))  # as evaluate does: other kernels would give other last bits
