@@ -18,7 +18,7 @@ from sidelight.evaluation.model.model import Model, embed_units, read_model
 from sidelight.evaluation.units import Units
 from sidelight.files import check_place, write_csv
 from sidelight.metrics.checklist import points
-from sidelight.train.device import pick_device
+from sidelight.train.device import pick_device, place
 
 ENOUGH = 5
 
@@ -74,10 +74,10 @@ def predict(
         else Cohort.open(data, preset=preset, labels=False, cohort_file=cohort_file, allow_outside=allow_outside)
     )
     _check_levels(known, cohort)
-    folder, file = (None if place is None else Path(place) for place in (masks, boxes))
+    folder, file = (None if one is None else Path(one) for one in (masks, boxes))
     files = FoundFiles(folder, mask_format, file, names)
     files.check(known, cohort, force)
-    known.encoder.to(pick_device(device))
+    place(known.encoder, pick_device(device))  # as evaluate does: other kernels would give other last bits
     pixels = _pixels(known, cohort, cache, quiet)
     table = _units(cohort, pixels, known.facts.unit)
     readable = table[table["rows"].map(bool)]

@@ -1,5 +1,6 @@
 """What predict says of units in which a model finds masks or boxes: rows of its table, and the files beside it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,9 +151,13 @@ def found_rows(
     crop, positions = cohort.spec.images.crop, units.pixels.index["position"]
     thresholds = [target.threshold for target in facts.targets.values()]
     each, said = found_in(model.head, units, thresholds, crop if isinstance(crop, int) else 0), []
-    console = Console(stderr=True, quiet=quiet)
+    shown: dict[str, Any] = {
+        "console": Console(stderr=True),
+        "transient": True,
+        "disable": quiet or not sys.stderr.isatty(),
+    }
     pairs = zip(table["unit"], units.items, each, strict=True)
-    for unit, own, found in track(pairs, f"{where.noun} of {facts.task}", len(table), console=console, transient=True):
+    for unit, own, found in track(pairs, f"{where.noun} of {facts.task}", len(table), **shown):
         position = int(positions.iloc[own[0]])
         sizes = spacing_of(cohort.root, cohort.items["files"].iloc[position])
         said.append(measures(found, list(facts.targets), sizes))

@@ -90,7 +90,7 @@ def test_no_file_and_no_json(tmp_path):
 
 def test_boxes_that_are_written_are_read_back_by_a_task(tmp_path):
     for name in ("a", "b"):
-        Image.fromarray(np.full((20, 30), 9, np.uint8)).save(tmp_path / f"{name}.png")
+        Image.linear_gradient("L").resize((30, 20)).save(tmp_path / f"{name}.png")
     images = [
         Boxed("a.png", 20, 30, [[1.5, 2.0, 11.5, 8.0], [0.0, 0.0, 30.0, 20.0]], [1, 0], [0.9, 0.25], {"unit": "00ff"}),
         Boxed("b.png", 20, 30, [], [], []),
@@ -111,7 +111,7 @@ def test_boxes_that_are_written_are_read_back_by_a_task(tmp_path):
     (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[task.found]\nboxes = "found.json"\n')
     cohort = Cohort.open(tmp_path)
     found = annotations_of(cohort, "found")
-    assert found.classes == ("nodule", "mass") and len(found.positions) == 2
+    assert found.classes == ("mass", "nodule") and len(found.positions) == 2
     boxes = [found.boxes(position) for position in range(2)]
-    assert boxes[0].corners.tolist() == images[0].corners and boxes[0].label.tolist() == [1, 0]
+    assert boxes[0].corners.tolist() == images[0].corners and boxes[0].label.tolist() == [0, 1]
     assert len(boxes[1].corners) == 0

@@ -16,6 +16,7 @@ import numpy as np
 from sidelight.data.annotations.drawn import Bools, Drawn, Ints, Misdrawn, Shape
 from sidelight.data.read.clip import decoding
 from sidelight.data.read.dicom_frames import read_header
+from sidelight.data.read.spacing import distance
 from sidelight.data.read.still import MOST_BYTES, MOST_PIXELS
 from sidelight.errors import MissingExtra, ReadError
 
@@ -104,6 +105,20 @@ def _uid(path: Path, name: str) -> str:
     return str(read_header(path, name, ["SOPInstanceUID"])[0].get("SOPInstanceUID", ""))
 
 
+def _complete(sources: Sequence[Any]) -> None:
+    """What highdicom asks for and sources may lack: tags that may be blank, and a thickness beside the size of a pixel."""
+    apart = distance(sources)
+    for source in sources:
+        for tag in BLANK:
+            if tag not in source:
+                setattr(source, tag, "")
+        if "PixelSpacing" in source and not source.get("SliceThickness"):
+            if apart:
+                source.SliceThickness = apart
+            elif "ImagePositionPatient" not in source:
+                del source.PixelSpacing  # of a radiograph, which has no slices
+
+
 def segmentation(root: Path, files: Sequence[str], masks: Bools, classes: Sequence[str], version: str) -> bytes:
     """A segmentation object of an item, a segment for each class; it has the patient's and the study's data of its sources.
 
@@ -130,10 +145,13 @@ def segmentation(root: Path, files: Sequence[str], masks: Bools, classes: Sequen
                 f"{files[0]}: masks of {list(masks.shape)}",
                 expected=f"{size[0]} frames of {size[2]} x {size[1]} pixels",
             )
-        for source in sources:
-            for tag in BLANK:
-                if tag not in source:
-                    setattr(source, tag, "")
+        if length > len(files) and "SharedFunctionalGroupsSequence" not in sources[0]:
+            raise ReadError(
+                f"{files[0]}: has {length} frames without functional groups, as loops of ultrasound are, and a segmentation "
+                "object cannot say of which frame its masks are",
+                do="Say --mask-format png",
+            )
+        _complete(sources)
         what = hashlib.sha256(np.packbits(masks).tobytes()).hexdigest()
         said = [what, *classes, *(str(source.SOPInstanceUID) for source in sources)]
         by = highdicom.AlgorithmIdentificationSequence("sidelight", codes.cid7162.ArtificialIntelligence, version)

@@ -66,14 +66,14 @@ def _of_dicom(headers: Sequence[Any]) -> Spacing | None:
     size = measured.get("PixelSpacing")
     if size is None:
         return None
-    between = measured.get("SpacingBetweenSlices") if len(headers) == 1 else _between(headers)
+    between = measured.get("SpacingBetweenSlices") if len(headers) == 1 else distance(headers)
     return _usable(float(size[0]), float(size[1]), None if between is None else float(between))
 
 
-def _between(headers: Sequence[Any]) -> float | None:
-    """The median distance of neighbours along the normal of the first slice; None without positions."""
+def distance(headers: Sequence[Any]) -> float | None:
+    """The median distance of neighbours along the normal of the first slice in mm; None without positions, and of one slice."""
     found = positions(headers)
-    if found is None:
+    if found is None or len(headers) < 2:
         return None
     normal, places = found
     return float(np.median(np.abs(np.diff(places @ normal))))

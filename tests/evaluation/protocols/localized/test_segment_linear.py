@@ -114,5 +114,5 @@ def test_distances_are_in_millimetres_where_pixels_have_a_size(world, named, see
 def test_units_of_several_images_are_refused(world, seeing):
     examples, _, _ = world.sides()
     examples.units.items[0] = [0, 1]
-    with pytest.raises(ConfigError, match="A unit has 2 images with 2 frames"):
+    with pytest.raises(ConfigError, match="A unit has 2 images, and a mask or a box is of one image or series"):
         fitted(seeing, examples)

@@ -68,10 +68,10 @@ class LocalizedHead(Head):
                 yield batch
 
     def maps(self, units: Units) -> Maps | None:
-        """Stored ones, of an encoder that is as it came."""
+        """Those of an encoder that is as it came, stored where they may be."""
         if self.known is not None and self.known.pixels is units.pixels:
             return self.known
-        return stored(self.net.encoder, self.net.pyramid, units, self.own) if self.keep else None
+        return stored(self.net.encoder, self.net.pyramid, units, self.own, keep=self.keep)
 
     @property
     def reader(self) -> Reader | None:
@@ -83,8 +83,8 @@ class LocalizedHead(Head):
         return {f"decoder.{name}": value.cpu().numpy() for name, value in self.net.decoder.state_dict().items()}
 
     def describe(self) -> dict[str, Any]:
-        """The settings of the protocol."""
-        return {"settings": self.own.model_dump(mode="json")}
+        """The settings of the protocol, and whether its networks are read in bf16: else it would give other numbers."""
+        return {"settings": self.own.model_dump(mode="json"), "bf16": self.bf16}
 
     @classmethod
     def of(cls, saved: Saved) -> Self:
@@ -95,14 +95,16 @@ class LocalizedHead(Head):
         parts = {name.removeprefix("decoder."): value for name, value in saved.tensors.items()}
         known = {name: torch.from_numpy(np.asarray(parts[name])) for name in net.decoder.state_dict()}
         net.restore(known, whole=False)
-        return cls(net.eval(), own, classes, keep=False)
+        return cls(net.eval(), own, classes, bool(saved.described.get("bf16", False)), keep=False)
 
 
-def stored(encoder: Encoder, pyramid: Pyramid, units: Units, own: LocalizedSettings) -> Maps | None:
-    """Maps of the frozen encoder, stored beside the pixels; None where the encoder learns or images are mirrored."""
+def stored(
+    encoder: Encoder, pyramid: Pyramid, units: Units, own: LocalizedSettings, *, keep: bool = True
+) -> Maps | None:
+    """Maps of the frozen encoder, stored beside the pixels if ``keep``; None where it learns or images are mirrored."""
     if own.train != "head" or own.flip:
         return None
-    return Maps.of(encoder, units.pixels, pyramid)
+    return Maps.of(encoder, units.pixels, pyramid, keep=keep)
 
 
 class LocalizedProtocol(Learned[S]):
