@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import sidelight
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.placement import placed
+from sidelight.data.read.spacing import Spacing
 from sidelight.errors import ConfigError, DataError, ReadError
 from sidelight.evaluation.labelled import label_units, unit_table
 from sidelight.evaluation.located import COLUMN, targets_of, truth_of, unknown_beside
@@ -59,6 +61,26 @@ def test_what_lies_beside_the_image_is_unknown():
     wide = unknown_beside(masks, placed(10, 20, 8, "pad"))  # rows 2 to 5 hold the image
     assert (wide[:, 2:6] == 1).all() and (wide[:, [0, 1, 6, 7]] == 255).all()
     assert (unknown_beside(masks, placed(10, 20, 8, "squash")) == 1).all()
+
+
+def test_distances_are_in_mm_where_every_unit_says_the_size_of_a_pixel(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        for kind in ("image", "mask"):
+            values = np.random.default_rng(len(name)).integers(0, 200, (16, 16, 2)).astype(np.uint8)
+            values = (values > 100).astype(np.uint8) if kind == "mask" else values
+            volume = nibabel.Nifti1Image(values, np.diag([0.5, 0.5, 3, 1]))
+            nibabel.save(volume, tmp_path / f"{name}_{kind}.nii.gz")
+    (tmp_path / "cohort.toml").write_text(
+        'files = "{patient}_image.nii.gz"\n[task.organ]\nmask = "{patient}_mask.nii.gz"\nclasses = ["organ"]'
+    )
+    cohort, settings = Cohort.open(tmp_path), EvaluateSettings(cache=str(tmp_path / "cache"), merge_duplicates=False)
+    pixels = open_pixels(cohort, 32, settings, quiet=True)
+    table, notes = unit_table(cohort, pixels, "organ", settings)
+    assert truth_of(table).spacing == [(0.25, 0.25)] * 2 and notes[-1] == "organ: distances are in mm"
+    sizes = iter([Spacing(1, 1), None])
+    monkeypatch.setattr("sidelight.evaluation.located.spacing_of", lambda *_: next(sizes))
+    table, notes = unit_table(cohort, pixels, "organ", settings)
+    assert truth_of(table).spacing is None and "known of 1 of 2 units" in notes[-1]
 
 
 def test_one_class_has_no_name(world):

@@ -4,7 +4,7 @@ A unit is one image, or of masks a series: slices of a volume, frames of a clip.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.task import SIGNS, Target, Task
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.placement import Placement
+from sidelight.data.read.spacing import Spacing, spacing_of
 from sidelight.errors import DataError, ReadError
 from sidelight.evaluation.truth import UNKNOWN, Truth
 
@@ -28,12 +29,14 @@ class Located:
     their classes int64 [n].
 
     :ivar inner: of boxes: y0, x0, y1, x1 of the image in its square.
+    :ivar spacing: of masks: height and width of such a pixel in mm, where it is known of every unit.
     """
 
     masks: NDArray[np.uint8] | None = None
     boxes: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     inner: tuple[int, int, int, int] | None = None
+    spacing: tuple[float, float] | None = None
 
     def holds(self, classes: int) -> tuple[int, ...]:
         """Whether each class is there, 1 or 0."""
@@ -71,7 +74,7 @@ def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) 
     annotations, found, faults = annotations_of(cohort, task), list[Located | None](), list[str]()
     for rows in table["rows"]:
         try:
-            found.append(_located(annotations, pixels, rows[0]))
+            found.append(_located(cohort, annotations, pixels, rows[0]))
         except ReadError as error:
             found.append(None)
             faults.append(str(error))
@@ -79,6 +82,15 @@ def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) 
     if not kept.any():
         raise DataError(f"No mask or box of {task.name} can be read; the first: {faults[0]}")
     notes = [f"{len(faults)} units of {task.name} are left out; the first: {faults[0]}"] if faults else []
+    measured = sum(one is not None and one.spacing is not None for one in found)
+    if 0 < measured < kept.sum():  # millimetres and pixels have no mean
+        found = [None if one is None else replace(one, spacing=None) for one in found]
+        notes.append(
+            f"{task.name}: the size of a pixel is known of {measured} of {kept.sum()} units, so distances are in pixels of the "
+            "working size"
+        )
+    elif measured:
+        notes.append(f"{task.name}: distances are in mm")
     table = table.assign(**{COLUMN: pd.Series(found, table.index, dtype=object)})
     return table[kept].reset_index(drop=True), notes
 
@@ -95,7 +107,8 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
         return None
     own: Sequence[Located] = table[COLUMN].tolist()
     if own and own[0].masks is not None:
-        return Truth(masks=[one.masks for one in own if one.masks is not None])
+        sizes = [one.spacing for one in own if one.spacing is not None]
+        return Truth(masks=[one.masks for one in own if one.masks is not None], spacing=sizes or None)
     return Truth(
         boxes=[one.boxes for one in own if one.boxes is not None],
         labels=[one.labels for one in own if one.labels is not None],
@@ -103,16 +116,23 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
     )
 
 
-def _located(annotations: Annotations, pixels: Pixels, row: int) -> Located:
+def _located(cohort: Cohort, annotations: Annotations, pixels: Pixels, row: int) -> Located:
+    placement = annotations.placement(pixels, row)
     if annotations.task.localized == "mask":
-        each = unknown_beside(annotations.masks_in(pixels, row).astype(np.uint8), annotations.placement(pixels, row))
-        return Located(masks=each if len(each) > 1 else each[0])
-    found, placement = annotations.boxes_in(pixels, row), annotations.placement(pixels, row)
+        each = unknown_beside(annotations.masks_in(pixels, row).astype(np.uint8), placement)
+        size, (down, across) = _spacing(cohort, int(pixels.index["position"].iloc[row])), placement.scale
+        spacing = None if size is None else (size.row / down, size.column / across)
+        return Located(masks=each if len(each) > 1 else each[0], spacing=spacing)
+    found = annotations.boxes_in(pixels, row)
     (down, right), (height, width) = placement.offset, placement.inner
     corners = found.corners.clip(0, pixels.size)
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
     inner = (down, right, down + height, right + width)
     return Located(boxes=corners[there].astype(np.float32), labels=found.label[there], inner=inner)
+
+
+def _spacing(cohort: Cohort, position: int) -> Spacing | None:
+    return None if cohort.phantom is not None else spacing_of(cohort.root, cohort.items["files"].iloc[position])
 
 
 def unknown_beside(masks: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
