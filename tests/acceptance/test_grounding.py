@@ -96,7 +96,7 @@ def test_a_page_shows_where_phrases_point_and_what_is_true(world, tmp_path):
     (run,) = (folder / "out" / "runs").iterdir()
     common = {"items": 3, "cache": str(folder / "cache"), "quiet": True}
     page = sidelight.explain(run, DATA, tmp_path / "task", task="finding_masks", **common).read_text()
-    for said in ("opacity (", "where opacity is", "no nodule", "its share of them"):
+    for said in ("opacity (", "; outlined where it is", "; there is none", "its share of them"):
         assert said in page, said
     table = pd.read_csv(tmp_path / "task" / "phrases.csv")
     assert table["phrase"].tolist() == table["class"].tolist() == ["opacity", "nodule", "effusion", "cardiomegaly"]
@@ -108,6 +108,7 @@ def test_a_page_shows_where_phrases_point_and_what_is_true(world, tmp_path):
         run, DATA, tmp_path / "both", task="finding_boxes", phrases=asked[:1], **common
     ).read_text()
     assert len(pd.read_csv(tmp_path / "both" / "phrases.csv")) == 4 and page.count(asked[0]) >= 3
+    assert page.count("no nodule") + page.count("where nodule is") >= 3
 
 
 def test_a_run_without_text_points_nowhere(world, tmp_path):

@@ -36,14 +36,17 @@ def phrases(question: Question, asked: Sequence[str], task: Task | None) -> Part
     heat = heat_maps(question, joint, maps, question.rows.tolist())
     pictures = []
     for row, own in zip(question.rows.tolist(), heat, strict=True):
-        image = frame_of(question.pixels, row)
+        image, classes = frame_of(question.pixels, row), () if task is None else task.classes
+        true = {name: mask == 1 for name, mask in zip(classes, truth.get(row, ()), strict=False)}
         shown, captions = [image], [""]
         for name, each in zip(named, own, strict=True):
             said = f"{name}: {' / '.join(named[name])}" if named[name] != (name,) else name
+            there = true.pop(name, None)  # of a class of the task
+            found = "" if there is None else "; outlined where it is" if there.any() else "; there is none"
             shown.append(overlay(image, each - each.min()))
-            captions.append(f"{said} ({each.min():.2f} to {each.max():.2f})")
-        for name, mask in zip(() if task is None else task.classes, truth.get(row, ()), strict=False):
-            there = mask == 1
+            shown[-1] = shown[-1] if there is None else outlined(shown[-1], there)
+            captions.append(f"{said} ({each.min():.2f} to {each.max():.2f}){found}")
+        for name, there in true.items():
             shown.append(outlined(image, there))
             captions.append(f"where {name} is" if there.any() else f"no {name}")
         pictures.append(Picture(question.names[row], tuple(shown), tuple(captions)))
@@ -52,7 +55,7 @@ def phrases(question: Question, asked: Sequence[str], task: Task | None) -> Part
         "Left the image; then how near each of its regions lies to a phrase (the mean over the phrases of a class): cosines in "
         "the space that images and reports share, coloured from the least to the most of this image, whose values stand in "
         "brackets. A map has a hottest place even where nothing is found."
-        + ("" if task is None else " Then what the task says is true."),
+        + ("" if task is None else " What the task says is true is outlined in green."),
         tuple(pictures),
         None if task is None else score(question, joint, maps, list(named), task, truth),
     )
