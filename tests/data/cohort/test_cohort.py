@@ -446,6 +446,12 @@ def test_a_phantom_with_options():
     assert cohort.hash != Cohort.open("phantom:ultrasound").hash
 
 
+def test_phantoms_of_other_pictures_have_other_hashes():
+    asked = ("", "&seed=1", "&size=40", "&difficulty=0.9")
+    for name in ("ultrasound?patients=6", "skin?patients=6", "chest?patients=6", "knee?exams=6", "derm?patients=6"):
+        assert len({Cohort.open(f"phantom:{name}{one}").hash for one in asked}) == len(asked), name
+
+
 @pytest.mark.usefixtures("phantom")
 @pytest.mark.parametrize(
     ("path", "words"),

@@ -183,8 +183,12 @@ class Cohort:
 
     @cached_property
     def hash(self) -> str:
-        """16 hex digits over the items, their columns, and the sizes and times of their files."""
+        """16 hex digits over the items, their columns, and the sizes and times of their files; of a phantom over its arguments,
+        of which its pictures are made."""
         total = hashlib.sha256(self.name.encode() if self.phantom is not None else b"")
+        drawn = {} if self.phantom is None else vars(self.phantom)
+        numbers = {name: value for name, value in drawn.items() if isinstance(value, int | float)}
+        total.update(repr(sorted(numbers.items())).encode() if numbers else b"")
         total.update(self.items.to_csv(index=False).encode(errors="surrogateescape"))
         total.update(b"" if self.spec.images.fit == "squash" else self.spec.images.fit.encode())
         for names in self.items["files"]:
