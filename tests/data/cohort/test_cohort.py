@@ -448,7 +448,7 @@ def test_a_phantom_with_options():
 
 def test_phantoms_of_other_pictures_have_other_hashes():
     asked = ("", "&seed=1", "&size=40", "&difficulty=0.9")
-    for name in ("ultrasound?patients=6", "skin?patients=6", "chest?patients=6", "knee?exams=6", "derm?patients=6"):
+    for name in ("ultrasound?patients=6", "skin?patients=6", "chest?patients=6", "knee?exams=6", "derm?cases=8"):
         assert len({Cohort.open(f"phantom:{name}{one}").hash for one in asked}) == len(asked), name
 
 
