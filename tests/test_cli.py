@@ -101,6 +101,19 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    "error", [ImportError("libtorch_cpu.so: failed to map segment from shared object"), MemoryError()]
+)
+def test_too_little_memory_is_one_sentence(error, tmp_path, monkeypatch, capsys):
+    def out_of_memory(*_, **__):
+        raise error
+
+    monkeypatch.setattr("sidelight.commands.check.check", out_of_memory)
+    assert called(monkeypatch, "check", str(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sidelight: There is not enough memory for this command.") and "Traceback" not in said
+
+
 def test_a_report_of_nothing_is_refused(tmp_path, monkeypatch, capsys):
     assert called(monkeypatch, "report", str(tmp_path), "--out", str(tmp_path / "r.html")) == 2
     assert "neither a run nor results" in capsys.readouterr().err

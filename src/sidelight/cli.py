@@ -565,6 +565,12 @@ def main() -> None:
         if error.exit_code > 128:
             _how_to_go_on()
         sys.exit(error.exit_code)
+    except (ImportError, MemoryError) as error:
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
+        said = "There is not enough memory for this command. Ask the batch system for more"
+        typer.echo(f"sidelight: {said}; where `ulimit -v` is set, raise it.", err=True)
+        sys.exit(2)
     except SystemExit as left:
         if left.code == 130:  # Ctrl-C outside training: finished cells and stored features are kept
             _how_to_go_on()
