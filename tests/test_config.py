@@ -1,6 +1,6 @@
 import pytest
 
-from sidelight.config import parse_flags
+from sidelight.config import Settings, build, parse_flags
 from sidelight.errors import ConfigError
 
 
@@ -19,3 +19,24 @@ def test_groups_and_a_flag_without_a_value():
     assert parse_flags(["a.b=1", "a.c=x"]) == {"a": {"b": 1, "c": "x"}}
     with pytest.raises(ConfigError, match="has no value"):
         parse_flags(["a"])
+
+
+class Inner(Settings):
+    rates: tuple[float, ...] = (0.1,)
+
+
+class Outer(Settings):
+    labels: list[int] = []
+    names: list[str] = []
+    inner: Inner = Inner()
+
+
+def test_one_word_or_number_is_a_list_of_it_where_a_list_is_expected():
+    found = build(Outer, parse_flags(["labels=16", "names=sex", "inner.rates=0.5"]))
+    assert (found.labels, found.names, found.inner.rates) == ([16], ["sex"], (0.5,))
+    with pytest.raises(ConfigError, match="labels"):
+        build(Outer, {"labels": "x"})
+    with pytest.raises(ConfigError, match="names"):
+        build(Outer, {"names": "one two"})
+    with pytest.raises(ConfigError, match="names"):
+        build(Outer, {"names": {"a": 1}})

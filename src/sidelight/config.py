@@ -116,8 +116,15 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+LISTS = ("list_type", "tuple_type")
+"""What pydantic calls a value that should have been a list."""
+
+
 def build(kind: type[S], values: Mapping[str, Any]) -> S:
-    """Validate ``values`` as ``kind``; :raises ConfigError: that names the setting and, if unknown, the nearest known one."""
+    """Validate ``values`` as ``kind``; one word or number where a list is expected is a list of it.
+
+    :raises ConfigError: that names the setting and, if unknown, the nearest known one.
+    """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -126,9 +133,19 @@ def build(kind: type[S], values: Mapping[str, Any]) -> S:
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, names_of(kind))) from None
         text = first["input"]
-        as_list = isinstance(text, str) and "," in text and first["type"] in ("list_type", "tuple_type")
+        if first["type"] in LISTS and _single(text) and all(isinstance(part, str) for part in first["loc"]):
+            alone: Any = [text]
+            for part in reversed(first["loc"]):
+                alone = {part: alone}
+            return build(kind, merge(values, alone))
+        as_list = isinstance(text, str) and "," in text and first["type"] in LISTS
         hint = f"In brackets: {name}=[{text}]" if as_list else ""
         raise ConfigError(f"Setting {name} = {text!r}", expected=_expected(first["msg"]), do=hint) from None
+
+
+def _single(value: Any) -> bool:
+    """Whether it is one word or number."""
+    return isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) is not None)
 
 
 def names_of(kind: type[Settings], prefix: str = "") -> list[str]:
