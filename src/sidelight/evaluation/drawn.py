@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 DRAWN = "drawn"
 """The column: of rows of masks :func:`packed`, of boxes :func:`packed_boxes`, both :func:`framed`."""
+PLACES = ("best", "median", "worst")
+"""Cases that are shown."""
 MOST_BOXES = 20
 
 

@@ -9,12 +9,11 @@ import pandas as pd
 from PIL import Image
 
 from sidelight.data.pixels.pixels import Pixels
-from sidelight.evaluation.drawn import DRAWN, frame_of, packed, packed_boxes
+from sidelight.evaluation.drawn import DRAWN, PLACES, frame_of, packed, packed_boxes
 from sidelight.evaluation.located import COLUMN, Located
 from sidelight.evaluation.tables.blocks import KEYS
 from sidelight.evaluation.tables.cases import cases
 
-PLACES = ("best", "median", "worst")
 EACH = 2
 """Patients that are shown of each."""
 

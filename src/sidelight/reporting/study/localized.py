@@ -12,9 +12,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from numpy.typing import NDArray
 from PIL import Image
 
-from sidelight.evaluation.drawn import unpacked, unpacked_boxes
+from sidelight.evaluation.drawn import PLACES, unpacked, unpacked_boxes
 from sidelight.evaluation.outcomes import BOXES, MASK
-from sidelight.evaluation.pictures import PLACES
 from sidelight.metrics.detection import RATES
 from sidelight.reporting import html
 from sidelight.reporting.document import Figure, Part, Text, picture_row, under
