@@ -125,7 +125,9 @@ def test_every_loss_term_is_below_its_collapse(world):
         found.report.local, found.attended.sentences, weights=found.report.weights, mask=found.mask
     )
     collapse = math.log(found.grid[0] * found.grid[1]), float(found.mask.sum(1).log().mean())
-    assert max(map(float, regions)) < collapse[0] - 0.01  # training lowers it little, and by how much differs by processor
+    assert (
+        max(map(float, regions)) < collapse[0] - 0.01
+    )  # training lowers it little, and by how much differs by processor
     assert max(map(float, sentences)) < collapse[1] - 0.2
     whole = sidelight.losses.global_alignment(found.image.whole, found.report.whole)
     assert float(whole) < math.log(64) - 0.3
