@@ -101,3 +101,11 @@ def test_the_flow_in_words(cohort):
     said = sentences(found(cohort))
     assert said[0] == "found: 80 items, 40 patient groups"
     assert said[1] == "in the cohort: 76 items, 38 patient groups (without 4 left out by the cohort's where)"
+
+
+def test_units_are_counted_once_where_they_are_the_patients(cohort, rows, tmp_path):
+    photographs = [row["name"] for row in found(cohort)["rows"][:3]]
+    assert photographs == ["patients", "units", "images"]
+    root = write(tmp_path, rows, pictures=True)
+    by_patient = opened(root, task={"ill": {**TASK["ill"], "unit": "patient"}})
+    assert [row["name"] for row in found(by_patient)["rows"][:3]] == ["patients", "images", "ill"]

@@ -180,7 +180,7 @@ def characteristics(
     sides: dict[str, tuple[pd.DataFrame, NDArray[np.int64]]],
     columns: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Table 1: patients, units, images, classes, and each described column by side.
+    """Table 1: patients, units (where they are not the patients), images, classes, and each described column by side.
 
     :return: rows of ``name``, ``value``, ``counts`` (what is counted: patients, units or images) and ``sides``: by side ``count``
         and ``of``, or for a column of numbers ``count``, ``of``, ``mean``, ``sd``, ``median``, ``q1``, ``q3`` (sample standard
@@ -189,11 +189,10 @@ def characteristics(
     """
     groups = cohort.items["group"].to_numpy(str)
     everyone = {side: len(np.unique(groups[positions])) for side, (_, positions) in sides.items()}
-    rows = [
-        _row("patients", "", "patients", {side: (number, number) for side, number in everyone.items()}),
-        _row("units", "", "units", {side: (len(table), len(table)) for side, (table, _) in sides.items()}),
-        _row("images", "", "images", {side: (len(found), len(found)) for side, (_, found) in sides.items()}),
-    ]
+    rows = [_row("patients", "", "patients", {side: (number, number) for side, number in everyone.items()})]
+    if task.unit != outermost(cohort):
+        rows.append(_row("units", "", "units", {side: (len(table), len(table)) for side, (table, _) in sides.items()}))
+    rows.append(_row("images", "", "images", {side: (len(found), len(found)) for side, (_, found) in sides.items()}))
     for place, (target, classes) in enumerate(labelled.targets.items()):
         known = {side: codes(table)[:, place] for side, (table, _) in sides.items()}
         for code, name in enumerate(classes):
