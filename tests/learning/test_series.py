@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 PHANTOM = "phantom:knee?exams=360&slices=4&size=72&difficulty=0.1"
 SETTINGS = {
     "encoder": "test_resnet", "image_size": 112, "patch": 33, "working_size": 72, "permutations": 100, "batch_size": 24,
-    "steps": 250, "lr": 3e-3, "warmup": 0.25, "max_frames": 4, "device": "cpu", "precision": "float32", "valid_fraction": 0.1,
+    "steps": 200, "lr": 3e-3, "warmup": 0.25, "max_frames": 4, "device": "cpu", "precision": "float32", "valid_fraction": 0.1,
 }  # fmt: skip
 RARE, LABELS, DRAWS = "acl", 60, 5
 
