@@ -39,7 +39,7 @@ LEARN, JUDGE = (
 LABELLED = 150
 SETTINGS = {
     **{"encoder": "test_byobnet", "image_size": 128, "working_size": 128, "device": "cpu", "precision": "float32"},
-    **{"steps": 150, "lr": 3e-3, "warmup": 0.25, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
+    **{"steps": 280, "lr": 3e-3, "warmup": 0.25, "valid_fraction": 0.0, "hidden": 128, "dim": 64},
     "text": {"width": 64, "layers": 1, "heads": 4, "dropout": 0.0},
     "augment": {
         "scale": (1.0, 1.0),
@@ -125,9 +125,7 @@ def test_every_loss_term_is_below_its_collapse(world):
         found.report.local, found.attended.sentences, weights=found.report.weights, mask=found.mask
     )
     collapse = math.log(found.grid[0] * found.grid[1]), float(found.mask.sum(1).log().mean())
-    assert (
-        max(map(float, regions)) < collapse[0] - 0.01
-    )  # training lowers it little, and by how much differs by processor
+    assert max(map(float, regions)) < collapse[0] - 0.02
     assert max(map(float, sentences)) < collapse[1] - 0.2
     whole = sidelight.losses.global_alignment(found.image.whole, found.report.whole)
     assert float(whole) < math.log(64) - 0.3
