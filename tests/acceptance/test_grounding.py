@@ -2,8 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import sidelight
 from sidelight.errors import ConfigError
@@ -73,6 +75,23 @@ def test_a_random_row_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigError, match="The row 'random' has no text, and the protocol 'ground'"):
         sidelight.study(tmp_path / "study.toml", out=tmp_path / "out", quiet=True)
     assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize("task", ["finding_masks", "finding_boxes"])
+def test_its_model_finds_masks_in_other_images(world, tmp_path, task):
+    folder, _ = world
+    (run,) = (folder / "out" / "runs").iterdir()
+    common = {"cache": str(folder / "cache"), "device": "cpu", "quiet": True}
+    settings = {"seeds": 1, "folds": 2, "resamples": 100, "subgroups": []}
+    judged = sidelight.evaluate(run, DATA, task, "ground", out=tmp_path / "out", **settings, **common)
+    assert "ground" in (tmp_path / "out" / "card.md").read_text() and not judged.results.empty
+    table = sidelight.predict(
+        tmp_path / "out", DATA.replace("patients=30", "patients=9"), masks=tmp_path / "m", **common
+    )
+    files = sorted((tmp_path / "m").glob("*.png"))
+    found = {file.stem: (np.asarray(Image.open(file)) > 0).sum() for file in files}
+    assert len(files) == 4 * 9 and found[f"{table['unit'].iloc[0]}_opacity"] == table["pixels:opacity"].iloc[0]
+    assert table["pixels:opacity"].sum() > 0
 
 
 def test_boxes_and_the_spaces_of_regions(world):

@@ -22,6 +22,7 @@ from sidelight.data.read.spacing import is_dicom_file, spacing_of
 from sidelight.errors import ConfigError, nearest
 from sidelight.evaluation.model.model import Model
 from sidelight.evaluation.model.where import Found, found_in, measures
+from sidelight.evaluation.protocols.base import Finder
 from sidelight.evaluation.units import Units
 from sidelight.files import check_place, filling, write_bytes, write_json
 
@@ -147,7 +148,7 @@ def found_rows(
         ``distance``.
     """
     facts, where = model.facts, model.facts.where
-    assert where is not None
+    assert where is not None and isinstance(model.head, Finder)
     crop, positions = cohort.spec.images.crop, units.pixels.index["position"]
     thresholds = [target.threshold for target in facts.targets.values()]
     each, said = found_in(model.head, units, thresholds, crop if isinstance(crop, int) else 0), []

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.data.cohort.task import Target
 from sidelight.data.pixels.placement import placed
 from sidelight.data.read.spacing import Spacing
 from sidelight.errors import RunError
-from sidelight.evaluation.model.where import Found, found_in, measures, threshold_of
+from sidelight.evaluation.model.where import Found, found_in, measures, threshold_of_boxes
+from sidelight.evaluation.protocols.localized.masks import MaskHead
 from sidelight.evaluation.truth import Predicted
 
 
@@ -77,6 +77,10 @@ def test_the_threshold_of_boxes_is_the_one_with_the_highest_f1_out_of_fold():
         }
     )  # fmt: skip
     # at 0.9: 2 / (1 + 3), at 0.8: 2 / (2 + 3), at 0.7: 4 / (3 + 3), at 0.6: 4 / (4 + 3)
-    assert threshold_of(Target("a", ("no", "yes"), kind="boxes"), rows, None) == 0.7
-    assert threshold_of(Target("a", ("no", "yes"), kind="boxes"), rows.iloc[1:], None) == 0.5
-    assert threshold_of(Target("a", ("no", "yes"), kind="mask"), rows, SimpleNamespace(threshold=0.4)) == 0.4
+    assert threshold_of_boxes(rows) == 0.7
+    assert threshold_of_boxes(rows.iloc[1:]) == 0.5
+
+
+def test_masks_keep_the_threshold_of_their_settings():
+    head = SimpleNamespace(own=SimpleNamespace(threshold=0.4), classes=2)
+    assert MaskHead.thresholds.fget(head) == [0.4, 0.4]

@@ -61,7 +61,7 @@ def model_of(
         "tested_on": _tested_on(labelled),
         "inputs": settings.inputs.kind, "context": settings.inputs.context,
         "filled": metadata.usual(items) if "metadata" in settings.inputs.kind else (),
-        "head": head.describe(), "where": Where.of(cohort.tasks[task], ready.pixels),
+        "head": head.describe(), "where": Where.of(head, cohort.tasks[task], ready.pixels),
         "suspect": cohort.tasks[task].suspect if any(one.points for one in labelled.heads) else 0,
         "photographs": {"views": list(used.views), "shared": used.shared} if isinstance(used, PhotoPair) else {},
         "hashes": {key: str(hashes[key]) for key in ("split_hash", "data_hash", "encoder_hash")},
@@ -73,10 +73,7 @@ def model_of(
         kept = results[results["all_labels"].astype(bool) & (results["selected_on"] == "validation")]
         table = kept[["task", "target", "metric", "value", "low", "high", "groups", "units", "few_groups"]]
         known = {**facts, "results": table.to_dict("records")}
-        own = settings.of(ready.protocol)
-        return make_model(
-            used, head, seen, groups, out_of_fold, targets, known, metadata, own, settings.decisions.miss_cost
-        )
+        return make_model(used, head, seen, groups, out_of_fold, targets, known, metadata, settings.decisions.miss_cost)
 
     return make
 

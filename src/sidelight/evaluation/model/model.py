@@ -34,9 +34,9 @@ from sidelight.evaluation.model.outside import (
     outside_limit,
 )
 from sidelight.evaluation.model.sealed import FACTS, HEAD, SEALS, check_sealed, sealed
-from sidelight.evaluation.model.where import Where, threshold_of
+from sidelight.evaluation.model.where import Where, threshold_of_boxes
 from sidelight.evaluation.protocols import learned
-from sidelight.evaluation.protocols.base import Head, Saved
+from sidelight.evaluation.protocols.base import Finder, Head, Saved
 from sidelight.evaluation.units import Reader, Units, mean_of, read_units
 from sidelight.files import write_arrays, write_json
 from sidelight.metrics.calibration import Calibration, fit_calibration, youden_threshold
@@ -218,7 +218,6 @@ def make_model(
     targets: Mapping[str, Target],
     facts: Mapping[str, Any],
     metadata: MetadataReader,
-    own: Any,
     miss_cost: float | None = None,
 ) -> Model:
     """A model from a head that learnt all labelled units, and the out-of-fold ``scores`` of the same protocol.
@@ -231,12 +230,15 @@ def make_model(
         folds of the labelled units.
     :param facts: the remaining fields of :class:`Facts`.
     :param metadata: how the head's metadata were read.
-    :param own: the settings of the protocol.
     :param miss_cost: in false alarms; where it is given the threshold follows from it, else from Youden's index.
     """
     assert units.vectors is not None
     unseen = scores[scores["all_labels"]]
-    decided = {name: _decision(unseen[unseen["target"] == name], one, own, miss_cost) for name, one in targets.items()}
+    limits = dict(zip(targets, head.thresholds or (), strict=False)) if isinstance(head, Finder) else {}
+    decided = {
+        name: _decision(unseen[unseen["target"] == name], one, limits.get(name), miss_cost)
+        for name, one in targets.items()
+    }
     kept = np.random.default_rng(0).permutation(len(units.vectors))[:MOST_REFERENCES]
     reference, centre = units.vectors[kept], mean_of(units.vectors[kept])
     outside, false_alarms = outside_limit(left_out_distances(reference, groups[kept]))
@@ -247,10 +249,14 @@ def make_model(
     return Model(encoder, head, known, centred(reference, centre), centre, metadata)
 
 
-def _decision(unseen: pd.DataFrame, target: Target, own: Any, miss_cost: float | None) -> Decision:
-    """Threshold and calibration of one target from scores of units that their head had not seen."""
+def _decision(unseen: pd.DataFrame, target: Target, limit: float | None, miss_cost: float | None) -> Decision:
+    """Threshold and calibration of one target from scores of units that their head had not seen.
+
+    :param limit: the threshold that a head of masks brings.
+    """
     if target.kind != "classes":
-        return Decision(target.classes, threshold_of(target, unseen, own), Calibration(), target.positive)
+        threshold = threshold_of_boxes(unseen) if limit is None else limit
+        return Decision(target.classes, threshold, Calibration(), target.positive)
     columns = [f"p{c}" for c in range(len(target.classes))]
     calibration = fit_calibration(unseen["label"].to_numpy(), unseen[columns].to_numpy())
     mean = unseen.groupby("unit")[columns].mean()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from scipy.ndimage import label
 
-from sidelight.data.cohort.task import Target, Task
+from sidelight.data.cohort.task import Task
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.pixels.placement import Fit, Placement
 from sidelight.data.read.spacing import Spacing
 from sidelight.errors import RunError
 from sidelight.evaluation.outcomes import BOXES
-from sidelight.evaluation.protocols.base import Head
+from sidelight.evaluation.protocols.base import Finder, Head
 from sidelight.evaluation.protocols.localized.pictures import pictures
 from sidelight.evaluation.truth import Predicted
 from sidelight.evaluation.units import Units
@@ -43,9 +43,9 @@ class Where:
     fit: Fit
 
     @classmethod
-    def of(cls, task: Task, pixels: Pixels) -> "Where | None":
-        """Of a task of masks or boxes; None of one of classes."""
-        return cls(task.localized, task.classes, pixels.size, pixels.fit) if task.localized else None
+    def of(cls, head: Head, task: Task, pixels: Pixels) -> "Where | None":
+        """Of a head that says where; None of one of classes."""
+        return cls(head.finds, task.classes, pixels.size, pixels.fit) if isinstance(head, Finder) else None
 
     @property
     def noun(self) -> str:
@@ -53,14 +53,12 @@ class Where:
         return "masks" if self.kind == "mask" else "boxes"
 
 
-def threshold_of(target: Target, unseen: pd.DataFrame, own: Any) -> float:
-    """From which probability a pixel belongs to a mask, as the protocol's settings say it; or from which score a box counts: the
-    one with the highest F1 over the units that their head had not seen, a box being found where half of it is met (IoU 0.5).
+def threshold_of_boxes(unseen: pd.DataFrame) -> float:
+    """From which score a box counts: the one with the highest F1 over the units that their head had not seen, a box being found
+    where half of it is met (IoU 0.5).
 
-    :param unseen: rows of scores of this target; ``own`` the settings of the protocol.
+    :param unseen: rows of scores of one target.
     """
-    if target.kind == "mask":
-        return float(own.threshold)
     rows = BOXES.of(unseen)
     return best_f1_score(BOXES.read(rows, None)) if len(rows) else 0.5
 
@@ -82,7 +80,7 @@ class Found:
     surest: NDArray[np.float64] | None = None
 
 
-def found_in(head: Head, units: Units, thresholds: Sequence[float], border: int = 0) -> Iterator[Found]:
+def found_in(head: Finder, units: Units, thresholds: Sequence[float], border: int = 0) -> Iterator[Found]:
     """What is found in each unit, in their order.
 
     :param thresholds: of each target; ``border``: pixels that are cut off every side before an image is read.

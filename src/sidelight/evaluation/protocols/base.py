@@ -118,10 +118,6 @@ class Head(ABC):
     def __call__(self, units: Units) -> Floats:
         """Class probabilities ``[N, C]`` of N units, the classes of one target after those of the other."""
 
-    def predicted(self, units: Units) -> Iterator[Predicted]:
-        """What a head of masks or boxes finds in each picture of units, in their order: of a series in each frame."""
-        raise NotImplementedError(f"{type(self).__name__} gives classes")
-
     @property
     def reader(self) -> Reader | None:
         """The encoder as this head uses it; None: as it was given."""
@@ -143,6 +139,24 @@ class Head(ABC):
     @abstractmethod
     def of(cls, saved: Saved) -> "Head":
         """The head that :meth:`tensors`, :meth:`describe` and :meth:`towers` kept."""
+
+
+class Finder(Head):
+    """A head that says where.
+
+    :cvar finds: masks or boxes, whatever it learnt from.
+    """
+
+    finds: ClassVar[Literal["mask", "boxes"]]
+
+    @abstractmethod
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """What it finds in each picture of units, in their order: of a series in each frame."""
+
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """From which probability a pixel belongs to the mask of each target; None: the scores of unseen units choose."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sidelight.errors import ConfigError
 from sidelight.evaluation.maps import Maps
-from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.base import Examples, Finder, Floats, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.protocols.localized.net import Batch, Images, Localizer
 from sidelight.evaluation.protocols.localized.pictures import pictures, together
 from sidelight.evaluation.protocols.localized.training import LocalizedSettings, sides, train
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=LocalizedSettings)
 
 
 @dataclass(frozen=True, eq=False)
-class LocalizedHead(Head):
+class LocalizedHead(Finder):
     """A network that says where.
 
     :cvar Net: its class; ``Settings`` those of its protocol.

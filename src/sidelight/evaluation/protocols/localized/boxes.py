@@ -54,6 +54,8 @@ class BoxNet(Localizer):
 class BoxHead(LocalizedHead):
     """Gives boxes with scores."""
 
+    finds = "boxes"
+
     def presence(self, batch: Batch) -> NDArray[np.float64]:
         """Of the surest box; 0 where there is none."""
         assert isinstance(self.net, BoxNet)

@@ -30,12 +30,12 @@ from sidelight.config import Settings
 from sidelight.errors import ConfigError
 from sidelight.evaluation.maps import Maps
 from sidelight.evaluation.outcomes import mask_outcomes
-from sidelight.evaluation.protocols.base import Examples, Floats, Head, HeadSettings, Learned, Saved
+from sidelight.evaluation.protocols.base import Examples, Finder, Floats, Head, HeadSettings, Learned, Saved
 from sidelight.evaluation.protocols.localized.base import READ
 from sidelight.evaluation.protocols.localized.masks import mask_rows
 from sidelight.evaluation.protocols.localized.net import Images
-from sidelight.evaluation.protocols.localized.pictures import Rows, pictures, summed
-from sidelight.evaluation.truth import Truth
+from sidelight.evaluation.protocols.localized.pictures import Rows, pictures, summed, together
+from sidelight.evaluation.truth import Predicted, Truth
 from sidelight.evaluation.units import Reader, Units
 from sidelight.models.grounding import PhraseMaps, Space, phrase_vectors
 from sidelight.models.image import Encoder, create_encoder
@@ -65,17 +65,19 @@ class GroundSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class GroundHead(Head):
+class GroundHead(Finder):
     """Maps of phrases and their thresholds.
 
-    :ivar thresholds: float64 [K].
+    :ivar limits: float64 [K], the cosine from which a place belongs to the mask.
+    :cvar finds: masks, also where it was told boxes.
     :ivar known: stored maps of the units that were labelled; ``keep``: others may be stored, too.
     """
 
+    finds = "mask"
     encoder: Encoder
     maps: PhraseMaps
     own: GroundSettings
-    thresholds: Floats
+    limits: Floats
     known: Maps | None = None
     keep: bool = True
 
@@ -87,19 +89,31 @@ class GroundHead(Head):
             known = Maps.of(self.encoder, units.pixels, Pyramid.of(self.encoder), keep=self.keep)
         for start in range(0, len(rows), READ):
             places = np.arange(start, min(start + READ, len(rows)))
-            truth = Truth() if units.truth is None else units.truth.take(places).filled(len(self.thresholds), side)
+            truth = Truth() if units.truth is None else units.truth.take(places).filled(len(self.limits), side)
             last = known(rows[start : start + READ])[0].to(self.maps.vectors.device)
             yield self.maps(last, side).cpu().numpy(), truth
 
     def __call__(self, units: Units) -> Floats:
         """Scores that a unit does not and does hold each target, ``[N, 2 K]``: by the highest cosine, from -1 to 1, as 0 to 1."""
-        highest = np.concatenate([heat.max(axis=(2, 3)) for heat, _ in self.shown(units)]).astype(np.float64)
-        there = ((1 + highest) / 2).clip(0, 1)
+        each = np.concatenate([unit_range(heat.max(axis=(2, 3))) for heat, _ in self.shown(units)])
+        there = np.stack([own.max(axis=0) for own in together(each, pictures(units)[1])])
         return np.stack([1 - there, there], axis=2).reshape(len(there), -1)
+
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Cosines as 0 to 1; 0 everywhere of a class that no labelled unit holds."""
+        known = (self.limits < NOWHERE)[:, None, None]
+        for heat, _ in self.shown(replace(units, truth=None)):
+            yield from (Predicted(masks=np.where(known, unit_range(own), 0).astype(np.float32)) for own in heat)
+
+    @property
+    def thresholds(self) -> Sequence[float]:
+        """The limits as 0 to 1."""
+        found: list[float] = unit_range(self.limits).tolist()
+        return found
 
     def rows(self, units: Units) -> Rows:
         """What each unit contributes to each target."""
-        limits = self.thresholds[:, None, None]
+        limits = self.limits[:, None, None]
         each = [mask_rows(heat, limits, truth, self.own.tolerance) for heat, truth in self.shown(units)]
         return summed(each, pictures(units)[1])
 
@@ -111,7 +125,7 @@ class GroundHead(Head):
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Vectors of the phrases, the mean maps, and the thresholds."""
         of_maps = {name: getattr(self.maps, name).cpu().numpy() for name in ("vectors", "mean")}
-        return {**of_maps, "thresholds": self.thresholds}
+        return {**of_maps, "thresholds": self.limits}
 
     def describe(self) -> dict[str, Any]:
         """The settings of the protocol."""
@@ -198,6 +212,12 @@ def no_text(name: str) -> ConfigError:
         expected="a run of lovt, clip or convirt",
         do="Judge it by segment_linear; the comparison without training is such a run with --set ground.image=random",
     )
+
+
+def unit_range(cosine: NDArray[np.floating]) -> Floats:
+    """Cosines as 0 to 1."""
+    found: Floats = ((1 + np.asarray(cosine, np.float64)) / 2).clip(0, 1)
+    return found
 
 
 def space_of(own: GroundSettings) -> Space:

@@ -65,7 +65,13 @@ class DecoderNet(MaskNet):
 class MaskHead(LocalizedHead):
     """Gives a mask of each target."""
 
+    finds = "mask"
     net: Localizer
+
+    @property
+    def thresholds(self) -> Sequence[float]:
+        """That of the settings."""
+        return [self.own.threshold] * self.classes
 
     def probabilities(self, batch: Batch) -> NDArray[np.float32]:
         """Float32 [N, K, W, W] at the working size."""
