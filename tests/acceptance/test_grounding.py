@@ -92,6 +92,8 @@ def test_its_model_finds_masks_in_other_images(world, tmp_path, task):
     found = {file.stem: (np.asarray(Image.open(file)) > 0).sum() for file in files}
     assert len(files) == 4 * 9 and found[f"{table['unit'].iloc[0]}_opacity"] == table["pixels:opacity"].iloc[0]
     assert table["pixels:opacity"].sum() > 0
+    page = sidelight.report(tmp_path / "out", tmp_path / "page.html").read_text()
+    assert "Best, median and worst groups: opacity" in page
 
 
 def test_boxes_and_the_spaces_of_regions(world):

@@ -10,7 +10,7 @@ from PIL import Image
 from sidelight.evaluation.drawn import DRAWN, framed, packed, unpacked
 from sidelight.evaluation.located import COLUMN, Located
 from sidelight.evaluation.outcomes import mask_outcomes
-from sidelight.evaluation.pictures import pictures
+from sidelight.evaluation.pictures import of_folds, pictures
 
 SIDE = 8
 
@@ -40,6 +40,19 @@ def test_best_median_and_worst_patients_are_shown_once():
     assert unpacked(first["found"], SIDE).sum() == 7 * SIDE and unpacked(first["truth"], SIDE).all()
     picture = np.asarray(Image.open(io.BytesIO(first["image"])))
     assert picture.shape == (SIDE, SIDE, 3) and picture.max() == int(first["unit"][1:])
+
+
+def test_of_folds_the_best_the_middle_and_the_worst_of_all_are_shown():
+    first, second = (
+        pd.DataFrame(
+            {"outcome": "mask", "target": "", "place": ["best"] * 2 + ["median"] * 2 + ["worst"] * 2, "value": values}
+        )
+        for values in ([0.9, 0.8, 0.5, 0.4, 0.1, 0.2], [0.95, 0.7, 0.6, 0.3, 0.0, 0.15])
+    )
+    shown = of_folds([first, pd.DataFrame(), second])
+    assert shown["place"].tolist() == first["place"].tolist()
+    assert shown["value"].tolist() == [0.95, 0.9, 0.5, 0.4, 0.0, 0.1]
+    assert of_folds([pd.DataFrame()]).empty
 
 
 def test_few_patients_are_shown_once_and_nothing_where_nothing_was_kept():

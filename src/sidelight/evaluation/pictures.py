@@ -10,7 +10,8 @@ from PIL import Image
 
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.evaluation.drawn import DRAWN, PLACES, frame_of, packed, packed_boxes
-from sidelight.evaluation.located import COLUMN, Located
+from sidelight.evaluation.located import COLUMN, Located, truth_of
+from sidelight.evaluation.outcomes import BOXES
 from sidelight.evaluation.tables.blocks import KEYS
 from sidelight.evaluation.tables.cases import cases
 
@@ -35,12 +36,26 @@ def pictures(scores: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, targets:
         found = one[(one["outcome"] == kind) & (one["target"] == target)].set_index("unit")[DRAWN]
         for place, case in _chosen(own):
             unit, (frame, seen) = table.iloc[where[case["unit"]]], frame_of(found[case["unit"]])
+            truth = _truth(unit, list(targets).index(str(target)), frame, str(kind), (len(targets), pixels.size))
             rows.append(
                 {"outcome": kind, "target": target, "place": place, "unit": case["unit"], "group": case["group"],
                  "value": case["value"], "side": pixels.size, "image": _png(pixels, unit["rows"][0], frame),
-                 "truth": _truth(unit[COLUMN], list(targets).index(str(target)), frame), "found": seen}
+                 "truth": truth, "found": seen}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def of_folds(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Pictures of several folds, each tested by an encoder of its own, as those of all: the best of the best, the worst of the
+    worst, and of the middle ones those nearest to their median."""
+    every = [one for one in parts if len(one)]
+    rows = []
+    for _, own in pd.concat(every, ignore_index=True).groupby(["outcome", "target"], sort=False) if every else ():
+        value = own["value"]
+        middle = (value - value[own["place"] == "median"].median()).abs()
+        for place, order in zip(PLACES, (-value, middle, value), strict=True):
+            rows.append(own.loc[order[own["place"] == place].sort_values(kind="stable").index[:EACH]])
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series[Any]]]":
@@ -59,12 +74,16 @@ def _chosen(own: pd.DataFrame) -> "list[tuple[str, pd.Series[Any]]]":
     return sorted(found, key=lambda one: PLACES.index(one[0]))
 
 
-def _truth(located: Located, place: int, frame: int) -> bytes:
-    if located.masks is not None:
-        masks = located.masks[frame] if located.masks.ndim == 4 else located.masks
-        return packed(masks[place] == 1)
-    assert located.boxes is not None and located.labels is not None
-    return packed_boxes(located.boxes[located.labels == place])
+def _truth(unit: "pd.Series[Any]", place: int, frame: int, kind: str, shape: tuple[int, int]) -> bytes:
+    """What is true of a target, as the rows of ``kind`` were judged: boxes may be masks of their area."""
+    located: Located = unit[COLUMN]
+    if kind == BOXES.name:
+        assert located.boxes is not None and located.labels is not None
+        return packed_boxes(located.boxes[located.labels == place])
+    truth = truth_of(pd.DataFrame({COLUMN: [located]}))
+    assert truth is not None
+    masks = (truth.filled(*shape).masks or [])[0]
+    return packed((masks[frame] if masks.ndim == 4 else masks)[place] == 1)
 
 
 def _png(pixels: Pixels, row: int, frame: int) -> bytes:

@@ -16,6 +16,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import label_units
+from sidelight.evaluation.pictures import of_folds
 from sidelight.evaluation.seen import copies_together
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.models.image import Encoder
@@ -69,4 +70,7 @@ def score_unseen(pretrain: Pretrain, evaluation: Evaluation, image_size: int, *,
         "seconds": sum(one.facts["seconds"] for one in parts),
         "transductive": any(one.facts["transductive"] for one in parts),
     }
-    return replace(parts[0], table=table, facts=facts, notes=sorted({note for one in parts for note in one.notes}))
+    shown = of_folds([one.pictures for one in parts])
+    return replace(
+        parts[0], table=table, facts=facts, pictures=shown, notes=sorted({note for one in parts for note in one.notes})
+    )
