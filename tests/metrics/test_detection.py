@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 
+from sidelight.metrics.bands import band_of
 from sidelight.metrics.boxes import box_row, stacked
 from sidelight.metrics.detection import (
     AP50,
@@ -20,6 +21,7 @@ from sidelight.metrics.detection import (
 )
 from sidelight.metrics.differences import paired_difference
 from sidelight.metrics.intervals import clustered_interval
+from sidelight.metrics.sample import sample_of
 
 BOX, FAR = [10.0, 10.0, 30.0, 40.0], [60.0, 60.0, 80.0, 90.0]
 
@@ -72,7 +74,7 @@ def world(units, seed, skill=0.6, step=0.0):
     return found
 
 
-def test_precision_at_a_recall_by_hand_and_its_mean_is_the_average_precision():
+def test_precision_at_a_recall_by_hand_and_as_it_is_counted_one_by_one():
     table = rows([([(0.9, BOX)], [BOX]), ([(0.95, BOX)], []), ([], [BOX])])
     found = precisions(table[None], np.arange(3), np.array([0, 0.5, 0.51, 1]))(np.ones((1, 3)))
     np.testing.assert_allclose(found, [[0.5, 0.5, 0, 0]])
@@ -82,7 +84,37 @@ def test_precision_at_a_recall_by_hand_and_its_mean_is_the_average_precision():
     world = rows([([(rng.random(), BOX if rng.random() < 0.6 else FAR) for _ in range(3)], [BOX]) for _ in range(20)])
     weights = rng.integers(0, 3, (7, 20)).astype(float)
     curve = precisions(np.stack([world, world]), np.arange(20), RECALLS)(weights)
-    np.testing.assert_allclose(curve.mean(axis=1), AP50(None, world, weights))
+    for row, drawn in zip(weights.astype(int), curve, strict=True):
+        each = np.repeat(world, row, axis=0)[:, 1:].reshape(-1, 4)
+        right = each[np.argsort(-each[:, 0], kind="stable"), 2].astype(int) & 1
+        last = np.append(np.diff(np.sort(-each[:, 0])) > 0, True)
+        recall, precision = np.cumsum(right)[last] / row.sum(), (np.cumsum(right) / np.arange(1, len(right) + 1))[last]
+        for wanted, found in zip(RECALLS, drawn, strict=True):
+            there = (recall >= wanted - 1e-12) & (np.append(0, recall[:-1]) < recall)
+            assert found == pytest.approx(precision[there][0] if there.any() else 0)
+
+
+def test_bands_of_precision_hold_the_truth():
+    rng, recalls = np.random.default_rng(0), np.array([0.1, 0.3, 0.5])
+
+    def world(patients):
+        units = []
+        for skill in np.repeat(rng.beta(4, 3, patients), 2):
+            seen = [(0.3 + 0.7 * rng.random(), BOX)] if rng.random() < skill else []
+            units.append((seen + [(rng.random(), FAR) for _ in range(rng.poisson(0.7))], [BOX]))
+        return rows(units), np.repeat(np.arange(patients), 2)
+
+    def padded(table):
+        return np.pad(table, ((0, 0), (0, 41 - table.shape[1])), constant_values=np.nan)[None]
+
+    everyone, groups = world(3000)
+    truth = precisions(padded(everyone), groups, recalls)(np.ones((1, 3000)))[0]
+    held = []
+    for _ in range(60):
+        table, groups = world(50)
+        band = band_of(precisions(padded(table), groups, recalls), sample_of(None, groups), resamples=200)
+        held.append((band.low <= truth) & (truth <= band.high))
+    assert (np.mean(held, axis=0) > 0.87).all(), np.mean(held, axis=0)
 
 
 def test_cases_at_a_rate_of_false_positives_by_hand():

@@ -128,7 +128,10 @@ def sensitivity(
 
 
 def precisions(scores: Array, index: Array, recalls: Floats) -> Values:
-    """The precision at IoU 0.50 that is reached at each of M recalls or beyond, the mean over seeds; 0 where none reaches it.
+    """The precision at IoU 0.50 at the highest score that reaches each of M recalls, the mean over seeds; 0 where none does.
+
+    Not the highest precision there or beyond, as average precision takes it: of few images that is too high, and bands
+    around it hold the truth too seldom.
 
     :param scores: rows [S, N, 1 + 4 D]; ``index`` the group of each unit [N].
     :return: a function of group weights [R, G], as :mod:`sidelight.metrics.bands` reads it: [R, M].
@@ -150,10 +153,10 @@ def _precisions(found: Detections, weights: Floats, recalls: Floats) -> Floats:
     right, wrong = found.sums(hit.astype(np.float64), 1.0 - hit, weights)
     total = weights @ found.true
     precision = np.concatenate([ratio(right, right + wrong, 0.0), np.zeros((1, len(weights)))])
-    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     reached = ratio(right, np.broadcast_to(total, right.shape), 0.0)
-    at = (reached[:, :, None] < recalls - 1e-12).sum(axis=0)
-    return np.where(total[:, None] > 0, np.take_along_axis(envelope.T, at, axis=1), np.nan)
+    wanted = np.maximum(recalls - 1e-12, 1e-12)  # recall 0 is the first hit of a unit that counts
+    at = (reached[:, :, None] < wanted).sum(axis=0)
+    return np.where(total[:, None] > 0, np.take_along_axis(precision.T, at, axis=1), np.nan)
 
 
 def at_rate(rows: Array, rate: float = 1.0) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ RECALLS = np.linspace(0, 1, 21)
 
 def detection_curves(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """One row per (encoder, task, protocol, target, recall) at all labels: ``value``, ``low`` and ``high`` of the precision at
-    IoU 0.50 (the highest at this recall or beyond it). Nothing where there are no boxes."""
+    IoU 0.50 at the highest score that reaches the recall. Nothing where there are no boxes."""
     rows: list[dict[str, Any]] = []
     for key, target, part in at_all_labels(scores, BOXES):
         sample = sample_of(part.labels, part.groups)
