@@ -163,6 +163,10 @@ def check(
 
     if write_split is not None and split is None:
         raise ConfigError("--write-split mends a given split", do="Name it with --split COLUMN or --split FILE.json")
+    if write_split is not None and split and write_split.resolve() == Path(split).resolve():
+        raise ConfigError(
+            f"--write-split {write_split} would replace the split that is checked", do="Name another file"
+        )
     for place in (json, html, leaks, write_split):
         if place is not None:
             check_place(place, folder=False)

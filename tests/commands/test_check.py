@@ -133,6 +133,9 @@ def test_leaks_as_a_table_and_a_split_without_them(tmp_path, monkeypatch, capsys
     assert {leak["first"], leak["second"]} == {"photos/p0/0_0.png", "photos/p0/0_1.png"}
     assert "1 item moved" in capsys.readouterr().out and out.stat().st_mode & 0o777 == 0o600
     assert called(monkeypatch, *words, "--split", str(out)) == 0
+    before = out.read_bytes()
+    assert called(monkeypatch, *words, "--split", str(out), "--write-split", str(out)) == 2
+    assert "would replace the split that is checked" in capsys.readouterr().err and out.read_bytes() == before
 
 
 def test_every_method_is_timed(tmp_path, monkeypatch):

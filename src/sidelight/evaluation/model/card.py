@@ -263,9 +263,11 @@ def _counted(facts: Facts) -> list[str]:
     """From where on a pixel, or a box, counts."""
     assert facts.where is not None
     numbers = [one.threshold for one in facts.targets.values()]
-    if facts.where.kind == "mask":
+    if facts.where.kind == "mask" and len(set(numbers)) == 1:
         return [f"A pixel belongs to a mask from a probability of {numbers[0]:g} on, as it was judged"]
     each = zip(facts.where.classes, numbers, strict=True)
+    if facts.where.kind == "mask":
+        return [f"A pixel belongs to the mask of {name} from {number:.3f} on, of 0 to 1" for name, number in each]
     return [
         f"A box of {name} counts from a score of {number:.3f} on (highest F1 out of fold, half of it met)"
         for name, number in each
