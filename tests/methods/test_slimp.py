@@ -19,7 +19,7 @@ from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.losses import info_nce
+from sidelight.losses import info_nce, nt_xent
 from sidelight.methods.base import MethodData, resolve
 from sidelight.methods.slimp import Slimp, roles
 from sidelight.models.heads import load_joint_head
@@ -120,6 +120,23 @@ def test_order_of_lesions_and_of_patients_does_not_matter(world):
         patient_codes=given.patient_codes.map(lambda part: part[turn]),
     )
     torch.testing.assert_close(net.loss(moved), net.loss(given))
+
+
+def test_views_of_a_photograph_add_simclrs_contrast_and_leave_the_rest_as_it_is(world):
+    cohort, pixels, _ = world
+    net = method(cohort, pixels, view_weight=0.5, repel="all")
+    given = batch(net, pixels)
+    torch.testing.assert_close(
+        given.left, batch(method(cohort, pixels), pixels).left
+    )  # the first view is the one of old
+    assert given.right.shape == given.left.shape
+    assert not torch.equal(given.right, given.left)
+    left, right = (net.view_head(net.encoder(one)) for one in (given.left, given.right))
+    views = nt_xent(left, right, temperature=0.1)
+    plain = net.loss(replace(given, right=None))
+    torch.testing.assert_close(net.loss(given), plain + 0.5 * views)
+    found = gradients(net, given)
+    assert all(found[name].abs().sum() > 0 for name in found if name.startswith("view_head."))
 
 
 def test_repel_decides_who_is_a_negative(world):

@@ -20,6 +20,10 @@ the two projections of the lesion level alone, on features that are computed onc
 so it ignores the encoders' part. It needs plain SGD. Where ``clip_norm`` clips the step, it moves them as much less, by the
 length of the last step's whole gradient, since that of the next one is not known yet.
 
+``view_weight`` adds SimCLR's contrast of two views of each photograph, on a head of its own, as SLIP adds it to CLIP (Mu et
+al., ECCV 2022): metadata are short and many lesions share them, while each photograph is like itself alone. A step then
+sees two images of each lesion. It is not of the paper.
+
 Started from an earlier run (``--from``) it is *continual pre-training*: columns differ from set to set, so tokens are
 new; attention blocks (of a convolutional encoder: its stages) are frozen and stay as they are, bit for bit; embeddings
 and heads are trained. A level that the cohort does not describe drops its term.
@@ -53,6 +57,7 @@ from sidelight.data.cohort.metadata import described
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
+from sidelight.losses import nt_xent
 from sidelight.losses.nested import Targets, level_loss, nested
 from sidelight.methods.base import Gather, PretrainSettings, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
@@ -108,6 +113,10 @@ class SlimpSettings(WeightSettings, ContrastSettings):
     projection: int = Field(128, ge=2, description="width of the space in which the contrast runs")
     least_patients: int = Field(5, ge=1, description="patients that must share a value for the vocabulary to keep it")
     table: TableSettings = TableSettings()
+    view_weight: float = Field(
+        0.0, ge=0, description="adds this times the contrast of two views of each photograph; 0: one view, no such term"
+    )
+    view_temperature: float = Field(0.1, gt=0, description="of the contrast of views")
     turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")
     augment: Augment = Augment(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
@@ -135,6 +144,7 @@ class Slimp(WeighedPairs):
     NOT_FROM_PAPER = (
         *("encoder", "image_size", "lr", "weight_decay", "warmup", "epochs", "batch_size", "lesions", "lam", "seed"),
         *("temperature", "learn_temperature", "max_scale", "projection", "turns", "freeze", "train_norms", "optimizer"),
+        *("view_weight", "view_temperature"),
         *(f"augment.{name}" for name in Augment.model_fields),
     )
     TELLING = ("temperature", "repel", "weights")
@@ -173,6 +183,8 @@ class Slimp(WeighedPairs):
         self.image_head = JointHead(self.encoder.dim, width)
         members = self.encoder.dim + (self.lesion_table.dim if self.lesion_table else 0)
         self.pool, self.phenotype_head = Pool(members, s.pool), mlp(members, 256, width)
+        if s.view_weight:
+            self.view_head = mlp(self.encoder.dim, self.encoder.dim, width)
         scale = torch.tensor(-math.log(s.temperature))
         self.lesion_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
         self.patient_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
@@ -202,8 +214,18 @@ class Slimp(WeighedPairs):
         return self._loss(batch, identity, weighted=False)
 
     def _loss(self, batch: Lesions, gather: Gather, *, weighted: bool) -> Tensor:
+        """The two levels, and the views beside them."""
+        images, metadata, again = self._features(batch)
+        found = self._levels(batch, images, metadata, gather, weighted=weighted)
+        if again is None:
+            return found
+        return found + self.settings.view_weight * self._views(batch, images, again, gather)
+
+    def _levels(
+        self, batch: Lesions, images: Tensor, metadata: Tensor | None, gather: Gather, *, weighted: bool
+    ) -> Tensor:
+        """L of the features of the photographs and of their lesions' data."""
         s, lesions, patients = self.settings, None, None
-        images, metadata = self._features(batch)
         whole = GatheredLesions(batch, s.lesions, gather)
         if self.share > 0 and self.lesion_table is not None and metadata is not None:
             left, right = whole(self.image_head(images)), whole(self.lesion_table.project(metadata))
@@ -232,9 +254,20 @@ class Slimp(WeighedPairs):
             return lesions if lesions is not None else torch.as_tensor(patients)
         return nested(lesions, patients, self.share)
 
-    def _features(self, batch: Lesions) -> tuple[Tensor, Tensor | None]:
-        """f_I of the photographs and, where there is one, f_T of their lesions' data."""
-        return self.encoder(batch.left), None if self.lesion_table is None else self.lesion_table(batch.lesion_codes)
+    def _views(self, batch: Lesions, images: Tensor, again: Tensor, gather: Gather) -> Tensor:
+        """NT-Xent of two views of each photograph, with features ``images`` and ``again`` [N, F]."""
+        whole = GatheredLesions(batch, self.settings.lesions, gather)
+        left, right = (whole(self.view_head(one)) for one in (images, again))
+        given: dict[str, Any] = {"groups": self._repelled(batch, whole)}
+        return nt_xent(left, right, temperature=self.settings.view_temperature, **given)
+
+    def _features(self, batch: Lesions) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """f_I of the photographs, f_T of their lesions' data, f_I of the second views: the last two where there are any."""
+        told = None if self.lesion_table is None else self.lesion_table(batch.lesion_codes)
+        if batch.right is None:
+            return self.encoder(batch.left), told, None
+        left, right = self.encoder(torch.cat([batch.left, batch.right])).chunk(2)
+        return left, told, right
 
     def _repelled(self, batch: Lesions, whole: GatheredLesions) -> Tensor | None:
         """Groups of the lesions that do not repel each other; None where all do."""
@@ -268,7 +301,7 @@ class Slimp(WeighedPairs):
         """Features of the lesions of all processes, without a gradient."""
         whole = GatheredLesions(batch, self.settings.lesions, gather)
         with frozen_statistics(self), torch.no_grad():
-            images, metadata = self._features(batch)
+            images, metadata, _ = self._features(batch)
         same, groups = whole(batch.same_lesion), self._repelled(batch, whole)
         return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), same, groups)
 
@@ -300,6 +333,7 @@ class Slimp(WeighedPairs):
             "extra": extra
         }
         shown: Any = {"size": s.image_size, "lesions": s.lesions, "turns": s.turns, "broken": s.shuffle_pairs}
+        shown |= {"twice": s.view_weight > 0}
         sources = {
             role: LesionSource(pixels, owned, s.augment, s.seed, rows=chosen, **shown)
             for role, chosen in dealt.items()

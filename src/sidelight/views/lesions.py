@@ -18,7 +18,7 @@ from sidelight.views.augment import NUMBERS, Augment, augment
 from sidelight.views.randomness import Ints, integer, uniform
 
 # Streams of random numbers beside that of the views, which is 0.
-_LESION, _PHOTO, _TURN, _PARTNER = -11, -12, -13, -14
+_LESION, _PHOTO, _TURN, _PARTNER, _SECOND_TURN = -11, -12, -13, -14, -15
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Ownership:
 class Lesions:
     """N lesions of P patients; as the host ships it ``left`` is uint8 or uint16 [N, C, W, W].
 
-    :ivar left: float32 [N, C, S, S] in [0, 1], the photographs.
+    :ivar left: float32 [N, C, S, S] in [0, 1], the photographs; ``right`` alike, augmented anew, or None.
     :ivar owner: int64 [N] in ``range(P)``; ``slot`` int64 [N], the lesion's place among its patient's, below n.
     :ivar item: int64 [N], rows of the pixel index; ``lesion`` int64 [N]; ``draw`` int64 [N].
     :ivar patient: int64 [P].
@@ -62,6 +62,7 @@ class Lesions:
     lesion_codes: Codes | None
     patient_codes: Codes | None
     epoch: int = 0
+    right: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.item)
@@ -74,6 +75,7 @@ class LesionSource:
     :param rows: int64 [M] of the pixel index that may be used.
     :param lesions: most lesions of a patient in a batch, n.
     :param turns: also turn photographs by quarters and mirror them top-down: skin has no up.
+    :param twice: give two views of each photograph.
     :param broken: the negative control: metadata are those of another patient's lesion and of another patient.
     :raises DataError: when ``broken`` finds a single patient.
     """
@@ -89,10 +91,11 @@ class LesionSource:
         rows: Ints,
         lesions: int,
         turns: bool = True,
+        twice: bool = False,
         broken: bool = False,
     ) -> None:
         self.pixels, self.owned, self.augment, self.seed, self.size = pixels, owned, augment, seed, size
-        self.lesions, self.turns, self.broken = lesions, turns, broken
+        self.lesions, self.turns, self.twice, self.broken = lesions, turns, twice, broken
         self.rows = rows[np.lexsort((rows, owned.lesion[rows], owned.patient[rows]))]
         patients, self._first = np.unique(owned.patient[self.rows], return_index=True)
         self._place = dict(zip(patients.tolist(), range(len(patients)), strict=True))
@@ -139,19 +142,26 @@ class LesionSource:
 
     def finish(self, raw: Lesions, device: torch.device | str) -> Lesions:
         """The batch on ``device``, augmented; a photograph's view does not depend on the others of its batch."""
-        item, draw = raw.item.numpy(), raw.draw.numpy()
-        numbers = uniform(self.seed, raw.epoch, item, draw, 0, NUMBERS).astype(np.float32)
-        views = augment(raw.left.to(device, non_blocking=True), self.augment, torch.from_numpy(numbers), size=self.size)
-        if self.turns:
-            quarter = integer(uniform(self.seed, raw.epoch, item, draw, _TURN, 1)[:, 0], 8)
-            views = turned(views, torch.from_numpy(quarter).to(device))
+        photographs = raw.left.to(device, non_blocking=True)
+        left = self._view(raw, photographs, 0, _TURN)
+        right = self._view(raw, photographs, 1, _SECOND_TURN) if self.twice else None
         names = ("owner", "slot", "item", "lesion", "patient", "same_lesion", "same_patient")
         moved = {name: getattr(raw, name).to(device) for name in names}
         lesion, patient = (
             None if found is None else found.map(lambda part: part.to(device))
             for found in (raw.lesion_codes, raw.patient_codes)
         )
-        return replace(raw, left=views, lesion_codes=lesion, patient_codes=patient, **moved)
+        return replace(raw, left=left, right=right, lesion_codes=lesion, patient_codes=patient, **moved)
+
+    def _view(self, raw: Lesions, photographs: Tensor, view: int, turn: int) -> Tensor:
+        """``photographs`` augmented by the numbers of the stream ``view`` and turned by those of the stream ``turn``."""
+        which = (self.seed, raw.epoch, raw.item.numpy(), raw.draw.numpy())
+        numbers = torch.from_numpy(uniform(*which, view, NUMBERS).astype(np.float32))
+        seen = augment(photographs, self.augment, numbers, size=self.size)
+        if not self.turns:
+            return seen
+        quarter = integer(uniform(*which, turn, 1)[:, 0], 8)
+        return turned(seen, torch.from_numpy(quarter).to(seen.device))
 
     def _pick(self, epoch: int, row: int, draw: int) -> Ints:
         """One photograph of each of at most n lesions of the patient that owns ``row``."""
