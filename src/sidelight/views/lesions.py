@@ -18,7 +18,7 @@ from sidelight.views.augment import NUMBERS, Augment, augment
 from sidelight.views.randomness import Ints, integer, uniform
 
 # Streams of random numbers beside that of the views, which is 0.
-_LESION, _PHOTO, _TURN, _PARTNER, _SECOND_TURN = -11, -12, -13, -14, -15
+_LESION, _PHOTO, _TURN, _PARTNER, _SECOND_TURN, _FRAME = -11, -12, -13, -14, -15, -16
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,10 @@ class LesionSource:
         return np.asarray(self.rows[np.isin(owner[self.rows], owner[rows])], np.int64)
 
     def raw(self, epoch: int, patients: Ints, draws: Ints) -> Lesions:
-        """The lesions of P patients (each given by any of its rows [P]) at their ``draws`` [P], on the CPU."""
+        """The lesions of P patients (each given by any of its rows [P]) at their ``draws`` [P], on the CPU.
+
+        Of a clip or a series a random frame is read.
+        """
         picked = [self._pick(epoch, int(row), int(draw)) for row, draw in zip(patients, draws, strict=True)]
         counts = [len(one) for one in picked]
         rows, draw = np.concatenate(picked), np.repeat(np.asarray(draws, np.int64), counts)
@@ -123,7 +126,8 @@ class LesionSource:
                 self._partners(epoch, rows, draw),
                 self._partners(epoch, whose, np.asarray(draws, np.int64)),
             )
-        frames = self.pixels.batch(rows, [self.pixels.frames_of(int(row)) // 2 for row in rows])
+        lots = uniform(self.seed, epoch, rows, draw, _FRAME, 1)[:, 0]
+        frames = self.pixels.batch(rows, integer(lots, np.array([self.pixels.frames_of(int(row)) for row in rows])))
         owned = self.owned
         return Lesions(
             left=torch.from_numpy(frames),
