@@ -65,7 +65,8 @@ def embed(
     if place is not None:
         check_targets(place, [place], force)
     resolved = build(EmbedSettings, settings)
-    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, allow_outside=allow_outside)
+    opened: dict[str, Any] = {"allow_outside": allow_outside, "max_memory": resolved.max_memory}
+    cohort = data if isinstance(data, Cohort) else Cohort.open(data, preset=preset, **opened)
     net = _open(encoder, role, cohort, Fresh(random, architecture, resolved.image_size, resolved.seed))
     net.to(pick_device(resolved.device))  # a module that was handed in stays there
     pixels = open_pixels(cohort, working_size(net.image_size), resolved, quiet=quiet)

@@ -78,7 +78,9 @@ def study(
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     check_place(folder, folder=True)
     with held(folder):
-        cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, allow_outside=allow_outside)
+        room = build(EvaluateSettings, plan.evaluate).max_memory
+        opened: dict[str, Any] = {"allow_outside": allow_outside, "max_memory": room}
+        cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, **opened)
         for part in plan.parts.values():
             cohort.task(part.task)
         command = f"sidelight study {Path(file).name} --data DATA --size {size}"

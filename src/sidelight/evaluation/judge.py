@@ -125,7 +125,9 @@ class Evaluation:
         metadata = metadata_reader(folder, self.cohort, positions, settings.kind)
         reference = Reference(self.cohort, ready.pixels, own=True)
         if settings.kind == "image+borrowed" and settings.reference is not None:
-            there = Cohort.open(settings.reference, preset=settings.reference_preset)
+            there = Cohort.open(
+                settings.reference, preset=settings.reference_preset, max_memory=ready.settings.max_memory
+            )
             size = working_size(ready.reader.image_size)
             reference = Reference(there, open_pixels(there, size, ready.settings, quiet=True), own=False)
         return InputReader(

@@ -34,7 +34,8 @@ mean pooling, every lesion repels every other.
 
 Deviations from the paper
     One learning rate for all parts. No sampling of malignant lesions: it would use labels. A lesion with several
-    photographs shows a random one, and of a clip a random frame. Values shared by fewer than ``least_patients`` patients are coded as unseen.
+    photographs shows a random one, and of a clip a random frame. Values shared by fewer than ``least_patients`` patients
+    are coded as unseen.
 Limits
     Where data are few (the site, or age and sex) most lesions or patients of a batch are equal and cannot be told apart:
     :func:`sidelight.losses.nested.level_loss` says what that costs. Where most patients have one lesion the outer level
@@ -217,9 +218,9 @@ class Slimp(WeighedPairs):
         """The two levels, and the views beside them."""
         images, metadata, again = self._features(batch)
         found = self._levels(batch, images, metadata, gather, weighted=weighted)
-        if again is None:
-            return found
-        return found + self.settings.view_weight * self._views(batch, images, again, gather)
+        if again is not None:
+            found = found + self.settings.view_weight * self._views(batch, images, again, gather)
+        return found
 
     def _levels(
         self, batch: Lesions, images: Tensor, metadata: Tensor | None, gather: Gather, *, weighted: bool

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+import sidelight
 from sidelight.data.cohort import table_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.tables import read_table
@@ -83,4 +84,9 @@ def test_the_budget_that_the_user_gives_holds_for_tables(tmp_path):
     (tmp_path / "cohort.toml").write_text('files = "{n}.png"\ntables = [{file = "t.csv", on = ["n"]}]\n')
     with pytest.raises(DataError, match=r"may have 0\.0 GB .*--set max_memory=GB"):
         Cohort.open(tmp_path, max_memory=0.0001)  # 100 kB: text of 16 kB
+    study = tmp_path / "study.toml"
+    study.write_text('title = "t"\n[sizes.cpu]\n[encoders.random]\n[parts.one]\ntask = "x"\n')
+    given = {"data": str(tmp_path), "out": tmp_path / "out", "evaluate": {"max_memory": 0.0001}}
+    with pytest.raises(DataError, match=r"study`: --set evaluate\.max_memory=GB"):
+        sidelight.study(study, **given)
     assert len(Cohort.open(tmp_path, max_memory=0.001).items) == 2

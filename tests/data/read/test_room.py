@@ -73,6 +73,8 @@ def test_an_animation_is_made_smaller_as_it_is_read(tmp_path, monkeypatch):
     """64 frames of 600 px are 23 MB as they are, twice that as they are stacked."""
     path = animation(tmp_path / "a.gif", 600)
     monkeypatch.setattr(still, "HELD", 10 * MB)
+    # what the first reading imports is not the picture's
+    read_files([animation(tmp_path / "first.gif", 8)], max_frames=2)
     most, clip = peak(lambda: read_files([path], max_frames=64, target=64, channels=1))
     assert most < 8 * MB and clip.frames.shape == (64, 150, 150)
     assert [int(frame[50, 50]) for frame in clip.frames[:3]] == [0, 3, 6]

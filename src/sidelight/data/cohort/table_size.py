@@ -134,5 +134,6 @@ def compact(rows: Iterable[Iterable[Any]], path: Path) -> list[tuple[Any, ...]]:
 def _too_large(path: Path, found: str) -> DataError:
     return DataError(
         f"The table {path.name} holds {found}, and tables may have {most_text() / 1e9:.1f} GB on this machine",
-        do="Leave out columns that are not needed, or split it; or allow more with --set max_memory=GB, six times its text",
+        do="Leave out columns that are not needed, or split it; or allow more, six times its text: --set max_memory=GB (of "
+        "`sidelight study`: --set evaluate.max_memory=GB)",
     )

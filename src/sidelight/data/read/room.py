@@ -45,7 +45,8 @@ class Ask:
             raise unreadable(
                 name,
                 f"takes {count / 1e9:.1f} GB of memory to read, and one file may take {self.room.most / 1e9:.1f} GB",
-                "Make it smaller or keep fewer frames (max_frames); or allow more with --set max_memory=GB, twice what one needs",
+                "Make it smaller or keep fewer frames (max_frames); or allow more, twice what one needs: --set max_memory=GB "
+                "(of `sidelight study`: --set pretrain.max_memory=GB and evaluate.max_memory=GB)",
             )
         if count > self.room.share and not self._alone and self._given is not None:
             self._given.enter_context(self.room.large)
