@@ -230,3 +230,29 @@ def test_boxes_are_one_coco_file_that_is_read_back(tmp_path):
         found = annotations_of(cohort, "found")
         read = pd.concat([pd.DataFrame(found.boxes(at).corners) for at in found.positions])
         assert len(read) == len(said["annotations"]) and read.to_numpy().min() >= 0 and read.to_numpy().max() <= 48
+
+
+def test_a_model_of_instances_gives_masks_and_the_boxes_around_them(new, tmp_path):
+    here = write_discs(tmp_path / "here", 12, seed=0)
+    own = {"train": "all", "warmup": 0, "steps": 30, "rates": [3e-3], "batch_size": 4, "checks": 1, "patience": None}
+    own |= {"width": 32, "proposals": 30, "sampled": 16}
+    more = {"cache": str(tmp_path / "cache"), "out": tmp_path / "out"}
+    sidelight.evaluate("test_resnet", here, "disc", "instances", instances=own, **more, **QUICK)
+    places = {"masks": tmp_path / "m", "boxes": tmp_path / "b.json"}
+    table = predicted(tmp_path / "out", new, tmp_path / "t.csv", names=True, cache=str(tmp_path / "cache"), **places)
+    assert list(table.columns[3:5]) == ["pixels", "count"]  # rows are those of masks
+    said = json.loads(places["boxes"].read_text())
+    assert [(one["width"], one["height"]) for one in said["images"]] == [(WIDTH, HEIGHT)] * 3
+    overlaps = []
+    for image in said["images"]:
+        name = image["file_name"].rpartition("/")[2]
+        rows, columns = np.nonzero(np.asarray(Image.open(new / "masks" / name)))
+        true = np.zeros((HEIGHT, WIDTH), bool)
+        true[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        boxes = [one for one in said["annotations"] if one["image_id"] == image["id"]]
+        assert all(one["score"] >= 0.5 for one in boxes)
+        for x, y, width, height in (max(boxes, key=lambda one: one["score"])["bbox"],) if boxes else ():
+            found = np.zeros_like(true)
+            found[round(y) : round(y + height), round(x) : round(x + width)] = True
+            overlaps.append(iou(found, true))
+    assert len(overlaps) == 3 and min(overlaps) > 0.5, overlaps

@@ -49,7 +49,7 @@ def predict(
     :param out: CSV file to write; one that an earlier prediction wrote is replaced, any other only with ``force``.
     :param masks: folder for the masks that a model of masks finds, in pixels of the sources: see
         :func:`sidelight.data.annotations.writing.mask_files` for ``mask_format``, "png", "nifti" or "dicom-seg".
-    :param boxes: COCO file for the boxes that a model of boxes finds and counts, in pixels of the sources. Masks and boxes are
+    :param boxes: COCO file for the boxes that a model of boxes, or of instances, finds and counts. Masks and boxes are
         named by the unit's hash, with ``names`` by its item. They and ``out`` are all written, or none of them is.
     :param names: add the columns ``name`` with the unit's own key and ``item`` with its first item (a path: the identifiers
         of DICOM headers are only known as hashes); without them units are named by keyed hash only.

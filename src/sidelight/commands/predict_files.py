@@ -50,7 +50,8 @@ class FoundFiles:
         """:raises ConfigError: before any work, for what the model does not find, and for places that are taken."""
         where = model.facts.where
         for asked, flag, kind in ((self.masks, "--masks", "mask"), (self.boxes, "--boxes", "boxes")):
-            if asked is not None and (where is None or where.kind != kind):
+            boxed = kind == "boxes" and isinstance(model.head, Finder) and model.head.boxed
+            if asked is not None and (where is None or (where.kind != kind and not boxed)):
                 finds = f"finds {where.noun}" if where else "predicts classes"
                 other = "--boxes FILE.json" if where and where.kind == "boxes" else "--masks FOLDER"
                 do = f"Ask for {other}" if where else f"Take {flag} out"

@@ -82,7 +82,7 @@ class Truth:
 class Predicted:
     """What a head finds in one picture, at the working size S of the pixels.
 
-    :ivar masks: probabilities float32 [K, S, S]; None of a head that finds boxes.
+    :ivar masks: probabilities float32 [K, S, S]; None of a head that finds boxes alone.
     :ivar boxes: float64 [n, 4], x1, y1, x2, y2; ``scores`` float64 [n]; ``labels`` int64 [n], which of the K targets each is of.
     """
 

@@ -1,7 +1,7 @@
 """What a model of masks or boxes says of itself, and what it finds in new units, in the pixels of their sources."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -67,9 +67,9 @@ def threshold_of_boxes(unseen: pd.DataFrame) -> float:
 class Found:
     """What is found in one unit of T frames, in pixels of its source of H x W.
 
-    :ivar masks: bool [T, K, H, W]; None of boxes.
+    :ivar masks: bool [T, K, H, W]; None of boxes alone.
     :ivar boxes: of each frame float64 [n, 4], x1, y1, x2, y2, with ``scores`` float64 [n] and ``labels`` int64 [n], those that
-        count; ``surest`` float64 [K] the highest score of any box, 0 where there is none.
+        count; empty of masks alone. ``surest`` float64 [K] the highest score of any box, 0 where there is none.
     """
 
     shape: tuple[int, int, int]
@@ -102,15 +102,24 @@ def _found(each: list[Predicted], placement: Placement, thresholds: NDArray[np.f
                 do="Make the model again with evaluate",
             )
     height, width = (side + 2 * border for side in placement.source)
-    shape = (len(each), height, width)
+    found = Found((len(each), height, width))
     if each[0].masks is not None:
         masks = np.zeros((len(each), len(thresholds), height, width), bool)
         inside = masks[..., border : height - border, border : width - border]
         for frame, one in zip(inside, each, strict=True):
             assert one.masks is not None
             frame[:] = placement.masks_out(one.masks) >= thresholds[:, None, None]
-        return Found(shape, masks)
+        found = replace(found, masks=masks)
+        thresholds = np.zeros(len(thresholds))  # they are of pixels; the head gives the boxes that count
+    return found if each[0].boxes is None else _boxed(found, each, placement, thresholds, border)
+
+
+def _boxed(
+    found: Found, each: list[Predicted], placement: Placement, thresholds: NDArray[np.float64], border: int
+) -> Found:
+    """``found`` with the boxes of its frames that reach the thresholds."""
     boxes, scores, labels, surest = [], [], [], np.zeros(len(thresholds))
+    _, height, width = found.shape
     limit = np.array([width, height, width, height]) - border
     for one in each:
         assert one.boxes is not None and one.scores is not None and one.labels is not None
@@ -120,7 +129,7 @@ def _found(each: list[Predicted], placement: Placement, thresholds: NDArray[np.f
         boxes.append(corners[counts])
         scores.append(one.scores[counts])
         labels.append(one.labels[counts])
-    return Found(shape, None, boxes, scores, labels, surest)
+    return replace(found, boxes=boxes, scores=scores, labels=labels, surest=surest)
 
 
 def measures(found: Found, names: Sequence[str], spacing: Spacing | None) -> Mapping[str, float | int]:

@@ -145,9 +145,11 @@ class Finder(Head):
     """A head that says where.
 
     :cvar finds: masks or boxes, whatever it learnt from.
+    :cvar boxed: whether a head that finds masks also gives boxes, those that count.
     """
 
     finds: ClassVar[Literal["mask", "boxes"]]
+    boxed: ClassVar[bool] = False
 
     @abstractmethod
     def predicted(self, units: Units) -> Iterator[Predicted]:

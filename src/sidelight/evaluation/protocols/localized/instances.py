@@ -27,6 +27,7 @@ from sidelight.evaluation.protocols.localized.detect import TorchvisionNet
 from sidelight.evaluation.protocols.localized.masks import MaskHead, MaskNet, MaskProtocol, MaskSettings, mask_rows
 from sidelight.evaluation.protocols.localized.net import Batch
 from sidelight.evaluation.protocols.localized.pictures import Rows, joined, pictures, summed
+from sidelight.evaluation.truth import Predicted
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row
 from sidelight.models.detect import STRIDES, mask_rcnn
@@ -134,6 +135,19 @@ class InstanceHead(MaskHead):
     """Masks and boxes of Mask R-CNN."""
 
     Net, Settings = InstanceNet, InstanceSettings
+    boxed = True
+
+    def predicted(self, units: Units) -> Iterator[Predicted]:
+        """Probabilities of each picture, and the boxes of the instances whose score reaches ``least``."""
+        assert isinstance(self.net, InstanceNet)
+        for batch in self.batches(units):
+            detected = self.net.detected(batch)
+            scale = batch.side / self.net.encoder.image_size
+            for heat, one in zip(self.net.masks(detected, batch.side).float().cpu().numpy(), detected, strict=True):
+                boxes, scores, kinds = (one[name].cpu().numpy() for name in ("boxes", "scores", "labels"))
+                counts = scores >= self.own.least
+                sure, of = scores[counts].astype(np.float64), kinds[counts].astype(np.int64) - 1
+                yield Predicted(heat, boxes[counts].astype(np.float64) * scale, sure, of)
 
     def both(self, units: Units) -> tuple[Rows, list[list[NDArray[np.float64]]]]:
         """What units contribute to each target as masks, and as boxes."""
