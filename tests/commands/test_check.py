@@ -182,3 +182,12 @@ def test_methods_on_reports_are_timed_where_there_are_reports(tmp_path, monkeypa
         for name in ("lovt", "clip", "convirt"):
             assert (costs[name].missing == "") == fits, costs[name]
             assert ("20 patients" in costs[name].missing) != fits
+
+
+def test_of_many_classes_the_largest_are_shown_and_the_others_counted():
+    rows = [{"task": "t", "unit": "item", "class": f"c{n}", "units": 100 - n, "groups": 1} for n in range(40)]
+    counts = {"levels": [], "views": [], "tables": [], "files": {"bytes": 0}, "items": 0, "groups": 0}
+    for some, last in ((rows[:30], "c29"), (rows, "30 others of 61 to 90 units")):
+        table = check_tables({"counts": {**counts, "tasks": some}, "findings": [], "costs": []})["Tasks"]
+        assert table.rows[-1][1] == last and table.rows[0][1] == "c0"
+    assert len(table.rows) == 11 and table.rows[-1][2:] == ("item", f"{sum(range(61, 91)):,}", "–")

@@ -13,6 +13,9 @@ from sidelight.reporting.numbers import duration, significant
 from sidelight.reporting.tables import Table
 
 EXAMPLES = 3
+MOST_CLASSES = 30
+"""Of a task with more the largest are shown; JSON has all."""
+LARGEST = 10
 HEIGHT = 96
 Rows = Sequence[Mapping[str, Any]]
 
@@ -28,7 +31,7 @@ def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
         "Levels": _counts(counts["levels"], {"level": "level"}, _LEVELS),
         "Views": _counts(counts["views"], {"view": "view", "unit": "unit"}, _VIEWS),
         "Tables": _counts(counts["tables"], {"table": "table"}, _JOINS),
-        "Tasks": _counts(counts["tasks"], _TASK, {"units": "units", "groups": "groups"}),
+        "Tasks": _tasks(counts["tasks"]),
         "Files": _files(counts["files"]),
         "Methods": _methods([row for row in values["costs"] if not row["missing"]]),
         "Methods that this cohort cannot feed": _impossible([row for row in values["costs"] if row["missing"]]),
@@ -83,6 +86,23 @@ def _counts(rows: Rows, words: Mapping[str, str], numbers: Mapping[str, str]) ->
     return Table(header, cells, numeric=frozenset(range(len(words), len(header))))
 
 
+def _tasks(rows: Rows) -> Table:
+    """The classes of each task; of many the largest, and how many units the others have."""
+    shown: list[Mapping[str, Any]] = []
+    each: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        each.setdefault(row["task"], []).append(row)
+    for own in each.values():
+        if len(own) <= MOST_CLASSES:
+            shown += own
+            continue
+        *first, last = sorted(own, key=lambda row: -row["units"])[: LARGEST + 1]
+        units = sorted(row["units"] for row in own)[:-LARGEST]
+        rest = f"{len(units):,} others of {units[0]:,} to {last['units']:,} units"
+        shown += [*first, {**last, "class": rest, "units": sum(units), "groups": None}]
+    return _counts(shown, _TASK, {"units": "units", "groups": "groups"})
+
+
 _LEVELS = {"units": "units", "fewest": "items: fewest", "median": "median", "most": "most", "repeats": "repeats"}
 _VIEWS = {"items": "items", "units": "units", "with_all_views": "units with every view"}
 _JOINS = {"items": "items", "with_row": "with a row", "rows": "keys", "rows_without_item": "keys of no item"}
@@ -116,7 +136,8 @@ def _impossible(rows: Rows) -> Table:
 
 
 def _numbers(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
-    return tuple(f"{row[name]:,g}" if isinstance(row[name], float) else f"{row[name]:,}" for name in names)
+    shown = ((row[name], ",g" if isinstance(row[name], float) else ",") for name in names)
+    return tuple("–" if value is None else format(value, form) for value, form in shown)
 
 
 def _size(count: int | None) -> str:

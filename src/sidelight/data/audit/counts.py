@@ -70,10 +70,13 @@ def _classes(cohort: Cohort, task: Task) -> list[dict[str, Any]]:
         held = {"units": len(table), "groups": int(table["group"].nunique())}
         return [{"task": task.name, "unit": task.unit, "class": f"{task.localized} known", **held}]
     rows = []
+    kinds = None if task.kind == "multilabel" else dict(tuple(table.groupby("label", sort=False)["group"]))
     for place, name in enumerate(task.classes):
-        own = [code[place] == 1 if task.kind == "multilabel" else code == place for code in table["label"]]
-        chosen = table[np.array(own, dtype=bool)]
-        held = {"units": len(chosen), "groups": int(chosen["group"].nunique())}
+        if kinds is None:
+            groups = table["group"][np.array([code[place] == 1 for code in table["label"]], dtype=bool)]
+        else:
+            groups = kinds.get(place, table["group"][:0])
+        held = {"units": len(groups), "groups": int(groups.nunique())}
         rows.append({"task": task.name, "unit": task.unit, "class": name, **held})
     return rows
 
