@@ -33,6 +33,7 @@ def folder(tmp_path):
 def drafted(folder, task):
     """The drafted task, and what is drawn on the first image."""
     spec = tomllib.loads(init(folder).read_text(encoding="utf-8"))
+    assert spec["images"] == {"fit": "pad"}
     cohort = Cohort.open(folder)
     assert len(cohort.items) == len(NAMES) and not cohort.broken and (folder / ".sidelight" / "contact.html").is_file()
     found = annotations_of(cohort, task)

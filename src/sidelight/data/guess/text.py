@@ -76,6 +76,12 @@ class Draft:
     """``on`` of each joined table, with final names."""
 
 
+SHAPES = '''
+# Masks and boxes: the longer side of an image fills the square, so that shapes keep their ratio; "squash" pulls both sides.
+[images]
+fit = "pad"'''
+
+
 def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: str = "", todo: str = "") -> str:
     """The text of ``cohort.toml``.
 
@@ -102,6 +108,7 @@ def render(draft: Draft, *, root: str = "", without: Sequence[str] = (), why: st
         _views(draft),
         "" if "tables" in without else _roles(draft),
         _companions(draft),
+        SHAPES if draft.drawn and "masks" not in without else "",
         _off(_metadata(draft), "metadata" in without),
         _left_out(draft),
         *(_off(_task(one, draft), "tasks" in without) for one in draft.tasks),
