@@ -77,6 +77,26 @@ def test_a_sentence_is_the_maximum_over_its_tokens_and_padding_changes_nothing()
         torch.testing.assert_close(alone[0, 0], wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_reports_of_like_length_are_read_together_and_one_at_a_time_is_the_same():
+    encoder, seen = small().double(), []
+    reports = [REPORTS[n % 3] * (1 + 7 * n % 11) for n in range(9)]
+    tokens = encoder.tokens(reports)
+    each = [encoder(encoder.tokens([report])) for report in reports]
+    encoder.network.register_forward_hook(
+        lambda module, given, kept, found: seen.append(tuple(kept["input_ids"].shape)), with_kwargs=True
+    )
+    encoder(tokens).square().sum().backward()
+    lengths = sorted((tokens.sentence != -2).sum(1).tolist())
+    assert seen == [(4, lengths[3]), (4, lengths[7]), (1, lengths[8])]
+    found, gradient = encoder(tokens), encoder.network.embeddings.word_embeddings.weight.grad.clone()
+    for own, alone in zip(found, each, strict=True):
+        torch.testing.assert_close(own[: alone.shape[1]], alone[0])
+        assert not own[alone.shape[1] :].any()
+    encoder.zero_grad()
+    sum(one.square().sum() for one in each).backward()
+    torch.testing.assert_close(gradient, encoder.network.embeddings.word_embeddings.weight.grad)
+
+
 def test_frozen_layers_have_no_gradient():
     encoder = small()
     frozen = ReportEncoder(encoder.network, encoder.tokenizer, freeze=1)

@@ -30,6 +30,8 @@ LARGEST_NUMBER = 1 << 20
 """In the configuration of a text model that a file describes; vocabularies are the largest of them."""
 BUDGET = 510
 """Tokens of a report beside [CLS] and [SEP]."""
+TOGETHER = 4
+"""Reports that a CPU reads at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +146,31 @@ class ReportEncoder(nn.Module):
                 part.requires_grad_(False)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """Vectors of sentences [N, M, D]; those that a report does not have are 0."""
-        hidden = self.network(input_ids=tokens.ids, attention_mask=(tokens.sentence != -2).long()).last_hidden_state
+        """Vectors of sentences [N, M, D]; those that a report does not have are 0.
+
+        On a CPU reports of like length are read together: padding costs as much there as words do.
+        """
         count = tokens.mask.shape[1]
+        if tokens.ids.device.type != "cpu":
+            return self._read(tokens, count)
+        lengths = (tokens.sentence != -2).sum(1)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for start in range(0, len(order), TOGETHER):
+            rows = order[start : start + TOGETHER]
+            width = int(lengths[rows[-1]])
+            parts.append(self._read(Tokens(tokens.ids[rows, :width], tokens.sentence[rows, :width]), count))
+        return torch.cat(parts)[order.argsort()]
+
+    def _read(self, tokens: Tokens, count: int) -> Tensor:
+        """Vectors [N, ``count``, D] of reports that are read at once."""
+        hidden = self.network(input_ids=tokens.ids, attention_mask=(tokens.sentence != -2).long()).last_hidden_state
         owner = torch.where(tokens.sentence < 0, count, tokens.sentence)
         vectors = hidden.new_full((len(hidden), count + 1, hidden.shape[-1]), float("-inf"))
         index = owner[..., None].expand_as(hidden)
         vectors = vectors.scatter_reduce(1, index, hidden, "amax", include_self=True)[:, :count]
-        kept: Tensor = vectors.masked_fill(~tokens.mask[..., None], 0)
+        missing = torch.arange(count, device=owner.device) > tokens.sentence.amax(1)[:, None]
+        kept: Tensor = vectors.masked_fill(missing[..., None], 0)
         return kept
 
     def tokens(self, reports: Sequence[Sequence[str]]) -> Tokens:
