@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sidelight.losses.contrast import nt_xent
-from sidelight.methods.base import MethodBase, PretrainSettings
+from sidelight.methods.base import MethodBase
+from sidelight.methods.settings import PretrainSettings
 from sidelight.train.loop import fit
 from sidelight.train.run import Run
 

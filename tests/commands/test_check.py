@@ -1,6 +1,7 @@
 """The whole check: what it returns, writes, shows and costs; and that it gives no name away."""
 
 import json
+import subprocess
 import sys
 from functools import partial
 
@@ -191,3 +192,16 @@ def test_of_many_classes_the_largest_are_shown_and_the_others_counted():
         table = check_tables({"counts": {**counts, "tasks": some}, "findings": [], "costs": []})["Tasks"]
         assert table.rows[-1][1] == last and table.rows[0][1] == "c0"
     assert len(table.rows) == 11 and table.rows[-1][2:] == ("item", f"{sum(range(61, 91)):,}", "–")
+
+
+def test_pixels_are_read_before_torch_is_loaded(torn, tmp_path):
+    """Both are large; together they would be the peak."""
+    code = (
+        "import sys, sidelight.commands.check as c\n"
+        "real = c.same_pictures\n"
+        "c.same_pictures = lambda *given: (print('torch' in sys.modules), real(*given))[1]\n"
+        "c.check(sys.argv[1], quick=True, quiet=True, image_size=32, cache=sys.argv[2])\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, torn, tmp_path / "cache"], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr

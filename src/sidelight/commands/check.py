@@ -28,10 +28,10 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.read.clip import Array
 from sidelight.errors import ConfigError, TooManyBadItems, nearest
+from sidelight.methods.settings import PretrainSettings
 
 if TYPE_CHECKING:
     from sidelight.commands.costs import Cost
-    from sidelight.methods.base import PretrainSettings
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,8 @@ def check(
     :raises DataError: when the cohort cannot be opened at all.
     :raises ConfigError: for an unknown task or setting.
     """
-    record = Record()
-    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside, max_memory=_memory(settings))
-    # what loads torch comes after the tables, which may be large, have been measured
-    from sidelight.commands.costs import cost
-    from sidelight.evaluation.shortcuts.shortcuts import shortcuts
-    from sidelight.methods import METHODS
-
-    known = _settings(settings)
+    known, record = _settings(settings), Record()
+    cohort = Cohort.open(data, preset=preset, record=record, allow_outside=allow_outside, max_memory=known.max_memory)
     if task is not None and task not in cohort.broken:
         cohort.task(task)
     tasks = [name for name in cohort.tasks if task in (None, name)]
@@ -122,6 +116,11 @@ def check(
         found = [*record.findings, *audit(cohort, pixels, seen, tasks=tasks, placed=placed, pairs=same)]
         pairs = [] if pixels is None else copy_pictures(cohort, pixels, same)
         mended = {} if placed is None else mended_split(cohort, same, tasks, placed)
+    # what loads torch comes after tables and pixels, which may be large, have been measured and let go
+    from sidelight.commands.costs import cost
+    from sidelight.evaluation.shortcuts.shortcuts import shortcuts
+    from sidelight.methods import METHODS
+
     properties = _properties(cohort, pixels, seen)
     for name in tasks:
         with _stage(f"Looking for what predicts {name}", quiet):
@@ -166,25 +165,20 @@ def _numbered(value: Any, tables: Sequence[str]) -> Any:
     return value
 
 
-def _settings(given: Mapping[str, Any]) -> "PretrainSettings":
+def _settings(given: Mapping[str, Any]) -> PretrainSettings:
     """What the cache depends on; :raises ConfigError: for a setting that no method has."""
-    from sidelight.methods import METHODS, load_method
-    from sidelight.methods.base import PretrainSettings
+    common = {name: value for name, value in given.items() if name in PretrainSettings.model_fields}
+    if len(common) < len(given):
+        from sidelight.methods import METHODS, load_method  # loads torch
 
-    known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, known))
-    return build(PretrainSettings, {name: given[name] for name in given if name in PretrainSettings.model_fields})
-
-
-def _memory(settings: Mapping[str, Any]) -> float | None:
-    """What a table may take; settings are looked at once torch is loaded, and this one is wanted before."""
-    most = settings.get("max_memory")
-    return most if isinstance(most, int | float) and most > 0 else None
+        known = {name for method in METHODS for name in load_method(method).Settings.model_fields}
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"Unknown setting {name!r}", do=nearest(name, known))
+    return build(PretrainSettings, common)
 
 
-def _pixels(cohort: Cohort, settings: "PretrainSettings", quiet: bool | None) -> tuple[Pixels | None, str]:
+def _pixels(cohort: Cohort, settings: PretrainSettings, quiet: bool | None) -> tuple[Pixels | None, str]:
     """The cache that pre-training would use; where nothing can be read None, and why, which may name files."""
     size = settings.working_size or working_size(settings.image_size)
     try:

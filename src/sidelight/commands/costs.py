@@ -12,7 +12,8 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.errors import SidelightError
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, resolve
+from sidelight.methods.base import MethodBase, MethodData, resolve
+from sidelight.methods.settings import PretrainSettings
 from sidelight.train.timing import STEPS, time_steps
 
 

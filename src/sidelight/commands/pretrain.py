@@ -23,7 +23,8 @@ from sidelight.evaluation.tables.blocks import blocks
 from sidelight.explaining import keep
 from sidelight.files import check_place, held, write_csv, write_text
 from sidelight.methods import load_method
-from sidelight.methods.base import MethodBase, MethodData, PretrainSettings, StartingRun, resolve
+from sidelight.methods.base import MethodBase, MethodData, StartingRun, resolve
+from sidelight.methods.settings import PretrainSettings
 from sidelight.metrics.classification import ACCURACY, AUROC
 from sidelight.models.image import Encoder
 from sidelight.train.card import run_card

@@ -25,7 +25,8 @@ from sidelight.evaluation.protocols import find
 from sidelight.evaluation.seen import saw_scored
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.methods import load_method
-from sidelight.methods.base import PretrainSettings, resolve
+from sidelight.methods.base import resolve
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.train.run import Run
 

@@ -24,8 +24,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from sidelight.methods.base import Criterion, Gather, PretrainSettings, identity
+from sidelight.methods.base import Criterion, Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.methods.simclr import SimCLR
 from sidelight.views.augment import Augment
 from sidelight.views.clips import ClipPairs, PairKind

@@ -13,8 +13,8 @@ Limits
 
 from typing import Any, ClassVar, Literal
 
-from sidelight.methods.base import PretrainSettings
 from sidelight.methods.reports import AUTHORS, ReportMethod, ReportSettings
+from sidelight.methods.settings import PretrainSettings
 
 
 class CLIPSettings(ReportSettings):

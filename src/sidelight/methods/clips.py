@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
-from sidelight.methods.base import MethodBase, PretrainSettings
+from sidelight.methods.base import MethodBase
+from sidelight.methods.settings import PretrainSettings
 from sidelight.views.augment import Augment
 from sidelight.views.clips import PairRecipe, PairSource
 from sidelight.views.feed import Feed, Integers

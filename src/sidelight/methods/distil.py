@@ -19,8 +19,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sidelight.errors import ConfigError
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.image import load_encoder
 from sidelight.models.shipped import IMAGENET
 from sidelight.models.weights import hash_tensors

@@ -17,7 +17,7 @@ from sidelight.data.cohort.columns import select
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import DataError
-from sidelight.methods.base import Gather, MethodBase, PretrainSettings, identity
+from sidelight.methods.base import Gather, MethodBase, identity
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
@@ -27,6 +27,7 @@ from sidelight.methods.pair_weights import (
     WeightLearner,
     check_look_ahead,
 )
+from sidelight.methods.settings import PretrainSettings
 from sidelight.views.feed import Integers
 
 

@@ -41,8 +41,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sidelight.losses import local_alignment, spatial_targets
-from sidelight.methods.base import PretrainSettings
 from sidelight.methods.reports import AUTHORS, ReportMethod, ReportSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.joint import Aligned
 
 TERMS = ("image_l2att", "image_att2l", "report_l2att", "report_att2l")

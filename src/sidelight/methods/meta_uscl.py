@@ -62,7 +62,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.pair_weights import (
@@ -77,6 +77,7 @@ from sidelight.methods.pair_weights import (
     meta_gradient_exact,
     meta_gradient_jvp,
 )
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, FirstFrame, PairRecipe
 from sidelight.views.feed import Integers

@@ -11,7 +11,8 @@ from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, nearest
-from sidelight.methods.base import MethodBase, PretrainSettings
+from sidelight.methods.base import MethodBase
+from sidelight.methods.settings import PretrainSettings
 from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
 from sidelight.views.photos import PhotoLesions, PhotoSource

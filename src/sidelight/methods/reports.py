@@ -20,8 +20,9 @@ from sidelight.data.reports.reports import read_reports
 from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, MethodBase, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.base import Gather, MethodBase, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.image import Encoder, create_encoder
 from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder

@@ -27,9 +27,10 @@ from pydantic import Field
 from torch import Tensor
 
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, PairKind
 

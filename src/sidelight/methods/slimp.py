@@ -60,12 +60,13 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError, DataError
 from sidelight.losses import nt_xent
 from sidelight.losses.nested import Targets, level_loss, nested
-from sidelight.methods.base import Gather, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.base import Gather, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.learned_weights import WeighedPairs, WeightSettings, weigh
 from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels
 from sidelight.methods.lesions import GatheredLesions, roles, vocabularies
 from sidelight.methods.pair_weights import MetaGradient, meta_gradient_jvp
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import JointHead, Pool, Pooling, mlp
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.table import TableEncoder

@@ -53,12 +53,13 @@ from torch import Tensor, nn
 from sidelight.config import Settings
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses.sm3 import Style, modality_contrast, modality_terms
-from sidelight.methods.base import Gather, PretrainSettings, frozen_statistics, identity
+from sidelight.methods.base import Gather, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
 from sidelight.methods.learned_weights import WeighedPairs, WeightSettings, weigh
 from sidelight.methods.pair_weights import MetaGradient, meta_gradient_jvp
 from sidelight.methods.photo_weights import Crossing, PhotoFeatures, two_levels
 from sidelight.methods.photos import PhotoMethod, PhotoSettings, photo_roles
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
 from sidelight.models.towers import Tower

@@ -45,8 +45,9 @@ from sidelight.data.cohort.units import units
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses.labels import label_cross_entropy
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, identity
 from sidelight.methods.photos import PhotoAugment, PhotoMethod, PhotoSettings, photo_roles
+from sidelight.methods.settings import PretrainSettings
 from sidelight.metrics.clustering import nmi, spherical_kmeans
 from sidelight.models.image import Encoder, load_encoder
 from sidelight.models.labels import LabelRelations

@@ -52,9 +52,10 @@ from torch.nn import functional
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
-from sidelight.methods.base import Gather, PretrainSettings, identity
+from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head, kernels_on
 from sidelight.views.clips import ClipPairs, RawPairs

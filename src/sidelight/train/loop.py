@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from sidelight.files import write_text
-from sidelight.methods.base import PretrainSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.models.towers import save_tower
 from sidelight.models.weights import hash_tensors
 from sidelight.train import guards, validation

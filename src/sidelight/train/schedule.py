@@ -6,7 +6,8 @@ from typing import Any
 
 from torch.optim import SGD, AdamW, Optimizer, RMSprop
 
-from sidelight.methods.base import ParameterGroup, PretrainSettings
+from sidelight.methods.base import ParameterGroup
+from sidelight.methods.settings import PretrainSettings
 
 RAMP_EPOCHS = 10
 """Length of Meta-USCL's ramp (published code); at most half of a shorter run."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from sidelight.methods.base import PretrainSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.train.device import reproducible
 from sidelight.train.distributed import World
 from sidelight.train.loader import stream

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sidelight.methods.base import PretrainSettings
+from sidelight.methods.settings import PretrainSettings
 from sidelight.train import checkpoint
 from sidelight.train.device import pick_device, pick_dtype, place
 from sidelight.train.distributed import World, agree_on_weights
