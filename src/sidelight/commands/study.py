@@ -119,7 +119,8 @@ class Work(Cells):
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
             table, more = self.score(cell)
             tables.append(table)
-            notes += [f"{cell.part_name}: {note}" for note in more]
+            lead = f"{cell.part_name}: "  # some notes name the task, which is often called as the part
+            notes += [note if note.startswith(lead) else lead + note for note in more]
         return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
 
     def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:

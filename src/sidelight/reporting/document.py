@@ -98,14 +98,18 @@ def _shows(part: Part) -> bool:
     return True
 
 
-def picture_row(images: Sequence[np.ndarray], captions: Sequence[str], *, height: int) -> Figure:
-    """Images, each uint8 [H,W,3], side by side and ``height`` pixels high, with a caption under each."""
+def picture_row(images: Sequence[np.ndarray], captions: Sequence[str], *, height: int, said: str = "") -> Figure:
+    """Images, each uint8 [H,W,3], side by side and ``height`` pixels high, with a caption under each and ``said`` above.
+
+    Markdown has neither.
+    """
     figures = "".join(
         f'<figure class="small"><img src="{html.picture(np.moveaxis(image, -1, 0), side=2 * height)}" '
         f'height="{height}" alt="" loading="lazy"><figcaption>{html.escape(caption)}</figcaption></figure>'
         for image, caption in zip(images, captions, strict=True)
     )
-    return Figure(f'<div class="pictures strip">{figures}</div>')
+    above = f"<p>{html.escape(said)}</p>" if said else ""
+    return Figure(f'{above}<div class="pictures strip">{figures}</div>')
 
 
 def write(document: Document, out: Path, *, private: bool = False) -> Path:

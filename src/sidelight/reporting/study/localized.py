@@ -16,7 +16,7 @@ from sidelight.evaluation.drawn import PLACES, unpacked, unpacked_boxes
 from sidelight.evaluation.outcomes import BOXES, MASK
 from sidelight.metrics.detection import RATES
 from sidelight.reporting import html
-from sidelight.reporting.document import Figure, Part, Text, picture_row, under
+from sidelight.reporting.document import Figure, Part, picture_row, under
 from sidelight.reporting.drawn import with_boxes, with_outlines
 from sidelight.reporting.figures import Curve, draw_curves, grid_png, looks, svg
 from sidelight.reporting.numbers import significant
@@ -186,10 +186,8 @@ def _shown(content: Content, own: pd.DataFrame) -> list[Part]:
     for target, rows in mine.groupby("target", sort=False):
         shown = [(place, row) for place in PLACES for _, row in rows[rows["place"] == place].iterrows()]
         said = [f"{place}, {row['value']:.2f}" for place, row in shown]
-        parts += [
-            Text(f"{_named('Best, median and worst groups', target)} (blue is true, orange was found)."),
-            picture_row([_overlay(row) for _, row in shown], said, height=SIDE),
-        ]
+        lead = f"{_named('Best, median and worst groups', target)} (blue is true, orange was found)."
+        parts.append(picture_row([_overlay(row) for _, row in shown], said, height=SIDE, said=lead))
     return parts
 
 
