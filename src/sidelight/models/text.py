@@ -30,8 +30,8 @@ LARGEST_NUMBER = 1 << 20
 """In the configuration of a text model that a file describes; vocabularies are the largest of them."""
 BUDGET = 510
 """Tokens of a report beside [CLS] and [SEP]."""
-TOGETHER = 4
-"""Reports that a CPU reads at once."""
+SHORT, TOGETHER = 128, 4
+"""Where reports are longer than so many tokens a CPU reads so many at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +148,10 @@ class ReportEncoder(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Vectors of sentences [N, M, D]; those that a report does not have are 0.
 
-        On a CPU reports of like length are read together: padding costs as much there as words do.
+        On a CPU long reports are read together with those of like length: padding costs as much there as words do.
         """
         count = tokens.mask.shape[1]
-        if tokens.ids.device.type != "cpu":
+        if tokens.ids.device.type != "cpu" or tokens.ids.shape[1] <= SHORT:
             return self._read(tokens, count)
         lengths = (tokens.sentence != -2).sum(1)
         order = lengths.argsort(stable=True)
