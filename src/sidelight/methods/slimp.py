@@ -45,6 +45,7 @@ Limits
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -303,7 +304,7 @@ class Slimp(WeighedPairs):
         """Features of the lesions of all processes, without a gradient."""
         whole = GatheredLesions(batch, self.settings.lesions, gather)
         with frozen_statistics(self), torch.no_grad():
-            images, metadata, _ = self._features(batch)
+            images, metadata, _ = self._features(replace(batch, right=None))
         same, groups = whole(batch.same_lesion), self._repelled(batch, whole)
         return PairFeatures(whole(images), whole(torch.as_tensor(metadata)), same, groups)
 
