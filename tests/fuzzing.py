@@ -150,7 +150,7 @@ def _run(folder: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], None]] = {
-    **dict.fromkeys(("still", "dicom", "volume", "array", "hdf5", "video"), _frames),
+    **dict.fromkeys(("still", "dicom", "volume", "metaimage", "array", "hdf5", "video"), _frames),
     **dict.fromkeys(("csv", "excel", "parquet"), _table),
     "reports": _reports,
     "toml": _toml,

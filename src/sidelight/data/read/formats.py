@@ -3,6 +3,7 @@
 A new format is one file in this folder, with a reader, and one line here.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from sidelight.data.read.clip import Clip, to_uint16
 from sidelight.data.read.dicom import DICOM_SUFFIXES, has_preamble, read_dicom
 from sidelight.data.read.hdf5 import hdf5_members, read_hdf5
 from sidelight.data.read.heic import is_heic, read_heic
+from sidelight.data.read.metaimage import pixels_beside
 from sidelight.data.read.nifti import HEADER_SUFFIXES, VOLUME_SUFFIXES, is_volume, read_volume, volume_members
 from sidelight.data.read.room import Ask
 from sidelight.data.read.still import IMAGE_SUFFIXES, is_image, read_image
@@ -139,7 +141,15 @@ def by_suffix(path: str) -> Format | None:
 
 
 def beside(path: Path) -> list[Path]:
-    """The header of a file of pixels, or the pixels of a header, where they lie beside it: ``scan.hdr`` of ``scan.img``."""
+    """The header of a file of pixels, or the pixels of a header, where they lie beside it: ``scan.hdr`` of ``scan.img``.
+
+    A header that cannot be opened has none.
+    """
+    if path.suffix.lower() == ".mhd":
+        with contextlib.suppress(OSError):
+            pixels = pixels_beside(path)
+            return [pixels] if pixels is not None and pixels.is_file() else []
+        return []
     start, suffix = split_suffix(path.name)
     pair = {"img": ("hdr",), "img.gz": ("hdr.gz", "hdr"), "hdr": ("img", "img.gz"), "hdr.gz": ("img.gz",), "rec": ("par",),
             "par": ("rec",), "brik": ("head",), "brik.gz": ("head",), "head": ("brik", "brik.gz")}  # fmt: skip

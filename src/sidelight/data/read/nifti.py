@@ -1,4 +1,5 @@
-"""Volumes through nibabel (the extra ``nifti``): NIfTI 1 and 2, Analyze, MGH, and what else it decodes (AFNI, MINC, PAR/REC).
+"""Volumes through nibabel (the extra ``nifti``): NIfTI 1 and 2, Analyze, MGH, and what else it decodes (AFNI, MINC, PAR/REC);
+MetaImage (see ``metaimage.py``).
 
 A volume is a stack of slices, an item of its own. Slices lie in the **plane** across which the voxels are largest, for
 that is how it was scanned; axes within 10 % of the largest count as equal, and of equal ones axial goes before coronal
@@ -42,12 +43,27 @@ from sidelight.data.read.clip import (
     unreadable,
     untimed_stack,
 )
+from sidelight.data.read.metaimage import is_metaimage, load_metaimage
 from sidelight.data.read.room import Ask
 from sidelight.data.read.still import MOST_FRAMES, MOST_PIXELS
 from sidelight.errors import MissingExtra
 
 PLANES = ("sagittal", "coronal", "axial")  # across the axes left-right, back-front, foot-head
-VOLUME_SUFFIXES = ("nii", "nii.gz", "img", "img.gz", "mgh", "mgz", "mnc", "mnc.gz", "brik", "brik.gz", "rec")
+VOLUME_SUFFIXES = (
+    "nii",
+    "nii.gz",
+    "img",
+    "img.gz",
+    "mgh",
+    "mgz",
+    "mnc",
+    "mnc.gz",
+    "brik",
+    "brik.gz",
+    "rec",
+    "mhd",
+    "mha",
+)
 HEADER_SUFFIXES = ("hdr", "hdr.gz", "head", "par")
 MOST_BYTES = 8 << 30
 SAMPLE = 16
@@ -181,7 +197,8 @@ class _Volume:
         """Bytes that reading so many slices takes: they as numbers and as they are shown; across the fast axes a volume, too."""
         each = math.prod(self.shape[axis] for axis in self.axes if axis != self.axes[self.plane])
         scattered = self.axes[self.plane] != 2 or self.image.ndim < 3
-        return each * (frames + SAMPLE) * 16 + (math.prod(self.shape[:3]) * 16 if scattered else 0)
+        whole = getattr(self.image.dataobj, "held", 0)
+        return each * (frames + SAMPLE) * 16 + (math.prod(self.shape[:3]) * 16 if scattered else 0) + whole
 
     @cached_property
     def seconds(self) -> float | None:
@@ -236,27 +253,17 @@ class _Volume:
 
 
 def _load(path: Path, name: str, member: str, most_bytes: int) -> _Volume:
-    try:
-        import nibabel
-    except ImportError:
-        raise MissingExtra("nibabel", "nifti", f"Reading the volume {name}") from None
     said = re.fullmatch(rf"({'|'.join(PLANES)})?(?:(?:^|/)[ts]\d+)?", member)
     if said is None:
         raise unreadable(
             name, f"{member!r} is no part of a volume", f"Say {', '.join(PLANES)}, t0 or s0, or coronal/t0"
         )
-    # Kept open, a gzip file is unpacked once from front to back instead of once per slice.
-    options = {"keep_file_open": True} if path.suffix.lower() in (".gz", ".mgz") else {}
-    image = nibabel.load(path, **options)
-    if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
-        raise unreadable(name, f"is a {type(image).__name__}, not a volume", "Leave it out by the pattern of `files`")
+    image = load_metaimage(path, name) if is_metaimage(path.name.lower()) else _opened(path, name)
     dtype, full = image.get_data_dtype(), [int(length) for length in image.shape]
     wide, high, deep, times = (*full, 1, 1, 1, 1)[:4]
     shape = (wide, high, deep, times)
     if 0 in full or math.prod(shape) != math.prod(full):
         raise unreadable(name, f"has the shape {full}", "Save it with three axes, or four with time last")
-    if isinstance(image, nibabel.Minc1Image) and len(full) > 3:
-        raise unreadable(name, "is a MINC file with time", "Convert it to NIfTI")
     if not (set("RGB") <= set(dtype.names) if dtype.names else dtype.kind in "biuf"):
         raise unreadable(name, f"holds values of type {dtype}, not real numbers", "Save the magnitude")
     size = math.prod(full) * dtype.itemsize
@@ -265,6 +272,21 @@ def _load(path: Path, name: str, member: str, most_bytes: int) -> _Volume:
     axes, flipped = _orientation(image)
     plane = PLANES.index(said[1]) if said[1] else _plane([full[a] if a < len(full) else 1 for a in axes], image, axes)
     return _Volume(image, shape, axes, flipped, plane)
+
+
+def _opened(path: Path, name: str) -> Any:
+    try:
+        import nibabel
+    except ImportError:
+        raise MissingExtra("nibabel", "nifti", f"Reading the volume {name}") from None
+    # Kept open, a gzip file is unpacked once from front to back instead of once per slice.
+    options = {"keep_file_open": True} if path.suffix.lower() in (".gz", ".mgz") else {}
+    image = nibabel.load(path, **options)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
+        raise unreadable(name, f"is a {type(image).__name__}, not a volume", "Leave it out by the pattern of `files`")
+    if isinstance(image, nibabel.Minc1Image) and len(image.shape) > 3:
+        raise unreadable(name, "is a MINC file with time", "Convert it to NIfTI")
+    return image
 
 
 def _orientation(image: Any) -> tuple[Any, Any]:
