@@ -8,6 +8,7 @@ over patients of Dice and its differences. One seed: intervals tell of patients,
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.reports.reports import read_reports
 from sidelight.evaluation.features import last_maps
-from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing
@@ -69,6 +69,9 @@ class Judge:
 
     def segmented(self, encoder):
         """Areas [N, 3] of three kinds of finding in the patients that the head has not seen."""
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        from mask_probe import fit_segmentation
+
         maps, parts = last_maps(encoder, self.images, 64), []
         for kind in ("opacity", "effusion", "nodule"):
             masks = np.stack([self.cohort.phantom.mask(n, kind)[2::4, 2::4] for n in range(len(self.images))])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import sidelight
+from mask_probe import fit_segmentation
 from sidelight.commands.study_cells import fresh_encoder
 from sidelight.config import build
 from sidelight.data.cohort.cohort import Cohort
@@ -19,7 +20,6 @@ from sidelight.data.phantoms.chest import KINDS
 from sidelight.data.pixels.cache import open_pixels
 from sidelight.data.reports.reports import read_reports
 from sidelight.evaluation.features import last_maps
-from sidelight.evaluation.protocols.segmentation import fit_segmentation
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.reports import pointing

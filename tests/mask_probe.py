@@ -1,7 +1,5 @@
-"""Linear segmentation: one 1x1 convolution on the last feature map of a frozen encoder, enlarged to the mask.
-
-LoVT's linear protocol (section 6): a bias, bilinear enlargement of the logits, the Dice loss pooled over the batch. The maps are
-computed once and the convolution is fitted on all training images at once.
+"""The least of linear segmentation, for learning tests and benchmarks that know the truth: a 1x1 convolution on given maps,
+fitted on all images at once with the pooled Dice loss. What users run is the protocol ``segment_linear``.
 """
 
 from dataclasses import dataclass

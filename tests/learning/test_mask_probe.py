@@ -3,10 +3,8 @@
 import numpy as np
 import torch
 
-from sidelight.evaluation.features import last_maps
-from sidelight.evaluation.protocols.segmentation import fit_segmentation
+from mask_probe import fit_segmentation
 from sidelight.metrics.overlap import areas, pooled_dice
-from sidelight.models.image import create_encoder
 
 
 def test_a_channel_that_shows_the_mask_is_found_and_noise_is_not():
@@ -23,12 +21,3 @@ def test_a_channel_that_shows_the_mask_is_found_and_noise_is_not():
         dice.append(pooled_dice(None, areas(head(features[20:], 32).numpy() > 0, masks[20:])))
     assert dice[0] > 0.75
     assert dice[1] < 0.45
-
-
-def test_maps_leave_the_encoder_as_it_was():
-    encoder = create_encoder("test_resnet", channels=1, image_size=32).train()
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    maps = last_maps(encoder, np.zeros((3, 40, 40), np.uint8), batch_size=2)
-    assert maps.shape == (3, 96, 1, 1)
-    assert encoder.training
-    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
