@@ -9,6 +9,7 @@ from sidelight.errors import ConfigError
     [
         ("a=16,32", [16, 32]), ("a=0.5, 1", [0.5, 1]), ("a=sex,site", ["sex", "site"]), ("a=[1,2]", [1, 2]), ("a=word", "word"),
         ("a=-1,2", [-1, 2]), ("a=C:/x,y.csv", "C:/x,y.csv"), ("a=one two, three", "one two, three"), ("a=true,x", [True, "x"]),
+        ('a={"b": 1, "c": [true, null]}', {"b": 1, "c": [True, None]}), ("a={b = 1}", {"b": 1}), ("a={b}", "{b}"),
     ],
 )  # fmt: skip
 def test_values_as_users_write_them(flag, value):
@@ -40,3 +41,8 @@ def test_one_word_or_number_is_a_list_of_it_where_a_list_is_expected():
         build(Outer, {"names": "one two"})
     with pytest.raises(ConfigError, match="names"):
         build(Outer, {"names": {"a": 1}})
+
+
+def test_a_word_in_place_of_a_group_is_told_how_a_group_is_written():
+    with pytest.raises(ConfigError, match=r"NAME.SETTING=VALUE or NAME=\{SETTING = VALUE\}"):
+        build(Outer, {"inner": "rates"})

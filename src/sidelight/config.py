@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,11 +67,13 @@ def fault(error: ValidationError) -> str:
 
 def _expected(message: str) -> str:
     """What pydantic says was expected."""
+    if "a valid dictionary or instance" in message:
+        return "a group of settings, NAME.SETTING=VALUE or NAME={SETTING = VALUE}"
     return message.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to")[0]
 
 
 def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are TOML, a bare word is a string,
+    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are TOML or JSON, a bare word is a string,
     and ``16,32`` a list."""
     values: dict[str, Any] = {}
     for flag in flags:
@@ -87,10 +90,12 @@ def parse_flags(flags: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A value as TOML has it; else a bare word, or words and numbers between commas as a list: ``16,32`` is [16, 32]."""
+    """A value as TOML or JSON has it; else a bare word, or words and numbers between commas as a list: ``16,32`` is [16, 32]."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
         listed = re.fullmatch(r"[\w.+-]+(\s*,\s*[\w.+-]+)+", text.strip())
         return [_value(part.strip()) for part in text.split(",")] if listed else text
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidelight.config import build, changed
+from sidelight.config import build, changed, parse_flags
 from sidelight.errors import ConfigError
 from sidelight.evaluation.protocols import find
 from sidelight.evaluation.settings import MOVED, EvaluateSettings
@@ -92,3 +92,8 @@ def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless
         build(EvaluateSettings, {"profile": "paper"}).for_cell_hash().keys()
         == EvaluateSettings().for_cell_hash().keys()
     )
+
+
+@pytest.mark.parametrize(("flag", "counts"), [("all", []), ("16,all", [16]), ("16,32", [16, 32]), ("8", [8]), ("[]", [])])
+def test_all_labels_may_be_said_though_they_are_always_there(flag, counts):
+    assert build(EvaluateSettings, parse_flags([f"labels={flag}"])).labels == counts

@@ -1,9 +1,9 @@
 """Settings of an evaluation: each group stands beside the code that reads it, and is put together here."""
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from sidelight.config import Settings
 from sidelight.data.pixels.cache import PixelSettings
@@ -41,13 +41,21 @@ _OWN: dict[str, Any] = {one.group: (one.Settings, one.Settings()) for one in PRO
 _OfProtocols: Any = create_model("_OfProtocols", __base__=Settings, **_OWN)
 
 
+def counts(given: Any) -> Any:
+    """Label counts as users write them: ``"all"`` is always there."""
+    listed = given if isinstance(given, list | tuple) else [given]
+    return [one for one in listed if one != "all"] if "all" in listed else given
+
+
 class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols):
     """How units are split, how many are labelled, what heads read, and how numbers are made; a group for each protocol."""
 
     profile: Literal["default", "paper"] = Field(
         "default", description="paper: heads as the papers judge, where they differ"
     )
-    labels: list[int] = Field([], description="labelled units at which to train; all of them is always added")
+    labels: Annotated[list[int], BeforeValidator(counts)] = Field(
+        [], description='labelled units at which to train; all of them is always added, and "all" adds nothing'
+    )
     label_draw: Draw = Field(
         "balanced",
         description="which units are labelled: as many of each class while they last, or natural: patient after "
