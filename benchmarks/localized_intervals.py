@@ -2,13 +2,16 @@
 
 Simulated worlds of G patients with three images each; two thirds of the images hold something. Masks: areas are log-normal, and
 a patient has a share of its pixels found that is its own, beside false ones in proportion. Boxes: an image has one to four, each
-found with a probability that is the patient's own, a little off, beside false alarms in proportion. In half of the worlds one
-patient has twenty times the pixels or boxes (not of FROC, whose false positives per image would be others). The truth is the
-value of very many patients. The rival is another draw of the same kind on the same images.
+found with a probability that is the patient's own, a little off, beside false alarms in proportion. Heat maps: contrast, overlap
+and the chance that the hottest place lies in the region are the patient's own; contrast is skewed, or log-normal (long tail).
+In half of the worlds one patient has twenty times the pixels or boxes (not of FROC, whose false positives per image would be
+others, and not of heat maps, of which each image counts once). The truth is the value of very many patients. The rival is another
+draw of the same kind on the same images.
 """
 
 import argparse
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -17,11 +20,13 @@ import numpy as np
 from sidelight.metrics.boxes import box_row, stacked
 from sidelight.metrics.detection import FROC, MAP
 from sidelight.metrics.differences import paired_difference
+from sidelight.metrics.heat import CNR, CONTRAST, HEAT, MIOU, OVERLAP, POINTING, POINTS
 from sidelight.metrics.intervals import clustered_interval
-from sidelight.metrics.overlap import MEAN_DICE, POOLED_DICE
+from sidelight.metrics.overlap import COLUMNS, MEAN_DICE, POOLED_DICE
 
 IMAGES, HEAVY, MANY = 3, 20, 4000
-METRICS = {"dice": POOLED_DICE, "dice by image": MEAN_DICE, "map": MAP, "froc": FROC}
+METRICS = {"dice": POOLED_DICE, "dice by image": MEAN_DICE, "map": MAP, "froc": FROC,
+           "cnr": CNR, "cnr, long tail": CNR, "miou": MIOU, "pointing": POINTING}  # fmt: skip
 
 
 def masks(patients: int, heavy: bool, world: int, rivals: int) -> list[np.ndarray]:
@@ -64,15 +69,39 @@ def boxes(patients: int, heavy: bool, world: int, rivals: int) -> list[np.ndarra
     return [stacked(rows, width) for rows in found]
 
 
+def maps(patients: int, heavy: bool, world: int, rivals: int, *, tail: bool = False) -> list[np.ndarray]:
+    """Rows of each rival on the same images; NaN where an image holds nothing."""
+    rng = np.random.default_rng([world, patients, 4])
+    holds = rng.random((patients, IMAGES)) < 2 / 3
+    found = []
+    for rival in range(rivals):
+        own, rows = (
+            np.random.default_rng([world, patients, 5, rival]),
+            np.full((holds.size, len(COLUMNS) + len(HEAT)), np.nan),
+        )
+        rows[:, 2] = holds.ravel()
+        skill = own.beta(3, 3, (patients, 1))
+        rows[:, POINTS] = (own.random(holds.shape) < skill).ravel()
+        typical = own.lognormal(-1, 1, (patients, 1)) if tail else own.gamma(2, 0.4, (patients, 1))
+        rows[:, CONTRAST] = (typical * own.lognormal(0, 0.4, holds.shape)).ravel()
+        rows[:, OVERLAP] = (skill * own.uniform(0.2, 1, holds.shape)).ravel()
+        rows[~holds.ravel(), POINTS:] = np.nan
+        found.append(rows)
+    return found
+
+
+MADE = {"dice": masks, "dice by image": masks, "map": boxes, "froc": boxes, "cnr, long tail": partial(maps, tail=True)}
+
+
 def cell(name: str, patients: int, heavy: bool, worlds: int) -> dict:
     """Shares of worlds."""
-    metric, made = METRICS[name], masks if "dice" in name else boxes
+    metric, made = METRICS[name], MADE.get(name, maps)
     real = metric(None, made(MANY, False, 0, 1)[0])
     held, apart, without = 0, 0, 0
     groups = np.repeat(np.arange(patients), IMAGES)
     for world in range(1, worlds + 1):
         one, other = made(patients, heavy, world, 2)
-        labels = (one[:, 2 if "dice" in name else 0] > 0).astype(int)
+        labels = (one[:, 0 if name in ("map", "froc") else 2] > 0).astype(int)
         found = clustered_interval(labels, one, groups, metric, resamples=400)
         gap = paired_difference(labels, one, other, groups, metric, resamples=400, permutations=2)
         without += found.method == "none"
@@ -96,7 +125,7 @@ def main() -> None:
     print("|---" * 6 + "|")
     found = []
     for name, patients, heavy in product(asked.metrics, asked.groups, (False, True)):
-        if heavy and name == "froc":
+        if heavy and name not in ("dice", "dice by image", "map"):
             continue
         row = cell(name, patients, heavy, asked.worlds)
         shares = " | ".join(f"{100 * row[key]:.0f}" for key in ("coverage", "told apart", "without"))
