@@ -376,9 +376,16 @@ def study(
         typer.Option("--settings", callback=_listing("study"), is_eager=True, help="list every setting and leave"),
     ] = False,
 ) -> None:
-    """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable."""
+    """Encoders x label counts x seeds x tasks: one table, one report; cell by cell, resumable. Of several data sets: a suite."""
     from sidelight.commands.study import study as run_study
+    from sidelight.commands.suite import is_suite
+    from sidelight.commands.suite import suite as run_suite
 
+    if is_suite(file):
+        settings = _settings(None, flags, run_suite, data=data, cache=cache)
+        done = run_suite(file, size=size, out=out, **settings, allow_outside=allow_outside)
+        typer.echo(f"{done.sentence}; the table lies in {done.folder / 'report.html'}")
+        return
     settings = _settings(None, flags, run_study, data=data, preset=preset, cache=cache)
     results = run_study(file, size=size, out=out, **settings, allow_outside=allow_outside)
     typer.echo(f"{len(results.results)} numbers; the report lies in {results.folder / 'report.html'}")

@@ -1,12 +1,16 @@
 """Masks and boxes of the public data sets that are here, in their own layouts."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from dicom_writing import write
+from radiograph_layouts import write_covid_rural, write_layouts
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.phantoms.chest import KINDS, phantom
 
 
 def folder(real_data, name):
@@ -135,3 +139,36 @@ def test_object_cxr_in_its_layout(tmp_path):
         "08001": [[0, 0, 8, 8]],
     }
     assert counts(cohort, "object_mask") == {"00001": 24, "00002": 0, "08001": 52}
+
+
+def test_covid_rural_in_its_layout(tmp_path):
+    found = phantom(patients=6, studies=1, views=1, size=32, difficulty=0.0)
+    write_covid_rural(tmp_path, found)
+    cohort = Cohort.open(tmp_path, preset="covid_rural")
+    assert cohort.items["patient"].tolist()[:2] == ["16400000", "16400001"] and cohort.levels == ("patient",)
+    masks = annotations_of(cohort, "opacity_mask")
+    assert masks.positions == [1, 2, 4, 5], "a third has no mask"
+    for at in masks.positions:
+        np.testing.assert_array_equal(masks.masks(at)[0, 0], found.mask(at, "opacity"))
+
+
+def test_layouts_of_five_data_sets_say_where_the_phantom_has_its_findings(tmp_path):
+    """Rectangles and ellipses may be larger than what they hold; run lengths and masks are exact."""
+    found = write_layouts(tmp_path, 24, size=48)
+    for name, preset, task, kind in (
+        ("rsna", "rsna_pneumonia", "pneumonia_mask", "opacity"),
+        ("siim", "siim_pneumothorax", "pneumothorax_mask", "effusion"),
+        ("object_cxr", "object_cxr", "object_mask", "nodule"),
+        ("nih", "nih_chestxray8", "finding_mask", ""),
+    ):
+        cohort = Cohort.open(tmp_path / name, preset=preset)
+        files, drawn = cohort.items["files"].str[0].tolist(), annotations_of(cohort, task)
+        held = 0
+        for at in drawn.positions:
+            number = int(re.findall(r"(\d+)(?:_000)?\.\w+$", files[at])[0]) - (name == "siim")
+            seen = drawn.masks(at)[0].any(axis=0)
+            true = found.mask(number, kind) if kind else np.any([found.mask(number, one) for one in KINDS], axis=0)
+            outside = true & ~seen
+            assert outside.sum() <= 0.25 * true.sum(), (name, number)
+            held += bool(true.any())
+        assert held >= 2, name

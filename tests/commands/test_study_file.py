@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from sidelight.commands.study_file import Headline, StudyFile, at_size, check_headline, record_beforehand
+from sidelight.commands.suite import is_suite
+from sidelight.commands.suite_file import SuiteFile, check_tasks
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.errors import ConfigError
 
@@ -49,9 +51,15 @@ def test_a_question_that_has_no_answer_is_refused(headline, said):
 
 def test_the_studies_of_the_repository_can_be_asked():
     for file in sorted((Path(__file__).parents[2] / "studies").glob("*.toml")):
-        whole = build(StudyFile, load_toml(file))
-        for size in whole.sizes or ("cpu",):
-            check_headline(at_size(whole, size))
+        if is_suite(file):
+            suite = build(SuiteFile, load_toml(file))
+            check_tasks(suite)
+            asked = [build(StudyFile, merge(suite.common, one.study)) for one in suite.sets.values()]
+        else:
+            asked = [build(StudyFile, load_toml(file))]
+        for whole in asked:
+            for size in whole.sizes or ("cpu",):
+                check_headline(at_size(whole, size))
 
 
 def test_what_was_said_is_written_once_before_the_first_cell(tmp_path):

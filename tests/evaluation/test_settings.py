@@ -94,6 +94,8 @@ def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless
     )
 
 
-@pytest.mark.parametrize(("flag", "counts"), [("all", []), ("16,all", [16]), ("16,32", [16, 32]), ("8", [8]), ("[]", [])])
+@pytest.mark.parametrize(
+    ("flag", "counts"), [("all", []), ("16,all", [16]), ("16,32", [16, 32]), ("8", [8]), ("[]", [])]
+)
 def test_all_labels_may_be_said_though_they_are_always_there(flag, counts):
     assert build(EvaluateSettings, parse_flags([f"labels={flag}"])).labels == counts

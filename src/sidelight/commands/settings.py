@@ -21,6 +21,12 @@ def _study() -> type[Settings]:
     return StudyFile
 
 
+def _suite() -> type[Settings]:
+    from sidelight.commands.suite_file import SuiteFile
+
+    return SuiteFile
+
+
 def _cohort() -> type[Settings]:
     from sidelight.data.cohort.spec import CohortSpec
 
@@ -33,6 +39,7 @@ KINDS: dict[str, tuple[Callable[[], type[Settings]], str]] = {
         "of `sidelight evaluate`: --set NAME=VALUE, a TOML file for --config, [evaluate] of a study",
     ),
     "study": (_study, "of a study file for `sidelight study`"),
+    "suite": (_suite, "of a study file of several data sets for `sidelight study`"),
     "cohort": (_cohort, "of cohort.toml"),
 }
 """What settings there are beside those of the methods, and where they are said."""

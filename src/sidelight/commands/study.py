@@ -21,7 +21,7 @@ from sidelight.commands.study_file import StudyFile, at_size, check_headline, re
 from sidelight.config import build, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import outermost
-from sidelight.errors import ConfigError
+from sidelight.errors import ConfigError, DataError, RunError
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_name
 from sidelight.evaluation.model.card import study_card
@@ -69,27 +69,37 @@ def study(
     :param settings: anything of the study file, over it, e.g. ``seeds=1`` or ``pretrain={"epochs": 2}``.
     :raises RunError: where another process is at work in ``out``; says which.
     """
-    plan = build(StudyFile, merge(load_toml(file), settings))
-    plan = at_size(plan, size)
-    check_headline(plan)
+    plan = at_size(build(StudyFile, merge(load_toml(file), settings)), size)
     source = data or plan.data
     if not source:
         raise ConfigError(f"The study {file} names no data", do="Give the folder of the data set with --data")
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     check_place(folder, folder=True)
+    command = f"sidelight study {Path(file).name} --data DATA --size {size}"
     with held(folder):
-        room = build(EvaluateSettings, plan.evaluate).max_memory
-        opened: dict[str, Any] = {"allow_outside": allow_outside, "max_memory": room}
-        cohort = Cohort.open(source, preset=preset or plan.preset, **plan.cohort, **opened)
-        for part in plan.parts.values():
-            cohort.task(part.task)
-        command = f"sidelight study {Path(file).name} --data DATA --size {size}"
-        work = Work(plan, cohort, folder, cache, quiet, command=command)
-        for cell in work.cells():
-            check_targets(find(cell.protocol), cohort.task(cell.part.task))
-            trained = cell.row.method is not None or cell.row.run is not None
-            check_text(find(cell.protocol), f"The row {cell.encoder!r}", trained)
-        return work.run(size)
+        plan = plan.model_copy(update={"preset": preset or plan.preset})
+        return prepared(plan, source, folder, command, cache=cache, quiet=quiet, allow_outside=allow_outside).run(size)
+
+
+def prepared(
+    plan: StudyFile, source: str, folder: Path, command: str, *, cache: str | None, quiet: bool, allow_outside: bool
+) -> "Work":
+    """The work of a study, its data open and its plan checked, before anything is computed.
+
+    :raises ConfigError: for a primary question that cannot be answered, or a row that cannot be judged as it asks.
+    """
+    check_headline(plan)
+    room = build(EvaluateSettings, plan.evaluate).max_memory
+    opened: dict[str, Any] = {"allow_outside": allow_outside, "max_memory": room}
+    cohort = Cohort.open(source, preset=plan.preset, **plan.cohort, **opened)
+    for part in plan.parts.values():
+        cohort.task(part.task)
+    work = Work(plan, cohort, folder, cache, quiet, command=command)
+    for cell in work.cells():
+        check_targets(find(cell.protocol), cohort.task(cell.part.task))
+        trained = cell.row.method is not None or cell.row.run is not None
+        check_text(find(cell.protocol), f"The row {cell.encoder!r}", trained)
+    return work
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,12 @@ class Work(Cells):
     quiet: bool
     command: str
 
-    def run(self, size: str) -> StudyResults:
-        """Compute what is missing, then the tables and the report."""
+    def run(self, size: str, *, faults: dict[str, str] | None = None) -> StudyResults:
+        """Compute what is missing, then the tables and the report.
+
+        :param faults: takes of each part that cannot be judged why, and the others go on; None: the first ends the study.
+        :raises RunError: where no part is left.
+        """
         record_beforehand(self.folder, self.plan.headline.named)
         console = Console(stderr=True, quiet=self.quiet)
         cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
@@ -115,13 +129,28 @@ class Work(Cells):
         )
         notes += self.check_unseen()
         for number, cell in enumerate(cells, 1):
+            if cell.part_name in (faults or {}):
+                continue
             label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
-            table, more = self.score(cell)
+            try:
+                table, more = self.score(cell)
+            except (DataError, RunError) as error:  # what is wrong with the settings is wrong everywhere
+                if faults is None:
+                    raise
+                faults[cell.part_name] = str(error)
+                continue
             tables.append(table)
             lead = f"{cell.part_name}: "  # some notes name the task, which is often called as the part
             notes += [note if note.startswith(lead) else lead + note for note in more]
-        return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+        if not faults:
+            return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+        tables = [table for table in tables if table["task"].iloc[0] not in faults]
+        if not tables:
+            raise RunError("No part of the study could be judged", do=next(iter(faults.values())))
+        left = {name: part for name, part in self.plan.parts.items() if name not in faults}
+        work = replace(self, plan=self.plan.model_copy(update={"parts": left}))
+        return work.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
 
     def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
         """The scores of one cell, read back if they are there."""

@@ -71,7 +71,7 @@ class Cells:
                 for name, row in self.plan.encoders.items():
                     if row.parts and part_name not in row.parts:
                         continue
-                    for protocol in row.protocols or self.plan.protocols:
+                    for protocol in row.protocols or part.protocols or self.plan.protocols:
                         yield Cell(name, row, part_name, part, protocol, seed)
 
     def file_of(self, cell: Cell) -> tuple[Path, EvaluateSettings]:

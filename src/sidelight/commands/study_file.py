@@ -41,6 +41,7 @@ class Part(Settings):
     )
     unseen: bool = Field(False, description="pre-training starts anew in each fold, without its test patients")
     warning: str = Field("", description="a sentence above its numbers")
+    protocols: list[str] = Field([], description="instead of the study's, for rows that name none")
     evaluate: dict[str, Any] = Field({}, description="settings of its evaluations, over the study's")
 
 
@@ -80,6 +81,7 @@ class Size(Settings):
     pretrain: dict[str, Any] = Field({}, description="over the study's")
     evaluate: dict[str, Any] = Field({}, description="over the study's")
     rows: dict[str, dict[str, Any]] = Field({}, description="settings of single encoders' methods at this size")
+    parts: dict[str, dict[str, Any]] = Field({}, description="settings of single parts' evaluations at this size")
 
 
 class StudyFile(Settings):
@@ -116,6 +118,10 @@ def at_size(plan: StudyFile, size: str) -> StudyFile:
         if name not in plan.encoders:
             raise ConfigError(f"Size {size!r} has settings of the row {name!r}", do=nearest(name, plan.encoders))
         values["encoders"][name]["settings"] = merge(plan.encoders[name].settings, settings)
+    for name, settings in change.parts.items():
+        if name not in plan.parts:
+            raise ConfigError(f"Size {size!r} has settings of the part {name!r}", do=nearest(name, plan.parts))
+        values["parts"][name]["evaluate"] = merge(plan.parts[name].evaluate, settings)
     return build(StudyFile, values)
 
 
@@ -150,7 +156,7 @@ def check_headline(plan: StudyFile) -> None:
             f"[headline] metric = {headline.metric!r}: rows are not compared by it",
             do=nearest(headline.metric, compared),
         )
-    protocols = plan.encoders[headline.encoder].protocols or plan.protocols
+    protocols = plan.encoders[headline.encoder].protocols or plan.parts[headline.task].protocols or plan.protocols
     if headline.protocol and headline.protocol not in protocols:
         raise ConfigError(
             f"[headline] protocol = {headline.protocol!r}: {headline.encoder!r} is not judged by it",

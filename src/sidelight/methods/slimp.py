@@ -164,7 +164,8 @@ class Slimp(WeighedPairs):
         except DataError as error:
             return str(error).rstrip(".")
         if not found:
-            return f"[metadata] describes neither {inner} nor {outer or 'patient'}"
+            outer = outer or "patient"
+            return f"[metadata] describes {f'no {inner}' if inner == outer else f'neither {inner} nor {outer}'}"
         if not any((cohort.items[name] != "").any() for name in found if name in cohort.items):
             return "all metadata are blank"
         return "" if cohort.items["group"].nunique() > 1 else "it holds one patient only"

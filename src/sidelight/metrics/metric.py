@@ -80,7 +80,8 @@ class Metric:
         """Itself, with the range that it has among rows [..., C]."""
         if self.reach is None:
             return self
-        highest = float(np.nanmax(rows[..., self.reach]))
+        known = rows[..., self.reach][~np.isnan(rows[..., self.reach])]
+        highest = float(known.max()) if len(known) else self.low
         return replace(self, high=highest if highest > self.low else self.low + 1)
 
     def measured(self, rows: Array) -> bool:

@@ -17,9 +17,9 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
 from sidelight.data.pixels import pixels, shards
 from sidelight.data.pixels.cache import PixelSettings, build, forget, open_pixels, verify
-from sidelight.data.pixels.decoding import at_working_size, is_grey
+from sidelight.data.pixels.decoding import at_working_size, equalized, is_grey
 from sidelight.data.read import Clip, read_files
-from sidelight.errors import DataError, MissingExtra, TooManyBadItems
+from sidelight.errors import ConfigError, DataError, MissingExtra, TooManyBadItems
 
 
 class Folder:
@@ -408,6 +408,33 @@ def test_working_size_in_every_combination():
         deep = at_working_size(frames.astype(np.uint16) * 257, 10, channels)
         assert deep.dtype == np.uint16
         assert np.abs(deep / 257 - at_working_size(frames, 10, channels)).max() <= 2
+
+
+def test_grey_values_are_spread_evenly():
+    """By hand: of four pixels half are 0, a quarter 4, a quarter 9; in 16 bits the same shares."""
+    few = np.array([[[0, 0], [4, 9]]], np.uint8)
+    assert equalized(few).tolist() == [[[128, 128], [191, 255]]]
+    assert equalized(few.astype(np.uint16) * 100).tolist() == [[[32768, 32768], [49151, 65535]]]
+    ramp = np.random.default_rng(0).integers(40, 90, (2, 50, 60)).astype(np.uint8)
+    spread = equalized(ramp)
+    assert spread.dtype == np.uint8 and abs(spread.mean() - 130) < 3 and spread.std() > 70
+    np.testing.assert_array_equal(equalized(spread), equalized(equalized(spread)))
+    assert equalized(np.stack([ramp] * 3, axis=-1)).shape == ramp.shape
+
+
+def test_equalized_pixels_are_others_and_known_to_be(tmp_path):
+    for place in range(3):
+        Image.fromarray(image(place) // 4).save(tmp_path / f"{place}.png")
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[images]\nchannels = 1\n')
+    plain = Cohort.open(tmp_path)
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[images]\nchannels = 1\nequalize = true\n')
+    spread = Cohort.open(tmp_path)
+    first, second = build(plain, size=16), build(spread, size=16)
+    assert first.folder != second.folder and plain.hash != spread.hash
+    assert first.read(0, [0]).max() < 64 < second.read(0, [0]).max()
+    (tmp_path / "cohort.toml").write_text('files = "{patient}.png"\n[images]\nequalize = true\n')
+    with pytest.raises(ConfigError, match="equalize = true needs channels = 1"):
+        Cohort.open(tmp_path)
 
 
 def test_downscaling_is_antialiased():

@@ -190,7 +190,10 @@ class Cohort:
         numbers = {name: value for name, value in drawn.items() if isinstance(value, int | float)}
         total.update(repr(sorted(numbers.items())).encode() if numbers else b"")
         total.update(self.items.to_csv(index=False).encode(errors="surrogateescape"))
-        total.update(b"" if self.spec.images.fit == "squash" else self.spec.images.fit.encode())
+        shown = self.spec.images
+        total.update(b"" if shown.fit == "squash" else shown.fit.encode())
+        others = [shown.crop, shown.range, shown.equalize]
+        total.update(repr(others).encode() if any(others) else b"")
         for names in self.items["files"]:
             for name in names:
                 path = self.root / split(name)[0]

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from sidelight.config import Settings, build
 from sidelight.data.dicom import tags
@@ -106,6 +106,16 @@ class ImagesSpec(Settings):
     fit: Literal["squash", "pad"] = Field(
         default="squash", description="frames fill their square, or keep their sides' ratio and are centred on black"
     )
+    equalize: bool = Field(
+        default=False,
+        description="spread the grey values of each frame evenly by its histogram, as LoVT does with radiographs; channels = 1",
+    )
+
+    @model_validator(mode="after")
+    def _grey(self) -> Self:
+        if self.equalize and self.channels != 1:
+            raise ValueError("equalize = true needs channels = 1")
+        return self
 
 
 class MetadataSpec(Settings):

@@ -222,6 +222,7 @@ def _home(cohort: Cohort, folder: Path | None, recipe: list[Any]) -> Path:
         *([list(ends)] if ends else []),
     ]
     what += [{"fit": cohort.spec.images.fit}] if cohort.spec.images.fit != "squash" else []
+    what += [{"equalize": True}] if cohort.spec.images.equalize else []
     owner = [] if folder is None else [str(cohort.root.resolve())]
     if cohort.phantom is not None:
         owner = [cohort.hash]

@@ -62,7 +62,9 @@ def decoded(
         try:
             with room.item() as ask:
                 clip = cohort.read(position, max_frames=max_frames, channels=channels, target=size, ask=ask)
-                small = at_working_size(clip.frames, size, channels, cohort.spec.images.fit)
+                shown = cohort.spec.images
+                frames = equalized(clip.frames) if shown.equalize else clip.frames
+                small = at_working_size(frames, size, channels, shown.fit)
         except ReadError as error:
             return str(error)
         row = {"length": clip.length, "timed": clip.timed, "times": clip.times, "numbers": clip.indices}
@@ -110,6 +112,23 @@ def is_grey(frames: Array) -> bool:
         return True
     spread = frames.max(axis=-1) - frames.min(axis=-1)
     return bool((spread > TINT * (257 if frames.dtype == np.uint16 else 1)).mean() < COLOURED)
+
+
+def equalized(frames: Array) -> Array:
+    """Grey frames, uint8 or uint16, whose values are spread evenly: each becomes the share of pixels that are not brighter.
+
+    Colour is made grey first. The histogram has every value of the type, as scikit-image's ``equalize_hist`` of integers.
+
+    >>> equalized(np.array([[[0, 0], [4, 9]]], np.uint8)).tolist()
+    [[[128, 128], [191, 255]]]
+    """
+    plain = grey(frames) if frames.ndim == 4 else frames
+    top = np.iinfo(plain.dtype).max
+    spread = []
+    for frame in plain:
+        shares = np.bincount(frame.ravel(), minlength=top + 1).cumsum() / frame.size
+        spread.append(np.rint(shares * top).astype(plain.dtype)[frame])
+    return np.stack(spread)
 
 
 def at_working_size(frames: Array, size: int, channels: int, fit: Fit = "squash") -> Array:

@@ -1,0 +1,156 @@
+"""Suites: the same encoders on several data sets, each a study of its own, and one table of all tasks.
+
+A set that is not there is named as absent; one that cannot be read, or a part of it that cannot be judged, is named with the
+reason, and everything else goes on. A suite that is started again computes only what is missing, as its studies do.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from sidelight.commands.study import Work, prepared
+from sidelight.commands.study_file import StudyFile, at_size
+from sidelight.commands.suite_file import SetPlan, SuiteFile, check_tasks
+from sidelight.config import build, load_toml, merge
+from sidelight.data.cells import counted
+from sidelight.data.published_split import cut, published_split
+from sidelight.errors import ConfigError, DataError, RunError
+from sidelight.files import check_place, held, write_csv, write_json
+from sidelight.reporting.suite import Column, Place, render_suite
+
+ABSENT, DONE = "absent", "done"
+WHOLE = "whole"
+
+
+@dataclass(frozen=True)
+class SuiteResults:
+    """What a suite found.
+
+    :ivar table: a row for each encoder and task: ``encoder, task, set, part, metric, value, low, high, units, groups``.
+    :ivar faults: of each task that has no numbers why.
+    """
+
+    table: pd.DataFrame
+    faults: dict[str, str]
+    folder: Path
+
+    @property
+    def sentence(self) -> str:
+        """How many tasks have numbers."""
+        done = self.table["task"].nunique()
+        return f"{done} of {counted(done + len(self.faults), 'task')} have numbers"
+
+
+def is_suite(file: str | Path) -> bool:
+    """Whether a study file is of several data sets; :raises ConfigError: where it cannot be read."""
+    return "sets" in load_toml(file)
+
+
+def suite(
+    file: str | Path,
+    size: str = "cpu",
+    out: str | Path | None = None,
+    *,
+    data: str | None = None,
+    allow_outside: bool = False,
+    cache: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> SuiteResults:
+    """Run (or go on with) the suite in ``file`` and write its table and ``report.html`` to ``out``.
+
+    :param data: the folder that holds the data sets' folders.
+    :param settings: anything of the suite file, over it, e.g. ``common={"encoders": {"mine": {"run": "FOLDER"}}}``.
+    :raises ConfigError: for a file that asks for what there is not, before anything is computed, and for settings that cannot be.
+    """
+    plan = build(SuiteFile, merge(load_toml(file), settings))
+    check_tasks(plan)
+    if not data:
+        raise ConfigError(
+            f"The suite {file} was given no data", do="Give the folder that holds the data sets' folders with --data"
+        )
+    studies = {name: at_size(build(StudyFile, merge(plan.common, one.study)), size) for name, one in plan.sets.items()}
+    folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
+    check_place(folder, folder=True)
+    places: list[Place] = []
+    faults: dict[tuple[str, str], str] = {}
+    with held(folder):
+        for name, one in plan.sets.items():
+            command = f"sidelight study {Path(file).name} --data DATA --size {size}"
+            opened: dict[str, Any] = {"cache": cache, "quiet": quiet, "allow_outside": allow_outside}
+            place, failed = _set(name, one, studies[name], Path(data), folder / name, command, size, opened)
+            places.append(place)
+            faults |= {(name, part): why for part, why in failed.items()}
+        table = _table(plan, folder, {place.name for place in places if place.state == DONE}, set(faults))
+        missing = {
+            task.title: faults.get((task.set, task.part), "no row was asked for")
+            for task in plan.tasks
+            if task.title not in set(table["task"])
+        }
+        columns = [Column(task.title, task.metric, missing.get(task.title, "")) for task in plan.tasks]
+        write_csv(folder / "tasks.csv", table)
+        write_json(folder / "suite.json", {"title": plan.title, "size": size, "sets": [vars(one) for one in places],
+                                           "faults": missing})  # fmt: skip
+        render_suite(plan, places, columns, table, folder / "report.html")
+    return SuiteResults(table, missing, folder)
+
+
+def _set(
+    name: str, one: SetPlan, study: StudyFile, data: Path, folder: Path, command: str, size: str, opened: dict[str, Any]
+) -> tuple[Place, dict[str, str]]:
+    """Work on one data set; what became of it, and of each part that has no numbers why."""
+    console = Console(stderr=True, quiet=opened["quiet"])
+    place = Place(name, one.says)
+    if not (data / one.folder).is_dir():
+        return replace(place, state=ABSENT), dict.fromkeys(study.parts, f"{ABSENT}: there is no folder {one.folder}")
+    console.print(f"{name}:", markup=False, highlight=False)
+    try:
+        work = prepared(study, str(data / one.folder), folder, command, **opened)
+        if one.split is not None:
+            work, split = _split(work, one, data / one.folder)
+            place = replace(place, split=split)
+    except DataError as error:
+        return replace(place, state=str(error)), dict.fromkeys(study.parts, str(error))
+    faults: dict[str, str] = {}
+    try:
+        done = work.run(size, faults=faults)
+    except RunError as error:
+        return replace(place, state=str(error)), {**dict.fromkeys(study.parts, str(error)), **faults}
+    hashes = sorted(set(done.results["split_hash"]))
+    said = [note for note in done.notes if "left out" in note or "leak" in note.lower()]
+    return replace(place, state=DONE, hashes=hashes, data=str(done.results["data_hash"].iloc[0]), notes=said), faults
+
+
+def _split(work: Work, one: SetPlan, root: Path) -> tuple[Work, str]:
+    """The work with its parts' splits as files, and where they are from."""
+    assert one.split is not None
+    sides, origin = published_split(work.cohort, root, one.split)
+    known = {WHOLE: sides} | {name: cut(sides, counts) for name, counts in one.split.subsets.items()}
+    files = {name: work.folder / "splits" / f"{name}.json" for name in known}
+    for name, file in files.items():
+        write_json(file, known[name], private=True)
+    parts = {}
+    for name, part in work.plan.parts.items():
+        wanted = part.evaluate.get("split", WHOLE)
+        if wanted not in files:
+            raise ConfigError(f"The part {name!r} asks for the split {wanted!r}", expected=" or ".join(files))
+        parts[name] = part.model_copy(update={"evaluate": {**part.evaluate, "split": str(files[wanted])}})
+    counts = ", ".join(f"{len(names)} {side}" for side, names in sides.items())
+    return replace(work, plan=work.plan.model_copy(update={"parts": parts})), f"{counts}; {origin}"
+
+
+def _table(plan: SuiteFile, folder: Path, done: set[str], faulty: set[tuple[str, str]]) -> pd.DataFrame:
+    """The numbers of all tasks of sets that are done, at all labels and by the step that validation chose."""
+    columns = ["encoder", "task", "set", "part", "metric", "value", "low", "high", "units", "groups"]
+    rows = []
+    for task in plan.tasks:
+        if task.set not in done or (task.set, task.part) in faulty:
+            continue
+        found = pd.read_parquet(folder / task.set / "results.parquet")
+        found = found[found["all_labels"] & (found["task"] == task.part) & (found["metric"] == task.metric)]
+        found = found[(found["target"] == "") & ~found["protocol"].str.endswith(", last step")]
+        rows.append(found.drop(columns="task").assign(task=task.title, set=task.set, part=task.part))
+    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
