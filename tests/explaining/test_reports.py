@@ -27,3 +27,13 @@ def test_each_sentence_has_its_pictures_and_the_truth_a_score(tmp_path):
         assert (space["studies"] == 30).all() and space["recall at 5"].between(0, 1).all()
         assert page.count("regions most like each sentence") == 3
         assert page.count("sentence of each region") == (3 if method == "lovt" else 0)
+
+
+def test_a_sentence_of_a_rich_report_that_names_two_findings_is_asked_once(tmp_path):
+    data = "phantom:chest?patients=80&studies=1&size=64&reports=rich&language=de&views=1&seed=1"
+    run = sidelight.pretrain("convirt", data, tmp_path / "run", cache=str(tmp_path / "cache"), **TINY)
+    sidelight.explain(run, data, tmp_path / "seen", items=3, cache=str(tmp_path / "cache"), quiet=True)
+    score = pd.read_csv(tmp_path / "seen" / "sentences-and-regions.csv")
+    found = [[one for one in own if one.side] for own in sidelight.Cohort.open(data).phantom.findings]
+    asked = sum(len({one.sentence for one in own}) for own in found)
+    assert (score["findings"] == asked).all() and asked < sum(map(len, found))

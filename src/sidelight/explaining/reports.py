@@ -11,7 +11,7 @@ import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from sidelight.data.phantoms.chest import ChestPhantom
+from sidelight.data.phantoms.chest import ChestFinding, ChestPhantom
 from sidelight.data.reports.reports import Study, read_reports
 from sidelight.explaining.content import Image, Part, Picture, Question, frame_of, overlay
 from sidelight.metrics.representation import (
@@ -123,7 +123,8 @@ def statistics(question: Question, joint: Joint, seen: Sequence[tuple[Study, Seq
 def pointing(joint: Joint, question: Question) -> pd.DataFrame | None:
     """Where the truth is known: how often the region that a finding's sentence picks holds the most of the finding; None else.
 
-    It picks by the similarity of the regions, by how far that goes beyond the mean image's, and, with local losses, by attention.
+    A sentence that names two findings is asked once, for both. It picks by the similarity of the regions, by how far that goes
+    beyond the mean image's, and, with local losses, by attention.
     """
     phantom = question.cohort.phantom
     if not isinstance(phantom, ChestPhantom):
@@ -134,12 +135,17 @@ def pointing(joint: Joint, question: Question) -> pd.DataFrame | None:
     mean, shape = regions.mean(0), tuple(regions.shape[1:3])
     hits: dict[str, list[bool]] = {"similarity": [], "similarity beyond the mean image": [], "attention": []}
     for row in rows:
-        for finding in (one for one in phantom.findings[int(positions[row])] if one.side):
-            phrase = joint.embed_reports([[finding.sentence]])[0]
+        at = int(positions[row])
+        named: dict[str, list[ChestFinding]] = {}
+        for finding in (one for one in phantom.findings[at] if one.side):
+            named.setdefault(finding.sentence, []).append(finding)
+        for sentence, findings in named.items():
+            phrase = joint.embed_reports([[sentence]])[0]
             maps = [regions[row] @ phrase, (regions[row] - mean) @ phrase]
             if joint.alignment.attention is not None:
-                maps.append(joint.heat_map(_pixels(question, [row]), finding.sentence)[0])
-            extent = torch.from_numpy(phantom.extent(int(positions[row]), finding)).float()[None, None]
+                maps.append(joint.heat_map(_pixels(question, [row]), sentence)[0])
+            where = np.any([phantom.extent(at, one) for one in findings], axis=0)
+            extent = torch.from_numpy(where).float()[None, None]
             best = torch.nn.functional.adaptive_avg_pool2d(extent, shape).argmax()
             for own, heat in zip(hits.values(), maps, strict=False):
                 own.append(bool(heat.argmax() == best))

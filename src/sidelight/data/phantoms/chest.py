@@ -2,21 +2,27 @@
 
 A radiograph is a sum of attenuations: body, spine, mediastinum and heart, ribs, less for the air of the lungs, more for a
 finding. Findings are an opacity (patchy), a nodule (small, round), an effusion (the base filled to a meniscus) and a large heart.
-The patient's right is on the left of the image. A report has an indication and findings: a sentence with side and zone for each
-finding, and normal sentences. Position, size, exposure, contrast, ribs, soft tissue and grain differ between images and dominate
-the pixels.
+The patient's right is on the left of the image. Position, size, exposure, contrast, ribs, soft tissue and grain differ between
+images and dominate the pixels.
+
+A plain report has an indication and findings: a sentence with side and zone for each finding, and normal sentences. A rich one
+(``_chest_reports.py``) reads like a radiologist's, in one of three languages; findings of which it doubts are fainter in the
+image. What each sentence of either says is known: :attr:`ChestPhantom.statements`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sidelight.data.phantoms._chest_reports import Language, Mention, Statement, rich_report
+from sidelight.data.phantoms._chest_words import WORDS
 from sidelight.data.phantoms._ranges import check_ranges
 from sidelight.data.read.clip import Clip
+from sidelight.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -49,6 +55,10 @@ NORMAL = {
     "effusion": ("No pleural effusion.",),
     "cardiomegaly": ("The heart size is normal.",),
 }
+DENIES = {text: kind for kind, texts in NORMAL.items() for text in texts}
+FAINT = 0.3
+"""Share of the findings of rich reports that are faint, and named with doubt; of large hearts the ones that are least so."""
+BORDERLINE = 0.9
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,14 @@ class ChestFinding:
     shift: tuple[float, float]
     """Of its centre from the middle of its zone, in half image sides."""
     size: float
+    strength: float = 1.0
+    """Of its attenuation; below 1 it is faint."""
+
+    def mention(self, faint: bool = False) -> Mention:
+        """As its sentence names it. An effusion is as large as its level is high."""
+        size = 1 - 3 * self.shift[0] if self.kind == "effusion" else self.size
+        word = "small" if size < 0.9 else "large" if size > 1.1 else ""
+        return Mention(self.kind, self.side, self.zone, word, "uncertain" if faint else "present", shown=True)
 
 
 class Place(NamedTuple):
@@ -86,6 +104,10 @@ class ChestPhantom:
     """Of each item."""
     places: tuple["Place", ...]
     """How the patient of each item stands before the detector."""
+    statements: tuple[tuple[Statement, ...], ...] = ()
+    """Of each item the sentences of its findings and its impression, as they are read, and what they say."""
+    language: Language = "en"
+    rich: bool = False
     levels: tuple[str, ...] = ("patient", "study")
     channels: int = 1
 
@@ -93,15 +115,18 @@ class ChestPhantom:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """``diagnosis``, one task for each kind of finding, and where findings are: ``finding_masks``, ``finding_boxes``."""
         kinds = {kind: {"label": kind, "unit": "study", "positive": ["1"]} for kind in KINDS}
-        where = {
+        where: dict[str, dict[str, Any]] = {
             f"finding_{what}s": {key: "truth", "classes": KINDS} for what, key in (("mask", "mask"), ("boxe", "boxes"))
         }
+        if self.rich:
+            nouns = WORDS[self.language].nouns
+            where = {name: {**one, "phrases": {kind: nouns[kind] for kind in KINDS}} for name, one in where.items()}
         return {"diagnosis": {"label": "diagnosis", "unit": "study", "positive": ["ill"]}, **kinds, **where}
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """``report = "report"`` as a cohort file would say it."""
-        return {"report": {"column": ["report"]}}
+        """``report = "report"`` as a cohort file would say it, with the language of rich reports."""
+        return {"report": {"column": ["report"], **({"language": self.language} if self.rich else {})}}
 
     def read(self, position: int, max_frames: int) -> Clip:
         """The radiograph at ``position``: uint8 [1, size, size]."""
@@ -131,26 +156,40 @@ class ChestPhantom:
 
 
 def phantom(
-    patients: int = 100, studies: int = 2, views: int = 2, size: int = 96, seed: int = 0, difficulty: float = 0.5
+    patients: int = 100,
+    studies: int = 2,
+    views: int = 2,
+    size: int = 96,
+    seed: int = 0,
+    difficulty: float = 0.5,
+    reports: Literal["plain", "rich"] = "plain",
+    language: Language = "en",
 ) -> ChestPhantom:
     """Make a cohort of ``patients`` x ``studies`` studies of one to ``views`` images; about two thirds have findings.
 
     :param size: side of an image in pixels.
     :param difficulty: 0 (findings obvious) to 1 (faint, exposure and grain strong).
-    :raises ConfigError: when a number is out of range.
+    :param reports: "plain" or "rich". The images are the same, but for findings of which a rich report doubts: they are fainter.
+    :param language: of rich reports: "en", "de" or "ja".
+    :raises ConfigError: when a number is out of range, or for another word.
     """
     check_ranges(
         {"patients": (patients, 2), "studies": (studies, 1), "views": (views, 1), "size": (size, 32)},
         difficulty=difficulty,
     )
+    _check_words(reports, language)
     rows: list[dict[str, Any]] = []
     findings: list[tuple[ChestFinding, ...]] = []
     places: list[Place] = []
+    said: list[tuple[Statement, ...]] = []
     for patient in range(patients):
         for study in range(studies):
             rng = np.random.default_rng((seed, 1, patient, study))
             found, name = _findings(rng), f"p{patient:04d}"
-            row = {"files": (), "patient": name, "study": f"{study:02d}", "group": name, "report": _report(found, rng)}
+            report, own = _report(found, rng)
+            if reports == "rich":
+                found, report, own = _rich(found, language, np.random.default_rng((seed, 3, patient, study)))
+            row = {"files": (), "patient": name, "study": f"{study:02d}", "group": name, "report": report}
             row |= {"diagnosis": "ill" if found else "healthy"}
             row |= {"split": "train" if patient % 5 else ("validate" if patient % 2 else "test")}
             row |= {kind: str(int(any(one.kind == kind for one in found))) for kind in KINDS}
@@ -158,9 +197,19 @@ def phantom(
                 kind = "PA" if rng.random() < 0.6 else "AP"
                 rows.append({"item": f"{name}/{study:02d}/{view}", **row, "view": kind})
                 findings.append(found)
+                said.append(own)
                 shift = rng.normal(0, 0.04, 2).clip(-0.08, 0.08).tolist()
                 places.append(Place(shift[0], shift[1], float(rng.uniform(0.9, 1.08))))
-    return ChestPhantom(seed, size, difficulty, pd.DataFrame(rows), tuple(findings), tuple(places))
+    whole = (pd.DataFrame(rows), tuple(findings), tuple(places), tuple(said))
+    return ChestPhantom(seed, size, difficulty, *whole, language=language, rich=reports == "rich")
+
+
+def _check_words(reports: str, language: str) -> None:
+    for name, given, known in (("reports", reports, ("plain", "rich")), ("language", language, get_args(Language))):
+        if given not in known:
+            raise ConfigError(f"The phantom was asked for {name} = {given}", expected=" or ".join(known))
+    if reports == "plain" and language != "en":
+        raise ConfigError(f"Plain reports in {language!r}", do="They are English; ask for reports=rich")
 
 
 def _findings(rng: np.random.Generator) -> tuple[ChestFinding, ...]:
@@ -179,13 +228,33 @@ def _findings(rng: np.random.Generator) -> tuple[ChestFinding, ...]:
     return tuple(found.values())
 
 
-def _report(found: tuple[ChestFinding, ...], rng: np.random.Generator) -> str:
+def _report(found: tuple[ChestFinding, ...], rng: np.random.Generator) -> tuple[str, tuple[Statement, ...]]:
     """Findings and some normal sentences in random order, under headers."""
     kinds = {one.kind for one in found}
     normal = [str(rng.choice(texts)) for kind, texts in NORMAL.items() if kind not in kinds]
     chosen = rng.permutation(normal)[: int(rng.integers(2, 4))].tolist()
     sentences = rng.permutation([*(one.sentence for one in found), *chosen]).tolist()
-    return f" INDICATION: ___-year-old with cough.\n\n FINDINGS:\n {' '.join(sentences)}\n"
+    says = {one.sentence: (one.mention(),) for one in found}
+    says |= {text: (Mention(kind),) for text, kind in DENIES.items() if kind}
+    statements = tuple(Statement(text, "findings", says.get(text, ())) for text in sentences)
+    return f" INDICATION: ___-year-old with cough.\n\n FINDINGS:\n {' '.join(sentences)}\n", statements
+
+
+def _rich(
+    found: tuple[ChestFinding, ...], language: Language, rng: np.random.Generator
+) -> tuple[tuple[ChestFinding, ...], str, tuple[Statement, ...]]:
+    """The findings with the sentences of a rich report, its text and all that it says."""
+    mentions: dict[ChestFinding, Mention] = {}
+    for one in found:
+        faint, strength = rng.random() < FAINT, float(rng.uniform(0.35, 0.6))
+        if one.kind == "cardiomegaly":
+            faint, strength = one.size < BORDERLINE, 1.0
+        mentions[replace(one, strength=strength if faint else 1.0)] = one.mention(faint)
+    sides = [Mention(kind, side, zone) for kind in KINDS[:2] for side in SIDES for zone in ZONES]
+    anywhere = [*sides, *(Mention("effusion", side, "lower") for side in SIDES), Mention("cardiomegaly")]
+    report, said = rich_report(tuple(mentions.values()), KINDS, anywhere, language, rng)
+    named = {own: one.text for one in reversed(said) for own in one.mentions}  # the first, among the findings, stays
+    return tuple(replace(one, sentence=named[own]) for one, own in mentions.items()), report, said
 
 
 def _grid(size: int, place: Place) -> tuple[Floats, Floats]:
@@ -240,7 +309,7 @@ def _render(
     for one in (one for one in found if one.kind != "cardiomegaly"):
         waves = np.sin(11 * y + rng.uniform(0, 6)) * np.sin(13 * x + rng.uniform(0, 6))
         texture = 1 + (0.35 if one.kind == "opacity" else 0.0) * waves
-        density = density + 0.4 * visible * texture * _extent(one, y, x)
+        density = density + 0.4 * visible * one.strength * texture * _extent(one, y, x)
     tilt = nuisance * rng.normal(0, 0.06, 2)
     density = density + tilt[0] * y + tilt[1] * x + 0.05 * nuisance * _smooth(rng, size)
     density = density + 0.035 * nuisance * rng.standard_normal((size, size))
