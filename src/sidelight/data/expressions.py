@@ -43,6 +43,15 @@ class Expression:
         """As :meth:`re.Pattern.search`; :raises ConfigError: where it takes too long."""
         return self._timed(self.compiled.search, text)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where it matches, as positions; matches of nothing are none. :raises ConfigError: where it takes too long."""
+        found: list[tuple[int, int]] = self._timed(self._spans, text)
+        return found
+
+    def _spans(self, text: str, timeout: float) -> list[tuple[int, int]]:
+        places = (place.span() for place in self.compiled.finditer(text, timeout=timeout))
+        return [(start, end) for start, end in places if end > start]
+
     def _timed(self, match: Any, text: str) -> Any:
         try:
             return match(text, timeout=SECONDS)
