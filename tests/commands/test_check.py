@@ -57,7 +57,7 @@ def test_a_check_in_python(torn, tmp_path):
     assert values["counts"]["files"]["unreadable"] == 1
     assert [one["method"] for one in values["costs"]] == list(METHODS)
     missing = {one["method"]: one["missing"] for one in values["costs"]}
-    assert {name for name, lacks in missing.items() if lacks} == {"lovt", "clip", "convirt"}
+    assert {name for name, lacks in missing.items() if lacks} == {"lovt", "clip", "convirt", "weak_labels"}
     assert missing["lovt"].startswith("it needs reports")
     assert all(one["hours"] is None for one in values["costs"])
     assert "Meier" not in found.to_json() and "3_1" not in found.to_json()
@@ -153,7 +153,7 @@ def test_every_method_is_timed(tmp_path, monkeypatch):
         assert one.cache_bytes == 20 * 4 * 40 * 40
     tables = check_tables(found.to_dict())
     assert tables["Methods"].rows[0][:2] == ("simclr", "0.128 MB")
-    assert "lovt, clip, convirt" in [row[0] for row in tables["Methods that this cohort cannot feed"].rows]
+    assert "lovt, clip, convirt, weak_labels" in [row[0] for row in tables["Methods that this cohort cannot feed"].rows]
 
 
 def test_what_a_method_lacks_is_said(tmp_path, monkeypatch):

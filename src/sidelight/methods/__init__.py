@@ -17,6 +17,7 @@ METHODS = {
     "lovt": "sidelight.methods.lovt:LoVT",
     "clip": "sidelight.methods.clip:CLIP",
     "convirt": "sidelight.methods.convirt:ConVIRT",
+    "weak_labels": "sidelight.methods.weak_labels:WeakLabels",
     "sm3": "sidelight.methods.sm3:SM3",
     "sm3_labels": "sidelight.methods.sm3_labels:SM3Labels",
     "slimp": "sidelight.methods.slimp:Slimp",

@@ -213,6 +213,10 @@ class MethodBase(nn.Module):
         """
         raise NotImplementedError
 
+    def facts(self) -> dict[str, int]:
+        """Numbers about its data, for the first line of the log."""
+        return {}
+
     def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """Rows of the pixel index behind ``rows`` of the feed; the same ones unless a row stands for several items."""
         return rows

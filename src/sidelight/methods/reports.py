@@ -7,23 +7,19 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sidelight.config import Settings
-from sidelight.data.cells import normalise
-from sidelight.data.cohort.columns import find_column
 from sidelight.data.pixels.cache import Pixels
-from sidelight.data.reports.reports import read_reports
-from sidelight.data.split import deal
-from sidelight.errors import ConfigError, DataError
+from sidelight.errors import ConfigError
 from sidelight.losses import global_alignment
-from sidelight.methods.base import Gather, MethodBase, frozen_statistics, identity
+from sidelight.methods.base import Gather, frozen_statistics, identity
 from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
 from sidelight.methods.settings import PretrainSettings
-from sidelight.models.image import Encoder, create_encoder
+from sidelight.methods.studies import StudyMethod, StudySettings
+from sidelight.models.image import Encoder
 from sidelight.models.joint import Aligned, Alignment, align
 from sidelight.models.text import ReportEncoder, Tokens, load_report_encoder, small_report_encoder
 from sidelight.models.towers import Tower
@@ -31,10 +27,6 @@ from sidelight.views.affine import Affine
 from sidelight.views.augment import Augment
 from sidelight.views.feed import Feed, Integers
 from sidelight.views.reports import Studies, StudyBatch, StudyRecipe, StudySource
-
-VALID = ("validate", "validation", "valid", "val", "dev")
-SAMPLED = 512
-"""Images from which the normalisation is computed, at most."""
 
 
 class TextSettings(Settings):
@@ -54,24 +46,11 @@ class TextSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="share of activations that training drops")
 
 
-class ReportSettings(PretrainSettings, ContrastSettings):
-    """What every method on reports understands beside :class:`PretrainSettings`."""
+class ReportSettings(StudySettings, ContrastSettings):
+    """What methods that contrast images and reports understand beside :class:`StudySettings`."""
 
-    batch_size: int = Field(32, ge=2)
-    weight_decay: float = Field(0.01, ge=0)
     repel: Repel = "other_patient"
-    channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
-    mean: float | None = Field(
-        None, description="normalisation of all channels; none is that of the images that may be learnt from"
-    )
-    std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
-    split: str | None = Field(
-        None,
-        description="a column: rows with train are learnt from, with validate, valid or val give the validation loss",
-    )
     text: TextSettings = TextSettings()
-    augment: Augment = Augment(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
-    affine: Affine = Affine()
     sentences: Literal["all", "one"] = Field("all", description="of a report in training: all, or one at random")
     swaps: float = Field(0.6, ge=0, lt=1, description="chance of a further exchange of two sentences in training")
     hidden: int = Field(512, ge=2, description="width inside the projections")
@@ -135,23 +114,12 @@ AUTHORS: dict[str, Any] = {
 """The recipe that LoVT and its neighbours share in its authors' code."""
 
 
-class ReportMethod(MethodBase):
+class ReportMethod(StudyMethod):
     """A method whose batches are images with their reports."""
 
     Settings: ClassVar[type[PretrainSettings]] = ReportSettings
     TELLING: ClassVar[tuple[str, ...]] = ("temperature", "repel")
-    FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 1e-4}
-    NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = (
-        *("working_size", "max_bad_fraction", "valid_fraction", "precision"),
-        "max_scale",
-    )
-
-    @classmethod
-    def needs(cls, cohort: Any) -> str:
-        """Reports."""
-        if cohort.spec.report is None:
-            return 'it needs reports: report = "COLUMN" in the cohort file, or [report] files'
-        return ""
+    NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = (*StudyMethod.NOT_FROM_PAPER, "max_scale")
 
     @classmethod
     def given_weights(cls, settings: Mapping[str, Any]) -> bool:
@@ -159,40 +127,17 @@ class ReportMethod(MethodBase):
         text = settings.get("text")
         return super().given_weights(settings) or bool(isinstance(text, Mapping) and text.get("model"))
 
-    def make_encoder(self, channels: int) -> Encoder:
-        """The image tower, normalised by the statistics of the images unless the settings give others."""
-        s = self.settings
-        mean, std = s.mean, s.std
-        if mean is None and self.source is not None:
-            mean, std = statistics(self.source.pixels, self.source.rows)
-        return create_encoder(
-            s.encoder, channels=s.channels or channels, image_size=s.image_size, mean=mean, std=std, initial=s.initial
-        )
-
     def build_heads(self) -> None:
         """The report encoder, and what stands on both encoders."""
         s = self.settings
-        if self.source is None:
-            raise ConfigError("A method on reports needs a cohort", do="Use sidelight.pretrain")
-        folder = self.source.pixels.folder / "reports"
-        reports = read_reports(self.source.cohort, folder, max_bad_fraction=s.max_bad_fraction)
-        self._left_out = dict(reports.left_out)
-        self.unreadable = dict.fromkeys(reports.unreadable, "its report cannot be read")
-        rows = readable(self.source.pixels, self.source.rows, [study.items for study in reports.studies])
-        known = [(study, own) for study, own in zip(reports.studies, rows, strict=True) if len(own)]
-        if not known:
-            raise DataError(
-                f"No image of {self.source.cohort.name} has a report ({len(reports)} reports)",
-                do="See `sidelight check`",
-            )
-        said = [study.sentences for study, _ in known]
-        groups = [study.group for study, _ in known]
+        known = self.known_studies()
+        said, groups = known.said, known.groups
         self.reports = self._report_encoder(said, groups)
         flat = iter(self.reports.tokenizer.pieces([one for report in said for one in report]))
         pieces = tuple(tuple(tuple(next(flat)) for _ in report) for report in said)
         whole = [place for place, report in enumerate(pieces) if any(report)]
-        numbers = np.unique(np.array(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
-        self.studies = Studies(tuple(known[p][1] for p in whole), tuple(pieces[p] for p in whole), numbers[whole])
+        rows = tuple(known.rows[place] for place in whole)
+        self.studies = Studies(rows, tuple(pieces[place] for place in whole), known.numbers[whole])
         width, regions = region_shape(self.encoder)
         self.alignment = Alignment(
             image_dim=width,
@@ -312,20 +257,6 @@ class ReportMethod(MethodBase):
         }
         return Feed.of(roles, sources, draws=1, pixels=pixels, secret=secret)
 
-    def roles(self, pixels: Pixels, rows: Integers) -> dict[str, Integers]:
-        """Studies that train and that give the validation loss: by the column ``split``, else patients dealt by chance."""
-        s = self.settings
-        if s.split is None or self.source is None:
-            groups = pixels.index["group"].to_numpy()[rows]
-            return deal(rows, groups, {"valid": s.valid_fraction}, seed=s.seed, least=2)
-        items = self.source.cohort.items
-        column = items[find_column(items, s.split, "split")].map(normalise).str.lower()
-        side = column.to_numpy()[pixels.index["position"].to_numpy()[rows]]
-        found = {"train": rows[side == "train"], "valid": rows[np.isin(side, VALID)]}
-        if not len(found["train"]):
-            raise ConfigError(f"split = {s.split!r} has no value 'train'", expected=f"train and {' or '.join(VALID)}")
-        return found
-
 
 def region_shape(encoder: Encoder) -> tuple[int, int]:
     """Channels of the last feature map, and its number of positions."""
@@ -336,21 +267,3 @@ def region_shape(encoder: Encoder) -> tuple[int, int]:
         last = encoder.feature_maps(encoder.mean.new_zeros(size))[-1]
     encoder.train(was)
     return int(last.shape[1]), int(last.shape[2] * last.shape[3])
-
-
-def readable(pixels: Pixels, rows: Integers, positions: list[NDArray[np.int64]]) -> list[Integers]:
-    """For each list of positions in ``cohort.items`` the rows among ``rows`` that show them."""
-    row_of = dict(zip(pixels.index["position"].to_numpy()[rows].tolist(), rows.tolist(), strict=True))
-    return [np.array([row_of[at] for at in some.tolist() if at in row_of], np.int64) for some in positions]
-
-
-def statistics(pixels: Pixels, rows: Integers) -> tuple[float, float]:
-    """Mean and standard deviation, in units of [0, 1], of up to ``SAMPLED`` images spread over ``rows`` of the pixel index."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round().astype(np.int64))
-    rows, total = rows[places], np.zeros(2)
-    for row in rows.tolist():
-        image = pixels.read(row, [pixels.frames_of(row) // 2])
-        values = image.astype(np.float64) / (255 if image.dtype == np.uint8 else 65535)
-        total += [values.mean(), (values**2).mean()]
-    mean, square = total / len(rows)
-    return float(mean), float(max(square - mean**2, 1e-6) ** 0.5)

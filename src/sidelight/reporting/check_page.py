@@ -32,6 +32,7 @@ def check_tables(values: Mapping[str, Any]) -> dict[str, Table]:
         "Views": _counts(counts["views"], {"view": "view", "unit": "unit"}, _VIEWS),
         "Tables": _counts(counts["tables"], {"table": "table"}, _JOINS),
         "Tasks": _tasks(counts["tasks"]),
+        "Reports": _counts(counts.get("reports", []), {"finding": "finding"}, _REPORTS),
         "Files": _files(counts["files"]),
         "Methods": _methods([row for row in values["costs"] if not row["missing"]]),
         "Methods that this cohort cannot feed": _impossible([row for row in values["costs"] if row["missing"]]),
@@ -106,6 +107,7 @@ def _tasks(rows: Rows) -> Table:
 _LEVELS = {"units": "units", "fewest": "items: fewest", "median": "median", "most": "most", "repeats": "repeats"}
 _VIEWS = {"items": "items", "units": "units", "with_all_views": "units with every view"}
 _JOINS = {"items": "items", "with_row": "with a row", "rows": "keys", "rows_without_item": "keys of no item"}
+_REPORTS = {name: name for name in ("present", "uncertain", "absent", "unmentioned")}
 _TASK = {"task": "task", "class": "class", "unit": "unit"}
 
 

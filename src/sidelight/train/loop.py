@@ -213,6 +213,7 @@ def _announce(trainer: Trainer, state: State, reporter: Reporter) -> None:
         "precision": str(trainer.dtype).removeprefix("torch."),
         "trained_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         **platform,
+        **trainer.method.facts(),
     }
     append_log(path, "resume" if state.step else "start", state.step, values)
 

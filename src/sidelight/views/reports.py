@@ -91,14 +91,69 @@ class StudyBatch:
         return StudyBatch(self.left[start:stop], tokens, self.study[start:stop], self.group[start:stop])
 
 
-class StudySource:
-    """Batches of studies from cached pixels.
+class ShownStudies:
+    """The images of studies, whatever is read beside them: which image and frame a draw shows, whose report, and the views.
 
     :param recipe: how its studies are shown; ``size``: side of the views in pixels.
     :param broken: the negative control: each image gets the report of another patient, drawn anew in every epoch.
     :param pool: studies from which ``broken`` takes reports; None is all.
     :raises DataError: when ``broken`` finds a pool of one patient.
     """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        studies: Studies,
+        recipe: StudyRecipe,
+        seed: int,
+        *,
+        size: int,
+        broken: bool = False,
+        pool: Ints | None = None,
+    ) -> None:
+        self.pixels, self.studies, self.recipe = pixels, studies, recipe
+        self.seed, self.size, self.broken = seed, size, broken
+        pool = np.arange(len(studies.group)) if pool is None else pool
+        self.pool = pool[np.argsort(studies.group[pool], kind="stable")]
+        self.number = {int(row): number for number, row in enumerate(studies.first)}
+        if broken and len(np.unique(studies.group[pool])) < 2:
+            raise DataError("Pairs cannot be broken: all reports are of one patient", expected="two patients or more")
+
+    def picked(self, epoch: int, rows: Ints, draws: Ints) -> tuple[Tensor, Ints, Ints, Floats]:
+        """Of each of ``rows`` [N], which stand for their studies: pixels [N, C, H, W], the study, the one whose report it gets,
+        and a number from which a sentence may be drawn.
+        """
+        studies = np.array([self.number[int(row)] for row in rows], np.int64)
+        u = uniform(self.seed, epoch, rows, draws, _PICK, 3)
+        shown = [self.studies.rows[number] for number in studies]
+        image = np.array([own[at] for own, at in zip(shown, integer(u[:, 0], _lengths(shown)), strict=True)], np.int64)
+        frames = np.array([self.pixels.frames_of(int(row)) for row in image], np.int64)
+        pixels = self.pixels.batch(image, integer(u[:, 1], frames))
+        read = self.partners(epoch, studies, rows, draws) if self.broken else studies
+        return torch.from_numpy(pixels), studies, read, u[:, 2]
+
+    def views(
+        self, pixels: Tensor, recipe: StudyRecipe, epoch: int, rows: Ints, draws: Ints, device: torch.device | str
+    ) -> Tensor:
+        """The views of picked pixels on ``device``, augmented: float [N, C, S, S]."""
+        look, turn = (
+            torch.from_numpy(uniform(self.seed, epoch, rows, draws, stream, count).astype(np.float32))
+            for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
+        )
+        views = augment(pixels.to(device, non_blocking=True), recipe.augment, look, size=self.size)
+        return affine(views, recipe.affine, turn)
+
+    def partners(self, epoch: int, studies: Ints, rows: Ints, draws: Ints) -> Ints:
+        """For each study [N] a random one of the pool that is of another patient."""
+        pool = self.pool
+        groups, own = self.studies.group[pool], self.studies.group[studies]
+        first, after = np.searchsorted(groups, own), np.searchsorted(groups, own, "right")
+        u = uniform(self.seed, epoch, rows, draws, _PARTNER, 1)[:, 0]
+        return np.asarray(pool[(after + integer(u, len(pool) - (after - first))) % len(pool)])
+
+
+class StudySource(ShownStudies):
+    """Batches of images and the sentences of their reports, from cached pixels. Parameters as of :class:`ShownStudies`."""
 
     def __init__(
         self,
@@ -113,27 +168,16 @@ class StudySource:
         broken: bool = False,
         pool: Ints | None = None,
     ) -> None:
-        self.pixels, self.studies, self.tokenizer, self.recipe = pixels, studies, tokenizer, recipe
-        self.seed, self.size, self.budget, self.broken = seed, size, budget, broken
-        pool = np.arange(len(studies.group)) if pool is None else pool
-        self.pool = pool[np.argsort(studies.group[pool], kind="stable")]
-        self.number = {int(row): number for number, row in enumerate(studies.first)}
-        if broken and len(np.unique(studies.group[pool])) < 2:
-            raise DataError("Pairs cannot be broken: all reports are of one patient", expected="two patients or more")
+        super().__init__(pixels, studies, recipe, seed, size=size, broken=broken, pool=pool)
+        self.tokenizer, self.budget = tokenizer, budget
 
     def raw(self, epoch: int, rows: Ints, draws: Ints) -> RawStudies:
         """One image and the sentences of each of ``rows`` [N], the rows that stand for their studies."""
-        studies = np.array([self.number[int(row)] for row in rows], np.int64)
-        u = uniform(self.seed, epoch, rows, draws, _PICK, 3)
-        shown = [self.studies.rows[number] for number in studies]
-        image = np.array([own[at] for own, at in zip(shown, integer(u[:, 0], _lengths(shown)), strict=True)], np.int64)
-        frames = np.array([self.pixels.frames_of(int(row)) for row in image], np.int64)
-        pixels = self.pixels.batch(image, integer(u[:, 1], frames))
-        read = self.partners(epoch, studies, rows, draws) if self.broken else studies
+        pixels, studies, read, pick = self.picked(epoch, rows, draws)
         swap = uniform(self.seed, epoch, rows, draws, _SWAP, 1 + 2 * MOST_SWAPS)
-        said = [self._said(int(number), u[at, 2], swap[at]) for at, number in enumerate(read)]
+        said = [self._said(int(number), pick[at], swap[at]) for at, number in enumerate(read)]
         return RawStudies(
-            torch.from_numpy(pixels),
+            pixels,
             self.tokenizer.join(said, self.budget),
             np.asarray(rows, np.int64),
             np.asarray(draws, np.int64),
@@ -144,22 +188,9 @@ class StudySource:
 
     def finish(self, raw: RawStudies, device: torch.device | str) -> StudyBatch:
         """The batch on ``device``, augmented."""
-        look, turn = (
-            torch.from_numpy(uniform(self.seed, raw.epoch, raw.row, raw.draw, stream, count).astype(np.float32))
-            for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
-        )
-        views = augment(raw.pixels.to(device, non_blocking=True), raw.recipe.augment, look, size=self.size)
-        views = affine(views, raw.recipe.affine, turn)
+        views = self.views(raw.pixels, raw.recipe, raw.epoch, raw.row, raw.draw, device)
         study = torch.from_numpy(raw.row).to(device)
         return StudyBatch(views, raw.tokens.to(device), study, raw.group.to(device))
-
-    def partners(self, epoch: int, studies: Ints, rows: Ints, draws: Ints) -> Ints:
-        """For each study [N] a random one of the pool that is of another patient."""
-        pool = self.pool
-        groups, own = self.studies.group[pool], self.studies.group[studies]
-        first, after = np.searchsorted(groups, own), np.searchsorted(groups, own, "right")
-        u = uniform(self.seed, epoch, rows, draws, _PARTNER, 1)[:, 0]
-        return np.asarray(pool[(after + integer(u, len(pool) - (after - first))) % len(pool)])
 
     def _said(self, number: int, pick: float, swap: Floats) -> Sequence[Sequence[int]]:
         """The sentences of a study as the recipe shows them."""

@@ -1,4 +1,4 @@
-"""How much of what there is: units per level, items per view, rows per table, units per class, files."""
+"""How much of what there is: units per level, items per view, rows per table, units per class, reports per finding, files."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sidelight.data.audit.reports import report_counts
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.cohort.task import Task
@@ -30,6 +31,7 @@ def count(
         "views": _views(cohort),
         "tables": [asdict(joined) for joined in record.joins],
         "tasks": [row for name in tasks for row in _classes(cohort, cohort.tasks[name])],
+        "reports": report_counts(cohort, None if pixels is None else pixels.folder / "reports"),
         "files": _files(pixels, seen),
     }
 
