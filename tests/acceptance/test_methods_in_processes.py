@@ -1,4 +1,4 @@
-"""Learning in two processes is learning in one: a whole run without batch statistics, and the whole gradients of two methods.
+"""Learning in two processes is learning in one: a whole run without batch statistics, and the whole gradients of three methods.
 
 LoVT and SSLM normalise by the batch, whose statistics on the CPU are each process's own; so their gradients are compared in
 eval mode.
@@ -28,8 +28,13 @@ SERIES = {
     **COMMON, "encoder": "test_resnet", "objective": "both", "permutations": 24, "max_frames": 4,
     "projection": 8, "patch_size": 33,
 }  # fmt: skip
-METHODS = {"lovt": (CHEST, REPORTS), "sslm": ("phantom:knee?exams=8&slices=4&size=32", SERIES)}
-LEARNS = {"lovt": "attention.value", "sslm": "head"}
+LABELS = {**COMMON, "encoder": "test_vit", "unmentioned": "ignore", "balance": "inverse_frequency"}
+METHODS = {
+    "lovt": (CHEST, REPORTS),
+    "sslm": ("phantom:knee?exams=8&slices=4&size=32", SERIES),
+    "weak_labels": (CHEST, LABELS),  # labels that are not known are not as many in each process
+}
+LEARNS = {"lovt": "attention.value", "sslm": "head", "weak_labels": "head"}
 """Of each method a part that has a gradient of its own."""
 
 
