@@ -14,7 +14,15 @@ TINY = {"encoder": "test_resnet", "image_size": 32}
 @pytest.mark.parametrize(
     ("name", "rate"),
     [
-        *(("simclr", 5e-4), ("byol", 5e-4), ("slimp", 5e-4), ("sm3", 3e-4), ("sslm", 3e-4), ("distil", 3e-4)),
+        *(
+            ("simclr", 5e-4),
+            ("byol", 5e-4),
+            ("pixelpro", 5e-4),
+            ("slimp", 5e-4),
+            ("sm3", 3e-4),
+            ("sslm", 3e-4),
+            ("distil", 3e-4),
+        ),
         *(("meta_uscl", 0.01), ("lovt", 1e-4), ("clip", 1e-4), ("convirt", 1e-4), ("weak_labels", 1e-4)),
     ],
 )

@@ -17,6 +17,7 @@ from sidelight.views.augment import (
     _jitter,
     _resample,
     augment,
+    augment_and_place,
     resize,
 )
 
@@ -65,6 +66,25 @@ def test_crop_and_flip_are_those_of_the_box() -> None:
     inner = interpolate(image[..., 3:19, 5:17], (20, 20), mode="bilinear", align_corners=False).flip(3)
     # Beyond the box's edge the view sees the real neighbours, the cut-out sees its own edge: compare inside.
     torch.testing.assert_close(view[..., 2:-2, 2:-2], inner[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
+
+
+def test_corners_say_where_each_pixel_of_a_view_comes_from() -> None:
+    """Images whose grey value is x, or y, in pixels: the view holds the coordinates that its corners promise."""
+    along = (torch.arange(64) + 0.5).expand(48, 64) / 64
+    down = ((torch.arange(48) + 0.5) / 64)[:, None].expand(48, 64)
+    recipe, u = replace(NOTHING, scale=(0.2, 0.8), ratio=(0.7, 1.4), flip=0.5), numbers(12)
+    (x, corners), (y, same) = (
+        augment_and_place(one.expand(12, 1, 48, 64), recipe, u, size=20) for one in (along, down)
+    )
+    assert corners.equal(same) and corners.shape == (12, 4)
+    top, start, bottom, end = corners[:, :, None].unbind(1)
+    share = (torch.arange(20) + 0.5) / 20
+    inside = slice(2, -2)  # beyond the edge a filter sees nothing; a tent of no whole width is off by up to 0.1 pixel
+    wanted_x, wanted_y = start + (end - start) * share, top + (bottom - top) * share
+    torch.testing.assert_close(64 * x[:, 0, 10, inside], wanted_x[:, inside], atol=0.15, rtol=0)
+    torch.testing.assert_close(64 * y[:, 0, inside, 10], wanted_y[:, inside], atol=0.15, rtol=0)
+    assert 0 < int((start > end).sum()) < 12 and bool((top < bottom).all())
+    assert augment(along.expand(12, 1, 48, 64), recipe, u, size=20).equal(x)
 
 
 def test_boxes_have_the_asked_area_ratio_and_lie_inside() -> None:

@@ -199,6 +199,24 @@ def test_without_mixing_a_frame_seen_twice_is_augmented_independently() -> None:
     assert all((left - right).abs().max() > 0.01 for left, right in zip(pairs.left, pairs.right, strict=True))
 
 
+def test_a_pair_says_where_its_views_lie_unless_frames_were_augmented_before_they_were_mixed() -> None:
+    """Frames of 8 x 8: whole ones, or crops inside them, each view's own; the same numbers of randomness as ever."""
+    recipe = Augment(scale=(0.3, 0.6), flip=0.5)
+    sources = {
+        name: PairSource(Store(), PairRecipe(pairs="single", aug_first=name == "first"), augment, 0, size=8)
+        for name, augment in (("whole", PLAIN), ("crops", recipe), ("both", (recipe, PLAIN)), ("first", recipe))
+    }
+    made = {name: one.finish(one.raw(0, *many(0, 8)), "cpu") for name, one in sources.items()}
+    assert made["first"].corners is None and made["first"].map(lambda tensor: tensor[:2]).corners is None
+    assert made["whole"].corners.tolist() == [[[0, 0, 8, 8]] * 2] * 8
+    left, right = made["crops"].corners.unbind(1)
+    assert left.shape == (8, 4) and not torch.isclose(left, right).all(1).any()
+    area = (left[:, 2] - left[:, 0]) * (left[:, 3] - left[:, 1]).abs()
+    assert float(area.min()) >= 0.3 * 64 - 1e-3 and float(area.max()) <= 0.6 * 64 + 1e-3
+    assert made["both"].corners[:, 0].equal(left) and made["both"].corners[:, 1].tolist() == [[0, 0, 8, 8]] * 8
+    assert made["crops"].map(lambda tensor: tensor[:2]).corners.equal(made["crops"].corners[:2])
+
+
 def test_each_view_may_have_an_augmentation_of_its_own() -> None:
     plain, bright = Augment.none(), Augment.none().model_copy(update={"brightness": 0.8, "jittered": 0.9})
     asked = {

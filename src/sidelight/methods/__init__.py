@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 METHODS = {
     "simclr": "sidelight.methods.simclr:SimCLR",
     "byol": "sidelight.methods.byol:BYOL",
+    "pixelpro": "sidelight.methods.pixelpro:PixelPro",
     "distil": "sidelight.methods.distil:Distil",
     "meta_uscl": "sidelight.methods.meta_uscl:MetaUSCL",
     "sslm": "sidelight.methods.sslm:SSLM",

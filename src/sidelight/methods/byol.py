@@ -70,15 +70,23 @@ class BYOL(ClipMethod):
         },
     }
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = SimCLR.FROM_WEIGHTS
-    TELLING = ("tau", "pairs")
-    NOT_FROM_PAPER = ("optimizer", "momentum", "mean", "std", "augment.blur", "seed", "max_frames")
+    TELLING: ClassVar[tuple[str, ...]] = ("tau", "pairs")
+    NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = (
+        "optimizer",
+        "momentum",
+        "mean",
+        "std",
+        "augment.blur",
+        "seed",
+        "max_frames",
+    )
     CRITERION = Criterion("effective_rank", more_is_better=True)  # the least loss may be a collapse
 
     def build_heads(self) -> None:
         """Projector, predictor, and the target, which starts as the online network."""
         s, dim = self.settings, self.encoder.dim
         hidden = s.hidden or dim
-        self.projector, self.predictor = _head(dim, hidden, s.projection), _head(s.projection, hidden, s.projection)
+        self.projector, self.predictor = head(dim, hidden, s.projection), head(s.projection, hidden, s.projection)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     @property
@@ -109,5 +117,6 @@ class BYOL(ClipMethod):
         return {"tau": tau}
 
 
-def _head(width: int, hidden: int, out: int) -> nn.Sequential:
+def head(width: int, hidden: int, out: int) -> nn.Sequential:
+    """A projector or a predictor: rows [N, width] to [N, out], through ``hidden`` and batch normalisation."""
     return nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out))

@@ -59,6 +59,7 @@ class Distil(ClipMethod):
         *(
             "simclr",
             "byol",
+            "pixelpro",
             "meta_uscl",
             "sslm",
             "lovt",

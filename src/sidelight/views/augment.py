@@ -112,12 +112,22 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor, *, size: int) -> 
     :param uniforms: [N, recipe.numbers] in [0, 1): all the randomness there is.
     :returns: float32 [N, C, S, S] in [0, 1].
     """
+    return augment_and_place(images, recipe, uniforms, size=size)[0]
+
+
+def augment_and_place(images: Tensor, recipe: Augment, uniforms: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
+    """The views of :func:`augment`, and where each lies in its image.
+
+    :returns: also the corners, float32 [N, 4]: y and x of the view's upper left corner and y and x of its lower right one, in
+        pixels of the image, whose own corners are (0, 0) and (H, W). Of a mirrored view the left corner has the larger x.
+    """
     u = uniforms.to(images.device, torch.float32)
     tries, u = u[:, : 2 * ATTEMPTS].reshape(-1, ATTEMPTS, 2), u[:, 2 * ATTEMPTS :]
     box = _crop_box(tries, u[:, 0], u[:, 1], images.shape[-2], images.shape[-1], recipe)
     some = recipe.numbers > NUMBERS
     blur = u[:, 3] * recipe.blur * (u[:, 13] < recipe.blurred if some else 1)
-    views = _resample(unit_range(images), box, size, flip=u[:, 2] < recipe.flip, blur=blur)
+    mirrored = u[:, 2] < recipe.flip
+    views = _resample(unit_range(images), box, size, flip=mirrored, blur=blur)
     if some:
         jittered = _jitter(views.clone(), recipe, u[:, 4:9])
         views = torch.where((u[:, 12] < recipe.jittered)[:, None, None, None], jittered, views)
@@ -128,7 +138,15 @@ def augment(images: Tensor, recipe: Augment, uniforms: Tensor, *, size: int) -> 
         shift = (u[:, 9:11] * _NOISE_SHIFTS).long()
         planes = _noise_bank(size, views.device)[shift[:, 0], shift[:, 1]]
         views = views + planes[:, None] * (u[:, 11] * recipe.noise)[:, None, None, None]
-    return views.clamp_(0, 1)
+    return views.clamp_(0, 1), _corners(box, mirrored)
+
+
+def _corners(box: Tensor, mirrored: Tensor) -> Tensor:
+    """Boxes [N, 4] (top, left, height, width) as corners [N, 4], the x of mirrored ones exchanged."""
+    top, left, height, width = box.unbind(1)
+    right = left + width
+    start, end = torch.where(mirrored, right, left), torch.where(mirrored, left, right)
+    return torch.stack([top, start, top + height, end], 1)
 
 
 def _crop_box(tries: Tensor, u_top: Tensor, u_left: Tensor, height: int, width: int, recipe: Augment) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sidelight.config import Settings
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError, DataError
-from sidelight.views.augment import Augment, augment, unit_range
+from sidelight.views.augment import Augment, augment_and_place, unit_range
 from sidelight.views.randomness import Floats, Ints, arcsine, beta35, dirichlet, distinct, integer, uniform
 
 # Streams of random numbers beside those of the views, which count from 0: left, right, shared frames.
@@ -112,6 +112,8 @@ class ClipPairs:
     :param item: int64 [N], row of the pixel index; ``group``: int64 [N], number of the patient or recording group.
     :param gap: float32 [N], source frames between the two anchors, 0 for one frame twice.
     :param max_gap: float32 [N], the largest gap that the recipe allows in that clip.
+    :param corners: float32 [N, 2, 4], where the left and the right view lie in their frame, as
+        :func:`sidelight.views.augment.augment_and_place` says it; None where frames were augmented before they were mixed.
     """
 
     left: Tensor
@@ -120,13 +122,15 @@ class ClipPairs:
     group: Tensor
     gap: Tensor
     max_gap: Tensor
+    corners: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.item)
 
     def map(self, f: Callable[[Tensor], Tensor]) -> "ClipPairs":
         """Apply ``f`` to every tensor, such as ``lambda t: t[:8]``."""
-        return ClipPairs(**{field.name: f(getattr(self, field.name)) for field in fields(self)})
+        held = {field.name: f(one) for field in fields(self) if (one := getattr(self, field.name)) is not None}
+        return ClipPairs(**held)
 
     def to(self, device: torch.device | str) -> "ClipPairs":
         """The same on ``device``."""
@@ -259,16 +263,17 @@ def finish(
     frames, weights = raw.frames.to(device, non_blocking=True), raw.weights.to(device, non_blocking=True)
     item, draw = raw.item.numpy(), raw.draw.numpy()
 
-    def change(images: Tensor, one: Augment, views: Ints) -> Tensor:
-        """Images [M, C, H, W] whose randomness has the streams ``views`` [1 or 2, N, ...], M in all."""
+    def change(images: Tensor, one: Augment, views: Ints) -> tuple[Tensor, Tensor]:
+        """Images [M, C, H, W] whose randomness has the streams ``views`` [1 or 2, N, ...], M in all; and their corners [M, 4]."""
         shape = (1, -1, *(1,) * (views.ndim - 2))
         own = [np.broadcast_to(part.reshape(shape), views.shape).ravel() for part in (item, draw)]
         numbers = uniform(seed, epoch, own[0], own[1], views.ravel(), one.numbers).astype(np.float32)
-        return augment(images, one, torch.from_numpy(numbers), size=size)
+        return augment_and_place(images, one, torch.from_numpy(numbers), size=size)
 
     left, right = recipe if isinstance(recipe, tuple) else (recipe, recipe)
+    corners = None
     if raw.aug_first:
-        single = change(frames.flatten(0, 2), left, raw.views.numpy())
+        single, _ = change(frames.flatten(0, 2), left, raw.views.numpy())
         sides = _mix(single.reshape(*frames.shape[:3], *single.shape[1:]), weights)
     else:
         mixed = _mix(frames, weights)
@@ -276,12 +281,14 @@ def finish(
             mixed = (mixed * 255 + 1e-3).floor() / 255
         both = np.broadcast_to(np.array([[0], [1]]), mixed.shape[:2])
         if left == right:
-            views = change(mixed.flatten(0, 1), left, both)
+            views, places = change(mixed.flatten(0, 1), left, both)
         else:
-            views = torch.cat([change(mixed[0], left, both[:1]), change(mixed[1], right, both[1:])])
+            each = change(mixed[0], left, both[:1]), change(mixed[1], right, both[1:])
+            views, places = (torch.cat(parts) for parts in zip(*each, strict=True))
         sides = views.reshape(*mixed.shape[:2], *views.shape[1:])
+        corners = places.reshape(2, -1, 4).transpose(0, 1)
     rest = {name: getattr(raw, name).to(device) for name in ("item", "group", "gap", "max_gap")}
-    return ClipPairs(left=sides[0], right=sides[1], **rest)
+    return ClipPairs(left=sides[0], right=sides[1], **rest, corners=corners)
 
 
 def _mix(frames: Tensor, weights: Tensor) -> Tensor:
