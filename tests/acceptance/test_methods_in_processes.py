@@ -1,7 +1,7 @@
 """Learning in two processes is learning in one: a whole run without batch statistics, and the whole gradients of three methods.
 
-LoVT and SSLM normalise by the batch, whose statistics on the CPU are each process's own; so their gradients are compared in
-eval mode.
+LoVT, its rival and SSLM normalise by the batch, whose statistics on the CPU are each process's own; so their gradients are
+compared in eval mode.
 """
 
 import numpy as np
@@ -31,10 +31,11 @@ SERIES = {
 LABELS = {**COMMON, "encoder": "test_vit", "unmentioned": "ignore", "balance": "inverse_frequency"}
 METHODS = {
     "lovt": (CHEST, REPORTS),
+    "local_sigmoid": (CHEST, REPORTS),
     "sslm": ("phantom:knee?exams=8&slices=4&size=32", SERIES),
     "weak_labels": (CHEST, LABELS),  # labels that are not known are not as many in each process
 }
-LEARNS = {"lovt": "attention.value", "sslm": "head", "weak_labels": "head"}
+LEARNS = {"lovt": "attention.value", "local_sigmoid": "local_bias", "sslm": "head", "weak_labels": "head"}
 """Of each method a part that has a gradient of its own."""
 
 

@@ -57,7 +57,13 @@ def test_a_check_in_python(torn, tmp_path):
     assert values["counts"]["files"]["unreadable"] == 1
     assert [one["method"] for one in values["costs"]] == list(METHODS)
     missing = {one["method"]: one["missing"] for one in values["costs"]}
-    assert {name for name, lacks in missing.items() if lacks} == {"lovt", "clip", "convirt", "weak_labels"}
+    assert {name for name, lacks in missing.items() if lacks} == {
+        "lovt",
+        "clip",
+        "convirt",
+        "weak_labels",
+        "local_sigmoid",
+    }
     assert missing["lovt"].startswith("it needs reports")
     assert all(one["hours"] is None for one in values["costs"])
     assert "Meier" not in found.to_json() and "3_1" not in found.to_json()
@@ -153,7 +159,9 @@ def test_every_method_is_timed(tmp_path, monkeypatch):
         assert one.cache_bytes == 20 * 4 * 40 * 40
     tables = check_tables(found.to_dict())
     assert tables["Methods"].rows[0][:2] == ("simclr", "0.128 MB")
-    assert "lovt, clip, convirt, weak_labels" in [row[0] for row in tables["Methods that this cohort cannot feed"].rows]
+    assert "lovt, clip, convirt, weak_labels, local_sigmoid" in [
+        row[0] for row in tables["Methods that this cohort cannot feed"].rows
+    ]
 
 
 def test_what_a_method_lacks_is_said(tmp_path, monkeypatch):
@@ -180,7 +188,7 @@ def test_methods_on_reports_are_timed_where_there_are_reports(tmp_path, monkeypa
     for patients, fits in ((24, True), (6, False)):
         data = f"phantom:chest?patients={patients}&studies=1&size=32"
         costs = {one.method: one for one in sidelight.check(data, quiet=True, cache=str(tmp_path), **values).costs}
-        for name in ("lovt", "clip", "convirt"):
+        for name in ("lovt", "clip", "convirt", "local_sigmoid"):
             assert (costs[name].missing == "") == fits, costs[name]
             assert ("20 patients" in costs[name].missing) != fits
 

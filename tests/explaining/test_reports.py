@@ -14,7 +14,7 @@ DATA = "phantom:chest?patients=30&studies=1&size=64"
 
 
 def test_each_sentence_has_its_pictures_and_the_truth_a_score(tmp_path):
-    for method, ways in (("lovt", [*PLAIN, "attention"]), ("convirt", PLAIN)):
+    for method, ways in (("lovt", [*PLAIN, "attention"]), ("convirt", PLAIN), ("local_sigmoid", PLAIN)):
         run = sidelight.pretrain(method, DATA, tmp_path / method, cache=str(tmp_path / "cache"), **TINY)
         out = tmp_path / f"{method}-seen"
         page = sidelight.explain(run, DATA, out, items=3, cache=str(tmp_path / "cache"), quiet=True).read_text()

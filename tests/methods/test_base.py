@@ -23,7 +23,14 @@ TINY = {"encoder": "test_resnet", "image_size": 32}
             ("sslm", 3e-4),
             ("distil", 3e-4),
         ),
-        *(("meta_uscl", 0.01), ("lovt", 1e-4), ("clip", 1e-4), ("convirt", 1e-4), ("weak_labels", 1e-4)),
+        *(
+            ("meta_uscl", 0.01),
+            ("lovt", 1e-4),
+            ("clip", 1e-4),
+            ("convirt", 1e-4),
+            ("weak_labels", 1e-4),
+            ("local_sigmoid", 1e-4),
+        ),
     ],
 )
 def test_given_weights_are_moved_less_than_random_ones(name, rate):

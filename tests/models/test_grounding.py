@@ -39,6 +39,20 @@ def test_the_local_space_is_what_the_local_loss_compares():
     torch.testing.assert_close(found, wanted.detach())
 
 
+def test_without_cross_attention_regions_meet_the_projected_sentence():
+    torch.manual_seed(0)
+    made, last, sentence = Alignment(**LOCAL, attend="none", regions=6), torch.randn(2, 8, 2, 3), torch.randn(8)
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    made(last.flatten(2).mT, sentence.expand(2, 1, 8), mask)  # counts statistics once
+    made.eval()
+    image, report, attended = made(last.flatten(2).mT, sentence.expand(2, 1, 8), mask)
+    assert attended is None and made.attention is None
+    wanted = F.cosine_similarity(image.local, report.local, dim=-1).view(2, 1, 2, 3)
+    joint = Joint(torch.nn.Identity(), Words({"one": sentence}), made)
+    found = PhraseMaps(made, "local", phrase_vectors(joint, [["one"]], "local")).coarse(last)
+    torch.testing.assert_close(found, wanted.detach())
+
+
 def test_who_has_no_local_space_says_so():
     with pytest.raises(ConfigError, match=r"no local space .*lovt"):
         check_space(untouched(), "local")

@@ -63,6 +63,17 @@ def test_tokens_are_joined_between_the_special_pieces():
     assert tokens.mask.tolist() == [[True, True], [True, False]]
 
 
+def test_the_same_sentences_have_the_same_number():
+    encoder = small()
+    tokens = encoder.tokens([["No effusion.", "Stable."], ["Stable.", "Clear.", "No effusion."], ["Effusion."]])
+    first, second, third = tokens.texts.tolist()
+    assert first[0] == second[2] and first[1] == second[0] and first[2] == third[1] == third[2] == -1
+    assert len({*first[:2], second[1], third[0]}) == 4 and min(*first[:2], *second, third[0]) >= 0
+    owner = torch.tensor([[-1, 0, 0, 1, -1, -2], [-1, 0, 1, 1, 2, -1]])  # "7 7" and "7"; "7", "7 7" and "8"
+    found = text.Tokens(torch.tensor([[2, 7, 7, 7, 3, 0], [2, 7, 7, 7, 8, 3]]), owner).texts
+    assert found[0, 0] == found[1, 1] and found[0, 1] == found[1, 0] and len(found.unique()) == 4
+
+
 @torch.no_grad()
 def test_a_sentence_is_the_maximum_over_its_tokens_and_padding_changes_nothing():
     encoder = small()

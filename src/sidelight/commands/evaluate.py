@@ -49,8 +49,9 @@ def evaluate(
     :param encoder: run folder, tower file, ``imagenet``, Hugging Face folder, ``hf-hub:`` name, module, any file of weights
         with its ``architecture`` (timm's name), or a bare timm name with ``random=True``.
     :param protocol: knn, linear, projector, series, finetune, finetune_last, published (profile ``paper`` only), retrieval (of
-        a run of slimp, lovt, clip or convirt: images find their metadata or reports, and back, among patients it has not seen),
-        those of masks and boxes, or ground (of a run of lovt, clip or convirt: phrases find their regions).
+        a run of slimp, lovt, local_sigmoid, clip or convirt: images find their metadata or reports, and back, among patients it
+        has not seen), those of masks and boxes, or ground (of a run of lovt, local_sigmoid, clip or convirt: phrases find their
+        regions).
     :param test: another cohort (folder, cohort.toml or cohort) with the same task: heads learn ``data`` and are tested
         there, nothing is refitted; its rows are named ``TASK on NAME`` and stand beside those of ``data``'s own folds.
     :param settings: of :class:`sidelight.evaluation.settings.EvaluateSettings`. ``split="COLUMN"`` or ``split="FILE.json"``

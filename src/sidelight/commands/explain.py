@@ -58,7 +58,7 @@ def explain(
     if (phrases or where) and not has_text(run.folder):
         raise ConfigError(
             f"{run.folder.name} has no text that could point anywhere",
-            expected="phrases, or a task of masks or boxes, with a run of lovt, clip or convirt",
+            expected="phrases, or a task of masks or boxes, with a run of lovt, local_sigmoid, clip or convirt",
             do="Take out phrases, or name a task of classes",
         )
     encoder = run.encoder()

@@ -26,6 +26,7 @@ SHOWN: dict[str, Shown] = {
     "lovt": Shown("sidelight.explaining.reports:explain", ""),
     "clip": Shown("sidelight.explaining.reports:explain", ""),
     "convirt": Shown("sidelight.explaining.reports:explain", ""),
+    "local_sigmoid": Shown("sidelight.explaining.reports:explain", ""),
     "sm3": Shown("sidelight.explaining.sm3:explain", f"{PHOTO_PAIRS}:keep"),
     "sm3_labels": Shown("sidelight.explaining.sm3:explain", f"{PHOTO_PAIRS}:keep_labels"),
     "slimp": Shown("sidelight.explaining.slimp:explain", ""),

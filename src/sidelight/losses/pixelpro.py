@@ -30,8 +30,8 @@ def positive_pairs(left: Tensor, right: Tensor, height: int, width: int, *, thre
     :raises ConfigError: for shapes or values that do not fit.
 
     >>> whole = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-    >>> positive_pairs(whole, whole[:, [0, 3, 2, 1]], 1, 2)[0].int().tolist()  # the right one is mirrored
-    [[0, 1], [1, 0]]
+    >>> positive_pairs(whole, whole[:, [0, 3, 2, 1]], 2, 2)[0, 0].tolist()  # the right one is mirrored
+    [False, True, False, False]
     """
     for name, corners in (("left", left), ("right", right)):
         if not corners.is_floating_point() or corners.ndim != 2 or corners.shape != (len(left), 4):

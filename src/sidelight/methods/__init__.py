@@ -19,6 +19,7 @@ METHODS = {
     "clip": "sidelight.methods.clip:CLIP",
     "convirt": "sidelight.methods.convirt:ConVIRT",
     "weak_labels": "sidelight.methods.weak_labels:WeakLabels",
+    "local_sigmoid": "sidelight.methods.local_sigmoid:LocalSigmoid",
     "sm3": "sidelight.methods.sm3:SM3",
     "sm3_labels": "sidelight.methods.sm3_labels:SM3Labels",
     "slimp": "sidelight.methods.slimp:Slimp",

@@ -56,21 +56,8 @@ class Distil(ClipMethod):
     Settings: ClassVar[type[PretrainSettings]] = DistilSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
     STARTS_FROM = (
-        *(
-            "simclr",
-            "byol",
-            "pixelpro",
-            "meta_uscl",
-            "sslm",
-            "lovt",
-            "clip",
-            "convirt",
-            "weak_labels",
-            "sm3",
-            "sm3_labels",
-            "slimp",
-        ),
-        "distil",
+        *("simclr", "byol", "pixelpro", "meta_uscl", "sslm", "lovt", "clip", "convirt"),
+        *("weak_labels", "local_sigmoid", "sm3", "sm3_labels", "slimp", "distil"),
     )
     INHERITS = ()
     TELLING = ("teacher", "teacher_size")

@@ -1,7 +1,7 @@
 """What the methods that learn from reports share: their settings, which studies play which role, their feed and their towers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, Self
 
@@ -156,7 +156,8 @@ class ReportMethod(StudyMethod):
     def loss(self, batch: StudyBatch, *, gather: Gather = identity) -> Tensor:
         """The contrast between images and reports, over the studies of all processes, and what a method adds to it."""
         s = self.settings
-        images, reports, local = self._encoded(batch)
+        images, reports, *kept = self._encoded(batch)
+        local = self.batch_loss(batch, kept, gather)
         if not s.global_weight:
             return local
         groups = contrast_groups(s.repel, item=batch.study, patient=batch.group)
@@ -191,6 +192,20 @@ class ReportMethod(StudyMethod):
         """What is asked inside each study; nothing here. ``group`` int64 [N], the patients."""
         return found.image.whole.new_zeros(())
 
+    def kept(self, found: Aligned, group: Tensor) -> tuple[Tensor, ...]:
+        """What :meth:`batch_loss` needs of studies encoded together: here the local loss, a scalar.
+
+        Else a row [n, ...] of each study; of sentences it is [n, M, D].
+        """
+        return (self.local_loss(found, group),)
+
+    def batch_loss(self, batch: StudyBatch, kept: list[Tensor], gather: Gather) -> Tensor:
+        """What is asked beside the global contrast; here the local loss.
+
+        :param kept: of the whole batch, as :meth:`kept` gives it of a part: the mean of scalars, rows one after the other.
+        """
+        return kept[0]
+
     def _report_encoder(self, reports: list[tuple[str, ...]], groups: list[str]) -> ReportEncoder:
         text = self.settings.text
         if text.model is not None:
@@ -205,8 +220,8 @@ class ReportMethod(StudyMethod):
         sizes = {name: getattr(text, name) for name in ("width", "layers", "heads", "vocabulary", "dropout")}
         return small_report_encoder(reports, groups, **sizes)
 
-    def _encoded(self, batch: StudyBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of images [N, D] and reports [N, D], and the local loss."""
+    def _encoded(self, batch: StudyBatch) -> tuple[Tensor, ...]:
+        """Vectors of images [N, D] and reports [N, D], and what is :meth:`kept`."""
         size = self.settings.encode_at_once
         if size is None or not torch.is_grad_enabled() or size >= len(batch):
             return self._piece(batch.left, batch.tokens.ids, batch.tokens.sentence, batch.group)
@@ -219,12 +234,11 @@ class ReportMethod(StudyMethod):
             some = batch.part(start, start + size)
             given = (some.left, some.tokens.ids, some.tokens.sentence, some.group)
             parts.append(checkpoint(self._piece, *given, use_reentrant=False, context_fn=again))
-        images, reports, local = zip(*parts, strict=True)
-        return torch.cat(images), torch.cat(reports), torch.stack(local).mean()
+        return tuple(_joined(own) for own in zip(*parts, strict=True))
 
-    def _piece(self, images: Tensor, ids: Tensor, sentence: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _piece(self, images: Tensor, ids: Tensor, sentence: Tensor, group: Tensor) -> tuple[Tensor, ...]:
         found = align(self.encoder, self.reports, self.alignment, images, Tokens(ids, sentence))
-        return found.image.whole, found.report.whole, self.local_loss(found, group)
+        return found.image.whole, found.report.whole, *self.kept(found, group)
 
     def towers(self) -> Mapping[str, Tower]:
         """Image, report and what aligns them."""
@@ -256,6 +270,22 @@ class ReportMethod(StudyMethod):
             if len(chosen)
         }
         return Feed.of(roles, sources, draws=1, pixels=pixels, secret=secret)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Of pieces of a batch: the mean of scalars, or rows one after the other, all as long as the longest."""
+    if not parts[0].ndim:
+        return torch.stack(list(parts)).mean()
+    if parts[0].ndim == 2:
+        return torch.cat(list(parts))
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([lengthened(part, longest) for part in parts])
+
+
+def lengthened(rows: Tensor, length: int, value: int = 0) -> Tensor:
+    """Rows [N, M, ...] as [N, length, ...], with ``value`` behind."""
+    behind = rows.new_full((len(rows), length - rows.shape[1], *rows.shape[2:]), value)
+    return torch.cat([rows, behind], 1)
 
 
 def region_shape(encoder: Encoder) -> tuple[int, int]:

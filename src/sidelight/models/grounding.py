@@ -16,7 +16,8 @@ Space = Literal["whole", "local"]
 - ``whole``: each region pooled and projected as if it were a whole image, the phrase as a whole report (dense CLIP features, Zhou
   et al., ECCV 2022). Every method on reports learns this space, LoVT too.
 - ``local``: LoVT's projected regions z^I, and the phrase as its cross-attention writes it into a region, z^{R->I} of a report of
-  this one sentence: what its local loss compares. A region and a projected sentence z^R are nowhere compared in training.
+  this one sentence: what its local loss compares. A region and a projected sentence z^R are nowhere compared in its training.
+  Without cross-attention (``local_sigmoid``) the phrase is z^R, which is what regions were compared with.
 """
 
 
@@ -69,13 +70,16 @@ def phrase_vectors(joint: Joint, phrases: Sequence[Sequence[str]], space: Space)
         found = side(sentences, mask).whole
     else:
         attention = joint.alignment.attention
-        assert attention is not None and side.local is not None
-        found = attention.norm(attention.out(attention.value(side.local(sentences, mask))))[:, 0]
+        assert side.local is not None
+        found = side.local(sentences, mask)
+        found = (found if attention is None else attention.norm(attention.out(attention.value(found))))[:, 0]
     each = torch.split(F.normalize(found.float(), dim=-1), [len(own) for own in phrases])
     return torch.stack([own.mean(0) for own in each])
 
 
 def check_space(alignment: Alignment, space: Space) -> None:
     """:raises ConfigError: for the local space of a run that has none."""
-    if space == "local" and alignment.attention is None:
-        raise ConfigError("This run has no local space of regions and sentences", expected="a run of lovt")
+    if space == "local" and alignment.image.local is None:
+        raise ConfigError(
+            "This run has no local space of regions and sentences", expected="a run of lovt or local_sigmoid"
+        )

@@ -80,7 +80,8 @@ class Alignment(nn.Module):
 
     def __init__(self, **shape: Any) -> None:
         """:param shape: image_dim, report_dim, hidden, dim, image_pool, report_pool, local, norm, masked, temperature (of the
-        global loss, at the start) and learn_temperature; with ``local`` also attend ("shared" or "own") and regions (how many).
+        global loss, at the start) and learn_temperature; with ``local`` also attend ("shared", "own", or "none" for projections
+        without cross-attention) and regions (how many).
         Runs of before have no learn_temperature, and a temperature where it is "shared" alone.
         """
         super().__init__()
@@ -90,7 +91,8 @@ class Alignment(nn.Module):
         self.report = Side(shape["report_dim"], shape["hidden"], shape["dim"], pool=shape["report_pool"], **common)
         shared = shape["local"] and shape["attend"] == "shared"
         self.centre = Centre(shape["regions"], shape["dim"]) if shared else None
-        self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if shape["local"] else None
+        attends = shape["local"] and shape["attend"] != "none"
+        self.attention = CrossAttention(shape["dim"], masked=shape["masked"]) if attends else None
         start = torch.tensor(float(shape.get("temperature", 0.1)))
         self.log_temperature = nn.Parameter(start.log()) if shape.get("learn_temperature") else None
 
@@ -125,7 +127,7 @@ class Alignment(nn.Module):
 
 
 class Aligned(NamedTuple):
-    """A batch in the shared space; ``attended`` is None without local losses, ``grid`` is (H, W) of the regions."""
+    """A batch in the shared space; ``attended`` is None without cross-attention, ``grid`` is (H, W) of the regions."""
 
     image: Projected
     report: Projected

@@ -55,6 +55,19 @@ class Tokens:
         last = self.sentence.amax(1)
         return torch.arange(int(last.max()) + 1, device=last.device) <= last[:, None]
 
+    @property
+    def texts(self) -> Tensor:
+        """int64 [N, M], a number of each sentence: the same where two have the same pieces; -1 where a report has none."""
+        mask = self.mask
+        report, column = (self.sentence >= 0).nonzero(as_tuple=True)
+        owner = report * mask.shape[1] + self.sentence[report, column]
+        first = column.new_full((mask.numel(),), self.ids.shape[1]).scatter_reduce(0, owner, column, "amin")
+        place = column - first[owner]
+        pieces = column.new_full((mask.numel(), int(place.max()) + 1), -1)
+        pieces[owner, place] = self.ids[report, column]
+        numbers: Tensor = torch.unique(pieces, dim=0, return_inverse=True)[1].view(mask.shape)
+        return numbers.masked_fill(~mask, -1)
+
 
 @dataclass(frozen=True, eq=False)
 class Tokenizer:

@@ -99,7 +99,7 @@ def paired_rows(run: Run, encoder: Encoder, cohort: Cohort, pixels: Pixels, rows
         return _with_reports(run.folder, cohort, pixels, rows)
     raise ConfigError(
         f"The run {run.folder} has nothing that images could find: its towers are {', '.join(sorted(there))}",
-        expected="a run of slimp that learnt lesion metadata, or one of lovt, clip or convirt",
+        expected="a run of slimp that learnt lesion metadata, or one of lovt, local_sigmoid, clip or convirt",
     )
 
 

@@ -176,7 +176,9 @@ def test_random_weights_are_drawn_by_the_seed_alone():
 
 def test_an_encoder_without_text_is_refused_in_one_sentence(tmp_path):
     for folder, name in ((None, "The encoder"), (tmp_path / "simclr", "simclr"), (Path("resnet18"), "resnet18")):
-        with pytest.raises(ConfigError, match=f"{name} has no text.*lovt, clip or convirt.*ground.image=random"):
+        with pytest.raises(
+            ConfigError, match=f"{name} has no text.*lovt, local_sigmoid, clip or convirt.*ground.image=random"
+        ):
             find("ground").of_run(folder)
     with pytest.raises(ConfigError, match="The row 'random' has no text"):
         check_text(find("ground"), "The row 'random'", text=False)

@@ -54,7 +54,8 @@ class GroundSettings(Settings):
 
     regions: Literal["whole", "beyond_mean", "local"] = Field(
         "whole",
-        description="each region as if it were a whole image; the same beyond the mean of the labelled images; or LoVT's own",
+        description="each region as if it were a whole image; the same beyond the mean of the labelled images; or those of "
+        "LoVT's local losses and of local_sigmoid",
     )
     image: Literal["run", "random"] = Field(
         "run", description="the encoder: the run's, or one with random weights before the same text"
@@ -209,7 +210,7 @@ def no_text(name: str) -> ConfigError:
     """What is said of an encoder that has learnt no text."""
     return ConfigError(
         f"{name} has no text, and the protocol 'ground' asks where phrases point",
-        expected="a run of lovt, clip or convirt",
+        expected="a run of lovt, local_sigmoid, clip or convirt",
         do="Judge it by segment_linear; the comparison without training is such a run with --set ground.image=random",
     )
 
