@@ -8,7 +8,6 @@ from torch import nn
 import sidelight
 from sidelight.config import build
 from sidelight.errors import ConfigError
-from sidelight.methods.base import resolve
 from sidelight.methods.pixelpro import PixelPro, PixelProSettings, seen_by
 from sidelight.models.image import Encoder
 from sidelight.views.clips import ClipPairs
@@ -148,10 +147,3 @@ def test_what_has_no_map_or_no_place_is_refused(given, says):
 def test_views_without_places_are_refused():
     with pytest.raises(ConfigError, match="where views lie"):
         made().loss(ClipPairs(**{**vars(batch()), "corners": None}))
-
-
-def test_profile_paper_has_the_published_numbers():
-    asked = resolve(PixelPro, {"profile": "paper"})
-    assert (asked.image_size, asked.batch_size, asked.lr, asked.weight_decay) == (224, 1024, 4.0, 1e-5)
-    assert (asked.threshold, asked.sharpness, asked.tau, asked.hidden, asked.projection) == (0.7, 2.0, 0.99, 2048, 256)
-    assert asked.instance_weight == 0 and "warmup" in PixelPro.NOT_FROM_PAPER

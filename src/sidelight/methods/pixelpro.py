@@ -14,8 +14,9 @@ cells are propagated, y_i = sum_j max(cos(x_i, x_j), 0)^gamma g(x_j), and
 repels another.
 
 Deviations from the paper
-    No LARS: AdamW, or SGD in profile ``paper``. No solarisation. Only an encoder's last map is learnt from, without a pyramid
-    above it. The paper's branch for whole images is a contrast, with negatives; here it is BYOL's.
+    AdamW in place of LARS, and no profile ``paper``: its rates are not known to us from a source. No solarisation. Only an
+    encoder's last map is learnt from, without a pyramid above it. The paper's branch for whole images is a contrast, with
+    negatives; here it is BYOL's.
 Limits
     A map of one cell has nothing to propagate, and any two crops of an image would agree on it: maps below 2 x 2 are refused.
     Cells are taken to share a view evenly, which is rough where the stride does not divide ``image_size``. What an encoder has
@@ -39,9 +40,6 @@ from sidelight.methods.settings import PretrainSettings
 from sidelight.models.image import Encoder
 from sidelight.models.pyramid import Pyramid
 from sidelight.views.clips import ClipPairs
-
-RECIPE = {name: value for name, value in BYOL.PROFILES["paper"].items() if name != "warmup"}
-"""BYOL's, whose augmentation the paper takes over; how long the rate rises is not known to us."""
 
 
 class PixelProSettings(BYOLSettings):
@@ -67,23 +65,8 @@ class PixelPro(BYOL):
     """Two crops of one image: the cells of their feature maps that show one place agree, without negatives."""
 
     Settings: ClassVar[type[PretrainSettings]] = PixelProSettings
-    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {},
-        "paper": {
-            **RECIPE,
-            "epochs": 400,
-            "batch_size": 1024,
-            "lr": 4.0,
-            "weight_decay": 1e-5,
-            "projection": 256,
-            "hidden": 2048,
-            "tau": 0.99,
-            "threshold": 0.7,
-            "sharpness": 2.0,
-        },
-    }
+    PROFILES: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
     TELLING = ("tau", "threshold", "instance_weight", "pairs")
-    NOT_FROM_PAPER = (*BYOL.NOT_FROM_PAPER, "warmup")
 
     def build_heads(self) -> None:
         """Projector and g of cells, with ``instance_weight`` also projector and predictor of means; then the target."""
