@@ -18,6 +18,7 @@ NIH = {
     "effusion": ("Effusion", "Pneumothorax"),
     "cardiomegaly": ("Cardiomegaly",),
 }
+MS_CXR = {"opacity": "Lung Opacity", "effusion": "Pleural Effusion", "cardiomegaly": "Cardiomegaly"}
 SETS = ("rsna", "covid_rural", "siim", "object_cxr", "nih")
 
 
@@ -94,6 +95,20 @@ def write_nih(root: Path, found: ChestPhantom) -> None:
         entries.append(f"{file},{'|'.join(sorted({one[0] for one in named})) or 'No Finding'},0,{at}")
     text(root / "BBox_List_2017.csv", boxes)
     text(root / "Data_Entry_2017_v2020.csv", entries)
+
+
+def write_ms_cxr(root: Path, found: ChestPhantom) -> None:
+    """Boxes with the sentences that they are of; of radiographs without a finding no row."""
+    rows = ["dicom_id,category_name,label_text,path,x,y,w,h,image_width,image_height,split"]
+    for at, image in images(found):
+        patient, study, uid = 10000000 + at, 50000000 + at, f"{at:08x}-0a0a0a0a-0b0b0b0b-0c0c0c0c-0d0d0d0d"
+        path = f"files/p{str(patient)[:2]}/p{patient}/s{study}/{uid}.jpg"
+        save(root / path, image)
+        for one, (kind, x, y, w, h) in zip(found.findings[at], found.boxes(at), strict=True):
+            if MS_CXR.get(kind):
+                where = f"{x},{y},{w},{h},{found.size},{found.size}"
+                rows.append(f'{uid},{MS_CXR[kind]},"{one.sentence}",{path},{where},{"test" if at % 4 else "val"}')
+    text(root / "MS_CXR_Local_Alignment_v1.1.0.csv", rows)
 
 
 def images(found: ChestPhantom):

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import sidelight
-from radiograph_layouts import write_layouts
+from radiograph_layouts import write_layouts, write_ms_cxr
 from sidelight.commands.suite import suite
-from sidelight.config import load_toml
+from sidelight.config import load_toml, merge
 
 pytestmark = pytest.mark.slow
 FILE = Path(__file__).parents[2] / "studies" / "lovt18.toml"
@@ -52,9 +52,10 @@ def small(plan):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
+def world(tmp_path_factory):
+    """A folder with the data sets, and settings of a suite with a run that has learnt from reports."""
     folder = tmp_path_factory.mktemp("lovt18")
-    write_layouts(folder / "data", 200, size=64)
+    write_ms_cxr(folder / "data" / "ms_cxr", write_layouts(folder / "data", 200, size=64))
     data = "phantom:chest?patients=320&studies=1&views=1&size=64&difficulty=0"
     run = sidelight.pretrain("lovt", data, folder / "run", cache=str(folder / "cache"), **LEARN)
     common = {
@@ -62,11 +63,16 @@ def done(tmp_path_factory):
         "sizes": {"cpu": {"pretrain": {"image_size": 64}}},
         "encoders": {"imagenet": {"weights": ""}, "yours": {"run": str(run.folder)}},
     }
-    plan = load_toml(FILE)
+    return folder, common
+
+
+@pytest.fixture(scope="module")
+def done(world):
+    folder, common = world
+    data, plan = str(folder / "data"), load_toml(FILE)
     return suite(
-        FILE, data=str(folder / "data"), out=folder / "out", cache=str(folder / "cache"), quiet=True, common=common,
-        sets=small(plan),
-    )  # fmt: skip
+        FILE, data=data, out=folder / "out", cache=str(folder / "cache"), quiet=True, common=common, sets=small(plan)
+    )
 
 
 def test_all_18_tasks_run_from_raw_files(done):
@@ -84,3 +90,28 @@ def test_what_has_learnt_from_reports_beats_random_weights_by_interval(done, nam
     rows = table[(table["task"] == part) & (table["metric"] == metric) & ~table["protocol"].str.endswith(", last step")]
     rows = rows[rows["encoder"].eq("random") & rows["rival"].eq("yours")]
     assert len(rows) == 1 and rows["high"].iloc[0] < 0, rows[["difference", "low", "high"]].to_dict("records")
+
+
+def test_todays_standard_runs_on_the_same_layouts_and_judges_where_phrases_point(world):
+    folder, common = world
+    own = {"steps": 3, "rates": [1e-3], "checks": 1}
+    few = {"evaluate": {"detect": own | {"width": 32}, "segment_unet": own}, "pretrain": {"image_size": 64}}
+    common = merge(common, {"sizes": {"cpu": few}, "encoders": {"random": {"weights": ""}}})
+    there = ["Cardiomegaly", "Lung Opacity", "Pleural Effusion"]  # those that the phantom has
+    run = {"yours, random images": {"run": common["encoders"]["yours"]["run"]}}
+    sets = {
+        "rsna": {"study": {"evaluate": {"labels": []}}},
+        "ms_cxr": {"study": {"cohort": {"task": {"finding_boxes": {"classes": there}}}, "encoders": run}},
+        **{name: {"folder": "elsewhere"} for name in ("siim", "siim_positives", "object_cxr")},  # time
+    }
+    done = suite(
+        FILE.with_name("cxr-standard.toml"), data=str(folder / "data"), out=folder / "standard", quiet=True,
+        cache=str(folder / "cache"), common=common, sets=sets,
+    )  # fmt: skip
+    assert done.sentence == "7 of 14 tasks have numbers"
+    assert done.faults["RSNA, boxes, 1601 labels"] == "no number with 1601 labels of its part"
+    assert done.faults["SIIM, all radiographs"] == "absent: there is no folder elsewhere"
+    table = done.table.set_index(["task", "encoder"])
+    for task in ("pointing game", "contrast", "mean IoU"):
+        both = table.loc[f"MS-CXR, {task}"]
+        assert set(both.index) == {"yours", "yours, random images"} and (both["low"] < both["high"]).all()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dicom_writing import write
-from radiograph_layouts import write_covid_rural, write_layouts
+from radiograph_layouts import write_covid_rural, write_layouts, write_ms_cxr
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.chest import KINDS, phantom
@@ -172,3 +172,17 @@ def test_layouts_of_five_data_sets_say_where_the_phantom_has_its_findings(tmp_pa
             assert outside.sum() <= 0.25 * true.sum(), (name, number)
             held += bool(true.any())
         assert held >= 2, name
+
+
+def test_ms_cxr_in_its_layout(tmp_path):
+    found = phantom(patients=12, studies=1, views=1, size=48, difficulty=0.0)
+    write_ms_cxr(tmp_path, found)
+    cohort = Cohort.open(tmp_path, preset="ms_cxr")
+    assert cohort.levels == ("patient", "study") and not cohort.broken
+    drawn = annotations_of(cohort, "finding_boxes")
+    kinds = ("opacity", "effusion", "cardiomegaly")
+    assert drawn.positions == [at for at in range(12) if any(one.kind in kinds for one in found.findings[at])]
+    for at in drawn.positions:
+        boxes = [(x, y, x + w, y + h) for kind, x, y, w, h in found.boxes(at) if kind in kinds]
+        assert sorted(map(tuple, drawn.boxes(at).corners.astype(int).tolist())) == sorted(boxes)
+    assert drawn.classes[4] == "Lung Opacity" and len(drawn.classes) == 8

@@ -95,7 +95,7 @@ def prepared(
     for part in plan.parts.values():
         cohort.task(part.task)
     work = Work(plan, cohort, folder, cache, quiet, command=command)
-    for cell in work.cells():
+    for cell in work.asked():
         check_targets(find(cell.protocol), cohort.task(cell.part.task))
         trained = cell.row.method is not None or cell.row.run is not None
         check_text(find(cell.protocol), f"The row {cell.encoder!r}", trained)
@@ -117,7 +117,7 @@ class Work(Cells):
         """
         record_beforehand(self.folder, self.plan.headline.named)
         console = Console(stderr=True, quiet=self.quiet)
-        cells = [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
+        cells = self.asked()
         tables, notes = (
             [],
             [

@@ -74,6 +74,10 @@ class Cells:
                     for protocol in row.protocols or part.protocols or self.plan.protocols:
                         yield Cell(name, row, part_name, part, protocol, seed)
 
+    def asked(self) -> list[Cell]:
+        """The cells of rows whose weights or run were given, where they have any."""
+        return [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
+
     def file_of(self, cell: Cell) -> tuple[Path, EvaluateSettings]:
         """Where the scores of a cell lie, and by which settings they are made."""
         settings = merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate)

@@ -86,7 +86,7 @@ def suite(
             faults |= {(name, part): why for part, why in failed.items()}
         table = _table(plan, folder, {place.name for place in places if place.state == DONE}, set(faults))
         missing = {
-            task.title: faults.get((task.set, task.part), "no row was asked for")
+            task.title: faults.get((task.set, task.part), f"no number with {task.labels} labels of its part")
             for task in plan.tasks
             if task.title not in set(table["task"])
         }
@@ -143,14 +143,15 @@ def _split(work: Work, one: SetPlan, root: Path) -> tuple[Work, str]:
 
 
 def _table(plan: SuiteFile, folder: Path, done: set[str], faulty: set[tuple[str, str]]) -> pd.DataFrame:
-    """The numbers of all tasks of sets that are done, at all labels and by the step that validation chose."""
+    """The numbers of all tasks of sets that are done, by the step that validation chose."""
     columns = ["encoder", "task", "set", "part", "metric", "value", "low", "high", "units", "groups"]
     rows = []
     for task in plan.tasks:
         if task.set not in done or (task.set, task.part) in faulty:
             continue
         found = pd.read_parquet(folder / task.set / "results.parquet")
-        found = found[found["all_labels"] & (found["task"] == task.part) & (found["metric"] == task.metric)]
+        found = found[(found["task"] == task.part) & (found["metric"] == task.metric)]
+        found = found[found["all_labels"] if task.labels == "all" else found["labels"] == task.labels]
         found = found[(found["target"] == "") & ~found["protocol"].str.endswith(", last step")]
         rows.append(found.drop(columns="task").assign(task=task.title, set=task.set, part=task.part))
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)

@@ -1,6 +1,6 @@
 """What a suite file may say: studies of several data sets that share their encoders, and the tasks of which its table is made."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ class TaskPlan(Settings):
     part: str = Field(description="of its study")
     title: str = Field(description="of the column")
     metric: str = Field(description="e.g. dice or map")
+    labels: int | Literal["all"] = Field("all", description="label count of the part's study")
 
 
 class SuiteFile(Settings):
