@@ -168,7 +168,7 @@ def test_the_main_step_reuses_the_meta_steps_forward_pass(form: str) -> None:
 
 def test_every_process_takes_the_meta_step_of_the_whole_batch() -> None:
     whole, meta = batch(), batch(1)
-    parts = [tensor for pairs in (whole, meta) for tensor in vars(pairs).values()]
+    parts = [tensor for pairs in (whole, meta) for tensor in vars(pairs).values() if tensor is not None]
 
     def gather(tensor: Tensor) -> Tensor:
         return next(part for part in parts if torch.equal(part[: len(tensor)], tensor))
