@@ -58,3 +58,17 @@ def test_what_would_fill_the_disk_is_not_stored(net, pixels, monkeypatch, capsys
         assert (found.folder.parent if found.folder else None) == folder
         said = "computed at every step" if folder is None else "kept beside the pixels"
         assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_protocols_that_read_other_levels_share_what_both_read(net, pixels, monkeypatch):
+    """The last level comes with those of a detector: a linear head on it runs no encoder."""
+    Maps.of(net, pixels, Pyramid.of(net, (8, 16, 32)))(range(40))
+    last, wider = Maps.of(net, pixels, Pyramid.of(net)), Maps.of(net, pixels, Pyramid.of(net, (4, 32)))
+    computed = []
+    monkeypatch.setattr(
+        Maps, "_computed", lambda self, rows, was=Maps._computed: computed.append(len(rows)) or was(self, rows)
+    )
+    last([0, 39])
+    assert not computed, "all of it was stored by the other"
+    assert [level.shape[1] for level in wider([0])] == [wider.pyramid.widths[0], 256]
+    assert computed == [32], "the finer level was not"

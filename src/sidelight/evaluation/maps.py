@@ -1,4 +1,7 @@
-"""Feature maps of a frozen encoder: computed once, stored beside the pixels, read back row by row."""
+"""Feature maps of a frozen encoder: computed once, stored beside the pixels, read back row by row.
+
+Each level has a folder of its own, so that protocols which read other levels of the same encoder share what both read.
+"""
 
 import contextlib
 import shutil
@@ -56,11 +59,16 @@ class Maps:
         if not keep:
             return cls(encoder, pixels, pyramid, None)
         order = pixels.index["item"].tolist()
-        key = digest([weights_hash(encoder), encoder.image_size, pixels.hash, pyramid.places, order])
-        folder = pixels.folder / "features" / "maps" / key
-        each = 4 * sum(side * side * width for side, width in zip(pyramid.held, pyramid.widths, strict=True))
-        need = len(pixels) * each
-        if not folder.is_dir():
+        folder = (
+            pixels.folder
+            / "features"
+            / "maps"
+            / digest([weights_hash(encoder), encoder.image_size, pixels.hash, order])
+        )
+        sizes = {place: 4 * len(pixels) * side * side * width
+                 for place, side, width in zip(pyramid.places, pyramid.held, pyramid.widths, strict=True)}  # fmt: skip
+        need = sum(size for place, size in sizes.items() if not (folder / str(place)).is_dir())
+        if need:
             free = shutil.disk_usage(pixels.folder).free
             fits = need <= SHARE * free
             told = (
@@ -73,7 +81,7 @@ class Maps:
             )
             if not fits:
                 return cls(encoder, pixels, pyramid, None)
-        return cls(encoder, pixels, pyramid, folder, need <= HELD)
+        return cls(encoder, pixels, pyramid, folder, sum(sizes.values()) <= HELD)
 
     def __call__(self, rows: Sequence[int]) -> list[Tensor]:
         """Of N rows the map of each level at its own side, float32 [N, C, h, w], on the CPU."""
@@ -87,15 +95,14 @@ class Maps:
         assert self.folder is not None
         number, at = divmod(row, ROWS)
         if number not in self._held:
-            path = self.folder / f"{number:06d}.safetensors"
-            if not path.is_file():
+            paths = [self.folder / str(place) / f"{number:06d}.safetensors" for place in self.pyramid.places]
+            if not all(path.is_file() for path in paths):
                 rows = list(range(number * ROWS, min((number + 1) * ROWS, len(self.pixels))))
-                write_arrays(path, {str(level): part for level, part in enumerate(self._computed(rows))})
+                for path, part in zip(paths, self._computed(rows), strict=True):
+                    write_arrays(path, {"map": part})
             if not self.whole:
-                with safe_open(path, "np") as file:
-                    return [file.get_slice(str(level))[at] for level in range(len(self.pyramid.places))]
-            stored = load_file(path)
-            self._held[number] = [stored[str(level)] for level in range(len(stored))]
+                return [_read(path, at) for path in paths]
+            self._held[number] = [load_file(path)["map"] for path in paths]
         return [level[at] for level in self._held[number]]
 
     @torch.no_grad()
@@ -107,3 +114,10 @@ class Maps:
             after.callback(encoder.train, was)
             maps = encoder.feature_maps(encoder.preprocess(images).to(encoder.mean.device))
             return [level.float().cpu().numpy() for level in self.pyramid.pick(maps)]
+
+
+def _read(path: Path, at: int) -> NDArray[np.float32]:
+    """One map [C, h, w] of a file of several."""
+    with safe_open(path, "np") as file:
+        found: NDArray[np.float32] = file.get_slice("map")[at]
+        return found

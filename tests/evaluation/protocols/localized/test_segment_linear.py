@@ -17,6 +17,7 @@ from sidelight.evaluation.protocols.localized.segment_linear import (
 from sidelight.evaluation.truth import Truth
 from sidelight.metrics.differences import paired_difference
 from sidelight.metrics.overlap import POOLED_DICE
+from sidelight.models.pyramid import Pyramid
 
 OWN = SegmentLinearSettings(levels=4, steps=60, rates=(0.1, 0.03), batch_size=8, checks=6)
 
@@ -55,8 +56,9 @@ def test_the_encoder_reads_each_image_once_however_many_steps_there_are(world, n
     examples, table, units = world.sides()
     heads = fitted(seeing, examples)
     rows(heads["selected"], table, units, named())
+    (last,) = Pyramid.of(seeing).places
     before = seeing.network.calls
-    files = sorted(path.name for path in (world.pixels.folder / "features" / "maps").glob("*/*.safetensors"))
+    files = sorted(path.name for path in (world.pixels.folder / "features" / "maps").glob(f"*/{last}/*.safetensors"))
     assert files == ["000000.safetensors", "000001.safetensors"]  # 60 rows, 32 a file
     fitted(seeing, examples, draw=1)
     rows(heads["last"], table, units, named())

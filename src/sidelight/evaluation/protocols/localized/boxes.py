@@ -20,7 +20,7 @@ from sidelight.evaluation.protocols.localized.training import LocalizedSettings
 from sidelight.evaluation.truth import Predicted, Truth
 from sidelight.evaluation.units import Units
 from sidelight.metrics.boxes import box_row, stacked
-from sidelight.metrics.detection import MAP
+from sidelight.metrics.detection import FROC, MAP
 
 Found = tuple[Tensor, Tensor, Tensor]
 """Of one image boxes float [n, 4], scores [n] and targets int [n]."""
@@ -28,6 +28,10 @@ Found = tuple[Tensor, Tensor, Tensor]
 
 class BoxSettings(LocalizedSettings):
     """How boxes are judged."""
+
+    monitor: Literal["map", "froc"] = Field(
+        "map", description="what validation chooses step and learning rate by: mAP at 0.40 to 0.75, or FROC"
+    )
 
     overlap: Literal["plain", "plus_one"] = Field(
         "plain",
@@ -106,10 +110,11 @@ class BoxHead(LocalizedHead):
         return rows, drawn
 
     def judged(self, units: Units) -> float:
-        """mAP of the RSNA challenge, the mean over the targets that the units hold."""
+        """The metric of the setting ``monitor``, the mean over the targets that the units hold."""
         rows, _ = self.rows(units)
+        metric = {"map": MAP, "froc": FROC}[self.own.monitor]
         each = [stacked([own[k] for own in rows]) for k in range(self.classes)]
-        values = [float(MAP(np.zeros(len(table)), table)) for table in each if table[:, 0].any()]
+        values = [float(metric(np.zeros(len(table)), table)) for table in each if table[:, 0].any()]
         return float(np.mean(values)) if values else 0.0
 
 
