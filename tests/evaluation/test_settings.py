@@ -99,3 +99,10 @@ def test_the_profile_of_the_paper_gives_a_protocol_its_published_settings_unless
 )
 def test_all_labels_may_be_said_though_they_are_always_there(flag, counts):
     assert build(EvaluateSettings, parse_flags([f"labels={flag}"])).labels == counts
+
+
+def test_a_setting_that_came_later_leaves_the_names_of_cells_alone_while_it_has_its_default():
+    plain = build(EvaluateSettings, {"detect_yolo": {"steps": 7}}).for_cell_hash()
+    assert "monitor" not in plain["detect_yolo"]
+    asked = build(EvaluateSettings, {"detect_yolo": {"steps": 7, "monitor": "froc"}}).for_cell_hash()
+    assert asked["detect_yolo"]["monitor"] == "froc"

@@ -124,6 +124,9 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         values, usual = self.model_dump(mode="json"), type(self)().model_dump(mode="json")
         values = {name: value for name, value in values.items() if name in FIRST or value != usual[name]}
         values.pop("max_memory", None)  # changes no number
+        for group in ("detect", "detect_yolo"):  # came later
+            if values.get(group, {}).get("monitor") == "map":
+                del values[group]["monitor"]
         inputs, own = values.pop("inputs"), values.pop("knn")
         photographs, robustness = values.pop("photographs"), values.pop("robustness")
         if values["finetune"]["width"] is None:  # came later
