@@ -241,3 +241,35 @@ def test_what_reports_doubt_is_there_more_often_than_not(language):
     assert 0.5 < truth[labels == UNCERTAIN].mean() < 0.75
     assert truth[labels == PRESENT].all() and not truth[labels == ABSENT].any()
     assert 0.7 < (labels[truth] == PRESENT).mean() < 0.85
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "wanted"),
+    [
+        ("en", "No opacity to suggest pneumonia", {"lung_opacity": ABSENT, "pneumonia": ABSENT}),
+        ("en", "No finding suggestive of pneumonia", {"pneumonia": ABSENT}),
+        ("en", "There are no specific features to suggest pneumonia.", {"pneumonia": ABSENT}),
+        ("en", "No opacity concerning for pneumonia", {"lung_opacity": ABSENT, "pneumonia": ABSENT}),
+        ("en", "No change in the opacity suggesting pneumonia.", {"lung_opacity": PRESENT, "pneumonia": UNCERTAIN}),
+        ("en", "No effusion but opacity suggesting pneumonia.",
+         {"lung_opacity": PRESENT, "pneumonia": UNCERTAIN, "pleural_effusion": ABSENT}),
+        ("en", "Pneumonia is unlikely", {"pneumonia": ABSENT}),
+        ("en", "Pneumonia is not likely.", {"pneumonia": ABSENT}),
+        ("en", "Pneumothorax: No", {"pneumothorax": ABSENT}),
+        ("en", "Effusion: none", {"pleural_effusion": ABSENT}),
+        ("en", "Findings: effusion.", {"pleural_effusion": PRESENT}),
+        ("en", "Effusion hasn't resolved", {"pleural_effusion": PRESENT}),
+        ("en", "Effusion isn’t seen", {"pleural_effusion": ABSENT}),
+        ("de", "Kein Infiltratverdacht", {"opacity": ABSENT}),
+        ("de", "Infiltratverdacht", {"opacity": UNCERTAIN}),
+        ("de", "Kein V.a. Infiltrat", {"opacity": ABSENT}),
+        ("de", "Infiltrat unwahrscheinlich", {"opacity": ABSENT}),
+        ("de", "Infiltrate: keine", {"opacity": ABSENT}),
+        ("de", "Ein Erguss liegt nicht vor", {"effusion": ABSENT}),
+        ("de", "Ein Erguss liegt vor.", {"effusion": PRESENT}),
+        ("ja", "胸水は少なくない", {"effusion": PRESENT}),
+        ("ja", "胸水なし", {"effusion": ABSENT}),
+    ],
+)  # fmt: skip
+def test_denials_that_look_like_doubts_and_the_other_way_round(language, sentence, wanted):
+    assert sentence_labels(sentence, finders({}, language), language) == wanted

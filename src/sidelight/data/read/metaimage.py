@@ -18,10 +18,13 @@ from sidelight.data.read.clip import Array, unreadable
 from sidelight.errors import MissingExtra, ReadError
 
 MOST_HEADER = 1 << 16
-LINE = re.compile(rb"[ \t]*([A-Za-z]\w*)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*(?:\r?\n|$)")
 TYPES = {"MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4", "MET_INT": "i4",
          "MET_ULONG": "u4", "MET_LONG": "i4", "MET_ULONG_LONG": "u8", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4",
          "MET_DOUBLE": "f8"}  # fmt: skip
+READ = ("ObjectType", "NDims", "DimSize", "ElementType", "ElementNumberOfChannels", "ElementDataFile", "HeaderSize",
+        "CompressedData", "BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "ElementSpacing", "ElementSize",
+        "TransformMatrix", "Rotation", "Orientation", "Offset", "Position", "Origin")  # fmt: skip
+"""Keys that say how pixels are read; of any other key the last counts."""
 Fields = dict[str, str]
 
 
@@ -36,7 +39,7 @@ def pixels_beside(path: Path) -> Path | None:
     :raises OSError: where the header cannot be opened.
     """
     found = _header(path)[0].get("ElementDataFile", "")
-    plain = found and found != "LOCAL" and not re.search(r"[/\\%\0\s]|^LIST|^\.\.?$", found)
+    plain = found and found != "LOCAL" and not re.search(r"[/\\%\0]|^LIST\b|^\.\.?$", found)
     return path.with_name(found) if plain else None
 
 
@@ -130,19 +133,25 @@ class _Pixels:
 
 
 def _header(path: Path) -> tuple[Fields, int]:
-    """The lines up to ``ElementDataFile``, which is the last, and the byte after it."""
+    """The fields up to ``ElementDataFile``, which is the last, and the byte after its line; nothing where it is not there.
+
+    A line without ``=`` goes on with the value before it, as DICOM tags of several lines do.
+    """
     fields: Fields = {}
     with path.open("rb") as file:
         raw = file.read(MOST_HEADER)
     at = 0
-    while (line := LINE.match(raw, at)) is not None:
-        key = line[1].decode()
-        if key in fields:  # which of two would hold is anyone's guess
+    while at < len(raw):
+        end = raw.find(b"\n", at)
+        end = len(raw) if end < 0 else end
+        name, equals, value = raw[at:end].decode("utf-8", "replace").partition("=")
+        at, key = end + 1, name.strip()
+        if equals and key in fields and key in READ:  # which of two would hold is anyone's guess
             return {}, 0
-        fields[key] = line[2].decode("utf-8", "replace")
-        at = line.end()
+        if equals:
+            fields[key] = value.strip()
         if key == "ElementDataFile":
-            return fields, at
+            return fields, min(at, len(raw))
     return {}, 0
 
 

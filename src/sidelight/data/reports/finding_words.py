@@ -31,9 +31,26 @@ class Cues:
 _OF = r"(?:(?:clear|definite|significant|relevant|interval|appreciable|evidence|signs?|of|any?) ){0,4}"
 _SEEN = r"(?:seen|visible|visuali[sz]ed|identified|present|evident|appreciated|demonstrated|found|noted|detected|shown)"
 
+_SAME = r"(?:change|increase|decrease|improvement|worsening|progress\w*|resolution|clearing|resorption)"
+_TO_SUGGEST = (
+    rf"\b(?:no|not|without|absence of|negative for)\b(?! {_OF}{_SAME}\b)"
+    r"(?:(?!\b(?:but|however|although|though|and|with|except)\b)[^.;,:]){0,60}?"
+    r"\b(?:(?:to )?suggest\w*(?: of)?|suspicious (?:for|of)|concern(?:ing)? for|worrisome for|(?:consistent|compatible) with)\b"
+)
+"""What "no opacity to suggest" denies on both sides; "and" and "but" end it."""
+
 CUES: Mapping[str, Cues] = {
     "en": Cues(
         said=(
+            ("absent", "before", _TO_SUGGEST),
+            (
+                "none",
+                "after",
+                r"\b(?:has|have|had)(?:n['’]t| not) (?:yet )?(?:completely |fully |entirely )?(?:resolved|cleared)\b",
+            ),
+            ("absent", "after", rf"\b(?:is|are|was|were)n['’]t (?:clearly )?{_SEEN}\b"),
+            ("absent", "either", r"\b(?:unlikely|not likely|improbable)\b(?: to (?:be|represent))?"),
+            ("absent", "after", r":\s*(?:no|none|absent|negative|nil)\b"),
             (
                 "none",
                 "before",
@@ -113,6 +130,11 @@ CUES: Mapping[str, Cues] = {
     ),
     "de": Cues(
         said=(
+            ("absent", "inside", r"\bkein\w{0,2} \w{0,40}verdacht\b"),
+            ("absent", "before", r"\bkein\w{0,2} (?:v\. ?a\.|verdacht auf)"),
+            ("absent", "either", r"\bunwahrscheinlich\w*"),
+            ("absent", "after", r":\s*(?:kein\w{0,2}|nein|negativ\w*|fehl\w+)\b"),
+            ("absent", "after", r"\b(?:liegt|liegen|besteht|bestehen)\b[^.;,]{0,30}?\bnicht(?: mehr)?\b(?: vor\b)?"),
             (
                 "none",
                 "before",
@@ -165,6 +187,7 @@ CUES: Mapping[str, Cues] = {
     ),
     "ja": Cues(
         said=(
+            ("none", "after", r"少なく(?:は)?(?:ない|ありません)"),
             (
                 "none",
                 "after",
