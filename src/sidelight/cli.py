@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from sidelight import __version__
-from sidelight.errors import SidelightError
+from sidelight.errors import ConfigError, SidelightError
 
 app = typer.Typer(
     name="sidelight",
@@ -382,6 +382,11 @@ def study(
     from sidelight.commands.suite import suite as run_suite
 
     if is_suite(file):
+        if preset:
+            raise ConfigError(
+                "A study of several data sets has a preset for each",
+                do="--set sets.NAME.study.preset=PRESET names another",
+            )
         settings = _settings(None, flags, run_suite, data=data, cache=cache)
         done = run_suite(file, size=size, out=out, **settings, allow_outside=allow_outside)
         typer.echo(f"{done.sentence}; the table lies in {done.folder / 'report.html'}")

@@ -127,6 +127,9 @@ def test_data_of_another_kind_are_refused_in_one_sentence(judged, tmp_path):
     toml.write_text(toml.read_text().replace("[task", '[images]\ncrop = "sector"\n[task'))
     with pytest.raises(DataError, match="crop = 'sector', the model learnt from those with None"):
         sidelight.predict(judged[0], crop, device="cpu", quiet=True)
+    toml.write_text(toml.read_text().replace('crop = "sector"', "channels = 1\nequalize = true"))
+    with pytest.raises(DataError, match="equalize = true, the model learnt from those with the opposite"):
+        sidelight.predict(judged[0], crop, device="cpu", quiet=True)
     with pytest.raises(DataError, match="per patient, a level"):
         sidelight.predict(
             judged[0], Cohort.open("phantom:ultrasound?patients=4").__class__(tmp_path, "x", pd.DataFrame())

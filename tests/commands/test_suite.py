@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from radiograph_layouts import write_covid_rural, write_object_cxr, write_siim
 from sidelight.commands.suite import is_suite, suite
 from sidelight.data.phantoms.chest import phantom
-from sidelight.errors import ConfigError, EncoderError
+from sidelight.errors import ConfigError
+from sidelight.models.image import create_encoder
 
 SUITE = """
 title = "Three sets"
@@ -65,7 +68,7 @@ def test_an_absent_set_is_named_and_the_others_have_numbers_once(places):
     assert done.faults == {"4 gone": "absent: there is no folder gone"}
     assert set(done.table["task"]) == {"1 SIIM", "2 rural", "3 rural, few"} and set(done.table["encoder"]) == {"random"}
     said = json.loads((done.folder / "suite.json").read_text())["sets"]
-    assert [one["state"] for one in said] == ["done", "done", "absent"]
+    assert [one["state"] for one in said] == ["done", "done", "absent: there is no folder gone"]
     assert [len(one["hashes"]) for one in said] == [1, 2, 0]
     sides = json.loads((done.folder / "rural" / "splits" / "few.json").read_text())
     assert (len(sides["train"]), len(sides["valid"]), len(sides["test"])) == (5, 4, 4)
@@ -97,12 +100,70 @@ def test_what_is_asked_wrongly_stops_before_anything_is_computed(places):
         ({"tasks": [{"set": "siim", "part": "line", "title": "1", "metric": "dice"}]}, "of the part 'line'"),
         ({"tasks": [{"set": "siim", "part": "linear", "title": "1", "metric": "dize"}]}, "has the metric 'dize'"),
         ({"sets": {"siim": {"study": {"parts": {"linear": {"tusk": "x"}}}}}}, "tusk"),
-        ({"common": {"encoders": {"imagenet": {"weights": "imagenet"}}}}, "No ImageNet weights of test_byobnet"),
     ):
-        with pytest.raises((ConfigError, EncoderError), match=said):
+        with pytest.raises(ConfigError, match=said):
             run(places, **settings)
     with pytest.raises(ConfigError, match="was given no data"):
         suite(places / "suite.toml", out=places / "out")
+
+
+def test_a_row_that_cannot_be_is_named_and_the_page_is_written(places):
+    done = run(places, common={"encoders": {"imagenet": {"weights": "imagenet"}}})
+    assert done.sentence == "0 of 4 tasks have numbers" and (done.folder / "report.html").is_file()
+    assert "No ImageNet weights of test_byobnet" in done.faults["1 SIIM"]
+    blank = run(places, common={"encoders": {"random": {"weights": ""}}})
+    assert blank.faults["1 SIIM"].startswith("No row of the study has weights or a run")
+
+
+def test_a_file_of_weights_stands_in_for_the_run_that_a_row_waits_for(places):
+    torch.manual_seed(0)
+    file = places / "own.pth"
+    torch.save(create_encoder("test_byobnet", channels=1, image_size=32).network.state_dict(), file)
+    done = run(places, common={"encoders": {"yours": {"weights": str(file)}}})
+    assert set(done.table["encoder"]) == {"random", "yours"}
+
+
+def test_a_part_of_several_protocols_says_which(places):
+    study = {"parts": {"linear": {"protocols": ["segment_linear", "segment_unet"]}}}
+    with pytest.raises(ConfigError, match="names no protocol"):
+        run(places, sets={"siim": {"study": study}})
+
+
+def test_id_files_count_what_they_place_and_unknown_names_are_said(places):
+    folder = places / "data" / "siim" / "splits"
+    folder.mkdir()
+    uids = [f"1.2.276.0.7230010.3.1.4.{at + 1}" for at in range(30)]
+    for side, names in {"train": [*uids[:18], "nobody"], "valid": uids[18:24], "test": uids[24:]}.items():
+        (folder / f"{side}.csv").write_text("\n".join(names) + "\n")  # without a header
+    done = run(places, common={"evaluate": {"allow_missing": True}})
+    page = (done.folder / "report.html").read_text()
+    assert "18 train, 6 valid, 6 test; by the id files in splits/" in page
+    assert "1 names of the id files are of nothing in the data" in page
+
+
+def test_of_data_that_are_not_public_no_name_gets_on_the_page(places):
+    photos = places / "data" / "private"
+    for at in range(12):
+        path = photos / f"Mueller_Hans_{at}" / "a.png"
+        path.parent.mkdir(parents=True)
+        rng = np.random.default_rng(at)
+        Image.fromarray(rng.integers(0, 255, (32, 32), np.uint8)).save(path)
+        Image.fromarray(255 * (rng.random((32, 32)) < 0.4).astype(np.uint8)).save(path.with_name("a_mask.png"))
+    Image.new("L", (20, 20)).save(photos / "Mueller_Hans_3" / "a_mask.png")
+    toml = 'files = "{patient}/a.png"\nlevels = ["patient"]\n[images]\nchannels = 1\n[task.spot]\nmask = "{patient}/a_mask.png"\n'
+    (photos / "cohort.toml").write_text(toml)
+    study = {"parts": {"spot": {"task": "spot"}}}
+    one = {"private": {"folder": "private", "split": {"shares": [0.5, 0.25, 0.25]}, "study": study}}
+    task = [{"set": "private", "part": "spot", "title": "spots", "metric": "dice"}]
+    for broken in (False, True):
+        if broken:
+            (photos / "cohort.toml").write_text(toml.replace("spot", "other"))
+        done = run(places, sets=one, tasks=task)
+        said = "".join(
+            path.read_text() for path in done.folder.rglob("*") if path.suffix in (".html", ".json", ".md", ".csv")
+        )
+        assert "Mueller" not in said and str(places) not in (done.folder / "suite.json").read_text()
+        assert done.faults == ({"spots": "ConfigError: the terminal said why"} if broken else {})
 
 
 def test_a_mask_of_another_size_is_left_out_and_said(places):

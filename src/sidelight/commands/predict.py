@@ -243,7 +243,7 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
     clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
     colour = {1: "grey", 3: "colour"}
     views = {view for view in cohort.items["view"] if view}
-    crop = cohort.spec.images.crop
+    crop, equalize = cohort.spec.images.crop, cohort.spec.images.equalize
     differs = ""
     if pixels.channels != facts.channels:
         differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"
@@ -253,6 +253,10 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
         )
     elif crop != facts.crop:
         differs = f"images with [images] crop = {crop!r}, the model learnt from those with {facts.crop!r}"
+    elif equalize != facts.equalize:
+        differs = (
+            f"images with [images] equalize = {str(equalize).lower()}, the model learnt from those with the opposite"
+        )
     elif facts.where is not None and cohort.spec.images.fit != facts.where.fit:
         differs = f"images with [images] fit = {cohort.spec.images.fit!r}, the model learnt from those with {facts.where.fit!r}"
     elif views and facts.views and not views & set(facts.views):

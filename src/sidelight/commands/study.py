@@ -21,7 +21,7 @@ from sidelight.commands.study_file import StudyFile, at_size, check_headline, re
 from sidelight.config import build, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import outermost
-from sidelight.errors import ConfigError, DataError, RunError
+from sidelight.errors import ConfigError, RunError, SidelightError
 from sidelight.evaluation.judge import Evaluation, Scored, score
 from sidelight.evaluation.labelled import split_name
 from sidelight.evaluation.model.card import study_card
@@ -37,6 +37,7 @@ from sidelight.evaluation.unseen_folds import score_unseen
 from sidelight.files import check_place, held, write_json, write_table, write_text
 from sidelight.methods import load_method
 from sidelight.methods.base import resolve
+from sidelight.models.joint import has_text
 
 PROVENANCE = ("transductive", "split_hash", "leaks", "data_hash", "encoder_hash", "seconds")
 """Facts of a cell that stand in each of its rows."""
@@ -97,8 +98,8 @@ def prepared(
     work = Work(plan, cohort, folder, cache, quiet, command=command)
     for cell in work.asked():
         check_targets(find(cell.protocol), cohort.task(cell.part.task))
-        trained = cell.row.method is not None or cell.row.run is not None
-        check_text(find(cell.protocol), f"The row {cell.encoder!r}", trained)
+        told = cell.row.method is not None or bool(cell.row.run and has_text(cell.row.run))
+        check_text(find(cell.protocol), f"The row {cell.encoder!r}", told)
     return work
 
 
@@ -118,15 +119,10 @@ class Work(Cells):
         record_beforehand(self.folder, self.plan.headline.named)
         console = Console(stderr=True, quiet=self.quiet)
         cells = self.asked()
-        tables, notes = (
-            [],
-            [
-                f"{name}: no {what} given"
-                for name, row in self.plan.encoders.items()
-                for what in ("weights", "run")
-                if getattr(row, what) == ""
-            ],
-        )
+        tables = []
+        notes = [f"{name}: no {row.waits} given" for name, row in self.plan.encoders.items() if row.waits]
+        if not cells:
+            raise RunError("No row of the study has weights or a run", do="; ".join(notes))
         notes += self.check_unseen()
         for number, cell in enumerate(cells, 1):
             if cell.part_name in (faults or {}):
@@ -135,10 +131,11 @@ class Work(Cells):
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
             try:
                 table, more = self.score(cell)
-            except (DataError, RunError) as error:  # what is wrong with the settings is wrong everywhere
+            except SidelightError as error:
                 if faults is None:
                     raise
-                faults[cell.part_name] = str(error)
+                console.print(f"{cell.part_name}: {error}", markup=False, highlight=False)
+                faults[cell.part_name] = reason(error, self.cohort.spec.public)
                 continue
             tables.append(table)
             lead = f"{cell.part_name}: "  # some notes name the task, which is often called as the part
@@ -147,7 +144,7 @@ class Work(Cells):
             return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
         tables = [table for table in tables if table["task"].iloc[0] not in faults]
         if not tables:
-            raise RunError("No part of the study could be judged", do=next(iter(faults.values())))
+            raise RunError("No part of the study could be judged", do="; ".join(dict.fromkeys(faults.values())))
         left = {name: part for name, part in self.plan.parts.items() if name not in faults}
         work = replace(self, plan=self.plan.model_copy(update={"parts": left}))
         return work.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
@@ -328,6 +325,11 @@ def software() -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def reason(error: SidelightError, public: bool) -> str:
+    """Why something has no numbers, for a page: of data that are not public only its kind, for errors name files and patients."""
+    return str(error) if public else f"{type(error).__name__}: the terminal said why"
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class Cells:
                         yield Cell(name, row, part_name, part, protocol, seed)
 
     def asked(self) -> list[Cell]:
-        """The cells of rows whose weights or run were given, where they have any."""
-        return [cell for cell in self.cells() if "" not in (cell.row.weights, cell.row.run)]
+        """The cells of rows whose weights or run were given, where they wait for any."""
+        return [cell for cell in self.cells() if not cell.row.waits]
 
     def file_of(self, cell: Cell) -> tuple[Path, EvaluateSettings]:
         """Where the scores of a cell lie, and by which settings they are made."""

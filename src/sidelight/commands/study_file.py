@@ -28,6 +28,13 @@ class EncoderRow(Settings):
     settings: dict[str, Any] = Field({}, description="settings of the method, over the study's")
     evaluate: dict[str, Any] = Field({}, description="settings of the evaluation, over the study's")
 
+    @property
+    def waits(self) -> str:
+        """What was to be given and was not, "weights" or "run"; "" where something was, or nothing is asked for."""
+        if self.weights or self.run or self.method:
+            return ""
+        return next((name for name in ("weights", "run") if getattr(self, name) == ""), "")
+
 
 class Part(Settings):
     """One question of the study: a task, and what the encoders may have learnt from."""

@@ -1,7 +1,8 @@
 """Suites: the same encoders on several data sets, each a study of its own, and one table of all tasks.
 
-A set that is not there is named as absent; one that cannot be read, or a part of it that cannot be judged, is named with the
-reason, and everything else goes on. A suite that is started again computes only what is missing, as its studies do.
+A set that is not there is named as absent; one that cannot be read, or a part of it that cannot be judged, is named, and
+everything else goes on. The page and ``suite.json`` have the reason where the data are public, else its kind alone: errors name
+files, and those may name patients. A suite that is started again computes only what is missing, as its studies do.
 """
 
 from dataclasses import dataclass, replace
@@ -11,17 +12,22 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from sidelight.commands.study import Work, prepared
+from sidelight.commands.study import Work, prepared, reason
 from sidelight.commands.study_file import StudyFile, at_size
 from sidelight.commands.suite_file import SetPlan, SuiteFile, check_tasks
 from sidelight.config import build, load_toml, merge
+from sidelight.data.audit.leaks import sides
 from sidelight.data.cells import counted
-from sidelight.data.published_split import cut, published_split
-from sidelight.errors import ConfigError, DataError, RunError
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.presets import load_preset
+from sidelight.data.published_split import Sides, SplitPlan, cut, published_split
+from sidelight.errors import ConfigError, SidelightError
 from sidelight.files import check_place, held, write_csv, write_json
 from sidelight.reporting.suite import Column, Place, render_suite
 
 ABSENT, DONE = "absent", "done"
+TOLD = ("left out", "leak", "of nothing in the cohort", "allow_missing")
+"""Words of notes that the page of a suite repeats."""
 WHOLE = "whole"
 
 
@@ -75,15 +81,18 @@ def suite(
     studies = {name: at_size(build(StudyFile, merge(plan.common, one.study)), size) for name, one in plan.sets.items()}
     folder = Path(out) if out else Path("work") / f"{Path(file).stem}-{size}"
     check_place(folder, folder=True)
+    command = f"sidelight study {Path(file).name} --data DATA --size {size}"
+    opened: dict[str, Any] = {"cache": cache, "quiet": quiet, "allow_outside": allow_outside}
     places: list[Place] = []
     faults: dict[tuple[str, str], str] = {}
     with held(folder):
-        for name, one in plan.sets.items():
-            command = f"sidelight study {Path(file).name} --data DATA --size {size}"
-            opened: dict[str, Any] = {"cache": cache, "quiet": quiet, "allow_outside": allow_outside}
-            place, failed = _set(name, one, studies[name], Path(data), folder / name, command, size, opened)
+        ready = {name: _ready(name, one, studies[name], Path(data), folder / name, command, opened)
+                 for name, one in plan.sets.items()}  # fmt: skip
+        for name, (place, work) in ready.items():
+            place, failed = (place, {}) if work is None else _run(place, work, size)
             places.append(place)
-            faults |= {(name, part): why for part, why in failed.items()}
+            faults |= {(name, part): failed.get(part, place.state) for part in studies[name].parts
+                       if part in failed or place.state != DONE}  # fmt: skip
         table = _table(plan, folder, {place.name for place in places if place.state == DONE}, set(faults))
         missing = {
             task.title: faults.get((task.set, task.part), f"no number with {task.labels} labels of its part")
@@ -98,48 +107,69 @@ def suite(
     return SuiteResults(table, missing, folder)
 
 
-def _set(
-    name: str, one: SetPlan, study: StudyFile, data: Path, folder: Path, command: str, size: str, opened: dict[str, Any]
-) -> tuple[Place, dict[str, str]]:
-    """Work on one data set; what became of it, and of each part that has no numbers why."""
-    console = Console(stderr=True, quiet=opened["quiet"])
+def _ready(
+    name: str, one: SetPlan, study: StudyFile, data: Path, folder: Path, command: str, opened: dict[str, Any]
+) -> tuple[Place, Work | None]:
+    """The work on one data set before anything is computed; None where it is absent or cannot be read."""
     place = Place(name, one.says)
     if not (data / one.folder).is_dir():
-        return replace(place, state=ABSENT), dict.fromkeys(study.parts, f"{ABSENT}: there is no folder {one.folder}")
-    console.print(f"{name}:", markup=False, highlight=False)
+        return replace(place, state=f"{ABSENT}: there is no folder {one.folder}"), None
     try:
         work = prepared(study, str(data / one.folder), folder, command, **opened)
-        if one.split is not None:
-            work, split = _split(work, one, data / one.folder)
-            place = replace(place, split=split)
-    except DataError as error:
-        return replace(place, state=str(error)), dict.fromkeys(study.parts, str(error))
+        if one.split is None:
+            return place, work
+        work, split, notes = _split(work, one.split, data / one.folder)
+        return replace(place, split=split, notes=notes), work
+    except SidelightError as error:
+        public = bool(study.preset and load_preset(study.preset).get("public"))
+        return replace(place, state=_said(name, error, public, opened["quiet"])), None
+
+
+def _run(place: Place, work: Work, size: str) -> tuple[Place, dict[str, str]]:
+    """Work on one data set; what became of it, and of each part that has no numbers why."""
     faults: dict[str, str] = {}
+    Console(stderr=True, quiet=work.quiet).print(f"{place.name}:", markup=False, highlight=False)
     try:
         done = work.run(size, faults=faults)
-    except RunError as error:
-        return replace(place, state=str(error)), {**dict.fromkeys(study.parts, str(error)), **faults}
-    hashes = sorted(set(done.results["split_hash"]))
-    said = [note for note in done.notes if "left out" in note or "leak" in note.lower()]
-    return replace(place, state=DONE, hashes=hashes, data=str(done.results["data_hash"].iloc[0]), notes=said), faults
+    except SidelightError as error:
+        return replace(place, state=_said(place.name, error, work.cohort.spec.public, work.quiet)), faults
+    told = [note for note in done.notes if any(word in note.lower() for word in TOLD)]
+    hashes, data = sorted(set(done.results["split_hash"])), str(done.results["data_hash"].iloc[0])
+    return replace(place, state=DONE, notes=[*place.notes, *told], hashes=hashes, data=data), faults
 
 
-def _split(work: Work, one: SetPlan, root: Path) -> tuple[Work, str]:
-    """The work with its parts' splits as files, and where they are from."""
-    assert one.split is not None
-    sides, origin = published_split(work.cohort, root, one.split)
-    known = {WHOLE: sides} | {name: cut(sides, counts) for name, counts in one.split.subsets.items()}
+def _said(name: str, error: SidelightError, public: bool, quiet: bool) -> str:
+    """What the page says of an error; the terminal has all of it."""
+    Console(stderr=True, quiet=quiet).print(f"{name}: {error}", markup=False, highlight=False)
+    return reason(error, public)
+
+
+def _split(work: Work, plan: SplitPlan, root: Path) -> tuple[Work, str, list[str]]:
+    """The work with its parts' splits as files; where they are from and how many items they place; what was left out."""
+    cohort = work.cohort
+    named, origin = published_split(cohort, root, plan)
+    known = {WHOLE: named} | {name: cut(named, counts) for name, counts in plan.subsets.items()}
     files = {name: work.folder / "splits" / f"{name}.json" for name in known}
     for name, file in files.items():
-        write_json(file, known[name], private=True)
+        write_json(file, known[name] if cohort.spec.public else _hashed(cohort, known[name]), private=True)
     parts = {}
     for name, part in work.plan.parts.items():
         wanted = part.evaluate.get("split", WHOLE)
         if wanted not in files:
             raise ConfigError(f"The part {name!r} asks for the split {wanted!r}", expected=" or ".join(files))
         parts[name] = part.model_copy(update={"evaluate": {**part.evaluate, "split": str(files[wanted])}})
-    counts = ", ".join(f"{len(names)} {side}" for side, names in sides.items())
-    return replace(work, plan=work.plan.model_copy(update={"parts": parts})), f"{counts}; {origin}"
+    placed = sides(cohort, named)
+    counts = placed["side"].value_counts()
+    lost = len(placed.attrs["unknown"])
+    notes = [f"{lost} names of the id files are of nothing in the data, and are left out"] if lost else []
+    said = ", ".join(f"{counts.get(side, 0)} {side}" for side in named)
+    return replace(work, plan=work.plan.model_copy(update={"parts": parts})), f"{said}; {origin}", notes
+
+
+def _hashed(cohort: Cohort, named: Sides) -> Sides:
+    """The same items by their hashes: names may tell who somebody is."""
+    placed = sides(cohort, named)
+    return {side: [cohort.item_hash(at) for at in placed.loc[placed["side"] == side, "position"]] for side in named}
 
 
 def _table(plan: SuiteFile, folder: Path, done: set[str], faulty: set[tuple[str, str]]) -> pd.DataFrame:
@@ -153,5 +183,6 @@ def _table(plan: SuiteFile, folder: Path, done: set[str], faulty: set[tuple[str,
         found = found[(found["task"] == task.part) & (found["metric"] == task.metric)]
         found = found[found["all_labels"] if task.labels == "all" else found["labels"] == task.labels]
         found = found[(found["target"] == "") & ~found["protocol"].str.endswith(", last step")]
+        found = found[found["protocol"] == task.protocol] if task.protocol else found
         rows.append(found.drop(columns="task").assign(task=task.title, set=task.set, part=task.part))
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)

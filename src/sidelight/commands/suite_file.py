@@ -30,6 +30,7 @@ class TaskPlan(Settings):
     title: str = Field(description="of the column")
     metric: str = Field(description="e.g. dice or map")
     labels: int | Literal["all"] = Field("all", description="label count of the part's study")
+    protocol: str = Field("", description="which one, where the part is judged by several")
 
 
 class SuiteFile(Settings):
@@ -52,6 +53,13 @@ def check_tasks(plan: SuiteFile) -> None:
         parts = plan.sets[task.set].study.get("parts", {})
         if task.part not in parts:
             raise ConfigError(f"The task {task.title!r} is of the part {task.part!r}", do=nearest(task.part, parts))
+        asked = (
+            parts[task.part].get("protocols")
+            or plan.sets[task.set].study.get("protocols")
+            or plan.common.get("protocols", [])
+        )
+        if len(asked) > 1 and task.protocol not in asked:
+            raise ConfigError(f"The task {task.title!r} names no protocol", expected=f"protocol = {' or '.join(asked)}")
         if task.metric not in METRICS:
             raise ConfigError(
                 f"The task {task.title!r} has the metric {task.metric!r}", do=nearest(task.metric, METRICS)

@@ -12,8 +12,10 @@ from pydantic import Field
 
 from sidelight.config import Settings, digest
 from sidelight.data.annotations import annotations_of
+from sidelight.data.audit.leaks import sides as sides_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
+from sidelight.data.cohort.stable_names import lasting, outermost
 from sidelight.data.cohort.tables import read_table
 from sidelight.errors import SplitError
 
@@ -33,7 +35,8 @@ class SplitPlan(Settings):
     """Who trains, who is chosen on, who is tested."""
 
     ids: str = Field(
-        "splits", description="folder beside the data with train.csv, valid.csv and test.csv: names in the first column"
+        "splits",
+        description="folder beside the data with train.csv, valid.csv, test.csv: names in the first column, with a header or not",
     )
     shares: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="without id files: of train, valid and test; patients stay whole"
@@ -54,11 +57,15 @@ def published_split(cohort: Cohort, root: Path, plan: SplitPlan, *, seed: int = 
     :param root: the folder of the data, in which ``plan.ids`` may lie.
     :raises SplitError: for id files of which some are missing, and where too few items are there for three sides.
     """
-    found = _published(root / plan.ids)
+    found = _published(root / plan.ids, cohort)
     if found is not None:
         return found, f"by the id files in {plan.ids}/"
     taking = _taking(cohort, plan, seed)
-    items, groups = cohort.items["item"].tolist(), cohort.items["group"].astype(str).tolist()
+    lasting_name = lasting(cohort, outermost(cohort))  # identifiers are hashed with a key of this folder
+    items, groups = (
+        cohort.items["item"].tolist(),
+        [lasting_name.get(str(one), str(one)) for one in cohort.items["group"]],
+    )
     sides: Sides = {"train": [], "valid": [], "test": []}
     tested = set()
     if plan.tested:
@@ -85,8 +92,8 @@ def cut(sides: Mapping[str, Sequence[str]], counts: Mapping[str, int]) -> Sides:
     return {side: list(names)[: counts.get(side)] for side, names in sides.items()}
 
 
-def _published(folder: Path) -> Sides | None:
-    """What the id files say; None where there is no such folder."""
+def _published(folder: Path, cohort: Cohort) -> Sides | None:
+    """What the id files say; None where there is no such folder. A first line that is a name of the cohort is no header."""
     if not folder.is_dir():
         return None
     sides: Sides = {}
@@ -99,8 +106,17 @@ def _published(folder: Path) -> Sides | None:
                 do="Add it, or take the folder away: the split is then made again by rule",
             )
         table = read_table(file)
-        sides[side] = list(dict.fromkeys(str(cell) for cell in table.iloc[:, 0] if str(cell)))
+        head = str(table.columns[0])
+        first = [head] if _is_name(head, cohort) else []
+        sides[side] = list(dict.fromkeys([*first, *(str(cell) for cell in table.iloc[:, 0] if str(cell))]))
     return sides
+
+
+def _is_name(text: str, cohort: Cohort) -> bool:
+    try:
+        return len(sides_of(cohort, {"train": [text]})) > 0
+    except SplitError:
+        return False
 
 
 def _taking(cohort: Cohort, plan: SplitPlan, seed: int) -> list[int]:

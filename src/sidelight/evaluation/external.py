@@ -43,6 +43,14 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
             "result says so",
         )
     more = [*more, *(f"The external test LEAKS and was made all the same (allow_leak): {one}" for one in leaks)]
+    mine, theirs = cohort.spec.images, other.spec.images
+    differs = [name for name in ("crop", "fit", "equalize") if getattr(mine, name) != getattr(theirs, name)]
+    if differs:
+        what = " and ".join(differs)
+        more = [
+            *more,
+            f"{task} on {other.alias}: [images] {what} differ between the two data sets, so images are shown otherwise",
+        ]
     vectors = None
     if not settings.inputs.plain:
         read = evaluation.inputs(ready)

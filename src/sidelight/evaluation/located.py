@@ -81,7 +81,12 @@ def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) 
     kept = np.array([one is not None for one in found])
     if not kept.any():
         raise DataError(f"No mask or box of {task.name} can be read; the first: {faults[0]}")
-    notes = [f"{len(faults)} units of {task.name} are left out; the first: {faults[0]}"] if faults else []
+    first = f"the first: {faults[0]}" if cohort.spec.public and faults else "`sidelight check` names them"
+    notes = (
+        [f"{len(faults)} units of {task.name} are left out, their masks or boxes cannot be read; {first}"]
+        if faults
+        else []
+    )
     measured = sum(one is not None and one.spacing is not None for one in found)
     if 0 < measured < kept.sum():  # millimetres and pixels have no mean
         found = [None if one is None else replace(one, spacing=None) for one in found]

@@ -18,7 +18,7 @@ from sidelight.reporting.tables import Table
 class Place:
     """A data set: what the suite says of it, and what became of it.
 
-    :ivar state: "done", "absent", or why it could not be read.
+    :ivar state: "done", or why it has no numbers: that it is absent, or could not be read.
     :ivar split: where its sides are from, and how many items each has; ``hashes`` of the splits that were judged.
     :ivar notes: what was left out, and what leaks.
     """
@@ -49,7 +49,7 @@ def render_suite(
     :param plan: the suite file: ``title``, ``question``, ``published``, ``limits``.
     """
     done = [column for column in columns if not column.fault]
-    absent = [place for place in places if place.state == "absent"]
+    absent = [place for place in places if place.state.startswith("absent")]
     broken = [column for column in columns if column.fault and not column.fault.startswith("absent")]
     said = f"{len(done)} of {counted(len(columns), 'task')} have numbers"
     opening: list[Part] = [Text(f"**{said}.**")]

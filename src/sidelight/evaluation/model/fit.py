@@ -105,5 +105,6 @@ def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, A
     per_unit = [{views[row] for row in rows} for rows in items]
     usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
     frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
-    crop = cohort.spec.images.crop
-    return {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "crop": crop, "views": tuple(usual)}
+    shown = cohort.spec.images
+    said = {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
+    return {**said, "crop": shown.crop, "equalize": shown.equalize}

@@ -97,8 +97,8 @@ class Facts:
     :ivar max_frames: frames of a clip that the pixel cache keeps, of which ``frames`` are embedded.
     :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
     :ivar false_alarms: share of units like the labelled ones that :func:`outside_limit` lets be called outside.
-    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop`` what
-        ``[images] crop`` of the cohort said.
+    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop`` and ``equalize``
+        what ``[images]`` of the cohort said.
     :ivar trained_on: name, hash, units, groups and counts per class (or of the units that have each label) of the data.
     :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
         where the units of ``trained_on`` were tested in folds.
@@ -138,6 +138,7 @@ class Facts:
     photographs: Mapping[str, Any] = field(default_factory=dict)
     suspect: int = 0
     where: Where | None = None
+    equalize: bool = False
     use: str = USE
     version: int = VERSION
 
