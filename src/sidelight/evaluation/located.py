@@ -82,11 +82,7 @@ def with_truth(cohort: Cohort, pixels: Pixels, task: Task, table: pd.DataFrame) 
     if not kept.any():
         raise DataError(f"No mask or box of {task.name} can be read; the first: {faults[0]}")
     first = f"the first: {faults[0]}" if cohort.spec.public and faults else "`sidelight check` names them"
-    notes = (
-        [f"{len(faults)} units of {task.name} are left out, their masks or boxes cannot be read; {first}"]
-        if faults
-        else []
-    )
+    notes = [f"{len(faults)} units of {task.name} are left out; {first}"] if faults else []
     measured = sum(one is not None and one.spacing is not None for one in found)
     if 0 < measured < kept.sum():  # millimetres and pixels have no mean
         found = [None if one is None else replace(one, spacing=None) for one in found]
