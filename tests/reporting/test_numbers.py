@@ -52,6 +52,12 @@ def test_significant_digits(value: float, text: str):
 def test_words():
     assert metric_name("balanced_accuracy") == "balanced accuracy"
     assert metric_name("recall:covid") == "recall (covid)"
-    assert [plural(unit) for unit in ("clip", "study", "patch", "day")] == ["clips", "studies", "patches", "days"]
+    assert [plural(unit) for unit in ("clip", "study", "patch", "day", "series")] == [
+        "clips",
+        "studies",
+        "patches",
+        "days",
+        "series",
+    ]
     assert plural("clip", 1) == "clip"
     assert [duration(s) for s in (45, 720, 12240)] == ["45 s", "12 min", "3.4 h"]

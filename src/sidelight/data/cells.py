@@ -59,7 +59,7 @@ def some(names: Iterable[object]) -> tuple[str, ...]:
 
 def counted(count: int, noun: str) -> str:
     """``1 pair``, ``2 pairs``, ``3 studies``."""
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    many = noun if noun.endswith("series") else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
 
 

@@ -29,7 +29,7 @@ def _label(name: str) -> str:
 
 def plural(unit: str, count: float = 2) -> str:
     """``("clip", 16)`` -> ``"clips"``; ``("study", 2)`` -> ``"studies"``."""
-    if count == 1:
+    if count == 1 or unit.endswith("series"):
         return unit
     if unit.endswith(("s", "x", "ch")):
         return f"{unit}es"
