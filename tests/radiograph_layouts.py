@@ -22,10 +22,10 @@ MS_CXR = {"opacity": "Lung Opacity", "effusion": "Pleural Effusion", "cardiomega
 SETS = ("rsna", "covid_rural", "siim", "object_cxr", "nih")
 
 
-def write_layouts(root: Path, patients: int, *, size: int = 96, seed: int = 5) -> ChestPhantom:
-    """All five data sets below ``root``, each of the same radiographs; one radiograph a patient."""
+def write_layouts(root: Path, patients: int, *, sets=SETS, size: int = 96, seed: int = 5) -> ChestPhantom:
+    """Data sets below ``root``, each of the same radiographs; one radiograph a patient."""
     found = phantom(patients=patients, studies=1, views=1, size=size, seed=seed, difficulty=0.0)
-    for name in SETS:
+    for name in sets:
         globals()[f"write_{name}"](root / name, found)
     return found
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import sidelight
-from radiograph_layouts import write_layouts, write_ms_cxr
+from radiograph_layouts import SETS, write_layouts, write_ms_cxr
 from sidelight.commands.suite import suite
 from sidelight.config import load_toml, merge
 
@@ -55,7 +55,9 @@ def small(plan):
 def world(tmp_path_factory):
     """A folder with the data sets, and settings of a suite with a run that has learnt from reports."""
     folder = tmp_path_factory.mktemp("lovt18")
-    write_ms_cxr(folder / "data" / "ms_cxr", write_layouts(folder / "data", 200, size=64))
+    compared = tuple(dict.fromkeys(name for name, _, _ in BETTER))
+    write_ms_cxr(folder / "data" / "ms_cxr", write_layouts(folder / "data", 200, sets=compared, size=64))
+    write_layouts(folder / "data", 60, sets=[name for name in SETS if name not in compared], size=64)
     data = "phantom:chest?patients=320&studies=1&views=1&size=64&difficulty=0"
     run = sidelight.pretrain("lovt", data, folder / "run", cache=str(folder / "cache"), **LEARN)
     common = {
