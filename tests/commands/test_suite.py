@@ -115,6 +115,16 @@ def test_a_row_that_cannot_be_is_named_and_the_page_is_written(places):
     assert blank.faults["1 SIIM"].startswith("No row of the study has weights or a run")
 
 
+def test_a_split_that_all_have_in_common_is_one_of_their_own(places):
+    """Parts that name none take it; a set that has no such split says which there are."""
+    done = run(places, common={"evaluate": {"split": "few"}})
+    sides = [
+        json.loads((places / "out" / "rural" / "splits" / f"{name}.json").read_text()) for name in ("few", "whole")
+    ]
+    assert [len(one["train"]) for one in sides] == [5, 12]
+    assert "asks for the split 'few'" in done.faults["1 SIIM"] and "2 rural" in set(done.table["task"])
+
+
 def test_a_file_of_weights_stands_in_for_the_run_that_a_row_waits_for(places):
     torch.manual_seed(0)
     file = places / "own.pth"

@@ -154,7 +154,7 @@ def _split(work: Work, plan: SplitPlan, root: Path) -> tuple[Work, str, list[str
         write_json(file, known[name] if cohort.spec.public else _hashed(cohort, known[name]), private=True)
     parts = {}
     for name, part in work.plan.parts.items():
-        wanted = part.evaluate.get("split", WHOLE)
+        wanted = part.evaluate.get("split") or work.plan.evaluate.get("split") or WHOLE
         if wanted not in files:
             raise ConfigError(f"The part {name!r} asks for the split {wanted!r}", expected=" or ".join(files))
         parts[name] = part.model_copy(update={"evaluate": {**part.evaluate, "split": str(files[wanted])}})
