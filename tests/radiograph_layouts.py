@@ -4,6 +4,7 @@ Which finding of the phantom stands for which of a data set is a convention: opa
 opacity, effusions SIIM's pneumothorax, nodules the foreign objects, and NIH's eight findings are each of them in turn.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,35 @@ def write_ms_cxr(root: Path, found: ChestPhantom) -> None:
                 where = f"{x},{y},{w},{h},{found.size},{found.size}"
                 rows.append(f'{uid},{MS_CXR[kind]},"{one.sentence}",{path},{where},{"test" if at % 4 else "val"}')
     text(root / "MS_CXR_Local_Alignment_v1.1.0.csv", rows)
+
+
+PADCHEST = {
+    "effusion": "pleural effusion",
+    "cardiomegaly": "cardiomegaly",
+    "nodule": "nodule",
+    "opacity": "consolidation",
+}
+
+
+def write_padchest_gr(root: Path, found: ChestPhantom) -> None:
+    """Sentences with boxes as shares of the sides, and some without; a patient's row once for each finding; an image before."""
+    studies, table = [], ["StudyID,ImageID,PatientID,label,label_group,split"]
+    for at, image in images(found):
+        uid, side = f"2168401113669640138295431665120133381357{at:05d}_02-094-102.png", found.size
+        save(root / "PadChest_GR_files" / "PadChest_GR" / uid, image)
+        said = [
+            {"sentence_en": one.sentence, "sentence_es": f"ES {one.sentence}", "abnormal": True, "labels": [PADCHEST[kind]],
+             "boxes": [[x / side, y / side, (x + w) / side, (y + h) / side]], "extra_boxes": [[0, 0, 1, 1]], "locations": []}
+            for one, (kind, x, y, w, h) in zip(found.findings[at], found.boxes(at), strict=True)
+        ]  # fmt: skip
+        said.append({"sentence_en": "No pneumothorax.", "sentence_es": "Sin neumotórax.", "abnormal": False})
+        studies.append({"StudyID": f"s{at}", "ImageID": uid, "PreviousStudyID": None, "findings": said})
+        names = [PADCHEST[kind] for kind, *_ in found.boxes(at)] or ["Normal"]
+        split = ("train", "validation", "test")[0 if at % 5 < 3 else at % 5 - 2]
+        table += [f"s{at},{uid},p{at},{one},{one},{split}" for one in names]
+    save(root / "PadChest_GR_progression_prior_studies" / "before.png", image)
+    text(root / "grounded_reports_20240819.json", [json.dumps(studies)])
+    text(root / "master_table.csv", table)
 
 
 def images(found: ChestPhantom):

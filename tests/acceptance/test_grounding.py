@@ -113,6 +113,32 @@ def test_boxes_and_the_spaces_of_regions(world):
         sidelight.evaluate("test_resnet", DATA, "finding_boxes", "ground", random=True, image_size=32, **common)
 
 
+def test_each_box_by_its_sentence(world, tmp_path):
+    """The phantom's boxes have sentences; masks have none, and a model that is saved asks by class."""
+    folder, _ = world
+    (run,) = (folder / "out" / "runs").iterdir()
+    common = {"cache": str(folder / "cache"), "device": "cpu", "seeds": 1, "folds": 2, "resamples": 100, "quiet": True}
+    by = {
+        ask: sidelight.evaluate(
+            run, DATA, "finding_boxes", "ground", ground={"ask": ask}, out=tmp_path / ask, subgroups=[], **common
+        )
+        for ask in ("class", "sentence")
+    }
+    cnr = {ask: one.results.set_index(["target", "metric"]).loc[("", "cnr"), "value"] for ask, one in by.items()}
+    assert cnr["class"] != pytest.approx(cnr["sentence"])
+    scores = {ask: one.scores for ask, one in by.items()}
+    held = scores["class"][scores["class"]["label"] == 1]
+    assert len(scores["sentence"]) == len(held), "an image without a sentence of a class is asked nothing"
+    assert scores["sentence"]["true"].sum() >= held["true"].sum(), (
+        "boxes that overlap count with each of their sentences"
+    )
+    cards = {ask: (tmp_path / ask / "card.md").read_text() for ask in by}
+    limits = {ask: [line for line in card.splitlines() if "A pixel belongs" in line] for ask, card in cards.items()}
+    assert limits["class"] == limits["sentence"] != []
+    with pytest.raises(ConfigError, match="no labelled box has one"):
+        sidelight.evaluate(run, DATA, "finding_masks", "ground", ground={"ask": "sentence"}, **common)
+
+
 def test_a_page_shows_where_phrases_point_and_what_is_true(world, tmp_path):
     folder, _ = world
     (run,) = (folder / "out" / "runs").iterdir()

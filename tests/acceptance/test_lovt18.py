@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import sidelight
-from radiograph_layouts import SETS, write_layouts, write_ms_cxr
+from radiograph_layouts import SETS, write_layouts, write_ms_cxr, write_padchest_gr
 from sidelight.commands.suite import suite
 from sidelight.config import load_toml, merge
 
@@ -56,7 +56,9 @@ def world(tmp_path_factory):
     """A folder with the data sets, and settings of a suite with a run that has learnt from reports."""
     folder = tmp_path_factory.mktemp("lovt18")
     compared = tuple(dict.fromkeys(name for name, _, _ in BETTER))
-    write_ms_cxr(folder / "data" / "ms_cxr", write_layouts(folder / "data", 200, sets=compared, size=64))
+    found = write_layouts(folder / "data", 200, sets=compared, size=64)
+    write_ms_cxr(folder / "data" / "ms_cxr", found)
+    write_padchest_gr(folder / "data" / "padchest_gr", found)
     write_layouts(folder / "data", 60, sets=[name for name in SETS if name not in compared], size=64)
     data = "phantom:chest?patients=320&studies=1&views=1&size=64&difficulty=0"
     run = sidelight.pretrain("lovt", data, folder / "run", cache=str(folder / "cache"), **LEARN)
@@ -104,16 +106,18 @@ def test_todays_standard_runs_on_the_same_layouts_and_judges_where_phrases_point
     sets = {
         "rsna": {"study": {"evaluate": {"labels": []}}},
         "ms_cxr": {"study": {"cohort": {"task": {"finding_boxes": {"classes": there}}}, "encoders": run}},
+        "padchest_gr": {"study": {"encoders": run}},
         **{name: {"folder": "elsewhere"} for name in ("siim", "siim_positives", "object_cxr")},  # time
     }
     done = suite(
         FILE.with_name("cxr-standard.toml"), data=str(folder / "data"), out=folder / "standard", quiet=True,
         cache=str(folder / "cache"), common=common, sets=sets,
     )  # fmt: skip
-    assert done.sentence == "7 of 14 tasks have numbers"
+    assert done.sentence == "11 of 18 tasks have numbers"
     assert done.faults["RSNA, boxes, 1601 labels"] == "no number with 1601 labels of its part"
     assert done.faults["SIIM, all radiographs"] == "absent: there is no folder elsewhere"
     table = done.table.set_index(["task", "encoder"])
-    for task in ("pointing game", "contrast", "mean IoU"):
-        both = table.loc[f"MS-CXR, {task}"]
+    numbers = ("pointing game", "contrast", "mean IoU")
+    for task in [f"{name}, {number}" for name in ("MS-CXR", "PadChest-GR") for number in numbers]:
+        both = table.loc[task]
         assert set(both.index) == {"yours", "yours, random images"} and (both["low"] < both["high"]).all()

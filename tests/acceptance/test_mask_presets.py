@@ -1,5 +1,6 @@
 """Masks and boxes of the public data sets that are here, in their own layouts."""
 
+import json
 import re
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from PIL import Image
 
 from dicom_writing import write
-from radiograph_layouts import write_covid_rural, write_layouts, write_ms_cxr
+from radiograph_layouts import PADCHEST, write_covid_rural, write_layouts, write_ms_cxr, write_padchest_gr
 from sidelight.data.annotations import annotations_of
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.phantoms.chest import KINDS, phantom
+from sidelight.errors import DataError
 
 
 def folder(real_data, name):
@@ -185,4 +187,57 @@ def test_ms_cxr_in_its_layout(tmp_path):
     for at in drawn.positions:
         boxes = [(x, y, x + w, y + h) for kind, x, y, w, h in found.boxes(at) if kind in kinds]
         assert sorted(map(tuple, drawn.boxes(at).corners.astype(int).tolist())) == sorted(boxes)
+        said = [one.sentence for one in found.findings[at] if one.kind in kinds]
+        assert sorted(drawn.boxes(at).sentences) == sorted(said)
     assert drawn.classes[4] == "Lung Opacity" and len(drawn.classes) == 8
+
+
+def test_padchest_gr_in_its_layout(tmp_path):
+    found = phantom(patients=12, studies=1, views=1, size=48, difficulty=0.0)
+    write_padchest_gr(tmp_path, found)
+    cohort = Cohort.open(tmp_path, preset="padchest_gr")
+    assert cohort.levels == ("patient", "study") and not cohort.broken and len(cohort.items) == 12
+    assert cohort.items["patient"].tolist() == [f"p{at}" for at in range(12)]
+    assert set(cohort.items["split"]) == {"train", "validation", "test"}
+    assert cohort.items["report"].iloc[0] == " ".join(
+        [*(one.sentence for one in found.findings[0]), "No pneumothorax."]
+    )
+    every, eight = (annotations_of(cohort, name) for name in ("sentence_boxes", "finding_boxes"))
+    assert every.positions == eight.positions == list(range(12)), (
+        "a radiograph without findings has none, and that is known"
+    )
+    held = 0
+    for at in range(12):
+        boxes = [(x, y, x + w, y + h) for _, x, y, w, h in found.boxes(at)]
+        drawn = every.boxes(at)
+        np.testing.assert_allclose(drawn.corners.reshape(-1, 4), np.array(boxes, float).reshape(-1, 4))
+        assert drawn.sentences == tuple(one.sentence for one in found.findings[at])
+        known = [(PADCHEST[one.kind], one.sentence) for one in found.findings[at] if one.kind != "opacity"]
+        drawn = eight.boxes(at)
+        assert [(eight.classes[label], said) for label, said in zip(drawn.label, drawn.sentences, strict=True)] == known
+        held += len(known)
+    assert held > 3
+
+
+def test_a_broken_padchest_gr_is_one_sentence(tmp_path):
+    write_padchest_gr(tmp_path, phantom(patients=4, studies=1, views=1, size=32, difficulty=0.0))
+    file = tmp_path / "grounded_reports_20240819.json"
+    whole = json.loads(file.read_text())
+    for broken, said in (
+        ("{", "JSONDecodeError"),
+        (json.dumps({"a": 1}), "TypeError"),
+        (json.dumps([{"ImageID": "a"}]), "lacks 'findings'"),
+        (json.dumps([{"ImageID": "a", "findings": ["text"]}]), "TypeError"),
+        ("[" * 100_000, "RecursionError"),
+    ):
+        file.write_text(broken)
+        with pytest.raises(DataError, match="cannot be read as reports of PadChest-GR.*" + said):
+            Cohort.open(tmp_path, preset="padchest_gr")
+    findings = next(one["findings"] for one in whole if len(one["findings"]) > 1)
+    findings[0]["boxes"] = [[0.1, 0.2, 0.3]]
+    file.write_text(json.dumps(whole))
+    drawn = annotations_of(Cohort.open(tmp_path, preset="padchest_gr"), "sentence_boxes")
+    assert len(drawn.positions) == 3 and "four numbers" in next(iter(drawn.drawings.faulty.values()))
+    (tmp_path / "master_table.csv").write_text("ImageID,PatientID\na,b\n")
+    with pytest.raises(DataError, match=r"no column 'StudyID'.*master_table.csv of PadChest-GR"):
+        Cohort.open(tmp_path, preset="padchest_gr")

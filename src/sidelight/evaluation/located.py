@@ -28,6 +28,7 @@ class Located:
     """Of one unit, in pixels of the working size: masks uint8 [K, S, S], of a series [T, K, S, S], or boxes float32 [n, 4] and
     their classes int64 [n].
 
+    :ivar sentences: of boxes the sentence of each, "" where none is known.
     :ivar inner: of boxes: y0, x0, y1, x1 of the image in its square.
     :ivar spacing: of masks: height and width of such a pixel in mm, where it is known of every unit.
     """
@@ -36,6 +37,7 @@ class Located:
     boxes: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     inner: tuple[int, int, int, int] | None = None
+    sentences: tuple[str, ...] = ()
     spacing: tuple[float, float] | None = None
 
     def holds(self, classes: int) -> tuple[int, ...]:
@@ -114,6 +116,7 @@ def truth_of(table: pd.DataFrame) -> Truth | None:
         boxes=[one.boxes for one in own if one.boxes is not None],
         labels=[one.labels for one in own if one.labels is not None],
         inner=[one.inner for one in own if one.inner is not None],
+        sentences=[one.sentences for one in own],
     )
 
 
@@ -129,7 +132,8 @@ def _located(cohort: Cohort, annotations: Annotations, pixels: Pixels, row: int)
     corners = found.corners.clip(0, pixels.size)
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)  # what lies outside of the image is none
     inner = (down, right, down + height, right + width)
-    return Located(boxes=corners[there].astype(np.float32), labels=found.label[there], inner=inner)
+    said = tuple(found.sentences[at] for at in np.flatnonzero(there))
+    return Located(boxes=corners[there].astype(np.float32), labels=found.label[there], inner=inner, sentences=said)
 
 
 def _spacing(cohort: Cohort, position: int) -> Spacing | None:

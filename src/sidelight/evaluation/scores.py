@@ -132,8 +132,8 @@ def collect_scores(ready: Ready, seed: int, only: int | None = None, draw: int =
         part, missing = _curve(ready, learn, test, seed=seed, part=number, draw=draw)
         frames.append(part.assign(fold=number))
         left_out |= missing
-    tested_units = sum(len(fold) for number, fold in enumerate(task.folds) if only in (None, number))
-    return _complete(pd.concat(frames, ignore_index=True), task, left_out, tested_units)
+    learnt = [len(task.table) - len(fold) for number, fold in enumerate(task.folds) if only in (None, number)]
+    return _complete(pd.concat(frames, ignore_index=True), task, left_out, min(learnt))
 
 
 def _given_scores(ready: Ready, test: pd.DataFrame, seed: int, draw: int) -> tuple[pd.DataFrame, list[str]]:
@@ -257,17 +257,17 @@ def _most(task: Labelled) -> int:
 
 
 def _complete(
-    table: pd.DataFrame, task: Labelled, left_out: dict[int, str], tested: int
+    table: pd.DataFrame, task: Labelled, left_out: dict[int, str], least: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """Keep label counts that every fold could give, and name the rest; all labels are the mean over folds.
 
     :param left_out: label counts that a fold could not give, and why.
-    :param tested: how many units there are to test.
+    :param least: how many units the smallest of the folds that were asked for learns from.
     """
     sizes = [len(task.table) - len(fold) for fold in task.folds]
-    scored = table[table["step"] == "selected"].groupby("labels")["unit"].nunique()
-    kept = [count for count, number in scored.items() if number == tested]
-    dropped = sorted({*left_out, *(int(count) for count in scored.index if count not in kept)})
+    given = [int(count) for count in table["labels"].unique()]
+    kept = [count for count in given if count == -1 or (count < least and count not in left_out)]
+    dropped = sorted({*left_out, *given} - {*kept})
     table = table[table["labels"].isin(kept)].copy()
     table["all_labels"] = table["labels"] == -1
     table["labels"] = table["labels"].replace(-1, _most(task))

@@ -127,6 +127,8 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         for group in ("detect", "detect_yolo"):  # came later
             if values.get(group, {}).get("monitor") == "map":
                 del values[group]["monitor"]
+        if values.get("ground", {}).get("ask") == "class":
+            del values["ground"]["ask"]
         inputs, own = values.pop("inputs"), values.pop("knn")
         photographs, robustness = values.pop("photographs"), values.pop("robustness")
         if values["finetune"]["width"] is None:  # came later

@@ -19,6 +19,7 @@ class Truth:
         masks are asked for.
     :ivar boxes: for each unit float32 [n, 4], x1, y1, x2, y2 in pixels of the working size; None where none are asked for.
     :ivar labels: for each unit int64 [n], which of the K targets each box is of.
+    :ivar sentences: for each unit the sentence of each box, "" where none is known; None beside masks.
     :ivar inner: for each unit y0, x0, y1, x1 of its image in the square; None: it fills it.
     :ivar spacing: for each unit float [2], height and width in mm of a pixel of the working size; None where it is not known.
     """
@@ -28,6 +29,7 @@ class Truth:
     labels: Sequence[NDArray[np.int64]] | None = None
     spacing: Sequence[tuple[float, float]] | None = None
     inner: Sequence[tuple[int, int, int, int]] | None = None
+    sentences: Sequence[tuple[str, ...]] | None = None
 
     def by_frame(self, frames: Sequence[int]) -> "Truth":
         """Of each frame of units that have so many: a unit of one frame stays as it is.

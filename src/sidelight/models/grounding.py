@@ -40,8 +40,8 @@ class PhraseMaps(nn.Module):
         self.register_buffer("mean", torch.zeros(len(vectors), 1, 1) if mean is None else mean)
 
     @torch.no_grad()
-    def coarse(self, last: Tensor) -> Tensor:
-        """Cosines [N, K, h, w] of the last feature map [N, C, h, w]."""
+    def regions(self, last: Tensor) -> Tensor:
+        """Vectors of length 1, [N, D, h, w], of the last feature map [N, C, h, w]."""
         regions, side = last.flatten(2).mT, self.alignment.image
         every = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
         if self.space == "whole":
@@ -49,11 +49,20 @@ class PhraseMaps(nn.Module):
         else:
             assert side.local is not None
             found = F.normalize(side.local(regions, every).float(), dim=-1)
-        return (found @ self.vectors.T).mT.reshape(len(last), -1, *last.shape[2:])
+        return found.mT.reshape(len(last), -1, *last.shape[2:])
+
+    def coarse(self, last: Tensor) -> Tensor:
+        """Cosines [N, K, h, w] of the last feature map [N, C, h, w]."""
+        return torch.einsum("ndhw,kd->nkhw", self.regions(last), self.vectors)
 
     def forward(self, last: Tensor, size: int) -> Tensor:
-        """Maps [N, K, size, size], enlarged bilinearly."""
-        return F.interpolate(self.coarse(last) - self.mean, (size, size), mode="bilinear", align_corners=False)
+        """Maps [N, K, size, size]."""
+        return enlarged(self.coarse(last) - self.mean, size)
+
+
+def enlarged(maps: Tensor, size: int) -> Tensor:
+    """Maps [N, K, h, w] as [N, K, size, size], bilinearly."""
+    return F.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()

@@ -11,13 +11,13 @@ def test_shapes_by_hand():
     assert shapes(text) == [("0", (1, 0, 4, 2)), ("2", (0, 2, 6, 2, 6, 4, 0, 4))]
     one = ObjectCxr(text, 3)
     assert one.plane(4, 6).astype(int).tolist() == [[0, 1, 1, 1, 0, 0]] * 2 + [[1] * 6] * 2
-    assert one.boxes(Shape(1, 4, 6)) == [(3, (1, 0, 4, 2)), (3, (0, 2, 6, 4))]
+    assert one.boxes(Shape(1, 4, 6)) == [(3, (1, 0, 4, 2), ""), (3, (0, 2, 6, 4), "")]
     assert shapes("") == shapes(" ; ") == []
 
 
 def test_a_wide_rectangle_is_wide():
     """The published evaluation wrote width for height."""
-    ((_, (x0, y0, x1, y1)),) = ObjectCxr("0 10 20 90 40", 0).boxes(Shape(1, 100, 100))
+    ((_, (x0, y0, x1, y1), _),) = ObjectCxr("0 10 20 90 40", 0).boxes(Shape(1, 100, 100))
     assert x1 - x0 == 80 and y1 - y0 == 20
     rows, columns = np.nonzero(ObjectCxr("0 10 20 90 40", 0).plane(100, 100))
     assert np.ptp(columns) == 79 and np.ptp(rows) == 19

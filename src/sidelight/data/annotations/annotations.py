@@ -1,7 +1,7 @@
 """The noun: what is drawn on the items of a cohort for one task, read when it is asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ class Boxes:
 
     :ivar corners: float64 [N, 4], ``x0, y0, x1, y1`` in pixels; (0, 0) is the corner of the image.
     :ivar label: int64 [N], places among the task's classes.
+    :ivar sentences: of each box the sentence that it belongs to, "" where none is known.
     """
 
     corners: NDArray[np.float64]
     label: NDArray[np.int64]
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +88,8 @@ class Annotations:
         shape, border = shape or self.shape(position), self._border()
         whole = Shape(shape.length, shape.height + 2 * border, shape.width + 2 * border)
         found = [one for part in self._parts(position) for one in part.boxes(whole)]
-        corners = np.array([corners for _, corners in found], np.float64).reshape(-1, 4) - border
-        return Boxes(corners, np.array([label for label, _ in found], np.int64))
+        corners = np.array([one.corners for one in found], np.float64).reshape(-1, 4) - border
+        return Boxes(corners, np.array([one.label for one in found], np.int64), tuple(one.sentence for one in found))
 
     def placement(self, pixels: Pixels, row: int) -> Placement:
         """Where the item in ``row`` of the cache lies in its square."""
@@ -108,7 +110,7 @@ class Annotations:
         """The boxes of a cached item in pixels at the working size."""
         position, shape = int(pixels.index["position"].iloc[row]), self.shape_of(pixels, row)
         found = self.boxes(position, shape=shape)
-        return Boxes(self.placement(pixels, row).boxes_in(found.corners), found.label)
+        return replace(found, corners=self.placement(pixels, row).boxes_in(found.corners))
 
     def shape_of(self, pixels: Pixels, row: int) -> Shape:
         """As :meth:`shape` of a cached item, from the index where it says so."""

@@ -35,6 +35,14 @@ class Shape(NamedTuple):
     width: int
 
 
+class Boxed(NamedTuple):
+    """One box: its class, its corners in pixels of the item, and the sentence that it belongs to, "" where none is known."""
+
+    label: int
+    corners: Four
+    sentence: str = ""
+
+
 class Drawn(ABC):
     """One mask or box of one item."""
 
@@ -45,8 +53,8 @@ class Drawn(ABC):
         :raises Misdrawn: where it does not fit the item.
         """
 
-    def boxes(self, shape: Shape) -> list[tuple[int, Four]]:
-        """Classes and corners, in pixels of the item; none of what only is a mask."""
+    def boxes(self, shape: Shape) -> list[Boxed]:
+        """Its boxes; none of what only is a mask."""
         return []
 
     def read_from(self) -> tuple[str, ...]:
@@ -131,10 +139,11 @@ class Box(OfOneImage):
     numbers: Four
     form: BoxFormat
     label: int
+    sentence: str = ""
 
-    def boxes(self, shape: Shape) -> list[tuple[int, Four]]:
+    def boxes(self, shape: Shape) -> list[Boxed]:
         """As :meth:`Drawn.boxes`."""
-        return [(self.label, corners(self.numbers, self.form, shape.height, shape.width))]
+        return [Boxed(self.label, corners(self.numbers, self.form, shape.height, shape.width), self.sentence)]
 
     def plane(self, height: int, width: int) -> Bools:
         """Where it is, bool [height, width]."""
@@ -154,10 +163,14 @@ class Truth(Drawn):
         for label, name in enumerate(self.classes):
             yield label, self.phantom.mask(self.position, name)[None].repeat(len(frames), axis=0)
 
-    def boxes(self, shape: Shape) -> list[tuple[int, Four]]:
+    def boxes(self, shape: Shape) -> list[Boxed]:
         """As :meth:`Drawn.boxes`."""
-        known = self.phantom.boxes(self.position)
-        return [(self.classes.index(kind), (x, y, x + w, y + h)) for kind, x, y, w, h in known if kind in self.classes]
+        known = zip(self.phantom.boxes(self.position), self.phantom.findings[self.position], strict=True)
+        return [
+            Boxed(self.classes.index(kind), (x, y, x + w, y + h), found.sentence)
+            for (kind, x, y, w, h), found in known
+            if kind in self.classes
+        ]
 
 
 @dataclass(frozen=True)

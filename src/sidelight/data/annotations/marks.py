@@ -217,13 +217,14 @@ def of_columns(asked: Asked, names: Sequence[str], rows: pd.DataFrame, text: str
     label = find_column(rows, spec.label[0], f"{asked.place} label") if spec.label else None
     labels: Iterable[str] = [text] * len(rows) if label is None else rows[label].map(normalise)
     cells = zip(*(rows[one] for one in columns), strict=True)
-    for item, said, given in zip(rows[ITEM], labels, cells, strict=True):
+    about = rows[find_column(rows, spec.sentence, f"{asked.place} sentence")] if spec.sentence else [""] * len(rows)
+    for item, said, sentence, given in zip(rows[ITEM], labels, about, cells, strict=True):
         if isinstance(given[0], tuple):  # companions
             for path in given[0]:
                 _mask(asked, found, item, (path,), said, plane_of(own[item]))
             continue
         try:
-            make = _of_cells(asked, given)
+            make = _of_cells(asked, given, sentence)
         except DataError as error:
             found.faulty[item] = str(error)
             continue
@@ -245,7 +246,7 @@ def _add_cell(asked: Asked, found: Marks, item: str, said: str, given: tuple[str
         found.add(item, said, make)
 
 
-def _of_cells(asked: Asked, given: tuple[str, ...]) -> Make | None:
+def _of_cells(asked: Asked, given: tuple[str, ...], sentence: str) -> Make | None:
     """What makes a mask or box of cells; None where they are blank."""
     spec = asked.spec
     if "object_cxr" in (spec.mask_format, spec.box_format):
@@ -261,4 +262,4 @@ def _of_cells(asked: Asked, given: tuple[str, ...]) -> Make | None:
         return None
     if form_of_box is None:
         raise ConfigError(f"{asked.place} has boxes in columns", do='Say what the numbers are: box_format = "xywh"')
-    return partial(Box, numbers, form_of_box)
+    return partial(Box, numbers, form_of_box, sentence=" ".join(sentence.split()))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidelight.data.annotations.boxes import Four, filled_box
-from sidelight.data.annotations.drawn import Bools, OfOneImage, Shape
+from sidelight.data.annotations.drawn import Bools, Boxed, OfOneImage, Shape
 from sidelight.data.annotations.polygons import filled, polygon
 from sidelight.errors import DataError
 
@@ -53,9 +53,9 @@ class ObjectCxr(OfOneImage):
                 covered |= filled_box(_four(numbers), height, width)
         return covered
 
-    def boxes(self, shape: Shape) -> list[tuple[int, Four]]:
+    def boxes(self, shape: Shape) -> list[Boxed]:
         """As :meth:`Drawn.boxes`: what encloses each shape."""
-        return [(self.label, _around(numbers)) for _, numbers in shapes(self.text)]
+        return [Boxed(self.label, _around(numbers)) for _, numbers in shapes(self.text)]
 
 
 def _four(numbers: tuple[float, ...]) -> Four:

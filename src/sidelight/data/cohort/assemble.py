@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,6 @@ from sidelight.data.cohort.columns import derive, find_column, has_column, selec
 from sidelight.data.cohort.items import labels_apart, language, list_items, one_reading
 from sidelight.data.cohort.locate import refuse_files
 from sidelight.data.cohort.missing_columns import check_names, role
-from sidelight.data.cohort.presets import acdc
 from sidelight.data.cohort.spec import CohortSpec, TableSpec
 from sidelight.data.cohort.tables import join, join_keys, read_table
 from sidelight.data.dicom import tags
@@ -155,8 +155,9 @@ def rows_of(root: Path, table: TableSpec, spec: CohortSpec) -> pd.DataFrame:
 
 def _rows(root: Path, table: TableSpec, file: str, spec: CohortSpec) -> pd.DataFrame:
     """One file of a table, by its parser if it has one."""
-    if table.parser == "acdc":
-        return acdc.read(root, file)
+    if table.parser:
+        parsed: pd.DataFrame = import_module(f"sidelight.data.cohort.presets.{table.parser}").read(root, file)
+        return parsed
     read = read_table(root / file, **table.reading, keep=labels_apart(spec), language=language(spec))
     return one_reading(read, file, spec)
 

@@ -58,7 +58,9 @@ class TableSpec(TableFile):
     file: str = Field(description="its path, from the cohort file")
     on: Names = Field(description="keys, `ours=theirs`, by which its rows are joined to the items")
     also: Names = Field(default=(), description="further files with the same columns, whose rows follow")
-    parser: Literal["acdc"] | None = Field(default=None, description="of files that are no table; ``file`` is a glob")
+    parser: Literal["acdc", "padchest_gr"] | None = Field(
+        default=None, description="of files that are no table: data/cohort/presets/NAME.py; ``file`` may be a glob"
+    )
     optional: bool = Field(default=False, description="where it is not there, the cohort goes without its columns")
 
     @property
@@ -194,6 +196,9 @@ class TaskSpec(Settings):
     box_format: BoxFormat | None = Field(default=None, description="what the four numbers of a box are")
     where_missing: Literal["unknown", "empty", "empty_beside_others"] = Field(
         default="unknown", description="what no mask or box says: nothing, or that the class is not there"
+    )
+    sentence: str | None = Field(
+        default=None, description="of boxes in columns: the column of the sentence that each box belongs to"
     )
     phrases: dict[str, Texts] = Field(
         default={}, description="of masks or boxes: what a report would say of a class; none is the class's name"
@@ -383,7 +388,7 @@ def _check_task(task: TaskSpec, place: str) -> None:
     if not task.drawn:
         if bool(task.label) == bool(task.tasks):
             raise ConfigError(place, expected="either label or tasks, or mask, or boxes")
-        for key in ("table", "mask_format", "box_format", "phrases"):
+        for key in ("table", "mask_format", "box_format", "phrases", "sentence"):
             if getattr(task, key) not in (None, {}):
                 raise ConfigError(f"{place} has `{key}`, but neither `mask` nor `boxes`", do="Take it out")
         return
@@ -394,6 +399,8 @@ def _check_task(task: TaskSpec, place: str) -> None:
             raise ConfigError(f"{place} has `{task.drawn}` and `{key}`", do=f"Take `{key}` out: it is for classes")
     if task.unit != "item":
         raise ConfigError(f"{place} unit = {task.unit!r} with `{task.drawn}`", expected="item: it is drawn on an image")
+    if task.sentence and (not task.boxes or isinstance(task.boxes, dict) or task.box_format in (None, "object_cxr")):
+        raise ConfigError(f"{place} has `sentence`", expected="boxes as numbers in columns, each of one sentence")
     if task.mask_format and (task.boxes or isinstance(task.mask, tuple)):
         raise ConfigError(f"{place} has `mask_format` and boxes", do="Take it out")
 

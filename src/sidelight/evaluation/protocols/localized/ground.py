@@ -11,6 +11,10 @@ LoVT, too, though it has a local space: any fixed code of sentences by places me
 region there to what a sentence says. ``beyond_mean`` takes from each map that of the mean image at the same place, over the units
 that are labelled (their labels are not read): what looks alike in every image is not where anything is found.
 
+A class is asked for by its own phrases, or, ``ask = "sentence"``, by the sentence that each box of an image belongs to: then what
+is judged is each sentence of an image, and no map is of an image without one. The numbers of an image are the means over its
+sentences of a class. What a saved model shows in other images it asks by class: their sentences are not known.
+
 ``image = "random"`` is the comparison: an encoder of the same architecture with random weights before the same projections and
 the same text, another one for each seed.
 """
@@ -35,6 +39,7 @@ from sidelight.evaluation.protocols.localized.base import READ
 from sidelight.evaluation.protocols.localized.masks import mask_rows
 from sidelight.evaluation.protocols.localized.net import Images
 from sidelight.evaluation.protocols.localized.pictures import Rows, pictures, summed, together
+from sidelight.evaluation.protocols.localized.sentences import OwnSentences, Questions, questions, sentence_rows, spread
 from sidelight.evaluation.truth import Predicted, Truth
 from sidelight.evaluation.units import Reader, Units
 from sidelight.models.grounding import PhraseMaps, Space, phrase_vectors
@@ -57,6 +62,9 @@ class GroundSettings(Settings):
         description="each region as if it were a whole image; the same beyond the mean of the labelled images; or those of "
         "LoVT's local losses and of local_sigmoid",
     )
+    ask: Literal["class", "sentence"] = Field(
+        "class", description="for a class by its phrases, or for each box by the sentence that it belongs to"
+    )
     image: Literal["run", "random"] = Field(
         "run", description="the encoder: the run's, or one with random weights before the same text"
     )
@@ -71,6 +79,7 @@ class GroundHead(Finder):
 
     :ivar limits: float64 [K], the cosine from which a place belongs to the mask.
     :cvar finds: masks, also where it was told boxes.
+    :ivar own_sentences: where each box is asked for by its sentence, what reads them; then ``rows`` are of sentences.
     :ivar known: stored maps of the units that were labelled; ``keep``: others may be stored, too.
     """
 
@@ -81,18 +90,34 @@ class GroundHead(Finder):
     limits: Floats
     known: Maps | None = None
     keep: bool = True
+    own_sentences: OwnSentences | None = None
 
-    def shown(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Truth]]:
-        """Maps float32 [n, K, W, W] at the working size, of pictures batch by batch, and their masks."""
+    def read(self, units: Units) -> Iterator[tuple[torch.Tensor, Truth]]:
+        """The last feature maps of pictures batch by batch, and what is true of them."""
         units, _ = pictures(units)
-        rows, side, known = Images.of(units).rows, units.pixels.size, self.known
+        rows, known = Images.of(units).rows, self.known
         if known is None or known.pixels is not units.pixels:
             known = Maps.of(self.encoder, units.pixels, Pyramid.of(self.encoder), keep=self.keep)
         for start in range(0, len(rows), READ):
             places = np.arange(start, min(start + READ, len(rows)))
-            truth = Truth() if units.truth is None else units.truth.take(places).filled(len(self.limits), side)
-            last = known(rows[start : start + READ])[0].to(self.maps.vectors.device)
-            yield self.maps(last, side).cpu().numpy(), truth
+            truth = Truth() if units.truth is None else units.truth.take(places)
+            yield known(rows[start : start + READ])[0].to(self.maps.vectors.device), truth
+
+    def shown(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Truth]]:
+        """Maps float32 [n, K, W, W] at the working size, of pictures batch by batch, and their masks."""
+        side = units.pixels.size
+        for last, truth in self.read(units):
+            yield (
+                self.maps(last, side).cpu().numpy(),
+                truth if units.truth is None else truth.filled(len(self.limits), side),
+            )
+
+    def asked(self, units: Units) -> Iterator[tuple[NDArray[np.float32], Questions]]:
+        """Maps float32 [q, W, W] of the sentences of images batch by batch, and the questions they answer."""
+        assert self.own_sentences is not None
+        for last, truth in self.read(units):
+            found = questions(truth, len(self.limits), units.pixels.size)
+            yield self.own_sentences(self.maps, last, found, units.pixels.size).cpu().numpy(), found
 
     def __call__(self, units: Units) -> Floats:
         """Scores that a unit does not and does hold each target, ``[N, 2 K]``: by the highest cosine, from -1 to 1, as 0 to 1."""
@@ -114,6 +139,8 @@ class GroundHead(Finder):
 
     def rows(self, units: Units) -> Rows:
         """What each unit contributes to each target."""
+        if self.own_sentences is not None:
+            return sentence_rows(self.asked(units), self.own_sentences.limits, self.own.tolerance)
         limits = self.limits[:, None, None]
         each = [mask_rows(heat, limits, truth, self.own.tolerance) for heat, truth in self.shown(units)]
         return summed(each, pictures(units)[1])
@@ -130,7 +157,7 @@ class GroundHead(Finder):
 
     def describe(self) -> dict[str, Any]:
         """The settings of the protocol."""
-        return {"settings": self.own.model_dump(mode="json")}
+        return {"settings": {**self.own.model_dump(mode="json"), "ask": "class"}}
 
     def towers(self) -> dict[str, Tower]:
         """The projections; the text has been read."""
@@ -188,10 +215,19 @@ class Ground(Learned[GroundSettings]):
         )
         maps = PhraseMaps(joint.alignment, space_of(own), vectors).to(device)
         known = Maps.of(encoder, units.pixels, Pyramid.of(encoder))
+        mean = torch.zeros(vectors.shape[1], 1, 1, device=device)
         if own.regions == "beyond_mean":
-            maps.mean = _mean(maps, known, Images.of(units).rows)
+            mean = _mean(maps, known, Images.of(units).rows)
+            maps.mean = torch.einsum("dhw,kd->khw", mean, maps.vectors)
         head = GroundHead(encoder, maps, own, np.full(len(vectors), NOWHERE), known)
-        return {"selected": GroundHead(encoder, maps, own, best_thresholds(head.shown(units), len(vectors)), known)}
+        head = replace(head, limits=best_thresholds(head.shown(units), len(vectors)))
+        if own.ask == "sentence":
+            _check_sentences(units.truth)
+            asking = OwnSentences(joint, space_of(own), mean, head.limits)
+            asked = replace(head, own_sentences=asking).asked(units)
+            limits = best_thresholds(((spread(heat, len(vectors)), found.truth) for heat, found in asked), len(vectors))
+            head = replace(head, own_sentences=replace(asking, limits=limits))
+        return {"selected": head}
 
     def head(self, saved: Saved) -> Head:
         """The head of a saved model."""
@@ -238,11 +274,20 @@ def redrawn(encoder: Encoder, seed: int) -> Encoder:
 
 
 def _mean(maps: PhraseMaps, known: Maps, rows: Sequence[int]) -> torch.Tensor:
-    """The mean map [K, h, w] of some rows of a cache."""
+    """The mean [D, h, w] of the regions of some rows of a cache."""
     parts = [rows[start : start + READ] for start in range(0, len(rows), READ)]
-    return torch.stack([maps.coarse(known(part)[0].to(maps.vectors.device)).sum(0) for part in parts]).sum(0) / len(
-        rows
-    )
+    each = [maps.regions(known(part)[0].to(maps.vectors.device)).sum(0) for part in parts]
+    return torch.stack(each).sum(0) / len(rows)
+
+
+def _check_sentences(truth: Truth | None) -> None:
+    """:raises ConfigError: where no box has a sentence."""
+    if truth is None or not any(any(own) for own in truth.sentences or ()):
+        raise ConfigError(
+            "The protocol 'ground' is to ask for each box by its sentence, and no labelled box has one",
+            expected="a task of boxes with sentence = COLUMN",
+            do='Name the column, or ask by class: --set ground.ask="class"',
+        )
 
 
 def best_thresholds(shown: Iterator[tuple[NDArray[np.float32], Truth]], classes: int) -> Floats:
