@@ -109,8 +109,15 @@ def test_what_is_asked_wrongly_stops_before_anything_is_computed(places):
 
 def test_a_row_that_cannot_be_is_named_and_the_page_is_written(places):
     done = run(places, common={"encoders": {"imagenet": {"weights": "imagenet"}}})
-    assert done.sentence == "0 of 4 tasks have numbers" and (done.folder / "report.html").is_file()
-    assert "No ImageNet weights of test_byobnet" in done.faults["1 SIIM"]
+    assert done.sentence == "3 of 4 tasks have numbers" and set(done.table["encoder"]) == {"random"}
+    assert done.faults == {"4 gone": "absent: there is no folder gone"}
+    assert set(done.absent_rows) == {(task, "imagenet") for task in ("1 SIIM", "2 rural", "3 rural, few")}
+    assert all("No ImageNet weights of test_byobnet" in why for why in done.absent_rows.values())
+    page = (done.folder / "report.html").read_text()
+    assert "imagenet has no numbers in 1 SIIM, 2 rural, 3 rural, few: No ImageNet weights of test_byobnet" in page
+    alone = {"random": {"weights": ""}, "imagenet": {"weights": "imagenet"}}
+    none = run(places, common={"encoders": alone})
+    assert none.sentence == "0 of 4 tasks have numbers" and "No ImageNet weights" in none.faults["1 SIIM"]
     blank = run(places, common={"encoders": {"random": {"weights": ""}}})
     assert blank.faults["1 SIIM"].startswith("No row of the study has weights or a run")
 

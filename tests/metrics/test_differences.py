@@ -6,7 +6,7 @@ from sidelight.metrics.classification import (
     AUROC,
     auroc,
 )
-from sidelight.metrics.differences import holm, paired_difference
+from sidelight.metrics.differences import groups_to_show, holm, least_shown, paired_difference
 
 
 def _world(rng, groups, images=10, truth=0.8, icc=0.7, positives=0.5):
@@ -72,3 +72,29 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, np.nan, 0.9]), [0.02, np.nan, 0.9])
     assert holm([0.6, 0.7]).tolist() == [1, 1]
     assert holm([]).tolist() == []
+
+
+@pytest.mark.parametrize("groups", [60, 240])
+def test_the_least_difference_is_shown_four_times_in_five_and_none_as_seldom_as_it_should(groups):
+    """Worlds whose true difference is the one that the widths of their own intervals give; and such of equal rivals."""
+
+    def worlds(apart, seed, count):
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(count):
+            labels, scores, patients = _world(rng, groups, images=2, truth=0.85)
+            _, other, _ = _world(rng, groups, images=2, truth=0.85 - apart)
+            found.append(paired_difference(labels, scores, other, patients, AUROC, permutations=10, resamples=100))
+        return found
+
+    least = 0.0
+    for step in range(5):
+        least = float(np.median([least_shown(one.low, one.high, groups) for one in worlds(least, step, 60)]))
+    assert 0.72 <= np.mean([one.low > 0 for one in worlds(least, 9, 300)]) <= 0.88
+    assert np.mean([one.low > 0 for one in worlds(0, 8, 300)]) <= 0.05
+
+
+def test_the_least_difference_by_hand():
+    assert least_shown(-0.1, 0.1, 100_001) == pytest.approx(0.1 * (1.959964 + 0.841621) / 1.959964, rel=1e-4)
+    assert least_shown(-0.1, 0.1, 10) < least_shown(-0.1, 0.1, 1_000), "with few groups the same width is worth more"
+    assert np.isnan(least_shown(np.nan, np.nan, 5)) and least_shown(0, 0, 30) == 0
+    assert groups_to_show(0.02, 0.04, 30) == 120 == groups_to_show(-0.02, 0.04, 30)

@@ -103,6 +103,10 @@ def prepared(
     return work
 
 
+Faults = dict[tuple[str, str], str]
+"""By part and row why there are no numbers."""
+
+
 @dataclass(frozen=True)
 class Work(Cells):
     """A study on its way."""
@@ -110,10 +114,11 @@ class Work(Cells):
     quiet: bool
     command: str
 
-    def run(self, size: str, *, faults: dict[str, str] | None = None) -> StudyResults:
+    def run(self, size: str, *, faults: Faults | None = None) -> StudyResults:
         """Compute what is missing, then the tables and the report.
 
-        :param faults: takes of each part that cannot be judged why, and the others go on; None: the first ends the study.
+        :param faults: takes of each row that cannot be made or judged in a part why, and the others go on; None: the first ends
+            the study.
         :raises RunError: where no part is left.
         """
         record_beforehand(self.folder, self.plan.headline.named)
@@ -125,7 +130,8 @@ class Work(Cells):
             raise RunError("No row of the study has weights or a run", do="; ".join(notes))
         notes += self.check_unseen()
         for number, cell in enumerate(cells, 1):
-            if cell.part_name in (faults or {}):
+            place = (cell.part_name, cell.encoder)
+            if place in (faults or {}):
                 continue
             label = f"{cell.encoder}, {cell.part_name}, {cell.protocol}, seed {cell.seed}"
             console.print(f"[{number}/{len(cells)}] {label}", markup=False, highlight=False)
@@ -134,20 +140,31 @@ class Work(Cells):
             except SidelightError as error:
                 if faults is None:
                     raise
-                console.print(f"{cell.part_name}: {error}", markup=False, highlight=False)
-                faults[cell.part_name] = reason(error, self.cohort.spec.public)
+                console.print(f"{cell.encoder}, {cell.part_name}: {error}", markup=False, highlight=False)
+                faults[place] = reason(error, self.cohort.spec.public)
                 continue
             tables.append(table)
             lead = f"{cell.part_name}: "  # some notes name the task, which is often called as the part
             notes += [note if note.startswith(lead) else lead + note for note in more]
         if not faults:
             return self.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
-        tables = [table for table in tables if table["task"].iloc[0] not in faults]
+        tables = [table for table in tables if (table["task"].iloc[0], table["encoder"].iloc[0]) not in faults]
         if not tables:
             raise RunError("No part of the study could be judged", do="; ".join(dict.fromkeys(faults.values())))
-        left = {name: part for name, part in self.plan.parts.items() if name not in faults}
-        work = replace(self, plan=self.plan.model_copy(update={"parts": left}))
-        return work.finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+        return self.without(faults).finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
+
+    def without(self, faults: Faults) -> "Work":
+        """The work without rows of parts that cannot be judged, and without parts that have no row left."""
+        own = {
+            name: [part for part in self.plan.parts if part in (row.parts or [part]) and (part, name) not in faults]
+            for name, row in self.plan.encoders.items()
+        }
+        rows = {
+            name: row.model_copy(update={"parts": own[name]}) for name, row in self.plan.encoders.items() if own[name]
+        }
+        left = {part for parts in own.values() for part in parts}
+        parts = {name: part for name, part in self.plan.parts.items() if name in left}
+        return replace(self, plan=self.plan.model_copy(update={"parts": parts, "encoders": rows}))
 
     def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
         """The scores of one cell, read back if they are there."""

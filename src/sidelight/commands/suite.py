@@ -5,14 +5,14 @@ everything else goes on. The page and ``suite.json`` have the reason where the d
 files, and those may name patients. A suite that is started again computes only what is missing, as its studies do.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
-from sidelight.commands.study import Work, prepared, reason
+from sidelight.commands.study import Faults, Work, prepared, reason
 from sidelight.commands.study_file import StudyFile, at_size
 from sidelight.commands.suite_file import SetPlan, SuiteFile, check_tasks
 from sidelight.config import build, load_toml, merge
@@ -36,12 +36,13 @@ class SuiteResults:
     """What a suite found.
 
     :ivar table: a row for each encoder and task: ``encoder, task, set, part, metric, value, low, high, units, groups``.
-    :ivar faults: of each task that has no numbers why.
+    :ivar faults: of each task that has no numbers why; ``absent_rows`` of each encoder of the others that has none.
     """
 
     table: pd.DataFrame
     faults: dict[str, str]
     folder: Path
+    absent_rows: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -85,26 +86,45 @@ def suite(
     opened: dict[str, Any] = {"cache": cache, "quiet": quiet, "allow_outside": allow_outside}
     places: list[Place] = []
     faults: dict[tuple[str, str], str] = {}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     with held(folder):
         ready = {name: _ready(name, one, studies[name], Path(data), folder / name, command, opened)
                  for name, one in plan.sets.items()}  # fmt: skip
         for name, (place, work) in ready.items():
-            place, failed = (place, {}) if work is None else _run(place, work, size)
+            place, judged, failed = (place, set[str](), Faults()) if work is None else _run(place, work, size)
             places.append(place)
-            faults |= {(name, part): failed.get(part, place.state) for part in studies[name].parts
-                       if part in failed or place.state != DONE}  # fmt: skip
+            for part in studies[name].parts:
+                own = {row: why for (at, row), why in failed.items() if at == part}
+                if part in judged:
+                    rows[name, part] = own
+                else:
+                    faults[name, part] = next(iter(own.values()), place.state)
         table = _table(plan, folder, {place.name for place in places if place.state == DONE}, set(faults))
         missing = {
             task.title: faults.get((task.set, task.part), f"no number with {task.labels} labels of its part")
             for task in plan.tasks
             if task.title not in set(table["task"])
         }
+        absent = {
+            (task.title, row): why
+            for task in plan.tasks
+            for row, why in rows.get((task.set, task.part), {}).items()
+            if task.title not in missing
+        }
         columns = [Column(task.title, task.metric, missing.get(task.title, "")) for task in plan.tasks]
         write_csv(folder / "tasks.csv", table)
         write_json(folder / "suite.json", {"title": plan.title, "size": size, "sets": [vars(one) for one in places],
-                                           "faults": missing})  # fmt: skip
-        render_suite(plan, places, columns, table, folder / "report.html")
-    return SuiteResults(table, missing, folder)
+                                           "faults": missing, "rows": _by_row(absent)})  # fmt: skip
+        render_suite(plan, places, columns, table, folder / "report.html", _by_row(absent))
+    return SuiteResults(table, missing, folder, absent)
+
+
+def _by_row(absent: dict[tuple[str, str], str]) -> list[str]:
+    """A sentence for each row and reason that it has no numbers in some tasks."""
+    titles: dict[tuple[str, str], list[str]] = {}
+    for (task, row), why in absent.items():
+        titles.setdefault((row, why), []).append(task)
+    return [f"{row} has no numbers in {', '.join(tasks)}: {why}" for (row, why), tasks in titles.items()]
 
 
 def _ready(
@@ -125,17 +145,18 @@ def _ready(
         return replace(place, state=_said(name, error, public, opened["quiet"])), None
 
 
-def _run(place: Place, work: Work, size: str) -> tuple[Place, dict[str, str]]:
-    """Work on one data set; what became of it, and of each part that has no numbers why."""
-    faults: dict[str, str] = {}
+def _run(place: Place, work: Work, size: str) -> tuple[Place, set[str], Faults]:
+    """Work on one data set; what became of it, the parts that have numbers, and of rows that have none in a part why."""
+    faults = Faults()
     Console(stderr=True, quiet=work.quiet).print(f"{place.name}:", markup=False, highlight=False)
     try:
         done = work.run(size, faults=faults)
     except SidelightError as error:
-        return replace(place, state=_said(place.name, error, work.cohort.spec.public, work.quiet)), faults
+        return replace(place, state=_said(place.name, error, work.cohort.spec.public, work.quiet)), set(), faults
     told = [note for note in done.notes if any(word in note.lower() for word in TOLD)]
     hashes, data = sorted(set(done.results["split_hash"])), str(done.results["data_hash"].iloc[0])
-    return replace(place, state=DONE, notes=[*place.notes, *told], hashes=hashes, data=data), faults
+    place = replace(place, state=DONE, notes=[*place.notes, *told], hashes=hashes, data=data)
+    return place, set(done.results["task"]), faults
 
 
 def _said(name: str, error: SidelightError, public: bool, quiet: bool) -> str:

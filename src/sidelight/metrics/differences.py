@@ -76,6 +76,27 @@ def paired_difference(
     return Difference(value, found.low, found.high, p, sample.groups, found.method, found.redrawn, few, found.note)
 
 
+def least_shown(low: float, high: float, groups: int, *, power: float = 0.8) -> float:
+    """The smallest true difference that a study with this interval shows with probability ``power``: half its width times
+    (t + z_power) / t. NaN where there is no interval.
+
+    It reads the width alone, never the difference that was found: power at the found difference says no more than its p-value
+    (Hoenig and Heisey, The American Statistician 2001). Nothing is corrected for several comparisons.
+
+    :param low, high: of a 95 % interval of a paired difference over ``groups``.
+    """
+    t = stdtrit(max(groups - 1, 1), 0.975)
+    return float((high - low) / 2 * (t + ndtri(power)) / t)
+
+
+def groups_to_show(difference: float, least: float, groups: int) -> float:
+    """How many groups show a difference as often as ``groups`` show ``least``: intervals shrink with the root of their number.
+
+    A lower bound where heads differ by the labels that they drew, which more tested groups do not change.
+    """
+    return groups * (least / difference) ** 2
+
+
 def reach_of(training: Training, left: LeftOut, groups: int, level: float = 0.95) -> float:
     """How many times further than it resampled differences must lie for their percentiles to be limits.
 

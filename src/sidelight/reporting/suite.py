@@ -42,11 +42,17 @@ class Column:
 
 
 def render_suite(
-    plan: Any, places: Sequence[Place], columns: Sequence[Column], table: pd.DataFrame, out: str | Path
+    plan: Any,
+    places: Sequence[Place],
+    columns: Sequence[Column],
+    table: pd.DataFrame,
+    out: str | Path,
+    absent_rows: Sequence[str] = (),
 ) -> Path:
     """Write the page, HTML or Markdown by the name of ``out``; returns its path.
 
     :param plan: the suite file: ``title``, ``question``, ``published``, ``limits``.
+    :param absent_rows: sentences on encoders that have no numbers in tasks that others have.
     """
     done = [column for column in columns if not column.fault]
     absent = [place for place in places if place.state.startswith("absent")]
@@ -56,6 +62,7 @@ def render_suite(
     if absent:
         opening.append(Text(f"Absent: {', '.join(place.name for place in absent)}."))
     opening += [Text(f"{column.title}: {column.fault}", "note") for column in broken]
+    opening += [Text(one, "note") for one in absent_rows]
     sections = [
         Section(
             "Scores with all labels",

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.reporting.study.answer import answer, claims, limits, verdict
+from sidelight.reporting.study.answer import answer, claims, limits, verdict, would_take
 from sidelight.reporting.study.content import Content, load
 
 
@@ -104,12 +105,23 @@ def test_test_selected_rows_make_no_headline(study_folder: Path):
     assert any("selected on the test split" in line for line in limits(content))
 
 
+def would_take_of(folder: Path) -> list[str]:
+    content = load(folder)
+    return [line for task in content.tasks for line in would_take(content, content.headline(task))]
+
+
 def test_what_could_not_be_shown_is_read_off_the_numbers(study_folder: Path):
     said = " ".join(limits(load(study_folder)))
     assert "Meta-USCL is not shown to differ from" in said
     assert "from SimCLR with 8 or 16 or 32 or 94 labelled clips" in said
     assert "Few groups (18)" in said
     assert "fewer than 10 groups" not in said
+    assert said.count("patients or groups show a difference from") == len(would_take_of(study_folder)) >= 1
+    for line in would_take_of(study_folder):
+        assert re.search(
+            r"labelled clips: 18 patients or groups show a difference from .* of 0\.\d\d in four studies of five", line
+        )
+        assert re.search(r"one of 0\.02 takes about [1-9][0-9,]*0 or more\.$", line)
     assert "given weights: no number (no weights given)." in said
     assert "Transductive" in said
 

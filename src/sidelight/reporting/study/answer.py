@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from sidelight.metrics.differences import groups_to_show, least_shown
 from sidelight.reporting.numbers import bounds, decimal, metric_name, p_value, plural, times
 from sidelight.reporting.study.content import Content, Headline, curve_name
 from sidelight.reporting.tables import estimated
@@ -138,7 +139,7 @@ def limits(content: Content) -> list[str]:
                 f"{content.task_title(task)}: every number was selected on the test split; no headline is made."
             )
             continue
-        lines += _undecided(content, headline)
+        lines += _undecided(content, headline) + would_take(content, headline)
     results = content.results
     if results["low"].isna().any():
         lines.append("Where fewer than 10 groups were judged, or 5 of a class, there is no interval, and no claim.")
@@ -156,6 +157,38 @@ def limits(content: Content) -> list[str]:
     absent = [label for label in content.descriptions if label not in set(results["encoder"])]
     lines += [f"{label}: no number ({content.descriptions[label]})." for label in absent]
     return lines
+
+
+TELLING = 0.02
+"""A difference that would be worth knowing of: what the number of patients is given for."""
+
+
+def would_take(content: Content, headline: Headline) -> list[str]:
+    """Where the headline encoder and its rival are not shown to differ, what size of difference these groups show."""
+    lines = []
+    for labels in dict.fromkeys((headline.labels, headline.most)):
+        rival = headline.against(labels)
+        row = content.difference(headline, rival, labels) if rival else None
+        if row is None or verdict(row) not in ("none", "uncorrected"):
+            continue
+        groups = int(row["groups"])
+        least = least_shown(row["low"], row["high"], groups)
+        if not least > 0:  # both agree on every unit
+            continue
+        said = (
+            f"{headline.title}, {labels:,} labelled {plural(headline.unit, labels)}: {groups:,} patients or groups show a "
+            f"difference from {rival} of {decimal(least)} in four studies of five, before correction"
+        )
+        if least > TELLING:
+            said += f"; one of {TELLING:g} takes about {_rounded(groups_to_show(TELLING, least, groups))} or more"
+        lines.append(f"{said}.")
+    return lines
+
+
+def _rounded(count: float) -> str:
+    """A number of groups, to two digits."""
+    digits = max(0, math.floor(math.log10(count)) - 1)
+    return f"{math.ceil(count / 10**digits) * 10**digits:,}"
 
 
 def _undecided(content: Content, headline: Headline) -> list[str]:
