@@ -14,6 +14,7 @@ from sidelight.data.cohort.columns import select
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, open_pixels
 from sidelight.data.pixels.quarantine import nameless_reasons
+from sidelight.data.reports.reports import report_state
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.labelled import label_units
 from sidelight.evaluation.protocols.probes import Knn
@@ -74,6 +75,7 @@ def pretrain(
         "settings": {**resolved.model_dump(exclude={"workers", "device", "cache", "max_memory"}), **net.origins()},
         "data": {"name": cohort.alias, "hash": pixels.hash},
         "split_hash": digest([feed.train_rows.tolist(), feed.valid_rows.tolist(), feed.extra_rows.tolist()]),
+        **({"learns_from": beside} if (beside := learns_from(kind, cohort)) else {}),
         "not_from_paper": list(kind.NOT_FROM_PAPER) if resolved.profile == "paper" else [],
     }
     if begun is not None:
@@ -85,6 +87,15 @@ def pretrain(
             _finish(run, net, feed, cohort, pixels)
         meet(world)
     return run
+
+
+def learns_from(kind: type[MethodBase], cohort: Cohort) -> dict[str, str]:
+    """Hashes of what a method reads of a cohort beside pixels and columns: which metadata describe it, and its reports."""
+    read = {
+        "metadata": lambda: digest(cohort.spec.metadata.model_dump(mode="json")),
+        "reports": lambda: report_state(cohort),
+    }
+    return {name: read[name]() for name in kind.LEARNS_FROM}
 
 
 def _finish(run: Run, net: MethodBase, feed: Feed, cohort: Cohort, pixels: Pixels) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sidelight.commands.pretrain import pretrain
+from sidelight.commands.pretrain import learns_from, pretrain
 from sidelight.commands.study_file import EncoderRow, Part, StudyFile
 from sidelight.config import build, digest, merge
+from sidelight.data.annotations.drawn import drawn_state
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.units import units
 from sidelight.errors import ConfigError, nearest
@@ -86,7 +87,11 @@ class Cells:
         used = {**evaluate.for_cell_hash()}
         for group in ("cache", "resamples", "decisions"):  # these change no score
             used.pop(group, None)
-        identity = [SCORING, name, self.cohort.hash, cell.part.task, cell.protocol, used, split_content(evaluate.split)]
+        task = self.cohort.tasks[cell.part.task]
+        asked: list[Any] = [task.meaning, self.cohort.spec.metadata.model_dump(mode="json")]
+        asked += [] if task.drawings is None else [drawn_state(task.drawings, self.cohort.root)]
+        judged: list[Any] = [cell.protocol, used, split_content(evaluate.split)]
+        identity: list[Any] = [SCORING, name, self.cohort.hash, cell.part.task, asked, *judged]
         if find(cell.protocol).reads_text:
             identity.append([target.phrases for target in targets_of(self.cohort.tasks[cell.part.task])[1]])
         return self.folder / "cells" / f"{digest(identity)}.parquet", evaluate
@@ -165,6 +170,8 @@ class Cells:
         kind = load_method(cell.row.method)
         used = kind.FORMER | resolve(kind, settings).model_dump(mode="json", exclude={"cache", "max_memory"})
         identity: list[Any] = [cell.row.method, used, self.cohort.hash]
+        beside = learns_from(kind, self.cohort)
+        identity += [beside] if beside else []
         if cell.part.unseen:
             judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))
             identity.append([cell.part.task, judged.folds, judged.split_seed, judged.merge_duplicates])

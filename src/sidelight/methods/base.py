@@ -106,6 +106,8 @@ class MethodBase(nn.Module):
     Settings: ClassVar[type[PretrainSettings]] = PretrainSettings
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {"default": {}, "paper": {}}
     """Settings that a profile changes; what the user sets wins over them."""
+    LEARNS_FROM: ClassVar[tuple[Literal["metadata", "reports"], ...]] = ()
+    """What of the cohort it reads beside pixels and columns: with others its weights would be others."""
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ()
     """Settings whose values in profile ``paper`` are ours, because the paper gives none; listed so in the run."""
     STARTS_FROM: ClassVar[tuple[str, ...]] = ()

@@ -151,6 +151,7 @@ class Slimp(WeighedPairs):
         *(f"augment.{name}" for name in Augment.model_fields),
     )
     TELLING = ("temperature", "repel", "weights")
+    LEARNS_FROM = ("metadata",)
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 5e-4}
     STARTS_FROM = ("slimp",)
     INHERITS = ("encoder", "image_size", "projection", "pool", "table", "levels")

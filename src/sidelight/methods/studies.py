@@ -75,6 +75,7 @@ class StudyMethod(MethodBase):
 
     Settings: ClassVar[type[PretrainSettings]] = StudySettings
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 1e-4}
+    LEARNS_FROM = ("reports",)
     NOT_FROM_PAPER: ClassVar[tuple[str, ...]] = ("working_size", "max_bad_fraction", "valid_fraction", "precision")
 
     @classmethod

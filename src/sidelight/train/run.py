@@ -209,6 +209,8 @@ def begin(
         check_free(folder)
     if (folder / "config.json").is_file():
         held = run.config
+        if "learns_from" not in held:  # runs from before say nothing of it
+            asked.pop("learns_from", None)
         held["settings"] = {k: v for k, v in held.get("settings", {}).items() if k not in former or former[k] != v}
         differing = [line for line in differences(held, asked) if _name(line) not in FREE]
         if differing:

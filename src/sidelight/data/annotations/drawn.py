@@ -1,8 +1,10 @@
 """What was drawn on one item: one small class per way of saying it, each gives planes of classes, a box, or both."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from sidelight.data.annotations.boxes import Four, corners, filled_box
 from sidelight.data.annotations.polygons import filled, polygon, polygons_of
 from sidelight.data.annotations.rle import mask_of, mask_of_counts
 from sidelight.data.cohort.spec import BoxFormat, MaskFormat
+from sidelight.data.read.container import split
 from sidelight.errors import DataError, ReadError
 
 Bools = NDArray[np.bool_]
@@ -193,6 +196,22 @@ class Drawings:
     missing: tuple[str, ...] = ()
     unnamed: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def drawn_state(drawings: Drawings, root: Path) -> str:
+    """16 hex digits of all that is drawn: numbers and texts, and the sizes and times of the mask files below ``root``."""
+    total = hashlib.sha256()
+    for item in sorted(drawings.of):
+        for part in drawings.of[item]:
+            own = {name: value for name, value in vars(part).items() if name not in ("root", "phantom")}
+            total.update(repr((item, type(part).__name__, own)).encode(errors="surrogateescape"))
+            for name in part.read_from():
+                try:
+                    stat = (root / split(name)[0]).stat()
+                    total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
+                except OSError:
+                    total.update(b"gone;")
+    return total.hexdigest()[:16]
 
 
 def together(parts: Sequence[Drawn], classes: int, shape: Shape, frames: Ints) -> Bools:

@@ -11,7 +11,7 @@ each keeps its own classes. ``headline`` names the class of each that headline n
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -87,6 +87,14 @@ class Task:
     """Of a task of masks or boxes what is drawn on which item; :mod:`sidelight.data.annotations` reads it."""
     phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of classes of masks or boxes what a report would say of them; see :meth:`phrases_of`."""
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What is asked, in plain values: with another one no finished number may be used again. What is drawn is not in it."""
+        kept = [one.name for one in fields(self) if one.name not in ("drawings", "phrases", "unsaid", "parts")]
+        own = {name: getattr(self, name) for name in kept}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in own.items()}
+        return {**plain, "parts": [part.meaning for part in self.parts]}
 
     @property
     def localized(self) -> Literal["", "mask", "boxes"]:

@@ -126,6 +126,14 @@ def read_reports(cohort: Cohort, folder: Path | None = None, *, max_bad_fraction
     return Reports(tuple(study for study in studies if study.sentences), left_out, tuple(lost))
 
 
+def report_state(cohort: Cohort) -> str:
+    """16 hex digits of the texts of the reports (of files their sizes and times) and of how they are read; "" without reports."""
+    spec = cohort.spec.report
+    if spec is None:
+        return ""
+    return digest([VERSION, spec.model_dump(), (_columns if spec.column else _files)(cohort, spec).state])
+
+
 @dataclass(frozen=True, eq=False)
 class _Texts:
     """What stands for each item's text (one key per item, "" for none), and the text behind a key."""
