@@ -243,13 +243,12 @@ def test_the_weight_nets_optimizer_resumes_bit_for_bit() -> None:
 
 def test_what_cannot_go_together_is_refused() -> None:
     for values, words in (
-        ({"optimizer": "adamw"}, "one step of SGD"),
         ({"accumulate": 2}, "cannot accumulate"),
         ({"attached": True}, "meta_step=exact"),
     ):
         with pytest.raises(ConfigError, match=words):
             build(MetaUSCLSettings, values)
-    assert build(MetaUSCLSettings, {"optimizer": "adamw", "weights": "uniform"}).optimizer == "adamw"
+    assert build(MetaUSCLSettings, {"optimizer": "adamw"}).weights == "meta"
     method, optimizer = make()
     with pytest.raises(TrainingError, match="no meta clips"):
         method.before_batch(batch(), None, optimizer)

@@ -7,10 +7,10 @@ from torch.func import functional_call
 
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
+from sidelight.methods.look_ahead import LookAhead
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
-    LookAhead,
     distance_weights,
     meta_gradient_exact,
     meta_gradient_jvp,
@@ -43,16 +43,28 @@ class ConvolutionalNet(nn.Module):
 class Scene:
     """A net that has been trained a few steps with momentum, a weight net, and the two levels between them."""
 
-    def __init__(self, inputs: str = "concat", lr: float = 0.3, clip_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        inputs: str = "concat",
+        lr: float = 0.3,
+        clip_norm: float | None = None,
+        optimizer: str = "sgd",
+        steps: int = 2,
+    ) -> None:
         torch.manual_seed(0)
         self.clip_norm = clip_norm
         self.net, self.weigh = ConvolutionalNet().double(), CMWNet(DIM, inputs).double()
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=lr, momentum=0.9, weight_decay=0.01)
+        made = {
+            "sgd": lambda p: torch.optim.SGD(p, lr=lr, momentum=0.9, weight_decay=0.01),
+            "adamw": lambda p: torch.optim.AdamW(p, lr=0.03, weight_decay=0.1),
+        }
+        self.make = made[optimizer]
+        self.optimizer = self.make(self.net.parameters())
         self.views = [torch.randn(PAIRS, 1, 4, 4, dtype=torch.float64) for _ in range(4)]
         with torch.no_grad():  # larger than at birth, so that pairs differ in weight and weights in effect
             for parameter in (*self.weigh.parameters(), *self.net.g.parameters()):
                 parameter.mul_(3)
-        for _ in range(2):
+        for _ in range(steps):
             self.optimizer.zero_grad()
             nt_xent(self.net(self.views[0])[1], self.net(self.views[1])[1], temperature=0.5).backward()
             self.optimizer.step()
@@ -80,17 +92,15 @@ class Scene:
         """L_meta after one real step of a copied net and a copied optimiser; ``detached`` are features held fixed."""
         net = ConvolutionalNet().double()
         net.load_state_dict(self.net.state_dict())
-        optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+        optimizer = self.make(net.parameters())
         optimizer.load_state_dict(self.optimizer.state_dict())
-        optimizer.state.update(
-            {
-                p: {"momentum_buffer": self.optimizer.state[q]["momentum_buffer"].clone()}
-                for p, q in zip(net.parameters(), self.net.parameters(), strict=True)
-            }
-        )
+        for p, q in zip(net.parameters(), self.net.parameters(), strict=True):
+            optimizer.state[p] = {name: value.clone() for name, value in self.optimizer.state.get(q, {}).items()}
         (h_left, z_left), (h_right, z_right) = net(self.views[0]), net(self.views[1])
         weights = self.weigh(*(detached or (h_left, h_right)))
         nt_xent(z_left, z_right, temperature=0.5, weights=weights).backward()
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), self.clip_norm)
         optimizer.step()
         with torch.no_grad():
             return float(nt_xent(net(self.views[2])[1], net(self.views[3])[1], temperature=0.5))
@@ -121,8 +131,9 @@ def compare(scene: Scene, gradients: tuple[Tensor, ...], detached: tuple[Tensor,
 
 @pytest.mark.parametrize("inputs", ["concat", "symmetric"])
 @pytest.mark.parametrize("form", ["jvp", "exact", "attached"])
-def test_meta_gradient_against_central_differences(form: str, inputs: str) -> None:
-    scene = Scene(inputs)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_meta_gradient_against_central_differences(form: str, inputs: str, optimizer: str) -> None:
+    scene = Scene(inputs, optimizer=optimizer)
     problem = scene.problem()
     found = meta_gradient_jvp(problem) if form == "jvp" else meta_gradient_exact(problem, attached=form == "attached")
     _, left, right = scene.pairs(problem.parameters)
@@ -132,8 +143,9 @@ def test_meta_gradient_against_central_differences(form: str, inputs: str) -> No
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
-def test_jvp_is_exact_with_detached_inputs_and_attached_differs(clip_norm: float | None) -> None:
-    scene = Scene(clip_norm=clip_norm)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_jvp_is_exact_with_detached_inputs_and_attached_differs(clip_norm: float | None, optimizer: str) -> None:
+    scene = Scene(clip_norm=clip_norm, optimizer=optimizer)
     fast, exact, attached = (
         torch.cat([g.flatten() for g in found.gradients])
         for found in (
@@ -146,8 +158,9 @@ def test_jvp_is_exact_with_detached_inputs_and_attached_differs(clip_norm: float
     assert (attached - exact).norm() > 1e-3 * exact.norm()
 
 
-def test_look_ahead_is_the_optimizers_own_step() -> None:
-    scene = Scene()
+@pytest.mark.parametrize(("optimizer", "steps"), [("sgd", 2), ("adamw", 2), ("adamw", 0)])
+def test_look_ahead_is_the_optimizers_own_step(optimizer: str, steps: int) -> None:
+    scene = Scene(optimizer=optimizer, steps=steps)
     theta = dict(scene.net.named_parameters())
     losses, _, _ = scene.pairs(theta)
     gradients = torch.autograd.grad(losses.mean(), list(theta.values()))
@@ -159,18 +172,19 @@ def test_look_ahead_is_the_optimizers_own_step() -> None:
         torch.testing.assert_close(ahead[name], parameter.detach(), rtol=0, atol=1e-14)
 
 
-def test_a_look_ahead_that_is_clipped_is_the_optimizers_own_clipped_step() -> None:
-    scene = Scene()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_look_ahead_that_is_clipped_is_the_optimizers_own_clipped_step(optimizer: str) -> None:
+    scene = Scene(optimizer=optimizer)
     theta = dict(scene.net.named_parameters())
     losses, _, _ = scene.pairs(theta)
     gradients = torch.autograd.grad(losses.mean(), list(theta.values()))
     length = float(nn.utils.get_total_norm(gradients))
     ahead = LookAhead.of(theta, scene.optimizer, clip_norm=0.3 * length).clipped(gradients)
-    assert ahead.rate == pytest.approx(0.3 * scene.optimizer.param_groups[0]["lr"], rel=1e-5)
+    assert ahead.scale == pytest.approx(0.3, rel=1e-5)
     hat = ahead(gradients)
-    assert LookAhead.of(theta, scene.optimizer, clip_norm=2 * length).clipped(gradients).rate == 0.3
+    assert LookAhead.of(theta, scene.optimizer, clip_norm=2 * length).clipped(gradients).scale == 1
     longer = LookAhead.of(theta, scene.optimizer, clip_norm=length, length=4 * length).clipped(gradients)
-    assert longer.rate == pytest.approx(0.3 / 4, rel=1e-5)  # theta is a part of what is trained
+    assert longer.scale == pytest.approx(1 / 4, rel=1e-5)  # theta is a part of what is trained
     for parameter, gradient in zip(theta.values(), gradients, strict=True):
         parameter.grad = gradient.clone()
     nn.utils.clip_grad_norm_(list(theta.values()), 0.3 * length)
@@ -204,11 +218,12 @@ def test_the_look_ahead_reads_the_decay_of_each_group() -> None:
             assert torch.equal(still["scale"], before["scale"])
 
 
-def test_the_meta_part_changes_nothing() -> None:
-    scene = Scene()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_meta_part_changes_nothing(optimizer: str) -> None:
+    scene = Scene(optimizer=optimizer)
 
     def everything() -> list[Tensor]:
-        momenta = [state["momentum_buffer"] for state in scene.optimizer.state.values()]
+        momenta = [slot for state in scene.optimizer.state.values() for slot in state.values() if slot is not None]
         return [t.detach().clone() for t in (*scene.net.state_dict().values(), *momenta, *scene.weigh.parameters())]
 
     before = everything()
@@ -260,17 +275,64 @@ def test_a_clipped_quadratic_by_hand() -> None:
             assert found.loss.item() == pytest.approx(loss, rel=1e-6)
 
 
+def test_adamw_by_hand() -> None:
+    """Moments m = 1, v = 4 after nine steps, b = (.5, .5), a gradient of 2: m^ = 1.5 / (1 - 2^-10), v^ = 4 / (1 - 2^-10). A zero
+    that has always been one does not move, and has no slope that is not a number."""
+    parameter = nn.Parameter(torch.tensor([10.0, 0.0], dtype=torch.float64))
+    optimizer = torch.optim.AdamW([parameter], lr=0.1, betas=(0.5, 0.5), eps=0.0 + 1e-12, weight_decay=0.2)
+    optimizer.state[parameter] = {
+        "step": torch.tensor(9.0),
+        "exp_avg": torch.tensor([1.0, 0.0], dtype=torch.float64),
+        "exp_avg_sq": torch.tensor([4.0, 0.0], dtype=torch.float64),
+    }
+    ahead = LookAhead.of({"p": parameter}, optimizer)
+    gradient = torch.tensor([2.0, 0.0], dtype=torch.float64, requires_grad=True)
+    whole = 1 - 2**-10
+    moved = 0.1 * (1.5 / whole) / (4 / whole) ** 0.5
+    found = ahead([gradient])["p"]
+    assert found.tolist() == pytest.approx([10 * 0.98 - moved, 0])
+    assert found.tolist() == pytest.approx(_stepped(optimizer, parameter, gradient))
+    (by_autograd,) = torch.autograd.grad(-found.sum(), gradient)
+    slope = ahead.pull([gradient.detach()], [torch.ones(2, dtype=torch.float64)])["p"]
+    torch.testing.assert_close(slope, by_autograd)
+    by_hand = 0.1 * (0.5 / whole / (4 / whole) ** 0.5 - (1.5 / whole) * (0.5 / whole) * 2 / (4 / whole) ** 1.5)
+    assert slope[0].item() == pytest.approx(by_hand) and torch.isfinite(slope).all()
+
+
+def _stepped(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor) -> list[float]:
+    parameter.grad = gradient.detach().clone()
+    optimizer.step()
+    return parameter.tolist()
+
+
+def test_each_group_has_its_own_rate() -> None:
+    """As with rates that fall from layer to layer."""
+    torch.manual_seed(0)
+    theta = {name: nn.Parameter(torch.randn(3, dtype=torch.float64)) for name in "ab"}
+    for make in (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: torch.optim.AdamW(p, lr=0.1)):
+        optimizer = make([{"params": [theta["a"]]}, {"params": [theta["b"]], "lr": 0.01}])
+        for _ in range(2):
+            gradients = [torch.randn_like(p) for p in theta.values()]
+            ahead = LookAhead.of(theta, optimizer)(gradients)
+            for parameter, gradient in zip(theta.values(), gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            for name, parameter in theta.items():
+                torch.testing.assert_close(ahead[name], parameter.detach())
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        lambda p: torch.optim.AdamW(p),
+        lambda p: torch.optim.AdamW(p, amsgrad=True),
+        lambda p: torch.optim.Adam(p),
+        lambda p: torch.optim.RMSprop(p),
         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
-        lambda p: torch.optim.SGD([{"params": p[:1]}, {"params": p[1:], "lr": 1.0}], lr=0.1),
     ],
 )
 def test_another_optimizer_is_refused(make) -> None:
     theta = {name: nn.Parameter(torch.zeros(2)) for name in "ab"}
-    with pytest.raises(ConfigError, match="SGD with plain momentum"):
+    with pytest.raises(ConfigError, match="AdamW without AMSGrad, or SGD with plain momentum"):
         LookAhead.of(theta, make(list(theta.values())))
 
 

@@ -194,5 +194,5 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
 
 
 def test_what_does_not_fit_is_refused(world):
-    with pytest.raises(ConfigError, match="cannot do so through adamw"):
-        method(world, optimizer="adamw")
+    with pytest.raises(ConfigError, match="cannot do so through rmsprop"):
+        method(world, optimizer="rmsprop")

@@ -18,14 +18,12 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.errors import DataError
 from sidelight.methods.base import Gather, MethodBase, identity
+from sidelight.methods.look_ahead import LookAhead, Tensors, check_look_ahead
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
-    LookAhead,
     MetaGradient,
-    Tensors,
     WeightLearner,
-    check_look_ahead,
 )
 from sidelight.methods.settings import PretrainSettings
 from sidelight.views.feed import Integers

@@ -8,7 +8,8 @@ from torch.func import functional_call
 
 from sidelight.losses.nested import Targets, first_of_each, level_loss
 from sidelight.methods.learned_weights import levels_of
-from sidelight.methods.pair_weights import BiLevel, CMWNet, Tensors
+from sidelight.methods.look_ahead import Tensors
+from sidelight.methods.pair_weights import BiLevel, CMWNet
 
 
 class PairFeatures(NamedTuple):

@@ -65,14 +65,12 @@ from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, identity
 from sidelight.methods.clips import ClipMethod, ClipSettings
 from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.look_ahead import LookAhead, Tensors, check_look_ahead
 from sidelight.methods.pair_weights import (
     BiLevel,
     CMWNet,
-    LookAhead,
     MetaGradient,
-    Tensors,
     WeightLearner,
-    check_look_ahead,
     distance_weights,
     meta_gradient_exact,
     meta_gradient_jvp,

@@ -2,38 +2,32 @@ r"""How much each pair counts: a fixed weight by distance, or a small network tr
 
 Any contrast over N pairs can use it. With per-pair losses l_i, weights w_i = W_alpha(h_i^left, h_i^right) and their
 shares w^_i = w_i / sum_j w_j, the encoder minimises L(theta, alpha) = sum_i w^_i l_i(theta), while alpha minimises the
-loss of clean "meta" pairs after one step of the encoder's own SGD:
+loss of clean "meta" pairs after one step of the encoder's own optimiser (:mod:`sidelight.methods.look_ahead`):
 
-    theta^(alpha) = theta - eta (mu v + grad L(theta, alpha) + lambda theta),
-    alpha        <- Adam(alpha, grad_alpha L_meta(theta^)).
+    theta^(alpha) = step(theta, G),   G = grad L(theta, alpha),      alpha <- Adam(alpha, grad_alpha L_meta(theta^)).
 
-theta^ is linear in the shares, so no second-order graph is needed: with g = grad L_meta at theta^ and
-s_i = <g, grad l_i(theta)>,
+The step's Jacobian D = -d theta^ / dG is a diagonal (eta of SGD) and G is linear in the shares, so no second-order graph is
+needed: with g = D grad L_meta at theta^ and s_i = <g, grad l_i(theta)>,
 
-    grad_alpha L_meta = -eta sum_i s_i grad_alpha w^_i,        dL_meta/dw_i = -(eta / sum_j w_j) (s_i - sum_j w^_j s_j),
+    grad_alpha L_meta = -sum_i s_i grad_alpha w^_i,        dL_meta/dw_i = -(1 / sum_j w_j) (s_i - sum_j w^_j s_j),
 
 and s is one forward-mode derivative of theta -> (l_1, ..., l_N) in direction g (:func:`meta_gradient_jvp`). A pair
-gains weight if and only if its gradient agrees with the meta gradient more than the weighted average pair's does.
-
-Where the step is clipped, so is the look-ahead: G = grad L(theta, alpha) comes in as G min(1, c / ||G||), with a factor that
-is taken for a constant. Where the look-ahead moves a part of theta only, the length is that of the whole gradient all the
-same, as it was in the last step (:meth:`WeightLearner.remember`), or of the part where that is longer.
+gains weight if and only if its gradient agrees with the meta gradient, as the step would follow it, more than the weighted
+average pair's does.
 
 Sources: Shu et al., Meta-Weight-Net (2019), for the look-ahead; Chen et al., Meta-USCL, for pairs; IVPP (2024) for
 distances.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from sidelight.errors import ConfigError
+from sidelight.methods.look_ahead import LookAhead, Tensors
 from sidelight.models.tangents import Tape, jvp
-
-Tensors = dict[str, Tensor]
 
 
 class CMWNet(nn.Module):
@@ -56,17 +50,6 @@ class CMWNet(nn.Module):
         return torch.sigmoid(self.out(hidden)).squeeze(1)
 
 
-def check_look_ahead(optimizer: str, accumulate: int) -> None:
-    """:raises ConfigError: for settings under which learned weights cannot look ahead."""
-    if optimizer != "sgd":
-        raise ConfigError(
-            f"weights=meta looks ahead one step of SGD and cannot do so through {optimizer}",
-            do="Set optimizer=sgd (with a rate of its kind, such as lr=0.1), or weights=uniform",
-        )
-    if accumulate > 1:
-        raise ConfigError(f"weights=meta cannot accumulate {accumulate} batches", do="Set accumulate=1")
-
-
 def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
     """(max_gap - gap + 1) / (max_gap + 1): 1 at distance 0, falling linearly, positive up to ``max_gap`` (IVPP, 2024).
 
@@ -74,71 +57,6 @@ def distance_weights(gap: Tensor, max_gap: Tensor) -> Tensor:
         unit.
     """
     return (max_gap - gap.clamp(max=max_gap) + 1) / (max_gap + 1)
-
-
-@dataclass(frozen=True)
-class LookAhead:
-    """One step of SGD as the linear function of the gradient that it is: theta^ = fixed_part - rate * G.
-
-    :ivar clip_norm: to which the step's gradient is clipped, None where it is not; ``length`` of that gradient at least,
-        which may be of more parameters than these.
-    """
-
-    fixed_part: Tensors
-    rate: float
-    clip_norm: float | None = None
-    length: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        parameters: Tensors,
-        optimizer: torch.optim.Optimizer,
-        *,
-        clip_norm: float | None = None,
-        length: float = 0.0,
-    ) -> "LookAhead":
-        """The next step of ``optimizer`` over ``parameters``, with its current rate, momentum buffers and weight decay.
-
-        Groups of the optimiser may differ in momentum and in decay.
-
-        :raises ConfigError: unless it is SGD, without dampening and Nesterov's form, with one learning rate.
-        """
-        groups = optimizer.param_groups
-        plain = isinstance(optimizer, torch.optim.SGD) and not any(
-            group["dampening"] or group["nesterov"] or group["maximize"] or group["lr"] != groups[0]["lr"]
-            for group in groups
-        )
-        if not plain:
-            raise ConfigError(
-                f"Learned pair weights cannot look ahead through {type(optimizer).__name__}",
-                expected="SGD with plain momentum and one learning rate",
-                do="Set optimizer=sgd, or weights=uniform or distance",
-            )
-        rate, fixed_part = float(groups[0]["lr"]), {}
-        hyper = {id(parameter): group for group in groups for parameter in group["params"]}
-        for name, parameter in parameters.items():
-            group = hyper[id(parameter)]
-            fixed_part[name] = parameter.detach() * (1 - rate * group["weight_decay"])
-            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                fixed_part[name].add_(buffer, alpha=-rate * group["momentum"])
-        return cls(fixed_part, rate, clip_norm, length)
-
-    def clipped(self, gradients: Sequence[Tensor]) -> "LookAhead":
-        """The step along ``gradients`` as the optimiser will take it: shorter where they are longer than ``clip_norm``."""
-        if self.clip_norm is None:
-            return self
-        own = float(nn.utils.get_total_norm([g.detach() for g in gradients]))
-        factor = self.clip_norm / (max(own, self.length) + 1e-6)  # as torch clips
-        return replace(self, rate=self.rate * min(factor, 1.0), clip_norm=None)
-
-    def __call__(self, gradients: Sequence[Tensor]) -> Tensors:
-        """The parameters after a step along ``gradients``, which come in the order of the parameters."""
-        return {
-            name: start.add(g, alpha=-self.rate)
-            for (name, start), g in zip(self.fixed_part.items(), gradients, strict=True)
-        }
 
 
 @dataclass(frozen=True)
@@ -186,12 +104,12 @@ def meta_gradient_jvp(problem: BiLevel, *, keep: bool = False) -> MetaGradient:
     del losses, left, right  # frees the graph before the next one is built
     ahead = problem.ahead.clipped(step)
     hat = {name: tensor.detach().requires_grad_() for name, tensor in ahead(step).items()}
-    del step
     with torch.enable_grad():
         loss = problem.meta(hat)
-    pull = dict(zip(hat, torch.autograd.grad(loss, list(hat.values())), strict=True))
+    pull = ahead.pull(step, torch.autograd.grad(loss, list(hat.values())))
+    del step
     agreement = jvp(lambda p: problem.pairs(dict(p))[0], problem.parameters, pull, tape)
-    gradients = torch.autograd.grad(-ahead.rate * (agreement @ shares), list(problem.alpha))
+    gradients = torch.autograd.grad(-(agreement @ shares), list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())
 
 

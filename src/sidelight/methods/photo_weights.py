@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from sidelight.losses.sm3 import Style, crossed
 from sidelight.methods.learned_weights import levels_of
-from sidelight.methods.pair_weights import BiLevel, CMWNet, Tensors
+from sidelight.methods.look_ahead import Tensors
+from sidelight.methods.pair_weights import BiLevel, CMWNet
 
 
 class PhotoFeatures(NamedTuple):
