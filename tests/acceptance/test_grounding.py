@@ -135,6 +135,7 @@ def test_each_box_by_its_sentence(world, tmp_path):
     cards = {ask: (tmp_path / ask / "card.md").read_text() for ask in by}
     limits = {ask: [line for line in card.splitlines() if "A pixel belongs" in line] for ask, card in cards.items()}
     assert limits["class"] == limits["sentence"] != []
+    assert "asked for by their sentences" in cards["sentence"] and "sentences" not in cards["class"]
     with pytest.raises(ConfigError, match="no labelled box has one"):
         sidelight.evaluate(run, DATA, "finding_masks", "ground", ground={"ask": "sentence"}, **common)
 

@@ -227,7 +227,9 @@ def test_a_broken_padchest_gr_is_one_sentence(tmp_path):
         ("{", "JSONDecodeError"),
         (json.dumps({"a": 1}), "TypeError"),
         (json.dumps([{"ImageID": "a"}]), "lacks 'findings'"),
-        (json.dumps([{"ImageID": "a", "findings": ["text"]}]), "TypeError"),
+        (json.dumps([{"ImageID": "a", "findings": ["text"]}]), "AttributeError"),
+        (json.dumps([{"ImageID": "a", "findings": [{"boxes": 1}]}]), "TypeError"),
+        (json.dumps([{"ImageID": "a", "findings": [{"labels": "nodule"}]}]), "TypeError"),
         ("[" * 100_000, "RecursionError"),
     ):
         file.write_text(broken)

@@ -10,6 +10,8 @@ import sidelight
 from sidelight.commands.study import prepared
 from sidelight.commands.study_file import StudyFile
 from sidelight.config import build
+from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.reports.reports import report_state
 from sidelight.errors import RunError
 
 COHORT = """
@@ -69,11 +71,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-def places(folder):
-    """Of each part and row the file of its scores, and of each row with a method its run."""
-    work = prepared(
+def opened(folder):
+    return prepared(
         build(StudyFile, STUDY), str(folder), folder / "out", "", cache=None, quiet=True, allow_outside=False
     )
+
+
+def places(folder):
+    """Of each part and row the file of its scores, and of each row with a method its run."""
+    work = opened(folder)
     cells = {(cell.part_name, cell.encoder): work.file_of(cell)[0].name for cell in work.cells()}
     runs = {cell.encoder: work.run_of(cell).name for cell in work.cells() if cell.row.method}
     return cells, runs
@@ -109,6 +115,36 @@ def test_a_mended_mask_is_judged_anew(folder):
     assert changed(before, places(folder)) == [of("spots"), set()]
 
 
+def test_what_is_known_to_hold_nothing_is_judged_too(folder):
+    rows = (folder / "rows.csv").read_text()
+    (folder / "rows.csv").write_text(rows.replace(",1 2 3 4", ",", 5))
+    text = COHORT.replace('box_format = "xywh"', 'box_format = "xywh"\nwhere_missing = "unknown"')
+    (folder / "cohort.toml").write_text(text)
+    before = places(folder)
+    (folder / "cohort.toml").write_text(text.replace("unknown", "empty"))
+    assert changed(before, places(folder)) == [of("boxes"), set()]
+
+
+def test_pixels_of_a_mask_that_lie_beside_it_count(folder):
+    header = "ObjectType = Image\nNDims = 2\nDimSize = 32 32\nElementType = MET_UCHAR\nElementDataFile = {name}.raw\n"
+    for at in range(30):
+        (folder / "masks" / f"i{at}.mhd").write_text(header.format(name=f"i{at}"))
+        (folder / "masks" / f"i{at}.raw").write_bytes(bytes(1024))
+    (folder / "cohort.toml").write_text(COHORT.replace("masks/{image}.png", "masks/{image}.mhd"))
+    before = places(folder)
+    (folder / "masks" / "i3.raw").write_bytes(bytes([1] * 1024))
+    os.utime(folder / "masks" / "i3.raw", (1, 1))
+    assert changed(before, places(folder)) == [of("spots"), set()]
+
+
+def test_a_study_keeps_its_names_while_files_change_under_it(folder):
+    work = opened(folder)
+    cell = next(one for one in work.cells() if one.part_name == "spots")
+    before = work.file_of(cell)[0]
+    os.utime(folder / "masks" / "i3.png", (1, 1))
+    assert work.file_of(cell)[0] == before != opened(folder).file_of(cell)[0]
+
+
 def test_other_metadata_train_anew_what_learns_from_them(folder):
     before = places(folder)
     (folder / "cohort.toml").write_text(COHORT.replace('["age", "smoker"]', '["age"]'))
@@ -138,12 +174,56 @@ def test_the_numbers_are_those_of_the_labels_as_they_are_now(folder):
     assert counts == [10, 20]
 
 
-def test_a_run_is_not_gone_on_with_on_other_metadata(folder):
+@pytest.mark.parametrize(
+    ("method", "read", "before", "after"),
+    [
+        ("slimp", "metadata", '["age", "smoker"]', '["age"]'),
+        ("slimp", "metadata", "i3,p3,0,33", "i3,p3,0,34"),
+        ("clip", "reports", "33,yes,Nodule", "33,yes,Large nodule"),
+    ],
+)
+def test_a_run_is_not_gone_on_with_on_other_metadata_or_reports(folder, method, read, before, after):
     common = {"out": folder / "run", "cache": str(folder / "cache"), "quiet": True, "encoder": "test_byobnet"}
     common |= {"image_size": 32, "steps": 2, "device": "cpu"}
-    sidelight.pretrain("slimp", str(folder), **common)
-    (folder / "cohort.toml").write_text(COHORT.replace('["age", "smoker"]', '["age"]'))
-    with pytest.raises(RunError, match=r"written by other settings: learns_from\.metadata"):
-        sidelight.pretrain("slimp", str(folder), **common)
-    (folder / "cohort.toml").write_text(COHORT)
-    sidelight.pretrain("slimp", str(folder), **common)
+    if method == "clip":
+        common |= {"text": {"width": 16, "layers": 1, "heads": 2}}
+    file = folder / ("rows.csv" if before not in COHORT else "cohort.toml")
+    sidelight.pretrain(method, str(folder), **common)
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+    with pytest.raises(RunError, match=rf"written by other settings: learns_from\.{read}"):
+        sidelight.pretrain(method, str(folder), **common)
+    file.write_text(text)
+    sidelight.pretrain(method, str(folder), **common)
+
+
+def test_exchanged_reports_are_other_ones_and_a_copy_of_their_files_is_not(folder):
+    def state(root):
+        return report_state(Cohort.open(root))
+
+    before, rows = state(folder), (folder / "rows.csv").read_text()
+    (folder / "rows.csv").write_text(rows.replace("33,yes,Nodule", "33,yes,Mass"))
+    mass_is_fourth = state(folder)
+    (folder / "rows.csv").write_text(rows.replace("34,no,Nodule", "34,no,Mass"))
+    assert len({before, mass_is_fourth, state(folder)}) == 3
+    for at in range(30):
+        (folder / f"i{at}.txt").write_text("A nodule.")
+    (folder / "cohort.toml").write_text(COHORT.replace('"words"', '{files = ["{image}.txt"]}'))
+    before = state(folder)
+    os.utime(folder / "i3.txt", (1, 1))
+    assert state(folder) == before
+
+
+def test_a_row_goes_on_that_starts_from_one_that_could_not_be_judged(folder):
+    plan = STUDY | {"encoders": {"first": {"method": "slimp"}, "second": {"method": "slimp", "start": "first"}}}
+    work = prepared(
+        build(StudyFile, plan), str(folder), folder / "out", "", cache=None, quiet=True, allow_outside=False
+    )
+    left = work.without({("grade", "first"): "why", ("spots", "first"): "why", ("spots", "second"): "why"})
+    named = [(cell.part_name, cell.encoder) for cell in left.cells()]
+    assert named == [("grade", "second"), ("boxes", "first"), ("boxes", "second")]
+    assert [left.run_of(cell).name for cell in left.cells()] == [
+        work.run_of(cell).name for cell in work.cells() if (cell.part_name, cell.encoder) in named
+    ]
+    assert set(left.plan.parts) == {"grade", "boxes"}

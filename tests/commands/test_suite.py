@@ -122,6 +122,12 @@ def test_a_row_that_cannot_be_is_named_and_the_page_is_written(places):
     assert blank.faults["1 SIIM"].startswith("No row of the study has weights or a run")
 
 
+def test_a_part_whose_only_row_waits_says_that_there_is_no_number(places):
+    done = run(places, common={"encoders": {"random": {"parts": ["linear"]}, "yours": {"parts": ["few"]}}})
+    assert done.faults["3 rural, few"] == "no number with all labels of its part"
+    assert set(done.table["task"]) == {"1 SIIM", "2 rural"}
+
+
 def test_a_split_that_all_have_in_common_is_one_of_their_own(places):
     """Parts that name none take it; a set that has no such split says which there are."""
     done = run(places, common={"evaluate": {"split": "few"}})

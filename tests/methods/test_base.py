@@ -38,6 +38,10 @@ def test_given_weights_are_moved_less_than_random_ones(name, rate):
     kind = load_method(name)
     assert resolve(kind, {"initial": "w.pth"}).lr == rate <= resolve(kind, {}).lr
     assert resolve(kind, {"initial": "w.pth", "lr": 0.3}).lr == 0.3
+    under_adamw = [resolve(kind, {**given, "optimizer": "adamw"}).lr for given in ({}, {"initial": "w.pth"})]
+    assert under_adamw == ([1e-3, 5e-4] if name == "meta_uscl" else [resolve(kind, {}).lr, rate]), (
+        "no rate is another optimiser's"
+    )
     if (paper := {"profile": "paper"})["profile"] not in kind.PROFILES:
         return
     assert resolve(kind, {**paper, "initial": "w.pth"}).lr == resolve(kind, paper).lr

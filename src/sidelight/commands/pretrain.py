@@ -11,6 +11,7 @@ import pandas as pd
 from sidelight.config import build, digest, working_size
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import select
+from sidelight.data.cohort.metadata import metadata_state
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, open_pixels
 from sidelight.data.pixels.quarantine import nameless_reasons
@@ -90,11 +91,8 @@ def pretrain(
 
 
 def learns_from(kind: type[MethodBase], cohort: Cohort) -> dict[str, str]:
-    """Hashes of what a method reads of a cohort beside pixels and columns: which metadata describe it, and its reports."""
-    read = {
-        "metadata": lambda: digest(cohort.spec.metadata.model_dump(mode="json")),
-        "reports": lambda: report_state(cohort),
-    }
+    """Hashes of what a method reads of a cohort beside its pixels: the metadata that describe each item, or its report."""
+    read = {"metadata": lambda: metadata_state(cohort), "reports": lambda: report_state(cohort)}
     return {name: read[name]() for name in kind.LEARNS_FROM}
 
 

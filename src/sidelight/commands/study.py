@@ -151,20 +151,15 @@ class Work(Cells):
         tables = [table for table in tables if (table["task"].iloc[0], table["encoder"].iloc[0]) not in faults]
         if not tables:
             raise RunError("No part of the study could be judged", do="; ".join(dict.fromkeys(faults.values())))
+        notes += [f"{part}: {row} has no numbers: {why}" for (part, row), why in faults.items()]
         return self.without(faults).finish(pd.concat(tables, ignore_index=True), sorted(set(notes)), size)
 
     def without(self, faults: Faults) -> "Work":
         """The work without rows of parts that cannot be judged, and without parts that have no row left."""
-        own = {
-            name: [part for part in self.plan.parts if part in (row.parts or [part]) and (part, name) not in faults]
-            for name, row in self.plan.encoders.items()
-        }
-        rows = {
-            name: row.model_copy(update={"parts": own[name]}) for name, row in self.plan.encoders.items() if own[name]
-        }
-        left = {part for parts in own.values() for part in parts}
+        work = replace(self, left_out=frozenset(faults))
+        left = {cell.part_name for cell in work.asked()}
         parts = {name: part for name, part in self.plan.parts.items() if name in left}
-        return replace(self, plan=self.plan.model_copy(update={"parts": parts, "encoders": rows}))
+        return replace(work, plan=self.plan.model_copy(update={"parts": parts}))
 
     def score(self, cell: Cell) -> tuple[pd.DataFrame, list[str]]:
         """The scores of one cell, read back if they are there."""

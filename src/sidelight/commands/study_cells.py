@@ -3,8 +3,8 @@
 A cell is named after everything that it depends on, so that a study that is started again computes only what is missing.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -64,13 +64,17 @@ class Cells:
     cohort: Cohort
     folder: Path
     cache: str | None
+    states: dict[str, Any] = field(default_factory=dict, compare=False, kw_only=True)
+    """Hashes of what is drawn and of what methods read, as they were when they were first asked for: once for the whole study."""
+    left_out: frozenset[tuple[str, str]] = field(default=frozenset(), kw_only=True)
+    """Parts and rows that have no numbers."""
 
     def cells(self) -> Iterator[Cell]:
         """Every scoring cell, seeds outermost, so that a study that is stopped early has whole seeds."""
         for seed in range(self.plan.seeds):
             for part_name, part in self.plan.parts.items():
                 for name, row in self.plan.encoders.items():
-                    if row.parts and part_name not in row.parts:
+                    if (row.parts and part_name not in row.parts) or (part_name, name) in self.left_out:
                         continue
                     for protocol in row.protocols or part.protocols or self.plan.protocols:
                         yield Cell(name, row, part_name, part, protocol, seed)
@@ -89,7 +93,8 @@ class Cells:
             used.pop(group, None)
         task = self.cohort.tasks[cell.part.task]
         asked: list[Any] = [task.meaning, self.cohort.spec.metadata.model_dump(mode="json")]
-        asked += [] if task.drawings is None else [drawn_state(task.drawings, self.cohort.root)]
+        if task.drawings is not None:
+            asked.append(self._once(cell.part.task, drawn_state, task.drawings, self.cohort.root))
         judged: list[Any] = [cell.protocol, used, split_content(evaluate.split)]
         identity: list[Any] = [SCORING, name, self.cohort.hash, cell.part.task, asked, *judged]
         if find(cell.protocol).reads_text:
@@ -159,6 +164,12 @@ class Cells:
             )
         return replace(cell, encoder=name, row=row)
 
+    def _once(self, name: str, make: Callable[..., Any], *given: Any) -> Any:
+        """What ``make`` gave the first time: a file that changes in between does not rename what is finished."""
+        if name not in self.states:
+            self.states[name] = make(*given)
+        return self.states[name]
+
     def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
         """Settings of a cell's encoder, and a hash of all that its weights depend on."""
         settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
@@ -170,7 +181,7 @@ class Cells:
         kind = load_method(cell.row.method)
         used = kind.FORMER | resolve(kind, settings).model_dump(mode="json", exclude={"cache", "max_memory"})
         identity: list[Any] = [cell.row.method, used, self.cohort.hash]
-        beside = learns_from(kind, self.cohort)
+        beside = self._once(f"method {cell.row.method}", learns_from, kind, self.cohort)
         identity += [beside] if beside else []
         if cell.part.unseen:
             judged = build(EvaluateSettings, merge(self.plan.evaluate, cell.part.evaluate, cell.row.evaluate))

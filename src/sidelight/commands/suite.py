@@ -97,7 +97,7 @@ def suite(
                 own = {row: why for (at, row), why in failed.items() if at == part}
                 if part in judged:
                     rows[name, part] = own
-                else:
+                elif own or place.state != DONE:
                     faults[name, part] = next(iter(own.values()), place.state)
         table = _table(plan, folder, {place.name for place in places if place.state == DONE}, set(faults))
         missing = {

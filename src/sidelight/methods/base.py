@@ -121,6 +121,8 @@ class MethodBase(nn.Module):
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 3e-4}
     """Settings of profile ``default`` that are others where weights are given to start from: a rate for random weights would
     overwrite them."""
+    RATES: ClassVar[dict[str, tuple[float, float]]] = {}
+    """Learning rates of profile ``default`` under other optimisers than its own, from random and from given weights."""
     FORMER: ClassVar[dict[str, Any]] = {}
     """Settings that it once carried though nothing in it read them, with their values: old runs and names of study cells
     were made with them."""
@@ -303,6 +305,8 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Starting
     if settings.get("optimizer", usual.get("optimizer")) != usual.get("optimizer"):
         usual.pop("weight_decay", None)  # it belongs to the profile's optimiser
     given = kind.FROM_WEIGHTS if profile == "default" and kind.given_weights(settings) else {}
+    if profile == "default" and settings.get("optimizer") in kind.RATES:
+        given = {**given, "lr": kind.RATES[settings["optimizer"]][kind.given_weights(settings)]}
     own = {"encoder": IMAGENET_ENCODER} if settings.get("initial") == IMAGENET and "encoder" not in usual else {}
     inherited = {name: start.settings[name] for name in kind.INHERITS if name in start.settings} if start else {}
     for name, value in inherited.items():

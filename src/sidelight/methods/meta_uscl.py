@@ -11,11 +11,11 @@ l_i the mean of both anchors' NT-Xent losses of pair i, theta minimises the weig
     L(theta, alpha) = sum_i w_i l_i / sum_j w_j,            w_i = W_alpha(h_i^left, h_i^right),                 (1)
 
 where W, the contrastive meta weight net, is Linear(2D, 10)-ReLU-Linear(10, 1)-sigmoid. Before each step, alpha is moved
-by Adam so that the encoder's next SGD step would lower the unweighted loss of clean *meta pairs*, two augmentations of
+by Adam so that the encoder's next step would lower the unweighted loss of clean *meta pairs*, two augmentations of
 one frame:
 
     alpha* = argmin_alpha L_meta(theta*(alpha)),            theta*(alpha) = argmin_theta L(theta, alpha),       (2)
-    theta^ = theta - eta (mu v + grad_theta L(theta, alpha) + lambda theta),
+    theta^ = the optimiser's step from theta along grad_theta L(theta, alpha),
     alpha <- Adam(grad_alpha L_meta(theta^)).                                                                   (3)
 
 ``weights`` chooses ``meta`` (1-3), ``distance``, w = (max_gap - gap + 1) / (max_gap + 1), or ``uniform``.
@@ -42,7 +42,7 @@ Deviations of ``default`` from the paper
     The two views go through f in separate passes, so that each has its own batch statistics.
 Limits
     In float32 and one process the forward pass of the look-ahead serves the main step too; otherwise it is done again.
-    (3) needs plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the
+    (3) needs AdamW or plain SGD, no gradient accumulation, and a network without dropout. It runs in float32 whatever the
     precision of the main step, and over several processes it is computed by each on the gathered batch.
 """
 
@@ -85,7 +85,7 @@ class MetaUSCLSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
-    lr: float = Field(0.1, gt=0)
+    lr: float = Field(0.1, gt=0, description="under adamw 0.001, and 0.0005 where weights are given to start from")
     weight_decay: float = Field(1e-4, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit")
     weights: Literal["uniform", "distance", "meta"] = Field("meta", description="how much each pair counts")
@@ -121,6 +121,7 @@ class MetaUSCL(ClipMethod):
 
     Settings: ClassVar[type[PretrainSettings]] = MetaUSCLSettings
     FROM_WEIGHTS: ClassVar[dict[str, Any]] = {"lr": 0.01}
+    RATES: ClassVar[dict[str, tuple[float, float]]] = {"adamw": (1e-3, 5e-4)}
     PROFILES: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {},
         "paper": {

@@ -17,8 +17,8 @@ with projections g_I and g_T give z^I and z^T, and
 (:mod:`sidelight.methods.pair_weights`), which reads both normalised projections of a pair and learns from *meta pairs*:
 lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves
 the two projections of the lesion level alone, on features that are computed once (Meta-USCL's ``meta_step = "head"``),
-so it ignores the encoders' part. It needs plain SGD. Where ``clip_norm`` clips the step, it moves them as much less, by the
-length of the last step's whole gradient, since that of the next one is not known yet.
+so it ignores the encoders' part. It needs AdamW or plain SGD. Where ``clip_norm`` clips the step, it moves them as much less, by
+the length of the last step's whole gradient, since that of the next one is not known yet.
 
 ``view_weight`` adds SimCLR's contrast of two views of each photograph, on a head of its own, as SLIP adds it to CLIP (Mu et
 al., ECCV 2022): metadata are short and many lesions share them, while each photograph is like itself alone. A step then

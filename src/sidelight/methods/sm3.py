@@ -17,7 +17,7 @@ each. Views are named by ``photographs``; with ``photographs = []`` any two phot
 ``weights = "meta"`` gives the two photographs of each lesion a weight in the last two terms, by the net of Meta-USCL
 (:mod:`sidelight.methods.pair_weights`), which reads both cross-modal projections, means of the views, and learns from *meta
 pairs*: lesions of patients that are kept out of the contrast, trusted ones where ``trusted`` says which. Its look-ahead moves X
-alone, on features that are computed once, and needs plain SGD.
+alone, on features that are computed once, and needs AdamW or plain SGD.
 
 Deviations of ``default`` from the paper
     Weights start at random unless ``initial`` is given, with a learning rate to match: 0.005 at temperature 0.2 was the best of

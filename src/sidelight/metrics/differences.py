@@ -92,7 +92,8 @@ def least_shown(low: float, high: float, groups: int, *, power: float = 0.8) -> 
 def groups_to_show(difference: float, least: float, groups: int) -> float:
     """How many groups show a difference as often as ``groups`` show ``least``: intervals shrink with the root of their number.
 
-    A lower bound where heads differ by the labels that they drew, which more tested groups do not change.
+    About, for t is taken for theirs; and it takes more where heads differ by the labels that they drew, which other tested groups
+    do not change.
     """
     return groups * (least / difference) ** 2
 

@@ -15,6 +15,7 @@ from sidelight.data.annotations.polygons import filled, polygon, polygons_of
 from sidelight.data.annotations.rle import mask_of, mask_of_counts
 from sidelight.data.cohort.spec import BoxFormat, MaskFormat
 from sidelight.data.read.container import split
+from sidelight.data.read.formats import beside
 from sidelight.errors import DataError, ReadError
 
 Bools = NDArray[np.bool_]
@@ -199,16 +200,21 @@ class Drawings:
 
 
 def drawn_state(drawings: Drawings, root: Path) -> str:
-    """16 hex digits of all that is drawn: numbers and texts, and the sizes and times of the mask files below ``root``."""
+    """16 hex digits of all that is drawn: which items are known, numbers and texts, and the sizes and times of the mask files
+    below ``root`` and of the files beside them that hold their pixels.
+    """
     total = hashlib.sha256()
     for item in sorted(drawings.of):
+        total.update(repr((item, len(drawings.of[item]))).encode(errors="surrogateescape"))
         for part in drawings.of[item]:
             own = {name: value for name, value in vars(part).items() if name not in ("root", "phantom")}
             total.update(repr((item, type(part).__name__, own)).encode(errors="surrogateescape"))
             for name in part.read_from():
+                path = root / split(name)[0]
                 try:
-                    stat = (root / split(name)[0]).stat()
-                    total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
+                    for one in (path, *beside(path)):
+                        stat = one.stat()
+                        total.update(f"{stat.st_size} {stat.st_mtime_ns};".encode())
                 except OSError:
                     total.update(b"gone;")
     return total.hexdigest()[:16]

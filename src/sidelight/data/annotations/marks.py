@@ -237,6 +237,11 @@ def of_columns(asked: Asked, names: Sequence[str], rows: pd.DataFrame, text: str
     return found
 
 
+def _words(sentence: str) -> str:
+    """A sentence on one line; "" for one without a letter or digit, of which a text model would read nothing."""
+    return " ".join(sentence.split()) if any(letter.isalnum() for letter in sentence) else ""
+
+
 def _add_cell(asked: Asked, found: Marks, item: str, said: str, given: tuple[str, ...], make: Make) -> None:
     if asked.spec.mask and len(given) == 1 and asked.spec.mask_format is None:
         base = asked.spec.table.base if asked.spec.table else ""
@@ -262,4 +267,4 @@ def _of_cells(asked: Asked, given: tuple[str, ...], sentence: str) -> Make | Non
         return None
     if form_of_box is None:
         raise ConfigError(f"{asked.place} has boxes in columns", do='Say what the numbers are: box_format = "xywh"')
-    return partial(Box, numbers, form_of_box, sentence=" ".join(sentence.split()))
+    return partial(Box, numbers, form_of_box, sentence=_words(sentence))

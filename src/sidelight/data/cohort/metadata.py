@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sidelight.config import digest
 from sidelight.data.cells import normalise
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import find_column
@@ -152,6 +153,13 @@ def described(cohort: Cohort, level: str) -> tuple[str, ...]:
                     do="Take it out of [metadata]",
                 )
     return names
+
+
+def metadata_state(cohort: Cohort) -> str:
+    """16 hex digits of the columns that describe items, with their cells, and of how they are read."""
+    names = {name for columns in cohort.spec.metadata.columns.values() for name in columns}
+    cells = cohort.items[["item", *sorted(_find(cohort.items, name) for name in names)]]
+    return digest([cohort.spec.metadata.model_dump(mode="json"), cells.to_csv(index=False)])
 
 
 def fit(cohort: Cohort, level: str, rows: NDArray[np.int64], least: int = 1) -> Vocabulary:

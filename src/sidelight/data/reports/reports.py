@@ -127,20 +127,27 @@ def read_reports(cohort: Cohort, folder: Path | None = None, *, max_bad_fraction
 
 
 def report_state(cohort: Cohort) -> str:
-    """16 hex digits of the texts of the reports (of files their sizes and times) and of how they are read; "" without reports."""
+    """16 hex digits of which item has which report and of how reports are read; "" without any. Of files their sizes count,
+    or the checksums of an archive: a copy of the data has the same.
+    """
     spec = cohort.spec.report
     if spec is None:
         return ""
-    return digest([VERSION, spec.model_dump(), (_columns if spec.column else _files)(cohort, spec).state])
+    texts = (_columns if spec.column else _files)(cohort, spec)
+    return digest([VERSION, spec.model_dump(), texts.keys, texts.sizes])
 
 
 @dataclass(frozen=True, eq=False)
 class _Texts:
-    """What stands for each item's text (one key per item, "" for none), and the text behind a key."""
+    """What stands for each item's text (one key per item, "" for none), and the text behind a key.
+
+    :ivar state: changes whenever a text may have changed; ``sizes`` of files, which copies share.
+    """
 
     keys: list[str]
     of: Mapping[str, str]
     state: str
+    sizes: str = ""
 
 
 def _columns(cohort: Cohort, spec: ReportSpec) -> _Texts:
@@ -195,7 +202,7 @@ def _files(cohort: Cohort, spec: ReportSpec) -> _Texts:
         )
     met: dict[tuple[str, ...], str] = {}
     where: dict[str, tuple[str, str]] = {}
-    states = []
+    states, sizes = [], []
     for archive, name, pattern, state in listed:
         values = pattern.match(name)
         if values is not None and not set(shared) - set(values):
@@ -203,8 +210,11 @@ def _files(cohort: Cohort, spec: ReportSpec) -> _Texts:
             met.setdefault(tuple(normalise(values[one]) for one in shared), key)
             where[key] = (archive, name)
             states.append([key, state])
+            sizes.append([key, state.split()[0]])
     rows = zip(*(cohort.items[name].map(normalise) for name in shared), strict=True)
-    return _Texts([met.get(row, "") for row in rows], _Lazy(cohort.root, where, spec.language), digest(states))
+    return _Texts(
+        [met.get(row, "") for row in rows], _Lazy(cohort.root, where, spec.language), digest(states), digest(sizes)
+    )
 
 
 def _listed(root: Path, text: str) -> list[tuple[str, str, Pattern, str]]:

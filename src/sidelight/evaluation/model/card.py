@@ -240,7 +240,7 @@ def _data(facts: Facts) -> list[str]:
 
 
 def _decision(facts: Facts, results: pd.DataFrame) -> list[str]:
-    said = [] if facts.where is None else _counted(facts)
+    said = [] if facts.where is None else [*filter(None, [facts.head.get("judged")]), *_counted(facts)]
     for name, target in facts.targets.items() if facts.where is None else ():
         calibration, of = target.calibration, f"{name}: " if name else ""
         said.append(

@@ -180,7 +180,7 @@ def would_take(content: Content, headline: Headline) -> list[str]:
             f"difference from {rival} of {decimal(least)} in four studies of five, before correction"
         )
         if least > TELLING:
-            said += f"; one of {TELLING:g} takes about {_rounded(groups_to_show(TELLING, least, groups))} or more"
+            said += f"; one of {TELLING:g} takes about {_rounded(groups_to_show(TELLING, least, groups))}"
         lines.append(f"{said}.")
     return lines
 

@@ -10,7 +10,7 @@ import torch
 from pointing_toys import Words, untouched
 from sidelight.errors import ConfigError
 from sidelight.evaluation.protocols.base import HeadSettings
-from sidelight.evaluation.protocols.localized.ground import Ground, GroundSettings
+from sidelight.evaluation.protocols.localized.ground import JUDGED, Ground, GroundSettings
 from sidelight.evaluation.protocols.localized.sentences import OwnSentences, questions, sentence_rows
 from sidelight.evaluation.truth import UNKNOWN, Truth
 from sidelight.metrics.heat import POINTING
@@ -40,6 +40,13 @@ def test_boxes_of_one_sentence_and_class_are_one_question():
     assert [(masks[at, kind] == 1).sum() for at, kind in enumerate(found.label)] == [10, 8, 4, 0, 8]
     assert all((masks[at, 1 - kind] == UNKNOWN).all() for at, kind in enumerate(found.label))
     assert (masks[3] == UNKNOWN).all(), "of an image without boxes nothing is known"
+
+
+def test_a_box_that_no_pixel_sees_is_no_question():
+    """It is smaller than a pixel, or lies beside the image: what is found for it is neither right nor wrong."""
+    true = truth([[(0.6, 0.6, 1.4, 1.4)], [(0, 3, 2, 4)]], [[0], [0]], [("a",), ("a",)])
+    true = replace(true, inner=[(0, 0, 4, 4), (0, 0, 2, 4)])
+    assert all((own == UNKNOWN).all() for own in questions(true, 1, 4).truth.masks)
 
 
 def test_what_lies_beside_the_image_is_unknown():
@@ -131,11 +138,20 @@ def test_sentences_find_what_a_class_cannot_and_wrong_ones_find_nothing(sides, n
 def test_a_saved_model_asks_by_class(sides, named):
     asked, said = sides
     (head, _), (plain, _) = (judged(*asked(said), named, ask) for ask in ("sentence", "class"))
-    assert head.describe() == plain.describe() and head.thresholds == plain.thresholds
+    assert head.describe() == {**plain.describe(), "judged": JUDGED} and head.thresholds == plain.thresholds
 
 
 def test_without_sentences_it_is_refused(sides, named):
-    asked, _ = sides
+    asked, said = sides
+    examples, table, units = asked(said)
+    masks = replace(units, truth=units.truth.filled(1, 64))
+    with pytest.raises(ConfigError, match="the tested units have masks"):
+        judged(examples, table, masks, named, "sentence")
+    few = replace(examples, units=examples.units.take(range(4)))
+    blank = replace(few, units=replace(few.units, truth=replace(few.units.truth, sentences=[("", "")] * 4)))
+    assert len(judged(blank, table, units, named, "sentence")[1]) == len(table), (
+        "few labelled boxes may happen to have none"
+    )
     for missing in (None, [("", "")] * 60):
         with pytest.raises(ConfigError, match=r"no labelled box has one.*sentence = COLUMN.*ground.ask"):
             judged(*asked(missing), named, "sentence")

@@ -46,10 +46,10 @@ def _reports(path: Path) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """Each radiograph and its findings."""
     try:
         for study in json.loads(read_bytes(path)):
-            findings = study["findings"]
-            if not all(isinstance(one, Mapping) for one in findings):
+            findings = list(study["findings"])
+            if not all(isinstance(one.get(name) or [], list) for one in findings for name in ("boxes", "labels")):
                 raise TypeError
-            yield str(study["ImageID"]), list(findings)
+            yield str(study["ImageID"]), findings
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else type(error).__name__
         raise DataError(

@@ -52,6 +52,12 @@ FINE = 10_000
 """Thresholds that are tried, between one cosine and another that is larger by 1."""
 NOWHERE = 3.0
 """A threshold that no map reaches."""
+FEW_BOXES = 10
+"""So many labelled boxes without a sentence are no accident."""
+JUDGED = (
+    "The results are of boxes that were asked for by their sentences. Of other images the sentences are not known: there the "
+    "model asks for each class by its phrases, with thresholds of its own"
+)
 
 
 class GroundSettings(Settings):
@@ -138,7 +144,12 @@ class GroundHead(Finder):
         return found
 
     def rows(self, units: Units) -> Rows:
-        """What each unit contributes to each target."""
+        """What each unit contributes to each target.
+
+        :raises ConfigError: for sentences of units that have masks.
+        """
+        if self.own_sentences is not None and units.truth is not None and units.truth.boxes is None:
+            raise ConfigError("Sentences are of boxes, and the tested units have masks", do='Set ground.ask="class"')
         if self.own_sentences is not None:
             return sentence_rows(self.asked(units), self.own_sentences.limits, self.own.tolerance)
         limits = self.limits[:, None, None]
@@ -156,8 +167,9 @@ class GroundHead(Finder):
         return {**of_maps, "thresholds": self.limits}
 
     def describe(self) -> dict[str, Any]:
-        """The settings of the protocol."""
-        return {"settings": {**self.own.model_dump(mode="json"), "ask": "class"}}
+        """The settings of the protocol as a saved model follows them, and what its numbers are of, where they are of more."""
+        said = {"settings": {**self.own.model_dump(mode="json"), "ask": "class"}}
+        return said if self.own_sentences is None else {**said, "judged": JUDGED}
 
     def towers(self) -> dict[str, Tower]:
         """The projections; the text has been read."""
@@ -206,6 +218,8 @@ class Ground(Learned[GroundSettings]):
         assert isinstance(reader, Encoder) and joint is not None
         if examples.units.truth is None:
             raise ConfigError(f"The protocol {self.name!r} was given units without masks or boxes")
+        if own.ask == "sentence":
+            _check_sentences(examples.units.truth)
         units, _ = pictures(examples.units)
         encoder = reader if own.image == "run" else redrawn(reader, seed)
         device = encoder.mean.device
@@ -222,7 +236,6 @@ class Ground(Learned[GroundSettings]):
         head = GroundHead(encoder, maps, own, np.full(len(vectors), NOWHERE), known)
         head = replace(head, limits=best_thresholds(head.shown(units), len(vectors)))
         if own.ask == "sentence":
-            _check_sentences(units.truth)
             asking = OwnSentences(joint, space_of(own), mean, head.limits)
             asked = replace(head, own_sentences=asking).asked(units)
             limits = best_thresholds(((spread(heat, len(vectors)), found.truth) for heat, found in asked), len(vectors))
@@ -280,9 +293,10 @@ def _mean(maps: PhraseMaps, known: Maps, rows: Sequence[int]) -> torch.Tensor:
     return torch.stack(each).sum(0) / len(rows)
 
 
-def _check_sentences(truth: Truth | None) -> None:
-    """:raises ConfigError: where no box has a sentence."""
-    if truth is None or not any(any(own) for own in truth.sentences or ()):
+def _check_sentences(truth: Truth) -> None:
+    """:raises ConfigError: for masks, and where boxes have no sentences; few that are labelled may happen to have none."""
+    boxes = sum(map(len, truth.boxes or ()))
+    if truth.boxes is None or (boxes >= FEW_BOXES and not any(any(own) for own in truth.sentences or ())):
         raise ConfigError(
             "The protocol 'ground' is to ask for each box by its sentence, and no labelled box has one",
             expected="a task of boxes with sentence = COLUMN",

@@ -54,7 +54,9 @@ def questions(truth: Truth, classes: int, side: int) -> Questions:
             mask = np.full((classes, side, side), UNKNOWN, np.uint8)
             if there.any():
                 part = Truth(boxes=[own[there]], labels=[kinds[there]], inner=image.inner)
-                mask[kind] = (part.filled(classes, side).masks or [mask])[0][kind]
+                own_mask = (part.filled(classes, side).masks or [mask])[0][kind]
+                if (own_mask == 1).any():  # else its boxes are too small to be seen, or lie beside the image
+                    mask[kind] = own_mask
             asked.append((at, kind, sentence))
             masks.append(mask)
     image_of, label_of = (np.array([one[place] for one in asked], np.int64) for place in (0, 1))
