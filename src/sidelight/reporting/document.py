@@ -57,12 +57,15 @@ Part = Text | Listing | Table | Figure | Detail
 
 @dataclass(frozen=True)
 class Section:
-    """Parts under a heading; without a part that shows something it is left out. ``only`` in one of the two forms, if set."""
+    """Parts under a heading; without a part that shows something it is left out. ``only`` in one of the two forms, if set; what
+    is ``main`` is cut last where a page is too long.
+    """
 
     title: str
     parts: Sequence[Part]
     intro: str = ""
     only: Literal["", "html", "markdown"] = ""
+    main: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def _markdown_page(document: Document, out: Path) -> str:
     foot.append(f"{made} by {again}; do not edit it by hand.")
     text = ""
     for most in (50, 25, 12, 6, 3, 1):
-        body = [text for section in sections for text in _markdown_section(section, out, most)]
+        body = [text for one in sections for text in _markdown_section(one, out, 8 * most if one.main else most)]
         text = "\n\n".join(text for text in [*head, *body, *foot] if text) + "\n"
         if text.count("\n") <= LINES:
             break

@@ -49,9 +49,11 @@ def document(content: Content) -> Document:
     warnings = [Text(text, "note") for text in [*_leaks(content), *_texts(content, "warnings")]]
     commands, open_ = set(content.results["command"]), limits(content)
     sections = [
-        Section("Answer", [*beforehand(content), *warnings[:3], *_brief_answer(content, heads)], only="markdown"),
-        Section("What we found", [Listing(_texts(content, "findings"))]),
-        Section("Scores and differences with all labels", _at_all_labels(content, heads), only="markdown"),
+        Section(
+            "Answer", [*beforehand(content), *warnings[:3], *_brief_answer(content, heads)], only="markdown", main=True
+        ),
+        Section("What we found", [Listing(_texts(content, "findings"))], main=True),
+        Section("Scores and differences with all labels", _at_all_labels(content, heads), only="markdown", main=True),
         Section("Scores by label count", _scores(heads), intro="Each figure above as a table.", only="html"),
         Section("Participants", participants.sections(content), intro=participants.INTRO),
         Section("Labels", _labels(content), intro=labels.INTRO, only="html"),
@@ -77,7 +79,11 @@ def document(content: Content) -> Document:
         Section("All numbers", _everything(content, heads), intro=_EVERYTHING, only="html"),
         Section("Settings, hashes and commands", _provenance(content), "What makes each number again.", only="html"),
         Section("Warnings and notes", [*warnings, Listing(_texts(content, "notes"))]),
-        Section("What we could not show", [Listing(open_) if open_ else Text("Nothing was left open.", "empty")]),
+        Section(
+            "What we could not show",
+            [Listing(open_) if open_ else Text("Nothing was left open.", "empty")],
+            main=True,
+        ),
         Section("How to read this page", [Listing(glossary(content))]),
     ]
     return Document(
