@@ -197,7 +197,7 @@ def test_a_copy_with_another_key_is_known_again_by_its_pixels(tmp_path):
         (lambda c: sidelight.pretrain("simclr", c, "x", learning_rate=1), ConfigError, "Unknown setting"),
         (lambda c: sidelight.pretrain("simclr", c, "x", epoch=1), ConfigError, "epochs"),
         (lambda c: sidelight.pretrain("simclr", c, "x", profile="papre"), ConfigError, "paper"),
-        (lambda c: sidelight.pretrain("meta_uscl", c, "x", weights="meta", optimizer="adamw"), ConfigError, "sgd"),
+        (lambda c: sidelight.pretrain("meta_uscl", c, "x", weights="meta", optimizer="rmsprop"), ConfigError, "sgd"),
         (lambda c: sidelight.evaluate("resnet10t", c, "diagnosis"), EncoderError, "--random"),
         (lambda c: sidelight.evaluate("nowhere/run", c, "diagnosis"), EncoderError, "nowhere"),
         (lambda c: sidelight.evaluate("resnet10t", c, "diagnosys", random=True), ConfigError, "diagnosis"),

@@ -85,7 +85,7 @@ class MetaUSCLSettings(ClipSettings, ContrastSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"
-    lr: float = Field(0.1, gt=0, description="under adamw 0.001, and 0.0005 where weights are given to start from")
+    lr: float = Field(0.1, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit")
     weights: Literal["uniform", "distance", "meta"] = Field("meta", description="how much each pair counts")

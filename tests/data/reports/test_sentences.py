@@ -89,16 +89,16 @@ def test_spacy_where_it_is_installed(language, text, wanted):
 def test_time_grows_with_the_text_alone(piece, language):
     """Nothing is looked at again for each sign of a long text: where it was, this took over 4 s, and 1 MB minutes."""
     text = piece * ((1 << 16) // len(piece))
-    began = time.process_time()
+    began = time.thread_time()
     split_sentences(text, language)
     read_sections(text, "en")
-    assert time.process_time() - began < 1  # about 0.05
+    assert time.thread_time() - began < 1  # about 0.05
 
 
 def test_a_megabyte_takes_a_second():
-    began = time.process_time()
+    began = time.thread_time()
     assert len(split_sentences("Ab. Cd. " * (1 << 17))) == 1 << 18
-    assert time.process_time() - began < 3  # about 0.8
+    assert time.thread_time() - began < 3  # about 0.8
 
 
 def test_marks_and_brackets_end_sentences_as_before():
