@@ -9,6 +9,7 @@ import pytest
 
 import sidelight
 from sidelight.commands import study as studies
+from sidelight.commands.study import provenance
 from sidelight.commands.study_file import StudyFile
 from sidelight.config import build, load_toml, merge
 from sidelight.errors import ConfigError, RunError
@@ -309,3 +310,14 @@ settings = {encoder = "test_resnet", image_size = 32}
     assert "told: no run given" in without.notes and set(without.results["encoder"]) == {"random"}
     found = sidelight.study(tmp_path / "other.toml", encoders={"told": {"run": str(run.folder)}}, **study)
     assert set(found.results["encoder"]) == {"random", "told"}
+
+
+def test_what_made_a_number_is_that_of_all_its_seeds():
+    parts = [
+        {"encoder": "a", "task": "t", "protocol": "linear", "seed": seed, "transductive": False, "split_hash": "s",
+         "leaks": False, "data_hash": "d", "encoder_hash": f"e{seed}", "seconds": 10.0 + seed}
+        for seed in (0, 0, 1)
+    ]  # fmt: skip
+    row = provenance(pd.DataFrame(parts)).iloc[0]
+    assert row["seconds"] == 21.0 and row["encoder_hash"] not in ("e0", "e1") and row["data_hash"] == "d"
+    assert provenance(pd.DataFrame(parts[:2])).iloc[0]["encoder_hash"] == "e0"

@@ -9,8 +9,11 @@ from planted import opened, table, write
 from sidelight.config import build
 from sidelight.data.cohort.columns import select
 from sidelight.errors import ConfigError
+from sidelight.evaluation.judge import Evaluation
+from sidelight.evaluation.protocols import find
 from sidelight.evaluation.settings import EvaluateSettings
-from sidelight.evaluation.unseen_folds import mark_folds
+from sidelight.evaluation.unseen_folds import mark_folds, score_unseen
+from sidelight.models.image import load_encoder
 
 
 def test_folds_are_marked_by_patient(tmp_path):
@@ -47,3 +50,19 @@ def test_copies_under_unlabelled_patients_are_left_out_with_the_pictures_they_co
             assert (f"p{copy}" in patients) <= (f"p{of}" in patients), "a copy of a tested picture would be learnt from"
         assert ("p4" in patients) == ("p5" in patients) and "p17" in patients
     assert set.intersection(*kept) == {"p17"}
+
+
+def test_under_worse_conditions_too_a_unit_is_scored_by_the_encoder_of_its_own_fold(tmp_path):
+    """Each encoder's head scores its own fold alone, so that a unit stands once under each condition."""
+    cohort = sidelight.Cohort.open("phantom:skin?patients=30&size=32")
+    worse = {"severities": [1.0], "conditions": ["light"]}
+    settings = {"seeds": 1, "folds": 2, "robustness": worse, "cache": str(tmp_path), "device": "cpu"}
+    evaluation = Evaluation("", cohort, "malignant", find("knn"), build(EvaluateSettings, settings))
+
+    def pretrained(_cohort, _where, number):
+        return load_encoder("test_resnet", random=True, channels=3, image_size=32, seed=number)
+
+    found = score_unseen(pretrained, evaluation, 32).table
+    for _, rows in found[found["step"] == "disturbed"].groupby(["condition", "severity"]):
+        assert rows["unit"].is_unique and set(rows["unit"]) == set(found.loc[found["step"] == "selected", "unit"])
+        assert set(rows["fold"]) == {0, 1}

@@ -16,7 +16,7 @@ import sidelight
 from sidelight.commands.pretrain import _start
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.spec import CohortSpec
-from sidelight.data.pixels.cache import open_pixels
+from sidelight.data.pixels.cache import build, open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses import info_nce, nt_xent
@@ -200,6 +200,22 @@ def test_quarter_turns_are_the_symmetries_of_the_square():
     seen = turned(image.expand(8, 1, 3, 3), torch.arange(8))
     assert len(torch.unique(seen.flatten(1), dim=0)) == 8
     assert torch.equal(seen[0], image[0])
+
+
+def test_colour_is_turned_by_quarters_and_grey_is_not(world, tmp_path):
+    """Skin has no up, radiographs have; views that differ in nothing else."""
+    cohort, colour, _ = world
+    grey = build(cohort, size=32, channels=1, folder=tmp_path)
+    plain = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "blur": 0.0}
+    plain |= {"noise": 0.0, "saturation": 0.0, "hue": 0.0}
+
+    def turns(pixels, **values):
+        given = batch(method(cohort, pixels, augment=plain, **values), pixels)
+        still = batch(method(cohort, pixels, augment=plain, turns=False), pixels)
+        return not torch.equal(given.left, still.left)
+
+    assert turns(colour) and not turns(grey)
+    assert turns(grey, turns=True) and not turns(colour, turns=False)
 
 
 def test_random_towers_are_at_chance(world):

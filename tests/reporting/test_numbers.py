@@ -61,3 +61,12 @@ def test_words():
     ]
     assert plural("clip", 1) == "clip"
     assert [duration(s) for s in (45, 720, 12240)] == ["45 s", "12 min", "3.4 h"]
+
+
+def test_factors_below_what_was_measured_say_so():
+    assert times(1.0, 8, 1.0) == "≤1.0" and times(1.2, 8, 1.0) == "1.2"
+    assert times(0.25, 1, 0.25) == "≤0.25" and times(8 / 256) == "0.031"
+
+
+def test_a_bound_that_is_nearly_zero_keeps_its_side():
+    assert bounds(-0.0002, 0.1) == "[−0.0002, 0.1000]"

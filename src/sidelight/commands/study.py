@@ -18,7 +18,7 @@ from sidelight import __version__
 from sidelight.commands.report import report
 from sidelight.commands.study_cells import PICTURES, Cell, Cells
 from sidelight.commands.study_file import StudyFile, at_size, check_headline, record_beforehand
-from sidelight.config import build, load_toml, merge
+from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import outermost
 from sidelight.errors import ConfigError, RunError, SidelightError
@@ -195,21 +195,21 @@ class Work(Cells):
         names = {name: task.targets for name, task in tasks.items()}
         resamples = build(EvaluateSettings, self.plan.evaluate).resamples
         Console(stderr=True, quiet=self.quiet).print("intervals ...")
-        rules = dict.fromkeys(PROVENANCE, "first") | {"transductive": "max"}
-        provenance = scores.groupby(["encoder", "task", "protocol"], as_index=False).agg(rules)
-        notes = [*notes, *self.differently(provenance)]
+        made_by = provenance(scores)
+        notes = [*notes, *self.differently(made_by)]
         asked = {
             name: build(EvaluateSettings, merge(self.plan.evaluate, part.evaluate)).decisions
             for name, part in self.plan.parts.items()
         }
+        costs = {name: one.miss_cost for name, one in asked.items()}
         level = outermost(self.cohort)
         found = tabulated(scores, names, tasks, resamples=resamples, decisions=asked, level=level)
         table = found.pop("results")
         notes = [*notes, *fold_gaps(table)]
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
-        table = table.merge(provenance.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
+        table = table.merge(made_by.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command
-        gaps = differences(scores, resamples=resamples)
+        gaps = differences(scores, resamples=resamples, costs=costs)
         results = StudyResults(
             table.drop(columns="base"),
             with_delong_p(gaps, scores),
@@ -327,6 +327,19 @@ class Work(Cells):
             "settings": {"pretrain": self.plan.pretrain, "evaluate": used, "seeds": self.plan.seeds},
             "command": self.command,
         }
+
+
+def provenance(scores: pd.DataFrame) -> pd.DataFrame:
+    """What made the numbers of an encoder, task and protocol: seconds of all seeds, one hash of all encoders."""
+    rules: dict[str, Any] = dict.fromkeys(PROVENANCE, "first") | {"transductive": "max"}
+    keys = ["encoder", "task", "protocol"]
+    each = scores.groupby([*keys, "seed"], as_index=False).agg(rules)
+    return each.groupby(keys, as_index=False).agg(rules | {"seconds": "sum", "encoder_hash": _one_hash})
+
+
+def _one_hash(hashes: "pd.Series[str]") -> str:
+    different = list(dict.fromkeys(hashes))
+    return different[0] if len(different) == 1 else digest(different)
 
 
 def software() -> dict[str, str]:

@@ -217,8 +217,8 @@ def nested_counts(
     given the fewest; prevalence is lost. "natural": groups in random order, each with all of its units; classes come as they
     are. A subset is a prefix of it. A count whose subset has a class with fewer than ``min_groups_per_class``
     groups, or that exceeds the units there are, is left out with its reason. Of several labels a unit waits for the turn
-    of its rarest class, and a class that fewer groups hold is asked for as many groups as there are.
-    :raises SplitError: when a class comes from fewer than ``min_groups_per_class`` groups altogether.
+    of its rarest class, and a class that fewer groups hold is asked for as many groups as there are. Of a single label no count
+    can be had where a class comes from fewer than ``min_groups_per_class`` groups altogether: all are left out.
     """
     table = _prepare(units)
     holders = (table.table > 0).sum(axis=0)
@@ -227,11 +227,8 @@ def nested_counts(
         wanted = np.minimum(wanted, holders)
     if (holders < wanted).any():
         rare = int(holders.argmin())
-        raise SplitError(
-            f"Class {table.classes[rare]} comes from {holders[rare]} groups",
-            expected=f"at least {min_groups_per_class} for every label count",
-            do="Leave the class out of the task, or add patients",
-        )
+        reason = f"class {table.classes[rare]} comes from {holders[rare]} of the groups that learn, not {min_groups_per_class}"
+        return LabelCounts({}, {int(count): reason for count in counts})
     rng = np.random.default_rng([seed, 13])
     order = _turns(table, rng) if draw == "balanced" else _as_they_come(table, rng)
     seen = np.zeros(table.table.shape, dtype=bool)

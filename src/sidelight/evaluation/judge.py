@@ -244,7 +244,7 @@ def score(
         tables += half_scores(ready, seed, only) if halves else []
         notes += more
     if read is not None and settings.robustness.severities:
-        tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors))
+        tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors, only))
     drawn = pictures(tables[0], labelled.tested, pixels, list(labelled.targets))
     tables[0] = tables[0].drop(columns=DRAWN, errors="ignore")
     scores = pd.concat(tables, ignore_index=True)

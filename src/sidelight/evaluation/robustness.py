@@ -19,16 +19,19 @@ Vectors = Callable[[Disturb | None], np.ndarray]
 """A change of the images, or none, to what heads read of every row of the pixel index: float32 [R, D]."""
 
 
-def disturbed_scores(ready: Ready, vectors: Vectors) -> pd.DataFrame:
+def disturbed_scores(ready: Ready, vectors: Vectors, only: int | None = None) -> pd.DataFrame:
     """Rows as :func:`sidelight.evaluation.scores.collect_scores` gives them at all labels, of step ``DISTURBED``, with two
     more columns: ``condition`` and ``severity``.
 
     :param ready: with a protocol that reads vectors.
+    :param only: the number of the one fold that is tested; none tests all.
     """
     task, settings = ready.labelled, ready.settings
     clean, heads = replace(ready, vectors=vectors(None)), []
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         for number, (learn, test) in enumerate(_sides(ready)):
+            if only not in (None, number):
+                continue
             draw, known = seed * 1000 + (number if task.test is None else 999), clean.sample(learn)
             heads.append((seed, number, test, clean.fit(known.examples(clean, known.units), seed, draw)["selected"]))
     parts = []

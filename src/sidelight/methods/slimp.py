@@ -120,7 +120,11 @@ class SlimpSettings(WeightSettings, ContrastSettings):
         0.0, ge=0, description="adds this times the contrast of two views of each photograph; 0: one view, no such term"
     )
     view_temperature: float = Field(0.1, gt=0, description="of the contrast of views")
-    turns: bool = Field(True, description="photographs are also turned by quarters: skin has no up")
+    turns: bool | None = Field(
+        None,
+        description="images are also turned by quarters and mirrored; none is yes for colour (skin has no up), no for grey "
+        "(radiographs and ultrasound have one)",
+    )
     augment: Augment = Augment(saturation=0.2, hue=0.02, blur=0.5, noise=0.02)
     freeze: Literal["blocks", "nothing"] = Field("blocks", description="of a run that starts from another one")
     train_norms: bool = Field(False, description="whether norms outside the frozen blocks are trained then")
@@ -337,7 +341,8 @@ class Slimp(WeighedPairs):
         dealt = deal(rows, groups[rows], {"valid": s.valid_fraction}, seed=s.seed, least=self.least_groups) | {
             "extra": extra
         }
-        shown: Any = {"size": s.image_size, "lesions": s.lesions, "turns": s.turns, "broken": s.shuffle_pairs}
+        turns = pixels.channels == 3 if s.turns is None else s.turns
+        shown: Any = {"size": s.image_size, "lesions": s.lesions, "turns": turns, "broken": s.shuffle_pairs}
         shown |= {"twice": s.view_weight > 0}
         sources = {
             role: LesionSource(pixels, owned, s.augment, s.seed, rows=chosen, **shown)

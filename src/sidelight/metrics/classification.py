@@ -206,7 +206,9 @@ def against_rest(
 
 
 def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
-    """Harmonic mean of precision and recall: of class 1 if there are two classes, else the macro mean; 0/0 = 0.
+    """Harmonic mean of precision and recall: of class 1 if there are two classes, else the macro mean, where 0/0 = 0.
+
+    Of two classes NaN where no unit is of class 1.
 
     >>> f1(np.array([0, 1, 1, 1]), np.array([0.9, 0.9, 0.9, 0.1]))
     0.6666666666666666
@@ -214,7 +216,9 @@ def f1(labels: Array, scores: Array, weights: Floats | None = None) -> Any:
     matrix = _confusion(labels, scores, weights)
     hits = np.diagonal(matrix, axis1=1, axis2=2)
     values = ratio(2 * hits, matrix.sum(axis=1) + matrix.sum(axis=2), 0.0)
-    return shaped(values[:, 1] if values.shape[1] == 2 else values.mean(axis=1), weights)
+    if values.shape[1] == 2:
+        return shaped(np.where(matrix[:, 1].sum(axis=1) > 0, values[:, 1], np.nan), weights)
+    return shaped(values.mean(axis=1), weights)
 
 
 AUROC = Metric(
@@ -232,11 +236,13 @@ THRESHOLD_BALANCED_ACCURACY = Metric(
 """Compared in place of the one at the arg max, which at a low prevalence calls everybody negative."""
 F1 = Metric("f1", f1, "F1", where=("task",), per_label=True)
 SENSITIVITY, SPECIFICITY = (
-    Metric(f"{name} at 0.5", partial(recall, of=of), by_class=True, where=("labels",), per_label=True)
-    for name, of in (("sensitivity", 1), ("specificity", 0))
+    Metric(f"{name} at 0.5", partial(against_rest, measure=name), by_class=True, where=("labels",), per_label=True)
+    for name in ("sensitivity", "specificity")
 )
 THRESHOLD_SENSITIVITY, THRESHOLD_SPECIFICITY = (
-    Metric(f"{name} at threshold", partial(recall, of=of), by_class=True, where=("threshold",), per_label=True)
-    for name, of in (("sensitivity", 1), ("specificity", 0))
+    Metric(
+        f"{name} at threshold", partial(against_rest, measure=name), by_class=True, where=("threshold",), per_label=True
+    )
+    for name in ("sensitivity", "specificity")
 )
 PARTIAL_AUROC = Metric("pauc above 80 % TPR", partial_auroc, where=("two classes",))  # limits are those of [0, 1]

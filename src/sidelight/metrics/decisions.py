@@ -4,13 +4,19 @@ Labels are int [N], 1 for the positive class; ``called`` is bool [S, N] for S se
 :data:`sidelight.metrics.bands.Values` takes the group ``index`` [N] of each unit, in 0 .. G-1: intervals resample patients.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sidelight.metrics.arrays import as_columns, ratio
 from sidelight.metrics.bands import Values
 from sidelight.metrics.classification import roc_curves
-from sidelight.metrics.metric import Array, Floats
+from sidelight.metrics.intervals import Interval, interval_of
+from sidelight.metrics.metric import Array, Floats, Metric
+from sidelight.metrics.sample import sample_of
+
+_SHARE = Metric("share", lambda *_: np.nan, pooled=True)
 
 
 def threshold_of_cost(miss_cost: float) -> float:
@@ -68,7 +74,7 @@ def log_likelihood_ratios(labels: Array, called: Array, index: Array) -> Values:
 
 
 def share_right(right: Array, among: Array, index: Array) -> Values:
-    """The share of ``right`` bool [S, N] among the units ``among`` bool [S, N], averaged over seeds: [R, 1].
+    """The share of ``right`` bool [S, N] among the units ``among`` bool [S, N], averaged over the seeds that have any: [R, 1].
 
     PPV: those with the disease among the called.
     """
@@ -76,10 +82,29 @@ def share_right(right: Array, among: Array, index: Array) -> Values:
     below = [_by_group(one[:, None], index) for one in among]
 
     def values(weights: Floats) -> Floats:
-        each = [ratio(weights @ a, weights @ b, np.nan) for a, b in zip(above, below, strict=True)]
-        return np.asarray(np.mean(each, axis=0))
+        each = np.stack([ratio(weights @ a, weights @ b, np.nan) for a, b in zip(above, below, strict=True)])
+        return ratio(np.nansum(each, axis=0), np.sum(~np.isnan(each), axis=0).astype(np.float64), np.nan)
 
     return values
+
+
+def share_interval(right: Array, among: Array, groups: Array, *, resamples: int = 1000) -> Interval:
+    """Share of ``right`` calls ``among`` those so called, both bool [S, N], such as a precision.
+
+    Its sample are not all patients, but the groups of the units that are called so in any seed.
+    """
+    used, silent = among.any(axis=0), int((~among.any(axis=1)).sum())
+    if not used.any():
+        return Interval(np.nan, np.nan, np.nan, "none", 0, 0, True, "nobody is called so")
+    sample = sample_of(None, groups[used])
+    found = interval_of(
+        lambda weights: share_right(right[:, used], among[:, used], sample.index)(weights)[:, 0],
+        sample, _SHARE, resamples=resamples,
+    )  # fmt: skip
+    if not silent:
+        return found
+    said = f"nobody is called so in {silent} of {len(among)} draws"
+    return replace(found, note=f"{found.note}; {said}" if found.note else said)
 
 
 def net_benefit(labels: Array, scores: Floats, index: Array, thresholds: Floats) -> Values:

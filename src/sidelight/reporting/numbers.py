@@ -50,10 +50,10 @@ def decimal(value: float, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def bounds(low: float, high: float, digits: int = 2) -> str:
-    """``[0.70, 0.92]``; a bound that would round onto zero gets one more digit, so that its side can be read."""
+    """``[0.70, 0.92]``; where a bound would round onto zero there are more digits, up to six, so that its side can be read."""
     if math.isnan(low) or math.isnan(high):
         return "no interval"
-    if any(value != 0 and abs(value) < 0.5 * 10**-digits for value in (low, high)):
+    while digits < 6 and any(value != 0 and abs(value) < 0.5 * 10**-digits for value in (low, high)):
         digits += 1
     return f"[{decimal(low, digits)}, {decimal(high, digits)}]"
 
@@ -73,13 +73,15 @@ def p_value(p: float) -> str:
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def times(factor: float, limit: float = math.nan) -> str:
-    """One label factor: ``3.2``; infinity is more than what there was to measure: ``>8`` with ``limit`` = 8."""
+def times(factor: float, limit: float = math.nan, least: float = math.nan) -> str:
+    """One label factor: ``3.2``; beyond what there was to measure ``>8`` with ``limit`` = 8, and ``≤1.0`` with ``least`` = 1."""
     if factor is None or math.isnan(factor):
         return "?"
+    if factor <= least * (1 + 1e-9):
+        return f"≤{significant(least, 2) if least < 0.95 else times(least)}"
     if math.isinf(factor):
         return "more than all" if math.isnan(limit) else f">{significant(math.floor(limit * 10) / 10)}"
-    return f"{factor:.1f}" if factor < 10 else f"{factor:.0f}"
+    return significant(factor, 2) if factor < 0.095 else f"{factor:.1f}" if factor < 10 else f"{factor:.0f}"
 
 
 def significant(value: float, digits: int = 3) -> str:

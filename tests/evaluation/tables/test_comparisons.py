@@ -6,7 +6,9 @@ import pytest
 
 from sidelight.evaluation.results import HALF
 from sidelight.evaluation.tables.blocks import Block
+from sidelight.evaluation.tables.calibration import calibrated
 from sidelight.evaluation.tables.comparisons import Compared, Pair, differences, efficiency
+from sidelight.evaluation.tables.decisions import operating_points
 from sidelight.metrics.classification import AUROC
 
 PATIENTS, WIDTH, FOLDS, LABELS, ALL = 40, 12, 5, 16, 64
@@ -118,3 +120,50 @@ def test_few_patients_give_no_factor_either():
     gaps = differences(few, resamples=100)
     assert efficiency(few, gaps, resamples=100)[["low", "high"]].isna().all(axis=None)
     assert gaps["low"].isna().all()
+
+
+def decided(name, strength, targets=("",)):
+    """Scores of 120 patients, a quarter of them ill, by one seed."""
+    rng, ill = np.random.default_rng([len(name), 1]), np.arange(120) % 4 == 0
+    parts = []
+    for number, target in enumerate(targets):
+        label = np.roll(ill, number).astype(int)
+        p = 1 / (1 + np.exp(-(rng.normal(size=120) + 2 * strength * label - 1.5)))
+        parts.append(pd.DataFrame({"target": target, "label": label, "p0": 1 - p, "p1": p, "fold": np.arange(120) % 5}))
+        parts[-1]["unit"] = parts[-1]["group"] = [f"u{i:03d}" for i in range(120)]
+    fixed = {"encoder": name, "task": "t", "protocol": "linear", "labels": 96, "all_labels": True, "step": "selected"}
+    return pd.concat(parts, ignore_index=True).assign(seed=0, draw=0, **fixed)
+
+
+def test_a_difference_at_the_threshold_is_at_the_threshold_of_the_cost():
+    scores = pd.concat([decided("ours", 1.0), decided("rival", 0.3)], ignore_index=True)
+    costs, metric = {"t": 20.0}, "balanced_accuracy at threshold"
+    rows = operating_points(calibrated(scores, costs), resamples=50)
+    each = rows[rows["metric"] == metric].set_index("encoder")["value"]
+    found = differences(scores, resamples=50, costs=costs)
+    value = found[found["metric"] == metric]["difference"].item()
+    assert value == pytest.approx(each["ours"] - each["rival"])
+    plain = differences(scores, resamples=50)  # at Youden's threshold
+    assert abs(plain[plain["metric"] == metric]["difference"].item() - value) > 1e-3
+
+
+def test_the_order_of_a_table_s_rows_compares_no_label_with_another():
+    one, other = decided("ours", 1.0, ("A", "B")), decided("rival", 1.0, ("A", "B"))
+    usual = differences(pd.concat([one, other], ignore_index=True), resamples=50)
+    turned = differences(pd.concat([one, other.iloc[::-1]], ignore_index=True), resamples=50)
+    assert usual["difference"].tolist() == pytest.approx(turned["difference"].tolist())
+
+
+def test_a_rival_that_is_there_with_its_fewest_labels_needs_at_most_so_many():
+    """Ours gains 0.05 from 8 to 32 labels, the rival begins above: at both counts it may need less than it was ever given."""
+    parts = [
+        decided(name, strength).assign(labels=count, all_labels=count == 32)
+        for name, strength in (("ours", 0.2), ("rival", 2.0))
+        for count in (8, 32)
+    ]
+    scores = pd.concat(parts, ignore_index=True)
+    found = efficiency(scores, differences(scores, resamples=50), resamples=50)
+    rows = found[found["encoder"] == "ours"].set_index("labels")
+    assert rows["factor"].tolist() == pytest.approx(rows["least"].tolist())
+    assert rows["least"].to_dict() == {8: 1.0, 32: 0.25}
+    assert rows["most"].to_dict() == {8: 4.0, 32: 1.0}

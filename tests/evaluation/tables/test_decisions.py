@@ -103,3 +103,17 @@ def test_settings_say_what_is_wrong_and_leave_old_cells_alone():
         with pytest.raises(ConfigError, match=f"decisions.{next(iter(wrong))}"):
             build(EvaluateSettings, {"decisions": wrong})
     assert "decisions" not in EvaluateSettings().for_cell_hash()
+
+
+def test_where_everybody_is_ill_there_is_no_specificity():
+    labels, called = np.ones(40, int), (np.arange(40) < 24)[None]
+    rows = {row["measure"]: row for row in points(labels, called, np.arange(40), resamples=100)}
+    assert rows["sensitivity"]["value"] == pytest.approx(0.6) and np.isnan(rows["specificity"]["value"])
+    assert np.isnan([rows["specificity"]["low"], rows["specificity"]["high"]]).all()
+
+
+def test_a_seed_that_calls_nobody_leaves_the_ppv_of_the_others():
+    labels = np.r_[np.ones(20, int), np.zeros(20, int)]
+    called = np.stack([np.arange(40) < 24, np.zeros(40, bool)])
+    row = next(row for row in points(labels, called, np.arange(40), resamples=100) if row["measure"] == "PPV")
+    assert row["value"] == pytest.approx(20 / 24) and "nobody is called so in 1 of 2 draws" in row["interval_note"]

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sidelight.errors import RunError
+from sidelight.errors import RunError, SplitError
+from sidelight.evaluation.tables import tabulated
 from sidelight.evaluation.tables.blocks import blocks
 from sidelight.evaluation.tables.calibration import calibrated, reliabilities
 from sidelight.evaluation.tables.comparisons import differences, efficiency
@@ -185,3 +186,77 @@ def test_calibration_and_threshold_are_each_label_s_own():
     rows = operating_points(after, resamples=100).set_index(["target", "metric"])["value"]
     assert rows["a", "sensitivity at threshold"] == rows["b", "sensitivity at threshold"] > 0.7
     assert rows["", "sensitivity at threshold"] == rows["a", "sensitivity at threshold"]
+
+
+def called(labels, chosen, seeds=1):
+    """Scores of as many patients: class 1 is called where ``chosen``, the same in every seed unless it is [S, N]."""
+    chosen = np.broadcast_to(np.asarray(chosen, float), (seeds, len(labels)))
+    names = [f"u{i:03d}" for i in range(len(labels))]
+    fixed = {"target": "", "labels": 90, "all_labels": True, "step": "selected", "encoder": "e", "task": "t"}
+    parts = [
+        pd.DataFrame({"unit": names, "group": names, "label": labels, "p0": 0.9 - 0.8 * one, "p1": 0.1 + 0.8 * one})
+        for one in chosen
+    ]
+    each = [part.assign(seed=seed, fold=np.arange(len(labels)) % 3) for seed, part in enumerate(parts)]
+    return pd.concat(each, ignore_index=True).assign(protocol="linear", **fixed)
+
+
+def test_a_precision_rests_on_those_who_were_called():
+    """Of 200 patients three are called, rightly: 3 of 3 is [0.29, 1] by Clopper and Pearson, and no interval at all here."""
+    labels = np.r_[np.ones(40, int), np.zeros(160, int)]
+    rows = summarise(called(labels, np.arange(200) < 3), TARGETS, resamples=100).set_index("metric")
+    assert rows.loc["precision:yes", "value"] == 1 and np.isnan(rows.loc["precision:yes", "low"])
+    assert rows.loc["precision:yes", "interval_note"] == "too few groups: 3, an interval needs 10"
+    assert rows.loc["precision:no", "value"] == pytest.approx(160 / 197)
+    nobody = summarise(called(labels, np.zeros(200)), TARGETS, resamples=100).set_index("metric")
+    assert np.isnan(nobody.loc["precision:yes", "value"])
+    assert nobody.loc["precision:yes", "interval_note"] == "nobody is called so"
+
+
+def test_the_interval_of_a_precision_holds():
+    """True precision 0.6, about 15 of 100 called: of 200 worlds at least 180 intervals hold it."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        chosen = rng.random(100) < 0.15
+        labels = np.where(chosen, rng.random(100) < 0.6, rng.random(100) < 0.3).astype(int)
+        row = summarise(called(labels, chosen), TARGETS, resamples=40).set_index("metric").loc["precision:yes"]
+        held += np.isnan(row["low"]) or row["low"] <= 0.6 <= row["high"]
+    assert held >= 180
+
+
+def test_a_seed_that_calls_nobody_is_left_out_of_a_precision():
+    labels = np.r_[np.ones(20, int), np.zeros(20, int)]
+    chosen = np.stack([np.arange(40) < 24, np.zeros(40, bool)])
+    row = summarise(called(labels, chosen, 2), TARGETS, resamples=100).set_index("metric").loc["precision:yes"]
+    assert row["value"] == pytest.approx(20 / 24) and row["low"] < 20 / 24 < row["high"]
+    assert row["interval_note"] == "nobody is called so in 1 of 2 draws"
+
+
+def test_what_an_absent_class_would_have_is_unknown():
+    """Forty healthy patients say nothing of sensitivity, of a recall, or of the F1 of the ill."""
+    rows = summarise(called(np.zeros(40, int), np.arange(40) < 8), TARGETS, resamples=100).set_index("metric")
+    for name in ("recall:yes", "f1"):
+        assert np.isnan(rows.loc[name, ["value", "low", "high"]].to_numpy(float)).all(), name
+    assert rows.loc["recall:no", "value"] == pytest.approx(0.8)
+
+
+class Single:
+    """A task of one label."""
+
+    parts, unit = (), "item"
+
+
+def test_cases_read_are_those_of_the_labels_and_not_of_their_halves():
+    from sidelight.evaluation.results import HALF
+
+    whole = scores("a", 1.0, seeds=1, counts=(8, 32)).assign(draw=0)
+    whole["cases_read"] = np.where(whole["all_labels"], 80.0, 8.0)
+    half = whole[whole["all_labels"]].assign(step=HALF, draw=1, cases_read=40.0)
+    found = tabulated(pd.concat([whole, half], ignore_index=True), TARGETS, {"t": Single}, resamples=50)["results"]
+    read = found.drop_duplicates("labels").set_index("labels")["cases_read"]
+    assert read.to_dict() == {8: 8.0, 32: 80.0}
+
+
+def test_a_unit_that_a_draw_judged_twice_is_refused():
+    with pytest.raises(SplitError, match="each once"):
+        dict(blocks(pd.concat([TABLE, TABLE.iloc[:1]], ignore_index=True)))

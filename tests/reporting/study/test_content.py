@@ -10,7 +10,7 @@ import pytest
 
 from sidelight.errors import RunError
 from sidelight.reporting.study.answer import answer, claims, limits, verdict, would_take
-from sidelight.reporting.study.content import Content, load
+from sidelight.reporting.study.content import Content, Headline, load
 
 
 def row(low: float, high: float, p_holm: float = 0.01) -> "pd.Series[float]":
@@ -114,7 +114,7 @@ def test_what_could_not_be_shown_is_read_off_the_numbers(study_folder: Path):
     said = " ".join(limits(load(study_folder)))
     assert "Meta-USCL is not shown to differ from" in said
     assert "from SimCLR with 8 or 16 or 32 or 94 labelled clips" in said
-    assert "Few groups (18)" in said
+    assert "fewer than 20 groups, or fewer than 20 of the rarest class" in said
     assert "fewer than 10 groups" not in said
     assert said.count("patients or groups show a difference from") == len(would_take_of(study_folder)) >= 1
     for line in would_take_of(study_folder):
@@ -203,3 +203,18 @@ def test_differences_and_label_factors_are_of_the_protocols_that_are_shown():
     assert scratch is not None and scratch["difference"] == pytest.approx(-0.1)
     factor = content.factor(head)
     assert factor is not None and factor["factor"] == 3.0
+
+
+def test_the_best_rival_has_the_lowest_error_where_less_is_better():
+    rows = pd.DataFrame({"encoder": ["ours", "good", "bad"], "labels": 8, "value": [0.2, 0.1, 0.3]})
+    named = {
+        "task": "t",
+        "title": "",
+        "unit": "unit",
+        "protocol": "linear",
+        "rows": rows,
+        "encoder": "ours",
+        "labels": 8,
+    }
+    assert Headline(metric="brier", **named).rivals(8) == ["good", "bad"]
+    assert Headline(metric="auroc", **named).rivals(8) == ["bad", "good"]

@@ -100,6 +100,7 @@ def _cases_read(scores: pd.DataFrame, results: pd.DataFrame) -> Any:
     """Of each row, how many units are read to find its labels: the mean over folds and seeds; NaN where nobody counted."""
     if "cases_read" not in scores:
         return float("nan")
-    once = scores[["task", "labels", "seed", "fold", "cases_read"]].drop_duplicates()
+    whole = scores[scores["step"].isin(["selected", "last"])]  # halves of the patients are read by halves
+    once = whole[["task", "labels", "seed", "fold", "cases_read"]].drop_duplicates()
     known = once.groupby(["task", "labels"])["cases_read"].mean()
     return known.reindex(pd.MultiIndex.from_frame(results[["task", "labels"]])).to_numpy()

@@ -102,8 +102,9 @@ def blocks(
     if scores.empty:
         return
     width = kind.width(scores) if kind.width else None
+    order = list(scores["target"].unique())  # of all encoders: the targets of two that are compared stand in one order
     for key, part in scores[scores["step"] == step].groupby(KEYS, sort=True):
-        targets = tuple(part["target"].unique())
+        targets = tuple(sorted(part["target"].unique(), key=order.index))
         each = [_aligned(part[part["target"] == name], kind, width) for name in targets]
         sizes = tuple(block.sizes[0] for block in each)
         yield key, each[0] if targets == ("",) else _joined(each, targets, sizes)
@@ -124,7 +125,7 @@ def _aligned(part: pd.DataFrame, kind: Outcome, width: int | None) -> Block:
     keys = part[["seed", "unit", "group", "label", "all_labels", "fold"]].assign(draw=draws, place=np.arange(len(part)))
     per_draw = [one.sort_values("unit") for _, one in keys.groupby(["seed", "draw"])]
     first = per_draw[0]
-    if any(one["unit"].tolist() != first["unit"].tolist() for one in per_draw[1:]):
+    if not first["unit"].is_unique or any(one["unit"].tolist() != first["unit"].tolist() for one in per_draw[1:]):
         raise SplitError("Seeds judged different units", expected="the same units, each once, of every seed")
     stacked = np.stack([rows[one["place"].to_numpy()] for one in per_draw])
     return Block(

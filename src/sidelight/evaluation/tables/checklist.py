@@ -18,9 +18,9 @@ import pandas as pd
 from sidelight.data.cohort.task import Target, Task
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.tables.blocks import KEYS, Block, blocks
-from sidelight.evaluation.tables.summary import value_row
+from sidelight.evaluation.tables.summary import precision_row, value_row
 from sidelight.metrics.checklist import MEASURES, Mean, averages, points, suspected
-from sidelight.metrics.classification import AUROC, accuracy, against_rest, recall
+from sidelight.metrics.classification import AUROC, accuracy, against_rest
 from sidelight.metrics.metric import Array, Floats, Metric
 
 
@@ -48,8 +48,11 @@ def _classes(block: Block, heads: Sequence[Target], resamples: int) -> Iterator[
     for head, (target, part) in zip(heads, block.parts(), strict=True):
         for code, name in enumerate(head.classes):
             for measure in MEASURES:
-                metric = Metric(f"{measure}:{name}", partial(against_rest, of=code, measure=measure))
-                row = value_row(part, metric, resamples)
+                if measure == "precision":
+                    row = precision_row(part, code, resamples, f"precision:{name}")
+                else:
+                    metric = Metric(f"{measure}:{name}", partial(against_rest, of=code, measure=measure))
+                    row = value_row(part, metric, resamples)
                 lead = head.positive in ("", name)
                 yield {**row, "target": target, "positives": float((part.labels == code).sum()), "headline": lead}
 
@@ -93,7 +96,7 @@ def _called(scores: Array, suspect: int) -> Floats:
 
 
 def _at(labels: Array, scores: Array, weights: Floats | None = None, *, suspect: int, of: int) -> Any:
-    return recall(labels, _called(scores, suspect), weights, of=of)
+    return against_rest(labels, _called(scores, suspect), weights, measure=("specificity", "sensitivity")[of])
 
 
 def _share(labels: Array, scores: Array, weights: Floats | None = None, *, suspect: int) -> Any:

@@ -16,7 +16,7 @@ from sidelight.evaluation.outcomes import CLASSES, OUTCOMES, Outcome, kind_of
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.results import HALF
 from sidelight.evaluation.tables.blocks import Block, blocks, probability_columns
-from sidelight.evaluation.tables.calibration import calibrated
+from sidelight.evaluation.tables.calibration import Costs, calibrated
 from sidelight.metrics import METRICS
 from sidelight.metrics.differences import holm, paired_difference, reach_of
 from sidelight.metrics.efficiency import label_factor_interval
@@ -120,18 +120,22 @@ class Pair:
         return left_out(gap, sample, measure)
 
 
-def differences(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+def differences(scores: pd.DataFrame, *, resamples: int = 1000, costs: Costs | None = None) -> pd.DataFrame:
     """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric).
 
     Metrics of classes called at the threshold (``Metric.where``) are compared with all labels, which choose it.
+
+    :param costs: of tasks whose threshold follows from a cost, as :func:`sidelight.evaluation.tables.calibration.calibrated`.
     """
-    parts = [_differences(kind, Compared.of(scores, kind), scores, resamples) for kind in OUTCOMES.values()]
+    parts = [_differences(kind, Compared.of(scores, kind), scores, resamples, costs) for kind in OUTCOMES.values()]
     return pd.DataFrame([row for part in parts for row in part])
 
 
-def _differences(kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples: int) -> list[dict[str, Any]]:
+def _differences(
+    kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples: int, costs: Costs | None
+) -> list[dict[str, Any]]:
     """Of rows of one kind."""
-    called = plain if kind.localized or not plain.every else Compared.of(_called(kind.of(scores)))
+    called = plain if kind.localized or not plain.every else Compared.of(_called(kind.of(scores), costs))
     rows: list[dict[str, Any]] = []
     # A rival trained from scratch has its own protocol: compare across protocols within a task and label count.
     for task, labels in sorted({(key[1], key[3]) for key in plain.every}):
@@ -147,9 +151,9 @@ def _differences(kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples
                     continue
                 if not (metric.measured(a.scores) and metric.measured(b.scores)):
                     continue
-                if not np.array_equal(a.units, b.units):
+                if not (np.array_equal(a.units, b.units) and np.array_equal(a.labels, b.labels)):
                     raise RunError(
-                        f"{one[0]} and {other[0]} were judged on different units of {task}: nothing pairs them",
+                        f"{one[0]} and {other[0]} were judged on different units or labels of {task}: nothing pairs them",
                         do="Score both anew on the same data",
                     )
                 pair = Pair.of(a, b)
@@ -167,9 +171,9 @@ def _differences(kind: Outcome, plain: Compared, scores: pd.DataFrame, resamples
     return rows
 
 
-def _called(scores: pd.DataFrame) -> pd.DataFrame:
+def _called(scores: pd.DataFrame, costs: Costs | None) -> pd.DataFrame:
     """With the class that is called at the threshold in place of probabilities: 1 for it, 0 for the others."""
-    table = calibrated(scores)
+    table = calibrated(scores, costs)
     columns = probability_columns(table)
     sure = {name: (table["called"] == int(name[1:])).astype(float).where(table[name].notna()) for name in columns}
     return table.assign(**sure)
@@ -179,6 +183,9 @@ def efficiency(
     scores: pd.DataFrame, gaps: pd.DataFrame, *, metric: str = "auroc", resamples: int = 1000
 ) -> pd.DataFrame:
     """How many times more labels each rival needs to reach an encoder's score, at every label count, with its interval.
+
+    ``least`` and ``most`` are the smallest and the largest factor that the rival's label counts could show: a factor at ``least``
+    says "at most", inf says "more than ``most``".
 
     Every encoder sees the same resampled patients, so that the factor is paired, and the resampled scores lie as far from the
     measured ones as the difference of the two asks for: further than the tested patients alone would take them. Where a
@@ -206,7 +213,8 @@ def efficiency(
         for labels, factor, low, high in zip(*(column.tolist() for column in columns), strict=True):
             rows.append(
                 {"task": one[1], "protocol": one[2], "metric": metric, "encoder": one[0], "rival": other[0],
-                 "rival_protocol": other[2], "labels": labels, "factor": factor, "low": low, "high": high}
+                 "rival_protocol": other[2], "labels": labels, "factor": factor, "low": low, "high": high,
+                 "least": min(counts[other]) / labels, "most": max(counts[other]) / labels}
             )  # fmt: skip
     return _corrected(pd.DataFrame(rows), gaps)
 

@@ -25,7 +25,7 @@ from sidelight.metrics.decisions import (
     net_benefit,
     predictive_values,
     rates,
-    share_right,
+    share_interval,
 )
 from sidelight.metrics.intervals import Interval, clustered_interval, interval_of
 from sidelight.metrics.metric import Array, Floats, Metric
@@ -35,7 +35,6 @@ POINTS = 46
 """Thresholds of a decision curve."""
 CELLS = ("true positives", "false positives", "false negatives", "true negatives")
 UNIT, PATIENT = "unit", "patient"
-_SHARE = Metric("share", lambda *_: np.nan, pooled=True)
 _RATE = Metric("rate", lambda *_: np.nan, by_class=True)
 
 
@@ -152,7 +151,7 @@ def points(
     for name, metric in (("sensitivity", THRESHOLD_SENSITIVITY), ("specificity", THRESHOLD_SPECIFICITY)):
         yield _interval(name, clustered_interval(labels, decided, groups, metric, resamples=resamples))
     for name, among in (("PPV", called), ("NPV", ~called)):
-        yield _predictive(name, called == (labels == 1), among, groups, resamples)
+        yield _interval(name, share_interval(called == (labels == 1), among, groups, resamples=resamples))
     if sample.counts.shape[1] < 2:  # of one class there is nothing to weigh
         return
     band = band_of(log_likelihood_ratios(labels, called, sample.index), sample, by_class=True, resamples=resamples)
@@ -170,16 +169,6 @@ def _at_prevalence(measured: Values, prevalence: float, place: int) -> Values:
         return predictive_values(sensitivity, specificity, prevalence)[place]
 
     return values
-
-
-def _predictive(name: str, right: Array, among: Array, groups: Array, resamples: int) -> dict[str, Any]:
-    """Share of right calls ``among`` bool [S, N]; its sample are the groups of the units called so, in any seed."""
-    used = among.any(axis=0)
-    if not used.any():
-        return _row(name, np.nan, note="nobody is called so")
-    sample = sample_of(None, groups[used])
-    values = share_right(right[:, used], among[:, used], sample.index)
-    return _interval(name, interval_of(_column(values, 0), sample, _SHARE, resamples=resamples))
 
 
 def _threshold(cuts: "pd.Series[float]", drawn: Floats) -> dict[str, Any]:

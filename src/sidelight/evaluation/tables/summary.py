@@ -15,9 +15,11 @@ import pandas as pd
 from sidelight.evaluation.protocols import TEST_SELECTED
 from sidelight.evaluation.tables.blocks import KEYS, Block, Targets, at_all_labels, blocks
 from sidelight.metrics import metrics_of
-from sidelight.metrics.classification import AUROC, auroc_within, confusion_matrix, precision, recall
-from sidelight.metrics.intervals import clustered_interval
-from sidelight.metrics.metric import Metric
+from sidelight.metrics.arrays import ratio
+from sidelight.metrics.classification import AUROC, against_rest, auroc_within, confusion_matrix
+from sidelight.metrics.decisions import share_interval
+from sidelight.metrics.intervals import Interval, clustered_interval
+from sidelight.metrics.metric import Floats, Metric
 
 WITHIN = "auroc within folds"
 
@@ -105,10 +107,23 @@ def _shared(block: Block) -> dict[str, Any]:
 def value_row(block: Block, metric: Metric, resamples: int) -> dict[str, Any]:
     """One metric of a block as a row, with its interval and the spread over seeds."""
     found = clustered_interval(block.labels, block.scores, block.groups, metric, resamples=resamples)
-    each = np.array([float(metric(block.labels, one)) for one in block.scores])
+    return _row(block, metric.name, found, np.array([float(metric(block.labels, one)) for one in block.scores]))
+
+
+def precision_row(block: Block, of: int, resamples: int, name: str) -> dict[str, Any]:
+    """The precision of the class ``of`` at the arg max; unknown, not 0, where nobody is called so."""
+    called = block.scores[:, :, : block.sizes[0]].argmax(axis=2) == of
+    right = block.labels == of
+    found = share_interval(called & right, called, block.groups, resamples=resamples)
+    each = ratio((called & right).sum(axis=1).astype(float), called.sum(axis=1).astype(float), np.nan)
+    return _row(block, name, found, each)
+
+
+def _row(block: Block, name: str, found: Interval, each: Floats) -> dict[str, Any]:
+    """A metric as a row, with its value of each draw [S]."""
     seeds = np.array([seed for seed, _ in block.draws]) if block.draws else np.arange(len(each))
     return {
-        "metric": metric.name,
+        "metric": name,
         "value": found.value,
         "low": found.low,
         "high": found.high,
@@ -125,10 +140,11 @@ def _sd(values: list[float]) -> float:
 
 
 def _per_class(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:
-    for measure, function in (("precision", precision), ("recall", recall)):
-        for c, name in enumerate(names):
-            metric = Metric(f"{measure}:{name}", partial(function, of=c), by_class=measure == "recall")
-            yield value_row(block, metric, resamples)
+    for c, name in enumerate(names):
+        yield precision_row(block, c, resamples, f"precision:{name}")
+    for c, name in enumerate(names):
+        found = partial(against_rest, of=c, measure="sensitivity")
+        yield value_row(block, Metric(f"recall:{name}", found, by_class=True), resamples)
 
 
 def _against(block: Block, names: Sequence[str], resamples: int) -> Iterator[dict[str, Any]]:

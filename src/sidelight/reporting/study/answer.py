@@ -84,19 +84,21 @@ def _difference(content: Content, headline: Headline, rival: str, labels: int, *
     return f"{word} {decimal(row['difference'], sign=True)}{interval}, {verdict_words(row)}."
 
 
-def factor_limit(headline: Headline, row: "pd.Series[Any]") -> float:
-    """The largest factor that could be seen: the rival's most labels over the labels of the encoder; NaN if unknown."""
+def factor_limits(headline: Headline, row: "pd.Series[Any]") -> tuple[float, float]:
+    """The least and the largest factor that could be seen: the rival's label counts over that of the encoder; NaN if unknown."""
     counts = headline.rows.loc[headline.rows["encoder"] == row["rival"], "labels"]
-    return float(counts.max()) / float(row["labels"]) if len(counts) and row["labels"] else math.nan
+    if not len(counts) or not row["labels"]:
+        return math.nan, math.nan
+    return float(counts.min()) / float(row["labels"]), float(counts.max()) / float(row["labels"])
 
 
 def factor_interval(headline: Headline, row: "pd.Series[Any]") -> str:
-    """``3.2 × [1.4, >8]``."""
-    limit = factor_limit(headline, row)
-    text = f"{times(row['factor'], limit)} ×"
+    """``3.2 × [1.4, >8]``; ``≤1.0 × [≤1.0, 1.2]`` where the rival may need fewer labels than it was ever given."""
+    least, limit = factor_limits(headline, row)
+    text = f"{times(row['factor'], limit, least)} ×"
     if math.isnan(row["low"]) or math.isnan(row["high"]):
         return f"{text} (no interval)"
-    return f"{text} [{times(row['low'], limit)}, {times(row['high'], limit)}]"
+    return f"{text} [{times(row['low'], limit, least)}, {times(row['high'], limit, least)}]"
 
 
 def claims(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
@@ -116,9 +118,11 @@ def factor_words(content: Content, headline: Headline) -> str:
     if row is None:
         return ""
     interval, rival = factor_interval(headline, row), row["rival"]
-    claim = claims(row)
+    claim, (least, _) = claims(row), factor_limits(headline, row)
     if claim == "unknown":
         return f"Labels that {rival} needs for the same score: {interval}; too few groups, so no saving is shown."
+    if row["high"] <= least * (1 + 1e-9):
+        return f"{rival} has that score with the fewest labels that it was given ({interval}): **no saving is shown**."
     if claim == "fewer":
         return f"It needs **{interval} fewer labels** than {rival}."
     if claim == "more":
@@ -143,11 +147,10 @@ def limits(content: Content) -> list[str]:
     results = content.results
     if results["low"].isna().any():
         lines.append("Where fewer than 10 groups were judged, or 5 of a class, there is no interval, and no claim.")
-    few = results[results["few_groups"].astype(bool) & results["low"].notna()]
-    if not few.empty:
-        low, high = int(few["groups"].min()), int(few["groups"].max())
-        groups = f"{low}" if low == high else f"{low} to {high}"
-        lines.append(f"Few groups ({groups}) stand behind some intervals: read those as rough.")
+    if (results["few_groups"].astype(bool) & results["low"].notna()).any():
+        lines.append(
+            "Behind some intervals stand fewer than 20 groups, or fewer than 20 of the rarest class: read those as rough."
+        )
     if results["transductive"].astype(bool).any():
         lines.append(
             "Transductive rows: their pre-training saw the unlabelled test items, which a clinic's new items are not."

@@ -19,6 +19,7 @@ import pandas as pd
 
 from sidelight.errors import RunError
 from sidelight.evaluation.results import LATER
+from sidelight.metrics import METRICS
 from sidelight.reporting.numbers import metric_name, plural
 
 RESULTS = (
@@ -66,7 +67,8 @@ class Headline:
     def rivals(self, labels: int) -> list[str]:
         """Every other encoder that was measured at ``labels``, best first."""
         rows = self.rows[(self.rows["labels"] == labels) & (self.rows["encoder"] != self.encoder)]
-        return list(rows.dropna(subset=["value"]).sort_values("value", ascending=False, kind="stable")["encoder"])
+        rising = not higher_is_better(self.metric)
+        return list(rows.dropna(subset=["value"]).sort_values("value", ascending=rising, kind="stable")["encoder"])
 
     def against(self, labels: int) -> str:
         """The rival that the study names, where it was measured at ``labels``, else the best there; "" where none was."""
@@ -77,6 +79,11 @@ class Headline:
     def most(self) -> int:
         """The largest label count at which the headline encoder was measured."""
         return int(self.rows.loc[self.rows["encoder"] == self.encoder, "labels"].max())
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric of a headline rises with what is wanted."""
+    return metric not in METRICS or METRICS[metric].higher_is_better
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from sidelight.reporting.study import (
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
 from sidelight.reporting.study.beforehand import beforehand
-from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, load
+from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, higher_is_better, load
 from sidelight.reporting.study.draw import drawn
 from sidelight.reporting.study.glossary import glossary
 
@@ -109,7 +109,8 @@ _PUBLISHED = (
 )
 _EVERYTHING = (
     "Intervals resample groups and hold the trained heads fixed; seed sd is what changing only the seed does, of two seeds their "
-    "range. No interval means fewer than 10 groups or 5 of the rarest class, “few groups” fewer than 20 of it."
+    "range. The files say why a number has no interval, such as fewer than 10 groups or 5 of the rarest class; “few groups” are "
+    "fewer than 20 of it."
 )
 
 _PUZZLES = "How far the pretext task was learnt, in the first run of each encoder."
@@ -209,14 +210,19 @@ def _legend(content: Content, palette: dict[str, Look]) -> str:
 
 def _how_to_read(content: Content, heads: list[Headline]) -> str:
     bands = any(head.rows["low"].notna().any() for head in heads)
-    text = "Higher and further left is better. " + (
+    rising = {higher_is_better(head.metric) for head in heads}
+    best = {
+        frozenset({True}): "Higher and further left is better. ",
+        frozenset({False}): "Lower and further left is better. ",
+    }
+    text = best.get(frozenset(rising), "Further left is better. ") + (
         "Bands are 95 % intervals. " if bands else "Too few groups for intervals. "
     )
     text += "The words read the smallest and the largest label count" + (
         " (or the one the study names). " if content.study.get("headline") else ". "
     )
     few = any(head.rows["few_groups"].astype(bool).any() for head in heads)
-    text += "Fewer than 20 groups were judged: read the bands as rough. " if few else ""
+    text += "Fewer than 20 groups were judged, or of the rarest class: read the bands as rough. " if few else ""
     return text + drawn(content, heads)
 
 

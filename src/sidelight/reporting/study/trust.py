@@ -179,7 +179,7 @@ def _count(value: float) -> str:
 def _cell(row: Mapping[Any, Any] | None) -> str:
     if row is None:
         return "–"
-    text = "too few" if row["note"] == "too few" or np.isnan(row["value"]) else briefly(row)
+    text = "too few" if row["note"] == "too few" else "–" if np.isnan(row["value"]) else briefly(row)
     return f"**{text}**" if row.get("p_holm", np.nan) < 0.05 else text
 
 
