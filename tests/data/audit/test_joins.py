@@ -1,7 +1,9 @@
 """Rows that are shifted against the files whose names say whose they are."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from sidelight.commands.init import init, open_points
 from sidelight.data.audit.audit import audit
@@ -61,3 +63,23 @@ def test_init_is_not_sure_of_such_a_join(tmp_path):
     record = Record()
     cohort = Cohort.open(tmp_path, record=record)
     assert [one.numbers["other"] for one in audit(cohort) if one.kind == "join"] == [78]
+
+
+@pytest.mark.parametrize(
+    ("file", "row"), [("p{k:02d}", "P{k:02d}"), ("PAT_{k:03d}", "PAT-{k:03d}"), ("Pat {k}", "PAT{k:02d}")]
+)
+def test_ids_that_differ_in_capitals_and_signs_alone_are_the_same(tmp_path, file, row):
+    """Folders p01 ... and rows P01 ... beside a running number: joined by the number every image has another patient's row."""
+    numbers = list(range(1, 25))
+    right = pd.DataFrame({"item": numbers, "files": [(f"{file.format(k=k)}/a.png",) for k in numbers]})
+    ids = [row.format(k=k) for k in numbers]
+    assert misjoined(right.assign(Patient=ids), ["Patient"]) == {}
+    wrong, names = misjoined(right.assign(Patient=ids[1:] + ids[:1]), ["Patient"])["Patient"]
+    assert wrong.all() and names == 24
+    for k in numbers:
+        (tmp_path / file.format(k=k)).mkdir()
+        Image.fromarray(np.full((32, 32), 10 * (k % 20), np.uint8)).save(tmp_path / file.format(k=k) / "a.png")
+    turned = ids[7:] + ids[:7]
+    lines = [f"{n + 1},{one},{'ill' if n % 2 else 'well'}" for n, one in enumerate(turned)]
+    (tmp_path / "d.csv").write_text("\n".join(["Lfd,Patient,Diagnosis", *lines]))
+    assert any("holds an id of `Patient`, but another one" in point for point in open_points(init(tmp_path)))

@@ -1,11 +1,15 @@
 import sys
 from datetime import date, datetime
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from sidelight.commands.check import check
 from sidelight.data.cells import normalise
 from sidelight.data.cohort import table_size
+from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.tables import join, read_table
 from sidelight.errors import DataError, MissingExtra
 
@@ -293,3 +297,31 @@ def test_columns_that_are_there_already():
     assert other["lesion"].tolist() == ["1", "1", ""]
     assert other["t.lesion"].tolist() == ["2", "1", "3"]
     assert "'lesion' is there already" in notices[0]
+
+
+def test_rows_without_a_key_are_counted_and_said(tmp_path):
+    """As Excel leaves merged cells: of each patient's two rows the second has no id."""
+    for k in range(1, 5):
+        (tmp_path / f"{k}").mkdir()
+        Image.fromarray(np.full((32, 32), 40 * k, np.uint8)).save(tmp_path / f"{k}/left.png")
+    rows = [
+        f"{k if side == 'left' else ''},{side},{'ill' if k % 2 else 'well'}"
+        for k in range(1, 5)
+        for side in ("left", "right")
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(["patient,side,dx", *rows]))
+    (tmp_path / "cohort.toml").write_text(
+        'files = "{patient}/{image}.png"\ntables = [{file = "d.csv", on = ["patient=patient"]}]\nlevels = ["patient"]\n'
+        '[task.dx]\nlabel = "dx"\n'
+    )
+    said = "4 of 8 rows of d.csv have no key (patient is blank) and are not used"
+    assert any(notice.startswith(said) for notice in Cohort.open(tmp_path).notices)
+    found = [one for one in check(tmp_path, quick=True).findings if one.kind == "join"]
+    assert [(one.severity, one.sentence.startswith(said)) for one in found] == [("warning", True)]
+    filled = (
+        (tmp_path / "cohort.toml")
+        .read_text()
+        .replace('on = ["patient=patient"]', 'on = ["patient=patient", "image=side"], fill = ["patient"]')
+    )
+    (tmp_path / "cohort.toml").write_text(filled)
+    assert not any("no key" in notice for notice in Cohort.open(tmp_path).notices)

@@ -1,6 +1,8 @@
 """Guesses on folders built here, and on real data where they are."""
 
+import gzip
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -256,6 +258,80 @@ def test_codes_for_unknown():
     assert describe("smoker", pd.Series(["0", "1", "9", "1"])).unknown == ("9",)
     assert describe("size", pd.Series(["3", "-1", "9", "4.5"])).unknown == ("-1",)
     assert describe("change", pd.Series(["3", "-1", "-9", "4.5"])).unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "positive"),
+    [
+        (("Melanom", "Nävus"), "Melanom"),
+        (("MEL", "NEV"), "MEL"),
+        (("nv", "mel"), "mel"),
+        (("benign", "suspicious"), "suspicious"),
+        (("healthy", "carcinoma"), "carcinoma"),
+    ],
+)
+def test_of_two_classes_the_malignant_one_is_the_positive_one(tmp_path, values, positive):
+    for k in range(12):
+        (tmp_path / f"P{k:02d}").mkdir()
+        Image.new("L", (32, 32), 20 * k).save(tmp_path / f"P{k:02d}/a.png")
+    rows = "\n".join(f"P{k:02d},{values[k % 2]}" for k in range(12))
+    (tmp_path / "d.csv").write_text(f"patient,diagnosis\n{rows}\n", encoding="utf-8")
+    text = init(tmp_path).read_text(encoding="utf-8")
+    said = re.search(r"classes = \[(.*?)\]", text)
+    assert said and said[1].split(", ")[1] == f'"{positive}"'
+
+
+def shots(root, names):
+    for n, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 5 * (n % 50)).save(root / name)
+
+
+def test_patient_numbers_that_come_again_under_another_site_are_asked_about(tmp_path):
+    shots(tmp_path, [f"{site}/{k}/{n}.png" for site in ("Bern", "Basel") for k in range(1, 9) for n in (1, 2)])
+    rows = "".join(f"{site},{k},{'ill' if k % 2 else 'well'}\n" for site in ("Bern", "Basel") for k in range(1, 9))
+    (tmp_path / "d.csv").write_text(f"site,patient,diagnosis\n{rows}")
+    said = [point for point in open_points(init(tmp_path)) if "come again under each folder" in point]
+    assert len(said) == 1 and "if these are other people they are one here" in said[0]
+
+
+def test_file_names_in_other_capitals_are_told(tmp_path):
+    shots(tmp_path, [f"IMG_{k:04d}.jpg" for k in range(12)])
+    rows = "".join(f"IMG_{k:04d}.JPG,P{k // 2},{'ill' if k % 2 else 'well'}\n" for k in range(12))
+    (tmp_path / "list.csv").write_text(f"filename,pat_id,diagnosis\n{rows}")
+    said = "list.csv is not joined: its column filename holds the files' names in other capitals"
+    assert any(point.startswith(said) for point in open_points(init(tmp_path)))
+
+
+def test_every_format_of_tables_is_looked_at_and_texts_only_where_they_have_columns(tmp_path):
+    shots(tmp_path, [f"P{k:02d}/a.png" for k in range(12)])
+    rows = "".join(f"P{k:02d}\t{'ill' if k % 2 else 'well'}\n" for k in range(12))
+    (tmp_path / "data.txt").write_text(f"patient\tdiagnosis\n{rows}")
+    (tmp_path / "README.txt").write_text("Made by the clinic.\nAsk before use.\n")
+    ages = "patient;age\n" + "".join(f"P{k:02d};{30 + k}\n" for k in range(12))
+    (tmp_path / "more.csv.gz").write_bytes(gzip.compress(ages.encode()))
+    (tmp_path / "old.xls").write_bytes(b"x")
+    (tmp_path / "~$new.xlsx").write_bytes(b"x")
+    text, points = init(tmp_path).read_text(), open_points(tmp_path / "cohort.toml")
+    assert (
+        'file = "data.txt", on = ["patient=patient"]' in text
+        and 'file = "more.csv.gz", on = ["patient=patient"]' in text
+    )
+    assert any(point.startswith("old.xls is not joined") and "Save it as .xlsx or CSV" in point for point in points)
+    assert "README" not in text and "~$new" not in text
+
+
+def test_other_sheets_of_a_workbook_are_named(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="needs the extra 'excel'")
+    shots(tmp_path, [f"P{k:02d}/a.png" for k in range(6)])
+    book = openpyxl.Workbook()
+    book.active.title = "Legende"
+    book.active.append(["Spalte", "Bedeutung"])
+    book.active.append(["Dx", "Diagnose"])
+    book.create_sheet("Daten").append(["patient", "Dx"])
+    book.save(tmp_path / "Studie.xlsx")
+    said = 'of Studie.xlsx the sheet Legende was read; it also has Daten: where that is the table, say sheet = "Daten"'
+    assert any(point.startswith(said) for point in open_points(init(tmp_path)))
 
 
 def test_words():

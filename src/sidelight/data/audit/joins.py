@@ -12,6 +12,8 @@ from sidelight.data.findings import Finding
 
 LEAST_IDS, LEAST_SHARE, MOST_OTHER = 5, 0.5, 0.02
 """Different ids; items whose name holds an id; of those, items that may disagree with their row."""
+_BETWEEN = r"(?<=[^\W\d_])[-_ .]+(?=\d)|(?<=\d)[-_ .]+(?=[^\W\d_])"
+"""Signs between letters and digits."""
 
 
 def misjoined(items: pd.DataFrame, columns: Iterable[str]) -> dict[str, tuple["pd.Series[bool]", int]]:
@@ -50,7 +52,9 @@ def join_findings(items: pd.DataFrame, columns: Iterable[str]) -> list[Finding]:
     """A warning per column whose ids the names of files contradict."""
     found = []
     for column, (wrong, names) in misjoined(items, columns).items():
-        text = f"T{misjoined_sentence(column, int(wrong.sum()), names)[1:]}: are the rows shifted?"
+        text = (
+            f"T{misjoined_sentence(column, int(wrong.sum()), names)[1:]}: are the rows shifted, or is it another join?"
+        )
         numbers = {"column": column, "items": names, "other": int(wrong.sum())}
         found.append(Finding("join", "warning", text, numbers, some(items["item"][wrong])))
     return found
@@ -62,19 +66,25 @@ def _name(files: tuple[str, ...]) -> str:
 
 
 def _pattern(column: str, ids: set[str]) -> re.Pattern[str] | None:
-    """What such ids look like in a name: letters and digits as they stand; of mere numbers, behind the column's word."""
-    shapes = Counter(re.sub(r"\d+", r"\\d+", re.escape(one)) for one in ids)
+    """What such ids look like in a name: of mere numbers, behind the column's word; capitals and signs as in :func:`_bare`."""
+    shapes = Counter(_shape(one) for one in ids)
     if len(ids) < LEAST_IDS or shapes.most_common(1)[0][1] < 0.9 * len(ids):
         return None
     shape = shapes.most_common(1)[0][0]
     if "\\d+" not in shape:
         return None
     if shape != "\\d+":
-        return re.compile(rf"(?<![^\W_]){shape}(?!\d)")
+        return re.compile(rf"(?<![^\W_]){shape}(?!\d)", re.I)
     word = re.match(r"[a-z]{3,}", column.rpartition(".")[2], re.I)
     return re.compile(rf"(?<![^\W\d_])(?:{word[0][0]}|{word[0][:3]}[a-z]*)[-_ ]?(\d+)(?!\d)", re.I) if word else None
 
 
+def _shape(one: str) -> str:
+    """A pattern of ids like this one."""
+    apart = re.sub(rf"{_BETWEEN}|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", "\0", one)
+    return re.sub(r"\d+", r"\\d+", re.escape(apart)).replace(re.escape("\0"), "[-_ .]*")
+
+
 def _bare(text: str) -> str:
-    """Without zeros before numbers: P007 is P7."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
+    """Without zeros before numbers, capitals, and signs between letters and digits: PAT-007 is pat7."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(_BETWEEN, "", text.casefold()))

@@ -212,6 +212,17 @@ def _read_excel(path: Path, sheet: str | None, header: int | None) -> pd.DataFra
     return pd.DataFrame([[text for text, _ in rows[0]], *marked], dtype=str)
 
 
+def sheet_names(path: Path) -> list[str]:
+    """The sheets of a workbook that :func:`read_table` has read, in their order."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True, keep_links=False)
+    try:
+        return [one.title for one in book.worksheets]
+    finally:
+        book.close()
+
+
 def _squared(rows: list[list[str]]) -> list[list[str]]:
     """``rows`` up to the last column that holds anything: a sheet may be as wide as its formats."""
     width = max((place + 1 for row in rows for place, text in enumerate(row) if text), default=0)
@@ -312,8 +323,9 @@ def join(
     :raises DataError: when no key joins, or when rows with one key differ.
     """
     ours, theirs = join_keys(left), join_keys([table[column] for column in right])
+    keyless = _keyless(table[list(dict.fromkeys(right))], name)
     if record is not None:
-        table, theirs = _recorded(table, ours, theirs, name, record)
+        table, theirs = _recorded(table, ours, theirs, name, record, keyless)
     rows = table.drop(columns=list(right)).assign(**{_GLUE: theirs})
     rows = rows[theirs.isin(set(ours) - {""}).to_numpy()].drop_duplicates()
     if rows.empty and record is None:
@@ -330,11 +342,11 @@ def join(
             do="Join by a further key, or keep one row per key",
         )
     joined = rows.set_index(_GLUE).reindex(ours.to_numpy()).set_axis(items.index).fillna("")
-    return _beside(items, joined, name, _loose(ours, theirs, name) if record is None else [])
+    return _beside(items, joined, name, _loose(ours, theirs, name, keyless) if record is None else [])
 
 
 def _recorded(
-    table: pd.DataFrame, ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str, record: Record
+    table: pd.DataFrame, ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str, record: Record, keyless: str
 ) -> tuple[pd.DataFrame, "pd.Series[str]"]:
     """Write down how the keys met; the first row of each key, and its key."""
     known, wanted = set(theirs) - {""}, set(ours) - {""}
@@ -348,6 +360,8 @@ def _recorded(
     elif not met.all():
         what = f"{(~met).sum()} of {len(ours)} items have no row in {name}"
         record.findings.append(Finding("join", "warning", what, numbers, some(map(_show, ours[~met]))))
+    if keyless:
+        record.findings.append(Finding("join", "warning", keyless, {"table": name, "rows": int((theirs == "").sum())}))
     if met.any() and len(strays):
         what = f"{len(strays)} of {len(known)} keys of {name} belong to no item"
         record.findings.append(Finding("join", "note", what, numbers, some(map(_show, strays))))
@@ -389,7 +403,18 @@ def _beside(items: pd.DataFrame, joined: pd.DataFrame, name: str, notices: list[
     return pd.concat([items, pd.DataFrame(new, index=items.index)], axis=1), notices
 
 
-def _loose(ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str) -> list[str]:
+def _keyless(keys: pd.DataFrame, name: str) -> str:
+    """What is said of rows in which a part of the key is blank; "" where there are none."""
+    blank = keys.map(normalise) == ""
+    rows, columns = int(blank.any(axis=1).sum()), [str(column) for column in blank if blank[column].any()]
+    if not rows:
+        return ""
+    said = f"{rows} of {len(keys)} rows of {name} have no key ({' or '.join(columns)} is blank) and are not used"
+    fill = ", ".join(f'"{column}"' for column in columns)
+    return f"{said}: if a blank repeats the cell above it, say fill = [{fill}] beside the name of the table"
+
+
+def _loose(ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str, keyless: str) -> list[str]:
     notices = []
     rowless = ours[~ours.isin(set(theirs) - {""})]
     itemless = theirs[~theirs.isin(set(ours)) & (theirs != "")]
@@ -399,7 +424,7 @@ def _loose(ours: "pd.Series[str]", theirs: "pd.Series[str]", name: str) -> list[
         )
     if len(itemless):
         notices.append(f"{len(itemless)} rows of {name} belong to no item, for example {_show(itemless.iloc[0])}")
-    return notices
+    return [*notices, keyless] if keyless else notices
 
 
 def _sides(ours: "pd.Series[str]", theirs: "pd.Series[str]", right: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from sidelight.data.cohort.pattern import example, walk
 from sidelight.data.cohort.presets.medmnist import is_medmnist
 from sidelight.data.cohort.rubbish import passed_over
 from sidelight.data.cohort.spec import CohortSpec
-from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
+from sidelight.data.cohort.tables import TWO_READINGS, read_table, sheet_names, two_readings
 from sidelight.data.guess import words
 from sidelight.data.guess.arrays import with_arrays
 from sidelight.data.guess.chain import Met, Unjoined, doubts, join_all
@@ -37,7 +37,8 @@ from sidelight.errors import DataError, SidelightError
 
 __all__ = ["Draft", "guess", "render"]
 
-TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx")
+TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+"""Also those that cannot be read, of which it is said what to do; a text file is one only where it has columns."""
 MOST_TABLES = 12
 
 
@@ -56,7 +57,7 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
         return _medmnist(root, media)
     dicom = dicom_files(root, [path for path in every if path not in named])
     if len(dicom) > len({*media} - {*dicom}):
-        read, unread, headers = _read(root, named)
+        read, unread, headers = _read(root, named, bool(tables))
         draft = _one_reading(draft_dicom(root, dicom, read, unread), read)
         draft = replace(draft, drawn=tuple(drawn_tasks(root, every, dicom, read)), passed=passed_over(passed))
         return _with_headers(draft, headers)
@@ -65,9 +66,9 @@ def guess(root: Path, tables: Sequence[str | Path] = ()) -> Draft:
             f"{root} holds no file that sidelight reads ({', '.join(one.name for one in FORMATS)})",
             do=f"{example(root)}; name the folder of the images",
         )
-    read, unread, headers = _read(root, named)
+    read, unread, headers = _read(root, named, bool(tables))
     draft = _with_headers(_one_reading(_draft(root, every, media, read, unread), read), headers)
-    return replace(draft, passed=passed_over(passed))
+    return replace(draft, passed=passed_over(passed), todo=(*draft.todo, *_other_sheets(root, read)))
 
 
 def _gaps(tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -76,12 +77,24 @@ def _gaps(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for file, table in tables.items():
         for column in table:
             blank = table[column] == ""
-            if words.names_level(str(column)) and MOST_BLANK < blank.mean() < 1 and not blank.iloc[0]:
+            blank = blank[(~blank).to_numpy().argmax() :]  # above the first id there may be a row of units
+            if words.names_level(str(column)) and MOST_BLANK < blank.mean() < 1:
                 found.append(
                     f"in {file}, column {column} is blank in {int(blank.sum())} of {len(table)} rows: if a blank repeats the "
                     f'cell above it, say so beside the name of the table, fill = ["{column}"]'
                 )
     return found
+
+
+def _other_sheets(root: Path, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Workbooks of which one of several sheets was read."""
+    found = {file: sheet_names(root / file) for file in tables if file.lower().endswith((".xlsx", ".xlsm"))}
+    return [
+        f"of {file} the sheet {names[0]} was read; it also has {', '.join(names[1:])}: where that is the table, say "
+        f'sheet = "{names[1]}" beside its name'
+        for file, names in found.items()
+        if len(names) > 1
+    ]
 
 
 def _medmnist(root: Path, media: Sequence[str]) -> Draft:
@@ -130,11 +143,15 @@ def _locate(root: Path, table: str | Path) -> str:
 def _lying(every: Sequence[str]) -> list[str]:
     """Tables at most two folders deep."""
     found = [path for path in every if path.lower().endswith(TABLES) and path.count("/") <= 2]
+    found = [path for path in found if not Path(path).name.startswith("~$")]  # a spreadsheet's lock
     return sorted(found, key=lambda path: (path.count("/"), path))[:MOST_TABLES]
 
 
-def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Unjoined, dict[str, int]]:
-    """Tables by file, files that cannot be read and why, and the row of the header where it is not the first."""
+def _read(root: Path, named: Sequence[str], asked: bool) -> tuple[dict[str, pd.DataFrame], Unjoined, dict[str, int]]:
+    """Tables by file, files that cannot be read and why, and the row of the header where it is not the first.
+
+    :param asked: somebody named them; else texts without columns are no tables.
+    """
     tables: dict[str, pd.DataFrame] = {}
     unread: list[tuple[str, str]] = []
     headers: dict[str, int] = {}
@@ -142,7 +159,10 @@ def _read(root: Path, named: Sequence[str]) -> tuple[dict[str, pd.DataFrame], Un
         try:
             table, row = _table(root / name)
         except SidelightError as error:
-            unread.append((name, str(error).rstrip(".")))
+            if asked or not name.lower().endswith(".txt"):
+                unread.append((name, str(error).rstrip(".")))
+            continue
+        if not asked and name.lower().endswith(".txt") and (table.shape[1] < 2 or table.empty):
             continue
         if table.empty:
             unread.append((name, "it has no rows"))
@@ -177,7 +197,7 @@ def _draft(
     met = _doubted(met)
     draft, unsure = _members(root, _patterns(images, layouts, names, met, masks), layouts)
     drawn = drawn_tasks(root, every, images, tables, *draft.masks)
-    todo = (*doubts(draft.joins, draft.unjoined, levels), *names.todo, *unsure)
+    todo = (*doubts(draft.joins, draft.unjoined, levels), *_come_again(met.joins, names, levels), *names.todo, *unsure)
     draft = replace(draft, levels=levels, drawn=tuple(drawn), todo=todo)
     return fill(find_views(draft, met.items), met.items, met.sources, final)
 
@@ -256,6 +276,20 @@ def _final(met: Met, layouts: Sequence[Layout], names: Names) -> tuple[Met, dict
         for one in met.joins
     )
     return Met(frame, joins, met.unjoined, sources), final, levels
+
+
+def _come_again(joins: Sequence[Join], names: Names, levels: Sequence[Level]) -> list[str]:
+    """Ids of the outermost level that stand under several folders, where a table too needs the folder to tell them apart."""
+    said = {}
+    for one in joins:
+        for key, column in one.on if len(one.on) > 1 and levels else ():
+            if key.restarts and key.slot and names.slots[key.slot] == levels[0].column:
+                others = " and ".join(names.slots[other.slot] or other.name for other, _ in one.on if other is not key)
+                said[key.slot] = (
+                    f"ids of {levels[0].name} come again under each {others}: if these are other people they are one here; "
+                    f"give each an id of its own, in the paths and in column {column} of {one.file}"
+                )
+    return list(said.values())
 
 
 def _doubted(met: Met) -> Met:

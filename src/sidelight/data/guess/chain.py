@@ -58,6 +58,13 @@ def _why(table: pd.DataFrame, items: pd.DataFrame, keys: Sequence[Key]) -> str:
             return (
                 f"its column {column} has lost the leading zeros of the headers' {key.name}: save it as text, with them"
             )
+    for key in [key for key in keys if key.name in ("file", "name", "stem")]:
+        held = {value.casefold() for value in key.counts}
+        for column in table:
+            cells = [cell for cell in key.as_compared(table[column].map(normalise)) if cell]
+            alike = sum(cell.casefold() in held and cell not in key.counts for cell in cells)
+            if cells and alike > len(cells) / 2:
+                return f"its column {column} holds the files' names in other capitals: spell them alike"
     paths = {name for files in items["files"] for name in files}
     for column in table:
         cells = [cell.replace("\\", "/") for cell in table[column].head(200)]

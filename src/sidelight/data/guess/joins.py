@@ -189,7 +189,7 @@ def _try(
     if rows.drop_duplicates()[_GLUE].duplicated().any():
         return None
     reached = ours.isin(set(theirs) - {""})
-    return Join(file, tuple(pairs), int(reached.sum()), len(ours), int(met.sum()), int((theirs != "").sum()))
+    return Join(file, tuple(pairs), int(reached.sum()), len(ours), int(met.sum()), len(theirs))
 
 
 def _glue(columns: Sequence["pd.Series[str]"]) -> "pd.Series[str]":

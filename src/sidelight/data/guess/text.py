@@ -360,9 +360,14 @@ def _left_out(draft: Draft) -> str:
 
 
 def _two(task: DraftTask) -> list[str]:
-    """Two classes, the negative one first where words tell which it is."""
+    """Two classes, the negative one first where words tell which it is, and the malignant one last."""
     values = sorted((value for value, _ in task.counts), key=natural)
-    return sorted(values, key=lambda value: not (value in words.NEGATIVE or words.meets(value, words.NEGATIVE)))
+
+    def place(value: str) -> tuple[bool, bool]:
+        negative = value in words.NEGATIVE or words.meets(value, words.NEGATIVE)
+        return not negative and words.meets(value, words.MALIGNANT), not negative
+
+    return sorted(values, key=place)
 
 
 def _task(task: DraftTask, draft: Draft) -> str:

@@ -65,7 +65,23 @@ PERSONAL = (
     *("phone", "telefon", "mobile", "email", "mail", "address", "adresse", "street", "strasse", "plz", "zip"),
     *("initials", "initialen", "physician", "arzt", "aerztin", "operator"),
 )
-NUMBERS = ("id", "nr", "no", "num", "number", "nummer", "uid", "uuid", "code", "index", "key")
+NUMBERS = (
+    "id",
+    "nr",
+    "no",
+    "num",
+    "number",
+    "nummer",
+    "uid",
+    "uuid",
+    "code",
+    "index",
+    "key",
+    "lfd",
+    "lfdnr",
+    "row",
+    "zeile",
+)
 ADMIN = (
     *(
         "license",
