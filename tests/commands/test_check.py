@@ -70,6 +70,7 @@ def test_a_check_in_python(torn, tmp_path):
     cohort = Cohort.open(torn, metadata={"conflict": "first"})
     broken = cohort.items["photo"].tolist().index("3_1")
     assert values["findings"][1]["items"] == [cohort.item_hash(broken)]
+    assert values["findings"][1]["numbers"]["reasons"] == {"is empty (0 bytes). Copy it again or leave it out": 1}
 
 
 def test_where_nothing_can_be_read_the_terminal_says_why(tmp_path):
@@ -78,7 +79,7 @@ def test_where_nothing_can_be_read_the_terminal_says_why(tmp_path):
     (tmp_path / "cohort.toml").write_text('files = "{n}.npz"\n')
     found = sidelight.check(tmp_path, quick=True, quiet=True, **SMALL)
     assert found.failed
-    assert "holds 2 arrays (left, right)" in found.notices[-1] and "npz::left" in found.notices[-1]
+    assert "holds 2 arrays ('left', 'right')" in found.notices[-1] and "npz::left" in found.notices[-1]
     assert "0.npz" not in found.to_json()
     (tmp_path / "cohort.toml").write_text('files = "{n}.npz::left"\n')
     assert sidelight.check(tmp_path, quick=True, quiet=True, **SMALL).counts["files"]["bytes"] > 1000
@@ -114,7 +115,13 @@ def test_the_command(torn, tmp_path, monkeypatch, capsys):
     files = ["--json", str(tmp_path / "c.json"), "--html", str(tmp_path / "c.html")]
     assert called(monkeypatch, *words, *files) == 1
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("conflict: 1 of 12 units", "for example Meier", "1 empty", "1 error, 1 warning", "simclr"):
+    for part in (
+        "conflict: 1 of 12 units",
+        "for example Meier",
+        "1 of 24 items cannot be used: is empty (0 bytes). Copy it again or leave it out",
+        "1 error, 1 warning",
+        "simclr",
+    ):
         assert part in said
     page, text = (tmp_path / "c.html").read_text(), (tmp_path / "c.json").read_text()
     assert "conflict" in page and "Methods" in page

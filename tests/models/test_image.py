@@ -308,6 +308,8 @@ def test_pil_images_of_any_kind_and_size_are_embedded(encoder: Encoder) -> None:
     assert encoder.embed([]).shape == (0, encoder.dim)
     with pytest.raises(EncoderError, match="type str"):
         encoder.embed(["a.png"])
+    with pytest.raises(EncoderError, match=r"no fixed range\. Save them as 8 or 16 bit"):
+        encoder.embed([Image.fromarray(grey.astype(np.float32))])
 
 
 @pytest.mark.parametrize(

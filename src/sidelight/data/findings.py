@@ -23,7 +23,9 @@ class Finding:
     sentence: str
     numbers: dict[str, Any] = field(default_factory=dict)
     items: tuple[str, ...] = ()
-    """Up to ``EXAMPLES`` items, units or keys concerned. These identify: for the terminal, and elsewhere by hash."""
+    """Up to ``EXAMPLES`` items, units or keys concerned, and every item that cannot be read. These identify: for the
+    terminal, and elsewhere by hash.
+    """
 
     def to_dict(self, named: Callable[[str], str]) -> dict[str, Any]:
         """As JSON says it, ``items`` renamed by ``named``."""

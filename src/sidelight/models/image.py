@@ -26,7 +26,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from sidelight.data.read.still import upright
-from sidelight.errors import EncoderError, nearest
+from sidelight.errors import EncoderError, ReadError, nearest
 from sidelight.models.given import HUB, from_hub, hugging_face, read_given
 from sidelight.models.jigsaw import NineBranches
 from sidelight.models.shipped import IMAGENET, IMAGENET_ENCODER
@@ -454,6 +454,8 @@ def _picture(one: "Picture", channels: int) -> Tensor | np.ndarray[Any, Any]:
     if isinstance(one, Image.Image):
         try:
             return upright(one, channels)
+        except ReadError as error:
+            raise EncoderError(error.given, do=error.do) from None
         except (OSError, ValueError, SyntaxError) as error:
             raise EncoderError(f"An image cannot be read: {error}", do="Leave it out") from None
     if isinstance(one, Tensor | np.ndarray):

@@ -141,10 +141,47 @@ def test_broken_files_are_told_apart(tmp_path):
         paths[2].write_bytes(b"%PDF-1.7 of a report")
         Image.new("L", (24, 24), 7).save(paths[3])
 
-    (one,) = audited(tmp_path, table(30), change=change)
-    assert (one.kind, one.severity, len(one.items)) == ("file", "warning", 4)
-    assert one.numbers["reasons"] == {"empty": 1, "truncated or broken": 1, "unreadable": 1, "constant": 1}
-    assert not any(name in one.sentence for name in one.items)
+    found = audited(tmp_path, table(30), change=change)
+    assert [(one.kind, one.severity, one.numbers["bad"], len(one.items)) for one in found] == [
+        ("file", "warning", 4, 1)
+    ] * 4
+    empty, cut, page, constant = (reason for one in found for reason in one.numbers["reasons"])
+    assert empty == "is empty (0 bytes). Copy it again or leave it out"
+    assert cut.startswith("is truncated or broken (") and cut.endswith("). Replace the file or leave it out")
+    assert page.startswith("is a PDF, not an image or video. Convert it to PNG")
+    assert constant.startswith("all pixels are equal")
+    assert found[0].sentence == f"1 of 60 items cannot be used: {empty}"
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one_line_with_every_item(tmp_path):
+    for k in range(30):
+        np.save(tmp_path / f"{k:02}.npy", np.zeros((1, 1, 4, 4, k + 5), np.uint8) if k else np.eye(9, dtype=np.uint8))
+    (tmp_path / "cohort.toml").write_text('files = "{n}.npy"')
+    cohort = Cohort.open(tmp_path, record=Record())
+    pixels = build(cohort, size=8, channels=1, max_bad_fraction=1.0)
+    (one,) = [one for one in audit(cohort, pixels, survey(cohort)) if one.kind == "file"]
+    assert (one.severity, one.items) == ("error", tuple(f"{k:02}.npy" for k in range(1, 30)))
+    assert one.sentence.startswith("29 of 30 items cannot be used: is an array of shape [1, 1, 4, 4, 6]")
+    assert one.sentence.endswith("or leave it out (of some with other numbers)")
+    assert len(one.numbers["reasons"]) == 29 and set(one.numbers["reasons"].values()) == {1}
+
+
+def test_reasons_name_neither_parts_of_a_file_nor_what_lies_beside_it(tmp_path):
+    """Each of these messages names more than the file itself."""
+    one = np.eye(9, dtype=np.uint8)
+    np.savez(tmp_path / "both.npz", Meier=one, Huber=one)
+    np.savez(tmp_path / "far.npz", Meier=one)
+    (tmp_path / "scan.mhd").write_text("ObjectType = Image\nNDims = 2\nDimSize = 9 9\nElementDataFile = Meier.raw\n")
+    Image.fromarray(one).save(tmp_path / "good.png")
+    (tmp_path / "items.csv").write_text("path\nboth.npz\nfar.npz::xyz\nscan.mhd\ngood.png\n")
+    (tmp_path / "cohort.toml").write_text('items = {table = "items.csv", path = "path"}')
+    cohort = Cohort.open(tmp_path, record=Record())
+    pixels = build(cohort, size=8, channels=1, max_bad_fraction=1.0)
+    assert pixels.quarantine["reason"].str.contains("Meier").all() and len(pixels.quarantine) == 3
+    both, far, beside = nameless_reasons(cohort, pixels)
+    assert both.startswith("holds 2 arrays ('...', '...'). Name one in `files`, as in \"the file\"")
+    assert far == "the file holds no '...'."
+    assert beside == "its pixels, '...', do not lie beside it. Copy that file, too."
 
 
 def test_nothing_can_be_read(tmp_path):

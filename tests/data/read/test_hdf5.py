@@ -48,7 +48,7 @@ def test_one_array_or_one_of_several(tmp_path):
     assert sorted(members(two, "two")) == ["a/depth", "a/image", "b"]
     for member, words in [
         ("", r"holds 3 arrays .*two\.hdf5::a/depth"),
-        ("::c", "no 'c', but a, b"),
+        ("::c", "no 'c', but 'a', 'b'"),
         ("::a", "a group of 2"),
     ]:
         with pytest.raises(ReadError, match=rf"two\.hdf5.*{words}"):

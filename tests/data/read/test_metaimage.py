@@ -106,7 +106,7 @@ def test_pixels_that_are_missing_or_cut_short_are_said(tmp_path):
     with pytest.raises(ReadError, match=r"a.mhd: 100 bytes of pixels, and its header says 960"):
         read_files([tmp_path / "a.mhd"], max_frames=3)
     (tmp_path / "a.raw").unlink()
-    with pytest.raises(ReadError, match=r"its pixels, a.raw, do not lie beside it"):
+    with pytest.raises(ReadError, match=r"its pixels, 'a.raw', do not lie beside it"):
         read_files([tmp_path / "a.mhd"], max_frames=3)
     packed = written(tmp_path / "z.mha", slices(), compressed=True)
     packed.write_bytes(packed.read_bytes()[:-200])

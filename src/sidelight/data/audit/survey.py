@@ -12,17 +12,18 @@ from PIL import ExifTags, Image
 
 from sidelight.data.cells import readable, some
 from sidelight.data.cohort.cohort import Cohort
-from sidelight.data.findings import Finding
+from sidelight.data.findings import Finding, Severity
 from sidelight.data.pixels.depth import shallow
 from sidelight.data.pixels.pixels import Pixels
 from sidelight.data.pixels.placement import Fit
+from sidelight.data.pixels.quarantine import nameless_reasons
 from sidelight.data.read.container import split
 from sidelight.data.read.still import PILLOW_FORMATS
 
 MODES = {"1": ("grey", 1), "L": ("grey", 8), "LA": ("grey with alpha", 8), "RGB": ("colour", 8)}
 MODES |= {"RGBA": ("colour with alpha", 8), "P": ("palette", 8)}
+NUMBER = r"\d+(?:[.,]\d+)*"
 FITTED = {"squash": "squashed to", "pad": "padded to"}
-FAULTS = {"all pixels are equal": "constant", "is empty": "empty", "truncated or broken": "truncated or broken"}
 
 
 def survey(cohort: Cohort) -> pd.DataFrame:
@@ -81,16 +82,21 @@ def file_findings(cohort: Cohort, pixels: Pixels | None, seen: pd.DataFrame, max
 
 
 def _broken(cohort: Cohort, pixels: Pixels, limit: float) -> list[Finding]:
+    """One finding for each reason; what differs in its numbers alone is one."""
     bad = pixels.quarantine
     if not len(bad):
         return []
-    why = [next((word for part, word in FAULTS.items() if part in reason), "unreadable") for reason in bad["reason"]]
-    counts = {str(word): int(count) for word, count in pd.Series(why).value_counts().items()}
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items())
-    text = f"{len(bad)} of {len(cohort.items)} items cannot be used: {shown}"
-    severe = len(bad) > limit * len(cohort.items)
-    numbers = {"items": len(cohort.items), "bad": len(bad), "reasons": counts}
-    return [Finding("file", "error" if severe else "warning", text, numbers, some(bad["item"]))]
+    said = bad.assign(reason=[reason.rstrip(".") for reason in nameless_reasons(cohort, pixels)])
+    severity: Severity = "error" if len(bad) > limit * len(cohort.items) else "warning"
+    found = []
+    for _, own in said.groupby(said["reason"].str.replace(NUMBER, "0", regex=True), sort=False):
+        counts = {str(reason): int(count) for reason, count in own["reason"].value_counts().items()}
+        most, *others = counts
+        text = f"{len(own)} of {len(cohort.items)} items cannot be used: {most}"
+        text += " (of some with other numbers)" if others else ""
+        numbers = {"items": len(cohort.items), "bad": len(bad), "reasons": counts}
+        found.append(Finding("file", severity, text, numbers, tuple(own["item"])))
+    return sorted(found, key=lambda finding: -len(finding.items))
 
 
 def _mixed(seen: pd.DataFrame, fit: Fit) -> list[Finding]:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from sidelight.data.cells import listed
 from sidelight.data.read.clip import (
     Array,
     Clip,
@@ -183,9 +184,8 @@ def choose(names: list[str], member: str, name: str) -> str:
         raise unreadable(name, f"the file holds no {member!r}", nearest(member, names[:1000]) if names else "")
     if len(names) == 1:
         return names[0]
-    some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
     do = f'Name one in `files`, as in "{Path(name).name}::{names[0]}"' if names else "Leave it out"
-    raise unreadable(name, f"holds {len(names)} arrays ({some})" if names else "holds no array", do)
+    raise unreadable(name, f"holds {len(names)} arrays ({listed(names, 5)})" if names else "holds no array", do)
 
 
 def check(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sidelight.data.cells import listed
 from sidelight.data.read.array import MOST_BYTES, Shown, check, choose, clip_of
 from sidelight.data.read.clip import Array, Clip, decoding, unreadable
 from sidelight.data.read.room import Ask
@@ -108,8 +109,8 @@ def _dataset(file: "h5py.File", key: str, name: str) -> "h5py.Dataset":
     for part in key.strip("/").split("/"):
         link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
         if link is None:
-            some = list(file)[:5]
-            raise unreadable(name, f"the file holds no {key!r}, but {', '.join(some) or 'nothing'}", "Name another")
+            found = f"the file holds no {key!r}, but {listed(file, 5) or 'nothing'}"
+            raise unreadable(name, found, "Name another")
         if not isinstance(link, h5py.HardLink):
             raise unreadable(name, f"{key!r} is a link", "Name the data set itself")
         place = place[part]

@@ -60,7 +60,7 @@ def load_metaimage(path: Path, name: str) -> Any:
     if beside is None and fields["ElementDataFile"] != "LOCAL":
         raise unreadable(name, "its ElementDataFile is not the name of one file beside it", "Save it as one .mha file")
     if beside is not None and not beside.is_file():
-        raise unreadable(name, f"its pixels, {beside.name}, do not lie beside it", "Copy that file, too")
+        raise unreadable(name, f"its pixels, {beside.name!r}, do not lie beside it", "Copy that file, too")
     sizes = _numbers(fields, "DimSize", name)
     if not 2 <= len(sizes) <= 4 or any(size < 1 or size != int(size) for size in sizes):
         raise unreadable(name, f"has DimSize = {fields.get('DimSize')!r}", "Save it with two to four axes")

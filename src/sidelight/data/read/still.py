@@ -148,15 +148,15 @@ def _frame(image: Image.Image, name: str, channels: int | None, target: int | No
     large = bool(target) and (pixels * HEAVY > HELD or more > HELD)
     ask(pixels * (LIGHT if large else HEAVY) + more, name)
     if not large or not target:
-        return upright(image, channels)
+        return upright(image, channels, name)
     image.load()
     white = _from_white(image)
     factor = max(1, min(image.size) // (2 * target))
     step = max(1, STRIP // (image.width * factor)) * factor
-    strips = [
-        smaller_by(_plain(image.crop((0, top, image.width, min(top + step, image.height))), channels, white), factor)
-        for top in range(0, image.height // factor * factor, step)
-    ]
+    strips = []
+    for top in range(0, image.height // factor * factor, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height)))
+        strips.append(smaller_by(_plain(strip, channels, white, name), factor))
     return np.ascontiguousarray(_turned(np.concatenate(strips), _orientation(image)))
 
 
@@ -263,10 +263,13 @@ def _from_white(image: Image.Image) -> int:
     return (1 << int(bits[0] if isinstance(bits, tuple) else bits or 16)) - 1
 
 
-def upright(image: Image.Image, channels: int | None) -> Array:
-    """The loaded image upright: ``[H, W]`` or ``[H, W, 3]``, uint8, or uint16 for deeper grey."""
+def upright(image: Image.Image, channels: int | None, name: str = "the image") -> Array:
+    """The loaded image upright: ``[H, W]`` or ``[H, W, 3]``, uint8, or uint16 for deeper grey.
+
+    :raises ReadError: where its values are no whole numbers of at most 16 bits.
+    """
     image.load()
-    return np.ascontiguousarray(_turned(_plain(image, channels, _from_white(image)), _orientation(image)))
+    return np.ascontiguousarray(_turned(_plain(image, channels, _from_white(image), name), _orientation(image)))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -285,14 +288,15 @@ def _turned(frame: Array, orientation: int) -> Array:
     return frame[:: -1 if down else 1, :: -1 if across else 1]
 
 
-def _plain(image: Image.Image, channels: int | None, white: int) -> Array:
+def _plain(image: Image.Image, channels: int | None, white: int, name: str) -> Array:
     """A loaded picture as it is stored, as :func:`upright` returns it; ``white`` as of :func:`_from_white`."""
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range; save them as 8 or 16 bit")
+        raise unreadable(name, "its floating-point pixels have no fixed range", "Save them as 8 or 16 bit")
     if image.mode.startswith("I"):
         deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 65535:
-            raise ValueError(f"pixels from {deep.min()} to {deep.max()} do not fit in 16 bits")
+            found = f"its pixels from {deep.min()} to {deep.max()} do not fit in 16 bits"
+            raise unreadable(name, found, "Save them as 8 or 16 bit")
         deep = deep.astype(np.uint16)
         return white - np.minimum(deep, np.uint16(white)) if white else deep
     if image.mode in ("1", "L", "LA") or (image.mode == "RGB" and channels == 1 and not image.has_transparency_data):
