@@ -9,6 +9,7 @@ import pytest
 
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import ASKED, KNOWN, MISSING, UNSEEN, Vocabulary, described, fit
+from sidelight.data.findings import Record
 from sidelight.errors import ConfigError, DataError
 
 ROWS = """patient;lesion;age;site;itch;signs;label
@@ -34,12 +35,12 @@ unit = "lesion"
 """
 
 
-def cohort(folder, rows=ROWS, toml=TOML):
+def cohort(folder, rows=ROWS, toml=TOML, record=None):
     for name in ("p1_1", "p1_2", "p2_1", "p3_1"):
         (folder / f"{name}.png").write_bytes(b"x")
     (folder / "t.csv").write_text(rows)
     (folder / "cohort.toml").write_text(toml)
-    return Cohort.open(folder)
+    return Cohort.open(folder, record=record)
 
 
 def everything(one):
@@ -97,6 +98,17 @@ def test_equal_rows_have_equal_numbers_and_flat_features_tell_states_apart(tmp_p
 def test_a_word_among_numbers_names_its_row(tmp_path):
     one = cohort(tmp_path, ROWS.replace("p2;1;50", "p2;1;fifty"))
     with pytest.raises(DataError, match=r"numeric column 'age' holds 'fifty' in the row of 'p2_1\.png'"):
+        fit(one, "patient", everything(one))
+
+
+@pytest.mark.parametrize("cells", [("fifty", "50"), ("1 cm", "2 mm")])
+def test_a_numeric_column_that_stops_learning_is_an_error_of_check(tmp_path, cells):
+    record, (some, other) = Record(), cells
+    one = cohort(tmp_path, ROWS.replace(";40;", f";{some};").replace(";50;", f";{other};"), record=record)
+    (found,) = record.findings
+    assert (found.kind, found.severity, found.numbers) == ("table", "error", {"column": "age"})
+    assert some in found.items and not any(cell in found.sentence for cell in found.items)
+    with pytest.raises(DataError, match="numeric column 'age'"):
         fit(one, "patient", everything(one))
 
 

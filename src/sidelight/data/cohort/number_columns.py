@@ -34,14 +34,15 @@ def described_numbers(
     named = name in rules.numeric
     if not named and (found.distinct <= MANY or (found.odd and found.share <= 0.5)):
         return column, []
-    if named and found.odd:
+    if named and found.odd and record is None:
         return column, []  # what learns from it says so, and names the row
     if found.odd or (len(limits) and rules.censored is None):
         error = _mixed(name, found, limits)
         if record is None:
             raise error
-        what = f"Column {name!r} of [metadata] holds numbers, and cells that are {'none' if found.odd else 'limits such as <20'}"
-        record.findings.append(Finding("table", "error", what, {"column": name}, some([*found.odd, *limits])))
+        what = "no numbers of one unit" if found.odd else "limits such as <20"
+        said = f"Column {name!r} of [metadata] is one of numbers and holds cells that are {what}"
+        record.findings.append(Finding("table", "error", said, {"column": name}, some([*found.odd, *limits])))
         return column, []
     values = np.where(np.isfinite(found.limits) & (rules.censored == "limit"), found.limits, found.values)
     texts = [f"{value:.12g}" if np.isfinite(value) else "" for value in values]
