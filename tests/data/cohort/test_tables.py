@@ -69,6 +69,15 @@ def test_western_tables_need_no_encoding(tmp_path, text):
     assert read_table(write(tmp_path, text.encode("cp1252")))["ort"].tolist()[-1] == text.rstrip().rpartition(";")[2]
 
 
+@pytest.mark.parametrize("word", ["Nävus", "Größe", "Fuß, höher", "Ödem", "Übelkeit, müde", "nævus på arm"])
+def test_a_table_of_ms_dos_is_asked_about(tmp_path, word):
+    """Its umlauts are quotation marks in Windows-1252, or nothing."""
+    path = write(tmp_path, f"id;n\n1;{word}\n".encode("cp850"))
+    with pytest.raises(DataError, match=r'Line 2 of the table t.csv is neither.*encoding = "cp850" \(MS-DOS\), '):
+        read_table(path)
+    assert read_table(path, encoding="cp850")["n"].tolist() == [word]
+
+
 def test_one_bad_byte_names_its_line(tmp_path):
     path = write(tmp_path, b"id,n\n1,K\xc3\xb6ln\n2,M\xc3\xbcnchen\n3,K\xf6ln\n")
     with pytest.raises(

@@ -17,6 +17,8 @@ BY_LANGUAGE = {
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _SELDOM = re.compile("[‚ƒ†‡ˆ‰‹•˜›Ÿ¤¦§¨¬\u00ad¯¶¸¹¼½¾]")
 """Signs of Windows-1252 that hardly stand in Western tables."""
+_INSIDE = re.compile(r"(?<=[^\W\d_])[„”“†](?=[^\W\d_])|™(?=[^\W\d_])")
+"""Signs of Windows-1252 that stand in no word: what the umlauts of MS-DOS look like in it."""
 MOST_SELDOM, MOST_IN_RUNS = 0.2, 0.3
 """Of all signs beyond ASCII: those, and signs of which three or more follow each other."""
 
@@ -86,17 +88,20 @@ def _as_said(data: bytes, name: str, encoding: str) -> str:
 
 def _western(text: str) -> bool:
     """Whether what Windows-1252 makes of the bytes can be Western: its accents stand among plain letters."""
+    if _INSIDE.search(text):
+        return False
     signs = sum(sign > "\x7f" for sign in text)
     runs = re.findall(r"[^\x00-\x7f]{3,}", text)
     return len(_SELDOM.findall(text)) <= MOST_SELDOM * signs and sum(map(len, runs)) <= MOST_IN_RUNS * signs
 
 
 def _proposal(data: bytes) -> str:
-    """Encodings to try, the likeliest first."""
+    """Encodings to try, the likeliest first: accents stand beside plain letters, letters of other scripts do not."""
     kinds = {
-        "cp932": ("Japanese", "[\u3040-\u30ff\u4e00-\u9fff]"),
-        "cp1251": ("Cyrillic", "[а-яё]"),
-        "gb18030": ("Chinese", "[\u4e00-\u9fff]"),
+        "cp932": ("Japanese", "(?<![A-Za-z])[\u3040-\u30ff\u4e00-\u9fff](?![A-Za-z])"),
+        "cp1251": ("Cyrillic", "(?<![A-Za-z])[а-яё](?![A-Za-z])"),
+        "gb18030": ("Chinese", "(?<![A-Za-z])[\u4e00-\u9fff](?![A-Za-z])"),
+        "cp850": ("MS-DOS", "(?<=[A-Za-z])[À-ÖØ-öø-ÿ]|[À-ÖØ-öø-ÿ](?=[A-Za-z])"),
     }
     shares = {}
     for one, (_, letters) in kinds.items():
