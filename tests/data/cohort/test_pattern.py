@@ -111,7 +111,22 @@ def test_natural_order_counts():
 def test_walk_passes_over_hidden_files_and_survives_loops(tmp_path):
     touch(tmp_path, "a/1.png", ".hidden/2.png", "a/.3.png")
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert walk(tmp_path)[0] == ["a/1.png"]
+    assert walk(tmp_path) == (["a/1.png"], [], ["a/loop@"])
+
+
+def test_a_link_takes_no_file_away_from_the_folder_that_holds_it(tmp_path):
+    """Some links sort first; a folder that lies elsewhere is read under its link."""
+    touch(tmp_path, "data/images/p1/1.png", "data/new/p2/1.png", "far/p3/1.png", "far/p4/1.png")
+    root = tmp_path / "data"
+    (root / "Teaching").mkdir()
+    for link, target in {"Teaching/p1": "images/p1", "Teaching/far": "../far", "b": "images"}.items():
+        (root / link).symlink_to(root / target, target_is_directory=True)
+    files, _, passed = walk(root)
+    assert files == ["Teaching/far/p3/1.png", "Teaching/far/p4/1.png", "images/p1/1.png", "new/p2/1.png"]
+    assert passed == ["b@", "Teaching/p1@"]
+    found, _, said = find(root, ["images/{patient}/{n}.png", "new/{patient}/{n}.png"])
+    assert [one.values["patient"] for one in found] == ["p1", "p2"]
+    assert said == "2 links to folders that are read already ('b', 'Teaching/p1')"
 
 
 def test_find_takes_the_first_pattern_that_fits_and_names_empty_folders(tmp_path):

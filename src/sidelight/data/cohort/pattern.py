@@ -14,7 +14,7 @@ right behind a letter is a number: ``::s{slice}`` means the members s0, s1, ...,
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -132,11 +132,13 @@ class Walked(NamedTuple):
     leaves: list[str]
     """Folders without sub-folders."""
     passed: list[str]
-    """Names of folders (with a slash) and files that are rubbish; see ``rubbish.py``."""
+    """Names of folders (with a slash) and files that are rubbish, and links (with an @) to folders that are read already; see
+    ``rubbish.py``.
+    """
 
 
 def walk(root: Path, folder: str = "", asked: str = "") -> Walked:
-    """All files below ``root/folder`` but rubbish. Links to folders are followed once each.
+    """All files below ``root/folder`` but rubbish. A folder is read once: where it lies, or else under its first link.
 
     :param asked: the patterns of files: what they name is no rubbish.
     """
@@ -144,9 +146,11 @@ def walk(root: Path, folder: str = "", asked: str = "") -> Walked:
     leaves: list[str] = []
     passed: list[str] = []
     seen: set[str] = set()
-    for place, folders, names in os.walk(root / folder, followlinks=True):
+    links: list[str] = []
+    for place, folders, names in _walked(root / folder, links):
         real = os.path.realpath(place)
         if real in seen:
+            passed += [f"{Path(place).relative_to(root).as_posix()}@"] if os.path.islink(place) else []
             folders.clear()
             continue
         seen.add(real)
@@ -158,9 +162,17 @@ def walk(root: Path, folder: str = "", asked: str = "") -> Walked:
         names = [name for name in names if not name.startswith(".")]
         passed += [name for name in names if is_rubbish(name, asked=asked)]
         files += [prefix + name for name in names if not is_rubbish(name, asked=asked)]
+        links += [os.path.join(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
         if not folders and prefix:
             leaves.append(here)
     return Walked(sorted(files, key=natural), sorted(leaves, key=natural), passed)
+
+
+def _walked(top: Path, links: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``; then what lies behind the ``links`` that whoever reads this has noted meanwhile."""
+    yield from os.walk(top)
+    for link in links:  # it grows
+        yield from os.walk(link)
 
 
 def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
