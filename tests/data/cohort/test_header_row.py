@@ -38,6 +38,7 @@ def test_a_row_above_the_header_is_told_and_passed_over(tmp_path, above, row):
         ";a;b\n0;x;y\n1;x;z\n",
         "id;;;\n1;2;3;4\n5;6;7;8\n",
         "a;b\nx;y\n",
+        ";a\nx;y\n",
         "note\none\ntwo\n",
         "id;text;\n1;a;\n2;b;c\n",
     ],
@@ -45,6 +46,15 @@ def test_a_row_above_the_header_is_told_and_passed_over(tmp_path, above, row):
 def test_a_header_stays_a_header(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
     assert read_table(tmp_path / "t.csv").columns[0] == (text.split(";")[0] or "a").split("\n")[0]
+
+
+@pytest.mark.parametrize("title", ["Diagnoses of 2023\n", "Diagnoses of 2023;\n"])
+def test_a_title_over_two_columns(tmp_path, title):
+    path = tmp_path / "t.csv"
+    path.write_text(title + "patient;diagnosis\np1;ill\n")
+    with pytest.raises(TitleRow, match=r"fills 1 of 2 columns, row 2 all of them.*header = 2"):
+        read_table(path)
+    assert read_table(path, header=2).to_dict("list") == {"patient": ["p1"], "diagnosis": ["ill"]}
 
 
 def test_a_workbook_with_a_title(tmp_path):

@@ -78,6 +78,19 @@ def test_a_table_of_ms_dos_is_asked_about(tmp_path, word):
     assert read_table(path, encoding="cp850")["n"].tolist() == [word]
 
 
+@pytest.mark.parametrize("ends", [";", "; ;"])
+def test_separators_at_the_end_of_rows_are_no_cells(tmp_path, ends):
+    table = read_table(write(tmp_path, f"a;b;c\n1;x;2,5{ends}\n\n2;y;{ends}\n3;z;4,5\n"))
+    assert table.to_dict("list") == {"a": ["1", "2", "3"], "b": ["x", "y", "z"], "c": ["2.5", "", "4.5"]}
+
+
+def test_a_row_that_is_longer_than_the_header_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"Line 4 of the table t.csv has 4 cells, and its first row 3\..*header = 2\."):
+        read_table(write(tmp_path, "of 2023;a;b\nid;x;y\n1;2;3;\n2;3;4;5\n"))
+    with pytest.raises(DataError, match=r"Line 5 of the table t.csv has 4 cells, and its first row 3\."):
+        read_table(write(tmp_path, "sep=;\nof 2023\nid;x;y\n1;2;3;\n2;3;4;5\n"), header=2)
+
+
 def test_one_bad_byte_names_its_line(tmp_path):
     path = write(tmp_path, b"id,n\n1,K\xc3\xb6ln\n2,M\xc3\xbcnchen\n3,K\xf6ln\n")
     with pytest.raises(

@@ -29,7 +29,7 @@ def check_header(name: str, rows: Sequence[Sequence[str]]) -> None:
     rows = rows[:LOOKED_AT]
     first = next((place for place, row in enumerate(rows) if any(row)), 0)
     width = max((len(row) for row in rows), default=0)
-    if not rows or width < 3:
+    if not rows or width < 2 or (width == 2 and not rows[first][0]):  # a blank name beside another is that of an index
         return
     filled = sum(map(bool, rows[first]))
     if filled > MOST_FILLED * width:

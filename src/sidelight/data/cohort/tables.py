@@ -80,6 +80,7 @@ def read_table(
     if sheet is not None:
         raise DataError(f"The table {path.name} has no sheets", do="Leave `sheet` out")
     text = _decode(path, encoding, language)
+    lines = text.count("\n")
     named = re.match(r"sep=(.)\n", text)  # the line by which spreadsheets mark their separator
     if named:
         separator, text = separator or named[1], text[named.end() :]
@@ -87,17 +88,53 @@ def read_table(
     separator = separator or _separator(text)
     if header is None and not columns:
         check_header(path.name, [[cell.strip() for cell in row] for row in _first_rows(text, separator)])
-    try:
-        cells = pd.read_csv(
-            io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False, na_filter=False
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(
-            f"The table {path.name} cannot be read: {error}",
-            expected=f"a header and rows with as many cells, separated by {separator!r}",
-        ) from None
+    cells = _cells(text, separator, path.name, lines - text.count("\n"))
     _check_end(text, separator, path.name)
     return _noted(_filled(_tidy(_named(cells, columns, path)), fill, path), decimal, separator, keep)
+
+
+def _cells(text: str, separator: str, name: str, above: int) -> pd.DataFrame:
+    """All cells as text, as many in a row as the first has; :raises DataError: where a row has more that are not blank.
+
+    :param above: lines of the file before ``text``.
+    """
+    told: dict[str, Any] = {
+        "sep": separator,
+        "header": None,
+        "dtype": str,
+        "keep_default_na": False,
+        "na_filter": False,
+    }
+    try:
+        cells: pd.DataFrame = pd.read_csv(io.StringIO(text), **told)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        try:
+            width, widest = _widths(text, separator, name, above)
+        except csv.Error:
+            width = widest = 0
+        if widest <= width:
+            raise DataError(
+                f"The table {name} cannot be read: {error}",
+                expected=f"a header and rows with as many cells, separated by {separator!r}",
+            ) from None
+        cells = pd.read_csv(io.StringIO(text), names=range(widest), usecols=range(width), index_col=False, **told)
+    return cells
+
+
+def _widths(text: str, separator: str, name: str, above: int) -> tuple[int, int]:
+    """Cells of the first row and of the longest; :raises DataError: where what is beyond the first row is not blank."""
+    width = widest = 0
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    for row in filter(None, reader):
+        width, widest = width or len(row), max(widest, len(row))
+        if any(cell.strip() for cell in row[width:]):
+            raise DataError(
+                f"Line {above + reader.line_num} of the table {name} has {len(row)} cells, and its first row {width}",
+                expected=f"a header and rows with as many cells, separated by {separator!r}",
+                do="Where a title stands above the header, say beside the name of the table which row is the header, counted "
+                "from 1: header = 2. Where a cell holds the separator, put the cell in quotation marks",
+            )
+    return width, widest
 
 
 def _check_end(text: str, separator: str, name: str) -> None:
