@@ -160,6 +160,8 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
         check_place(tmp_path / "new" / "deep", folder=folder)
         with pytest.raises(ConfigError, match=r"deep cannot be written \(.+\)\. Give another place with --out"):
             check_place(tmp_path / "file" / "deep", folder=folder)
+    with pytest.raises(ConfigError, match=r"is a folder.*Give another place with --json\."):
+        check_place(tmp_path, folder=False, option="--json")
     check_place(tmp_path / "file", folder=False)
     check_place(tmp_path, folder=True)
     with pytest.raises(ConfigError, match="is a file"):

@@ -167,9 +167,9 @@ def check(
         raise ConfigError(
             f"--write-split {write_split} would replace the split that is checked", do="Name another file"
         )
-    for place in (json, html, leaks, write_split):
+    for option, place in (("--json", json), ("--html", html), ("--leaks", leaks), ("--write-split", write_split)):
         if place is not None:
-            check_place(place, folder=False)
+            check_place(place, folder=False, option=option)
     found = run_check(
         data,
         preset,
@@ -218,7 +218,7 @@ def plan(
     from sidelight.reporting.terminal import print_plan
 
     if json is not None:
-        check_place(json, folder=False)
+        check_place(json, folder=False, option="--json")
     settings = _settings(
         None, None, run_plan,
         auroc=auroc or None, gain=gain, icc=icc, correlation=correlation, width=width, worlds=worlds, seed=seed,

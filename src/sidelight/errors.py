@@ -71,10 +71,12 @@ class MissingExtra(SidelightError):
 def nearest(name: str, known: Iterable[str], most: int | None = None) -> str:
     """The hint that names the nearest known spelling, or lists what is known: ``"Did you mean 'lr'?"``.
 
+    Letters that changed places are nearer than others.
+
     :param most: of the known ones only so many are listed, the nearest.
     """
     known = sorted(map(str, known))  # a file may hold anything in a list of names
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    close = [one for one in known if sorted(one) == sorted(name)] or get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"
     shown = known if most is None or len(known) <= most else get_close_matches(name, known, n=most, cutoff=0.0)

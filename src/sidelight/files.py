@@ -252,9 +252,10 @@ def _holder(said: str) -> str:
         return "it has not yet said which"
 
 
-def check_place(out: str | Path, *, folder: bool) -> None:
+def check_place(out: str | Path, *, folder: bool, option: str = "--out") -> None:
     """Try, before hours of work, whether ``out`` (a file, or a ``folder``) can be written; nothing is left behind.
 
+    :param option: of the command line, by which another place is given.
     :raises ConfigError: where it cannot, or where a file stands in place of the folder or a folder in place of the file.
     """
     out = place = Path(out)
@@ -262,7 +263,7 @@ def check_place(out: str | Path, *, folder: bool) -> None:
         if out.is_file() if folder else out.is_dir():
             is_now, wanted = ("file", "folder") if folder else ("folder", "file")
             raise ConfigError(
-                f"{out} is a {is_now}", expected=f"the name of a {wanted}", do="Give another place with --out"
+                f"{out} is a {is_now}", expected=f"the name of a {wanted}", do=f"Give another place with {option}"
             )
         if not folder:
             place = out.absolute().parent
@@ -271,7 +272,9 @@ def check_place(out: str | Path, *, folder: bool) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise ConfigError(f"{out} cannot be written ({error.strerror})", do="Give another place with --out") from None
+        raise ConfigError(
+            f"{out} cannot be written ({error.strerror})", do=f"Give another place with {option}"
+        ) from None
 
 
 def flush(path: Path) -> None:

@@ -130,6 +130,9 @@ def test_the_command(torn, tmp_path, monkeypatch, capsys):
     (torn / "cohort.toml").write_text(COHORT.replace("[metadata]", '[metadata]\nconflict = "first"'))
     assert called(monkeypatch, *words) == 0
     assert called(monkeypatch, "check", str(tmp_path / "none")) == 2
+    for option in ("--json", "--html", "--leaks", "--write-split"):
+        assert called(monkeypatch, *words, "--split", "part", option, str(tmp_path)) == 2
+        assert f"Give another place with {option}." in " ".join(capsys.readouterr().err.split())
 
 
 def test_leaks_as_a_table_and_a_split_without_them(tmp_path, monkeypatch, capsys):

@@ -46,6 +46,8 @@ def test_on_the_command_line(tmp_path):
     written = json.loads((tmp_path / "plan.json").read_text())
     assert written["rows"][0]["width"] is None
     assert written["settings"]["gain"] == 0.19
+    refused = CliRunner().invoke(app, [*words, "--json", str(tmp_path)]).exception
+    assert str(refused).endswith("is a folder. Expected: the name of a file. Give another place with --json.")
 
 
 def test_tasks_of_masks_are_passed_over_and_refused():

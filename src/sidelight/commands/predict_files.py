@@ -65,14 +65,14 @@ class FoundFiles:
                 do="Take crop out, or cut a number of pixels: crop = 25",
             )
         if self.masks is not None:
-            check_place(self.masks, folder=True)
+            check_place(self.masks, folder=True, option="--masks")
             if not force and self.masks.is_dir() and any(self.masks.iterdir()):
                 raise ConfigError(
                     f"{self.masks} is not empty",
                     do="Choose another folder with --masks, or replace its masks with --force (force=True)",
                 )
         if self.boxes is not None:
-            check_place(self.boxes, folder=False)
+            check_place(self.boxes, folder=False, option="--boxes")
             if not force and self.boxes.exists():
                 raise ConfigError(
                     f"{self.boxes} exists already",

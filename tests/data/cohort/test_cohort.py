@@ -98,6 +98,7 @@ def test_the_hash_sees_columns_and_files(tmp_path):
         ('file = "lesions.csv"', 'filee = "lesions.csv"', r"Unknown key 'filee' in cohort\.toml tables.*'file'"),
         ("unknown =", "unknwn =", r"Unknown key 'unknwn' in cohort\.toml \[metadata\].*'unknown'"),
         ("positive =", "positiv =", r"Unknown key 'positiv' in cohort\.toml \[task\.malignant\].*'positive'"),
+        ("label    =", "lable =", r"Unknown key 'lable' in cohort\.toml \[task\.malignant\].*Did you mean 'label'"),
         ("files  =", "name =", "items nowhere"),
         ('levels = ["patient", "lesion"]', 'levels = ["patient", "lesion", "group"]', "cannot be called 'group'"),
         ("[metadata]", '[roles]\npatient = "dicom:PatientId"\n[metadata]', "not read.*Did you mean 'PatientID'"),

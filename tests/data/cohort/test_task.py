@@ -99,6 +99,13 @@ def test_what_says_neither_yes_nor_no_is_never_negative():
         task_of(mixed)
     pasted = tomllib.loads(str(error.value).partition("for example\n")[2])
     assert units(mixed, task_of(mixed, **pasted))["label"].tolist() == [1, 0, 1]
+    spelt = cohort(patient=list("123"), dx=["ja", "Ja", "nein"])
+    with pytest.raises(
+        DataError, match=r"task.*: yes is written in several spellings: column 'dx' holds 'Ja' .*'nein' "
+    ) as error:
+        task_of(spelt)
+    assert "not known" not in str(error.value) and "say yes or no" not in str(error.value)
+    assert units(spelt, task_of(spelt, positive=["ja", "Ja"], negative=["nein"]))["label"].tolist() == [1, 1, 0]
     with pytest.raises(ConfigError, match="`uncertain` without `positive`"):
         task_of(two, label="a", uncertain="ignore")
 

@@ -201,7 +201,13 @@ def test_broken_items_go_to_quarantine_until_they_are_too_many(root):
     (root / "p1" / "1.png").write_bytes(b"")
     with pytest.raises(TooManyBadItems, match=r"p1/0\.png.*; p1/1\.png") as error:
         build(Folder(root), size=16, max_bad_fraction=0.2)
-    assert str(error.value).count("leave it out") == 1 and str(error.value).endswith("Or raise max_bad_fraction.")
+    said = str(error.value)
+    assert said.count("leave it out") == 1 and "Or leave such files out by `files` or `where`" in said
+    assert "--set max_bad_fraction=0.3 (of `sidelight study`: --set pretrain.max_bad_fraction=0.3 and evaluate." in said
+    with pytest.raises(
+        TooManyBadItems, match=r"^2 of 2 items cannot be read\. .*leave it out\.$"
+    ):  # a larger share is no help
+        build(Folder(root, items=Folder(root).items.iloc[2:4].reset_index(drop=True)), size=16, max_bad_fraction=1.0)
     Image.fromarray(image(11)).save(root / "p1" / "1.png")
     Image.fromarray(image(10)).save(root / "p1" / "0.png")
     np.testing.assert_array_equal(build(Folder(root), size=16).read(2, [0]), expected(10))

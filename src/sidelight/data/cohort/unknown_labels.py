@@ -53,7 +53,7 @@ def no_class(place: str, label: Sequence[str], unknown: Mapping[str, int], spec:
 def not_understood(
     place: str, label: Sequence[str], odd: Mapping[str, int], spec: TaskSpec, said: Mapping[str, str]
 ) -> DataError:
-    """The error that tells label values that are neither yes nor no, with how many items have each.
+    """The error that tells label values that are neither yes nor no, or several spellings of these, and how many items have each.
 
     :param said: what each value means; see ``answers.meanings``.
     """
@@ -70,9 +70,18 @@ def not_understood(
     lines += ['uncertain = "ignore"'] if any(said[value] == "uncertain" for value in odd) else []
     alone = [value for value in odd if not near[value] and not said[value]]
     lines += [f"ignore = {_array([*spec.ignore, *alone])}"] if alone else []
+    spelt = [meaning for meaning in ("yes", "no") if sum(said[value] == meaning for value in odd) > 1]
+    what = f"it is not known what {', '.join(shown)}{rest} of {columns} {'means' if len(odd) == 1 else 'mean'}"
+    wanted = "values that say yes or no, or that the task names; none counts as negative unasked"
+    if spelt and all(said[value] for value in odd):
+        said_so = f"{' and '.join(spelt)} {'are' if len(spelt) > 1 else 'is'} written in several spellings"
+        what, wanted = (
+            f"{said_so}: {columns} holds {', '.join(shown)}{rest}",
+            "one spelling of each, or all of them named",
+        )
     return DataError(
-        f"{place}: it is not known what {', '.join(shown)}{rest} of {columns} {'means' if len(odd) == 1 else 'mean'}",
-        expected="values that say yes or no, or that the task names; none counts as negative unasked",
+        f"{place}: {what}",
+        expected=wanted,
         do="Look at each; `positive`, `negative`, `ignore` and `uncertain` say what they are, for example\n"
         + "\n".join(lines),
     )

@@ -42,6 +42,10 @@ FORMAT = 2
 SAMPLE = 32
 GREY_SHARE = 0.9
 RESERVE = 64 << 20
+ALLOW_MORE = (
+    "Or leave such files out by `files` or `where` of the cohort file; or allow more of them: --set max_bad_fraction=0.3 "
+    "(of `sidelight study`: --set pretrain.max_bad_fraction=0.3 and evaluate.max_bad_fraction=0.3; `sidelight demo` has no --set)"
+)
 
 
 class PixelSettings(Settings):
@@ -355,10 +359,11 @@ def _too_many(job: _Job, bad: dict[int, str]) -> None:
     if len(bad) > job.max_bad * total or len(bad) == total:
         reasons = [reason.rstrip(".").rpartition(". ") for reason in list(bad.values())[:5]]
         advice = list(dict.fromkeys(advice for found, _, advice in reasons if found)) or ["Mend or leave out the files"]
+        most = f"more than max_bad_fraction = {job.max_bad} allows"
         raise TooManyBadItems(
-            f"{len(bad)} of {total} items cannot be read so far, more than max_bad_fraction = {job.max_bad} allows. "
+            f"{len(bad)} of {total} items cannot be read{'' if len(bad) == total else f' so far, {most}'}. "
             f"The first: {'; '.join(found or last for found, _, last in reasons)}",
-            do=". ".join([*advice, "Or raise max_bad_fraction"]),
+            do=". ".join(advice if len(bad) == total else [*advice, ALLOW_MORE]),
         )
 
 
