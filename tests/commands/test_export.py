@@ -110,6 +110,9 @@ def test_frames_roles_and_random_encoders(run: Path, tmp_path: Path) -> None:
         sidelight.embed("test_resnet", cohort, cache=cache)
     with pytest.raises(ConfigError, match="Unknown setting 'folds'"):
         sidelight.embed(run, cohort, folds=3)
+    with pytest.raises(ConfigError, match=r"e\.csv: vectors are no CSV file.*ends in \.parquet, \.pq"):
+        sidelight.embed(run, cohort, tmp_path / "e.csv")
+    assert not (tmp_path / "e.csv").exists()
 
 
 def test_stored_vectors_follow_their_items_when_the_order_changes(encoder: Encoder, tmp_path: Path) -> None:

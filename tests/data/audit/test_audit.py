@@ -184,6 +184,18 @@ def test_reasons_name_neither_parts_of_a_file_nor_what_lies_beside_it(tmp_path):
     assert beside == "its pixels, '...', do not lie beside it. Copy that file, too."
 
 
+def test_listed_files_that_are_missing_are_a_finding(tmp_path):
+    root = write(tmp_path, table(2))
+    (root / "list.csv").write_text("path\nphotos/p0/0_0.png\nphotos/p1/1_0.png\ngone.png\n")
+    (root / "cohort.toml").write_text('items = {table = "list.csv", path = "path"}')
+    record = Record()
+    cohort = Cohort.open(root, record=record)
+    (one,) = record.findings
+    assert (one.kind, one.severity, one.items) == ("file", "warning", ("gone.png",))
+    assert one.sentence == "1 of 3 files that list.csv names is missing" and cohort.notices == ()
+    assert Cohort.open(root).notices == ("1 of 3 files that list.csv names is missing: ['gone.png']",)
+
+
 def test_nothing_can_be_read(tmp_path):
     (one,) = audit(opened(write(tmp_path, table(4))), None)
     assert (one.kind, one.severity) == ("file", "error")

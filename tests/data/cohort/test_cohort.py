@@ -242,6 +242,12 @@ def test_no_column_of_a_table_hides_the_path(tmp_path):
     assert not {"file", "name", "stem"} & {*items.columns}
 
 
+def test_what_the_cohort_is_written_in_is_no_item(tmp_path):
+    toml = 'files = "**/*"\n[[tables]]\nfile = "./who.csv"\non = ["stem=n"]\n'
+    items = folder(tmp_path, toml, "1.png", "notes.txt", who_csv="n,age\n1,60\n").items
+    assert items["item"].tolist() == ["1.png", "notes.txt"] and items["age"].tolist() == ["60", ""]
+
+
 def test_a_name_in_braces_comes_before_the_name_of_the_file(tmp_path):
     toml = 'files = "{name}_{n}.*"\n[[tables]]\nfile = "who.csv"\non = ["name"]\n'
     items = folder(tmp_path, toml, "ann_1.png", "bob_1.png", who_csv="name,age\nann,60\nbob,70\n").items

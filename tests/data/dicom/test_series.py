@@ -208,7 +208,7 @@ def test_what_is_no_image_is_left_out_with_a_notice(tmp_path):
     assert len(cohort.items) == 1
     notices = "\n".join(cohort.notices)
     assert "2 DICOM files are left out, for example 'broken.dcm': no image" in notices
-    assert "2 files are not DICOM, for example 'README.txt': left out" in notices
+    assert "1 file is not DICOM, for example 'README.txt': left out" in notices
     assert "DICOMDIR" not in notices
 
 

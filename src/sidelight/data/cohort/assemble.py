@@ -33,7 +33,7 @@ def assemble(
         for name, why in spec.needs.items():
             if not (root / name).exists():
                 raise DataError(f"{root} lacks {name}: {why}", do=f"Put {name} there")
-        items, notices = list_items(root, spec)
+        items, notices = list_items(root, spec, record=record)
     except DataError:
         refuse_files(root, "*", spec.refuse)
         raise

@@ -10,21 +10,25 @@ from typing import Any
 import pandas as pd
 
 from sidelight.data import identity
-from sidelight.data.cells import natural, readable
+from sidelight.data.cells import counted, natural, readable, some
 from sidelight.data.cohort.number_columns import number_columns
 from sidelight.data.cohort.pattern import Found, Pattern, example, find, fitting, parse, walk
 from sidelight.data.cohort.spec import RESERVED, TAKEN, CohortSpec
 from sidelight.data.cohort.tables import TWO_READINGS, read_table, two_readings
 from sidelight.data.dicom import tags
+from sidelight.data.findings import Finding, Record
 from sidelight.data.read.container import MARK, split
 from sidelight.data.read.formats import SUFFIXES, by_suffix, is_kind
 from sidelight.errors import ConfigError, DataError, nearest
 
 
-def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tuple[pd.DataFrame, list[str]]:
+def list_items(
+    root: Path, spec: CohortSpec, *, texts: bool | None = None, record: Record | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """One row per item: ``item``, ``files`` (tuple of paths relative to ``root``) and what path or table says about it.
 
     :param texts: whether headers are asked for free text; unless given, where ``where`` or ``derive`` uses it.
+    :param record: takes the files that a table lists and that are missing, in place of a notice.
     :returns: the items in natural order (of a table: in its order) and notices on what was left out.
     :raises DataError: when there is no item.
     """
@@ -33,14 +37,15 @@ def list_items(root: Path, spec: CohortSpec, *, texts: bool | None = None) -> tu
         items, notices = parse_layout(root, spec.task)
         return items, notices
     texts = _wants_texts(spec) if texts is None else texts
-    return _from_table(root, spec, texts) if spec.items else _from_files(root, spec, texts)
+    return _from_table(root, spec, texts, record) if spec.items else _from_files(root, spec, texts)
 
 
 def _from_files(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
     companions = {name: [parse(text) for text in texts] for name, texts in spec.companions.items()}
     masks = [parse(text) for task in spec.task.values() for text in task.mask_files]
     beside = [*masks, *(one for patterns in companions.values() for one in patterns)]
-    found, empty, passed = find(root, spec.files, beside)
+    own = {"cohort.toml", *(os.path.normpath(table.file) for table in spec.tables)}
+    found, empty, passed = find(root, spec.files, beside, own)
     names = list(dict.fromkeys(name for one in found for name in one.pattern.names if name != spec.stack))
     for name in names:
         if name in RESERVED:
@@ -87,7 +92,8 @@ def _with_headers(root: Path, items: pd.DataFrame, spec: CohortSpec, texts: bool
     made, notices = dicom_items(root, list(rows), identity.values_key(root), texts=texts)
     other = [place for place, files in enumerate(items["files"]) if files[0] not in rows]
     if wanted and other:
-        notices.append(f"{len(other)} files are not DICOM, for example {items['item'][other[0]]!r}: left out")
+        are = f"{counted(len(other), 'file')} {'is' if len(other) == 1 else 'are'}"
+        notices.append(f"{are} not DICOM, for example {items['item'][other[0]]!r}: left out")
         other = []
     if not made:
         raise DataError(f"None of {len(rows)} DICOM files is an image", do=". ".join(notices[:3]))
@@ -154,7 +160,7 @@ def _companions(root: Path, items: pd.DataFrame, pattern: Pattern, names: list[s
     return [tuple(met.get(key, ())) for key in keys], sorted(lost, key=natural)
 
 
-def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame, list[str]]:
+def _from_table(root: Path, spec: CohortSpec, texts: bool, record: Record | None) -> tuple[pd.DataFrame, list[str]]:
     source = spec.items
     assert source is not None
     if spec.stack or spec.companions:
@@ -185,12 +191,16 @@ def _from_table(root: Path, spec: CohortSpec, texts: bool) -> tuple[pd.DataFrame
             f"{source.table} has several rows for {twice.iloc[0]!r}",
             do="Keep one row per file, or use `files` and `tables`",
         )
-    notices = (
-        [f"{len(missing)} of {len(named)} files that {source.table} names are missing: {missing[:5]}"]
-        if missing
-        else []
+    if not missing:
+        return items, []
+    what = (
+        f"{len(missing)} of {len(named)} files that {source.table} names {'is' if len(missing) == 1 else 'are'} missing"
     )
-    return items, notices
+    if record is None:
+        return items, [f"{what}: {missing[:5]}"]
+    numbers = {"table": source.table, "files": len(named), "missing": len(missing)}
+    record.findings.append(Finding("file", "warning", what, numbers, some(missing)))
+    return items, []
 
 
 def labels_apart(spec: CohortSpec) -> set[str]:

@@ -14,7 +14,7 @@ right behind a letter is a number: ``::s{slice}`` means the members s0, s1, ...,
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -193,11 +193,13 @@ def fitting(root: Path, path: str, pattern: Pattern) -> list[Found]:
     return [Found(one, pattern, values) for one, values in fits if values is not None]
 
 
-def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> tuple[list[Found], list[str], str]:
+def find(
+    root: Path, texts: Sequence[str], besides: Iterable[Pattern] = (), own: Collection[str] = ()
+) -> tuple[list[Found], list[str], str]:
     """The files that match one of the patterns (the first that fits counts), the lowest folders without any, and what was
     passed over.
 
-    Files that match a pattern of ``besides`` are passed over.
+    Files that match a pattern of ``besides`` are passed over, and so are those that the cohort itself is written in, ``own``.
     :raises DataError: when nothing matches; it names an example of what lies there.
     """
     patterns = [parse(text) for text in texts]
@@ -205,7 +207,7 @@ def find(root: Path, texts: Sequence[str], besides: Iterable[Pattern] = ()) -> t
     files, leaves, passed = walk(root, os.path.commonpath(folders) if all(folders) else "", " ".join(texts))
     skip = list(besides)
     found: list[Found] = []
-    for path in files:
+    for path in (one for one in files if one not in own):
         for pattern in patterns:
             fits = [one for one in fitting(root, path, pattern) if all(other.match(one.path) is None for other in skip)]
             found += fits
