@@ -242,6 +242,12 @@ def test_no_column_of_a_table_hides_the_path(tmp_path):
     assert not {"file", "name", "stem"} & {*items.columns}
 
 
+def test_a_cohort_without_a_name_is_called_as_the_settings_say(tmp_path):
+    assert "never the folder's name" in str(CohortSpec.model_fields["name"].description)
+    called = Cohort.open(clinic(tmp_path)).alias
+    assert called.startswith("cohort-") and len(called) == len("cohort-") + 8 and tmp_path.name not in called
+
+
 def test_what_the_cohort_is_written_in_is_no_item(tmp_path):
     toml = 'files = "**/*"\n[[tables]]\nfile = "./who.csv"\non = ["stem=n"]\n'
     items = folder(tmp_path, toml, "1.png", "notes.txt", who_csv="n,age\n1,60\n").items

@@ -240,7 +240,9 @@ class ReportSpec(Settings):
 class CohortSpec(Settings):
     """A whole ``cohort.toml``."""
 
-    name: str | None = Field(default=None, description="of the data, in reports; none is the folder's")
+    name: str | None = Field(
+        default=None, description="of the data, in reports; none is `cohort-` and eight digits, never the folder's name"
+    )
     public: bool = Field(default=False, description="the items may be shown in reports without being asked for")
     root: str | None = Field(default=None, description="folder of the files where it is not the cohort file's own")
     files: Names = Field(default=(), description="patterns of the files, with names in braces")
