@@ -195,13 +195,20 @@ def _rounded(count: float) -> str:
 
 
 def _undecided(content: Content, headline: Headline) -> list[str]:
-    """One sentence on the comparisons of the headline encoder that end without a difference; none where all show one."""
+    """One sentence on the comparisons of the headline encoder that end without a difference; none where all show one.
+
+    Rivals of which that holds at the same label counts stand together.
+    """
     counts = sorted(headline.rows.loc[headline.rows["encoder"] == headline.encoder, "labels"].unique())
-    rivals = []
+    alike: dict[str, list[str]] = {}
     for rival in dict.fromkeys(headline.rows["encoder"]):
         rows = {int(labels): content.difference(headline, rival, int(labels)) for labels in counts}
         open_ = [
             f"{labels:,}" for labels, row in rows.items() if row is not None and verdict(row) not in ("better", "worse")
         ]
-        rivals += [f"from {rival} with {' or '.join(open_)} labelled {plural(headline.unit)}"] if open_ else []
-    return [f"{headline.title}: {headline.encoder} is not shown to differ {'; '.join(rivals)}."] if rivals else []
+        if open_:
+            alike.setdefault(" or ".join(open_), []).append(str(rival))
+    found = [
+        f"with {counted} labelled {plural(headline.unit)} from {'; '.join(rivals)}" for counted, rivals in alike.items()
+    ]
+    return [f"{headline.title}: {headline.encoder} is not shown to differ {', and '.join(found)}."] if found else []
