@@ -112,7 +112,9 @@ def would_take_of(folder: Path) -> list[str]:
 
 def test_what_could_not_be_shown_is_read_off_the_numbers(study_folder: Path):
     said = " ".join(limits(load(study_folder)))
-    assert re.search(r"Meta-USCL is not shown to differ .*with 8 or 16 or 32 or 94 labelled clips from [^.]*SimCLR", said)
+    assert re.search(
+        r"Meta-USCL is not shown to differ .*with 8 or 16 or 32 or 94 labelled clips from [^.]*SimCLR", said
+    )
     assert "fewer than 20 groups, or fewer than 20 of the rarest class" in said
     assert "fewer than 10 groups" not in said
     assert said.count("patients or groups show a difference from") == len(would_take_of(study_folder)) >= 1
