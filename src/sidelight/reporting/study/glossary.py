@@ -34,7 +34,8 @@ def glossary(content: Content) -> list[str]:
     if not content.efficiency.empty:
         lines.append(
             "**3.2 × [1.4, >8]**: the rival needs 3.2 times as many labels for the same score; “>8” is more than all labels that "
-            "there were, and “≤1.0” that it has the score with the fewest it was given. A saving is claimed where the whole interval is above 1."
+            "there were, and “≤1.0” that it has the score with the fewest it was given. A saving is claimed where the whole "
+            "interval is above 1."
         )
     if results["transductive"].astype(bool).any():
         lines.append(
