@@ -214,14 +214,15 @@ def test_a_precision_rests_on_those_who_were_called():
 
 
 def test_the_interval_of_a_precision_holds():
-    """True precision 0.6, about 15 of 100 called: of 200 worlds at least 180 intervals hold it."""
-    rng, held = np.random.default_rng(0), 0
+    """True precision 0.6, about 15 of 100 called: in most of 200 worlds there is an interval, and nine of ten hold it."""
+    rng, held = np.random.default_rng(0), []
     for _ in range(200):
         chosen = rng.random(100) < 0.15
         labels = np.where(chosen, rng.random(100) < 0.6, rng.random(100) < 0.3).astype(int)
         row = summarise(called(labels, chosen), TARGETS, resamples=40).set_index("metric").loc["precision:yes"]
-        held += np.isnan(row["low"]) or row["low"] <= 0.6 <= row["high"]
-    assert held >= 180
+        if not np.isnan(row["low"]):
+            held.append(row["low"] <= 0.6 <= row["high"])
+    assert len(held) >= 150 and np.mean(held) >= 0.9
 
 
 def test_a_seed_that_calls_nobody_is_left_out_of_a_precision():

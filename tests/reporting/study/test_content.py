@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sidelight.errors import RunError
-from sidelight.reporting.study.answer import answer, claims, limits, verdict, would_take
+from sidelight.reporting.study.answer import answer, claims, factor_words, limits, verdict, would_take
 from sidelight.reporting.study.content import Content, Headline, load
 
 
@@ -219,3 +219,27 @@ def test_the_best_rival_has_the_lowest_error_where_less_is_better():
     }
     assert Headline(metric="brier", **named).rivals(8) == ["good", "bad"]
     assert Headline(metric="auroc", **named).rivals(8) == ["bad", "good"]
+
+
+def test_a_rival_that_had_the_score_with_its_fewest_labels_is_told_so_and_a_better_one_as_better():
+    rows = pd.DataFrame({"encoder": ["ours", "ours", "rival", "rival"], "labels": [8, 32, 8, 32], "value": 0.5})
+    named = {
+        "task": "t",
+        "title": "",
+        "unit": "unit",
+        "protocol": "linear",
+        "rows": rows,
+        "encoder": "ours",
+        "metric": "auroc",
+    }
+
+    def said(labels, factor, low, high, p):
+        found = {"rival": "rival", "labels": labels, "factor": factor, "low": low, "high": high, "p_holm": p}
+        return factor_words(SimpleNamespace(factor=lambda _: pd.Series(found)), Headline(labels=labels, **named))
+
+    assert said(8, 1.0, 1.0, 1.0, 0.9).startswith(
+        "rival has that score with the fewest labels that it was given (≤1.0 × "
+    )
+    assert "Labels that rival needs for the same score: ≤1.0 × [≤1.0, 2.0]" in said(8, 1.0, 1.0, 2.0, 0.9)
+    assert said(32, 0.25, 0.25, 0.25, 0.01).startswith("It needs more labels than rival")
+    assert said(32, 0.25, 0.25, 0.25, 0.2).startswith("rival has that score with the fewest labels")

@@ -284,7 +284,7 @@ def _come_again(joins: Sequence[Join], names: Names, levels: Sequence[Level]) ->
     for one in joins:
         for key, column in one.on if len(one.on) > 1 and levels else ():
             if key.restarts and key.slot and names.slots[key.slot] == levels[0].column:
-                others = " and ".join(names.slots[other.slot] or other.name for other, _ in one.on if other is not key)
+                others = " and ".join(names.slots[other.slot] for other, _ in one.on if other is not key)
                 said[key.slot] = (
                     f"ids of {levels[0].name} come again under each {others}: if these are other people they are one here; "
                     f"give each an id of its own, in the paths and in column {column} of {one.file}"

@@ -65,23 +65,7 @@ PERSONAL = (
     *("phone", "telefon", "mobile", "email", "mail", "address", "adresse", "street", "strasse", "plz", "zip"),
     *("initials", "initialen", "physician", "arzt", "aerztin", "operator"),
 )
-NUMBERS = (
-    "id",
-    "nr",
-    "no",
-    "num",
-    "number",
-    "nummer",
-    "uid",
-    "uuid",
-    "code",
-    "index",
-    "key",
-    "lfd",
-    "lfdnr",
-    "row",
-    "zeile",
-)
+NUMBERS = ("id", "nr", "no", "num", "number", "nummer", "uid", "uuid", "code", "index", "key", "lfd", "lfdnr")
 ADMIN = (
     *(
         "license",

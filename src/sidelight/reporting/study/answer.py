@@ -121,7 +121,7 @@ def factor_words(content: Content, headline: Headline) -> str:
     claim, (least, _) = claims(row), factor_limits(headline, row)
     if claim == "unknown":
         return f"Labels that {rival} needs for the same score: {interval}; too few groups, so no saving is shown."
-    if row["high"] <= least * (1 + 1e-9):
+    if claim != "more" and row["high"] <= least * (1 + 1e-9):
         return f"{rival} has that score with the fewest labels that it was given ({interval}): **no saving is shown**."
     if claim == "fewer":
         return f"It needs **{interval} fewer labels** than {rival}."

@@ -210,14 +210,9 @@ def _legend(content: Content, palette: dict[str, Look]) -> str:
 
 def _how_to_read(content: Content, heads: list[Headline]) -> str:
     bands = any(head.rows["low"].notna().any() for head in heads)
-    rising = {higher_is_better(head.metric) for head in heads}
-    best = {
-        frozenset({True}): "Higher and further left is better. ",
-        frozenset({False}): "Lower and further left is better. ",
-    }
-    text = best.get(frozenset(rising), "Further left is better. ") + (
-        "Bands are 95 % intervals. " if bands else "Too few groups for intervals. "
-    )
+    rising = [higher_is_better(head.metric) for head in heads]
+    better = "Higher and further" if all(rising) else "Further" if any(rising) else "Lower and further"
+    text = f"{better} left is better. " + ("Bands are 95 % intervals. " if bands else "Too few groups for intervals. ")
     text += "The words read the smallest and the largest label count" + (
         " (or the one the study names). " if content.study.get("headline") else ". "
     )
