@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from sidelight.commands.study_file import Headline, StudyFile, at_size, check_headline, record_beforehand
+from sidelight.commands.study_file import (
+    Headline,
+    StudyFile,
+    at_size,
+    check_headline,
+    record_beforehand,
+    said_beforehand,
+)
 from sidelight.commands.suite import is_suite
 from sidelight.commands.suite_file import SuiteFile, check_tasks
 from sidelight.config import build, digest, load_toml, merge
@@ -79,3 +86,12 @@ def test_a_folder_with_cells_and_no_record_gets_none(tmp_path):
     record_beforehand(tmp_path, ASKED)
     assert not (tmp_path / "beforehand.json").exists()
     assert Headline().named == {}
+
+
+def test_a_whole_question_of_before_is_read_back_and_half_a_one_is_not(tmp_path):
+    assert said_beforehand(tmp_path) is None, "nothing recorded"
+    record_beforehand(tmp_path, {"encoder": "simclr", "metric": "auroc"})
+    assert said_beforehand(tmp_path) is None, "no task and rival"
+    record_beforehand(tmp_path, ASKED)
+    question = said_beforehand(tmp_path)
+    assert {name: getattr(question, name) for name in ASKED} == ASKED

@@ -17,7 +17,7 @@ from rich.console import Console
 from sidelight import __version__
 from sidelight.commands.report import report
 from sidelight.commands.study_cells import PICTURES, Cell, Cells
-from sidelight.commands.study_file import StudyFile, at_size, check_headline, record_beforehand
+from sidelight.commands.study_file import StudyFile, at_size, check_headline, record_beforehand, said_beforehand
 from sidelight.config import build, digest, load_toml, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.stable_names import outermost
@@ -209,7 +209,7 @@ class Work(Cells):
         table["base"] = table["protocol"].str.replace(", last step", "", regex=False)
         table = table.merge(made_by.rename(columns={"protocol": "base"}), on=["encoder", "task", "base"], how="left")
         table["command"] = self.command
-        gaps = differences(scores, resamples=resamples, costs=costs)
+        gaps = differences(scores, resamples=resamples, costs=costs, question=said_beforehand(self.folder))
         results = StudyResults(
             table.drop(columns="base"),
             with_delong_p(gaps, scores),

@@ -1,5 +1,6 @@
 """What a study file may say: encoders, parts, settings, sizes, what is asked first, and what its authors found."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from sidelight.config import Settings, build, digest, merge
 from sidelight.errors import ConfigError, nearest
+from sidelight.evaluation.tables.comparisons import Question
 from sidelight.files import write_json
 from sidelight.metrics import METRICS
 
@@ -189,3 +191,10 @@ def record_beforehand(folder: Path, named: Mapping[str, Any]) -> None:
         return
     today = datetime.now(UTC).date().isoformat()
     write_json(folder / "beforehand.json", {"declared": dict(named), "hash": digest(dict(named)), "date": today})
+
+
+def said_beforehand(folder: Path) -> Question | None:
+    """The primary question that :func:`record_beforehand` wrote down; None where none was asked in time."""
+    path = folder / "beforehand.json"
+    named = json.loads(path.read_text(encoding="utf-8"))["declared"] if path.is_file() else {}
+    return Question(**named) if set(PRIMARY) <= set(named) else None

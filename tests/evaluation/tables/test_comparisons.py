@@ -7,7 +7,7 @@ import pytest
 from sidelight.evaluation.results import HALF
 from sidelight.evaluation.tables.blocks import Block
 from sidelight.evaluation.tables.calibration import calibrated
-from sidelight.evaluation.tables.comparisons import Compared, Pair, differences, efficiency
+from sidelight.evaluation.tables.comparisons import Compared, Pair, Question, differences, efficiency
 from sidelight.evaluation.tables.decisions import operating_points
 from sidelight.metrics.classification import AUROC
 
@@ -167,3 +167,45 @@ def test_a_rival_that_is_there_with_its_fewest_labels_needs_at_most_so_many():
     assert rows["factor"].tolist() == pytest.approx(rows["least"].tolist())
     assert rows["least"].to_dict() == {8: 1.0, 32: 0.25}
     assert rows["most"].to_dict() == {8: 4.0, 32: 1.0}
+
+
+def three():
+    """One world's table with a third encoder, which is the second one under another name and better."""
+    found = table(world(3))
+    better = table(world(3, gain=1.5))
+    return pd.concat([found, better[better["encoder"] == "one"].assign(encoder="third")], ignore_index=True)
+
+
+def asked(**changed):
+    return Question(
+        **{"encoder": "third", "rival": "other", "task": "t", "labels": "all", "metric": "auroc", **changed}
+    )
+
+
+def test_what_was_asked_beforehand_keeps_its_own_p_and_the_others_are_corrected_as_before():
+    scores = three()
+    plain, told = (differences(scores, resamples=100, question=one) for one in (None, asked(labels=LABELS)))
+    assert not plain["beforehand"].any()
+    own = told["beforehand"]
+    row = told[own].squeeze()
+    assert {row["encoder"], row["rival"]} == {"third", "other"}
+    assert (row["labels"], row["metric"]) == (LABELS, "auroc")
+    assert row["p_holm"] == row["p"] < plain.loc[own, "p_holm"].squeeze()
+    pd.testing.assert_frame_equal(told[~own].drop(columns="beforehand"), plain[~own].drop(columns="beforehand"))
+
+
+def test_a_question_that_two_comparisons_answer_or_none_exempts_none():
+    pair = {"protocol": "linear", "rival_protocol": "linear", "encoder": "other", "rival": "third"}
+    rows = pd.DataFrame([{"task": "t", **pair, "labels": n, "metric": m} for n in (16, ALL) for m in ("auroc", "f1")])
+    both = pd.concat([rows, rows.assign(protocol="finetune", rival_protocol="finetune")], ignore_index=True)
+    assert not asked().asks(both).any()
+    assert asked(protocol="finetune").asks(both).sum() == 1
+    assert asked(encoder="other", rival="third").asks(rows).sum() == 1
+    for wrong in (
+        {"labels": 7},
+        {"metric": "auprc"},
+        {"rival": "absent"},
+        {"protocol": "finetune"},
+        {"task": "another"},
+    ):
+        assert not asked(**wrong).asks(rows).any(), wrong

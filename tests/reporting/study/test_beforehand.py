@@ -94,3 +94,19 @@ def test_all_labels_is_a_label_count(told):
 def test_a_folder_that_is_no_study_says_nothing(study_folder: Path, tmp_path: Path):
     (tmp_path / "results.parquet").write_bytes((study_folder / "results.parquet").read_bytes())
     assert beforehand(load(tmp_path)) == []
+
+
+def test_only_a_page_whose_question_is_not_corrected_says_so(told, tmp_path):
+    content = told(ASKED, ASKED)
+    sentence = "The question said beforehand is one comparison: it keeps its own p."
+    assert not content.asked and sentence not in render_study(content.folder, tmp_path / "old.md").read_text()
+    rows = content.differences
+    mine = (rows["task"] == "sources") & (rows["labels"] == 16) & (rows["metric"] == "auroc")
+    mine &= rows["encoder"].isin({"Meta-USCL", "SimCLR"}) & rows["rival"].isin({"Meta-USCL", "SimCLR"})
+    assert mine.sum() == 1
+    rows.assign(beforehand=mine, p_holm=rows["p_holm"].where(~mine, 0.01)).to_parquet(
+        content.folder / "differences.parquet"
+    )
+    after = load(content.folder)
+    assert after.asked and "no difference shown" not in words(after)[1] and words(after)[1].endswith("**better**.")
+    assert sentence in render_study(content.folder, tmp_path / "new.md").read_text()

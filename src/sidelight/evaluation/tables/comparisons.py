@@ -120,15 +120,48 @@ class Pair:
         return left_out(gap, sample, measure)
 
 
-def differences(scores: pd.DataFrame, *, resamples: int = 1000, costs: Costs | None = None) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Question:
+    """The one comparison that was named before anything was known; an empty ``protocol`` is any, ``labels`` may be "all"."""
+
+    encoder: str
+    rival: str
+    task: str
+    labels: int | str
+    metric: str
+    protocol: str = ""
+
+    def asks(self, rows: pd.DataFrame) -> pd.Series:
+        """Which rows of :func:`differences` it asks for, either way round: bool, one row at most.
+
+        Where it leaves the protocol open and several answer, none is the one that was asked for.
+        """
+        straight = (rows["encoder"] == self.encoder) & (rows["rival"] == self.rival)
+        mine = straight | (rows["encoder"] == self.rival) & (rows["rival"] == self.encoder)
+        mine &= (rows["task"] == self.task) & (rows["metric"] == self.metric)
+        if self.protocol:
+            mine &= (rows["protocol"] == self.protocol) & (rows["rival_protocol"] == self.protocol)
+        mine &= rows["labels"] == (rows.loc[mine, "labels"].max() if self.labels == "all" else self.labels)
+        return mine if mine.sum() == 1 else mine & False
+
+
+def differences(
+    scores: pd.DataFrame, *, resamples: int = 1000, costs: Costs | None = None, question: Question | None = None
+) -> pd.DataFrame:
     """Paired differences between every two encoders on the same units, Holm-adjusted within (task, labels, metric).
 
     Metrics of classes called at the threshold (``Metric.where``) are compared with all labels, which choose it.
 
     :param costs: of tasks whose threshold follows from a cost, as :func:`sidelight.evaluation.tables.calibration.calibrated`.
+    :param question: said beforehand, so one comparison and not one of many: its row has ``beforehand`` and its own p as
+        ``p_holm``; the others of its family are adjusted as if it were among them.
     """
     parts = [_differences(kind, Compared.of(scores, kind), scores, resamples, costs) for kind in OUTCOMES.values()]
-    return pd.DataFrame([row for part in parts for row in part])
+    table = pd.DataFrame([row for part in parts for row in part])
+    if table.empty:
+        return table
+    asked = table["p"].isna() & False if question is None else question.asks(table)
+    return table.assign(p_holm=table["p_holm"].where(~asked, table["p"]), beforehand=asked)
 
 
 def _differences(

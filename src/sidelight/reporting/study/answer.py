@@ -1,6 +1,7 @@
 """The answer in words: sentences generated from the numbers, ``**bold**`` where the eye should rest.
 
-A difference is claimed only where its 95 % interval excludes 0 and its Holm-corrected p-value is below 0.05.
+A difference is claimed only where its 95 % interval excludes 0 and its Holm-corrected p-value is below 0.05. What was asked
+beforehand is one comparison, whose ``p_holm`` is its own p (:func:`sidelight.evaluation.tables.comparisons.differences`).
 """
 
 import math

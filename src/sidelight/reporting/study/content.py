@@ -127,6 +127,11 @@ class Content:
         return str(self.study.get("question") or self.study.get("text") or "")
 
     @property
+    def asked(self) -> bool:
+        """Whether a comparison was said beforehand, which is not corrected for the others."""
+        return "beforehand" in self.differences and bool(self.differences["beforehand"].any())
+
+    @property
     def runs(self) -> dict[str, Path]:
         """Run folders by label; those that are not there are left out."""
         found = {str(label): self.folder / path for label, path in (self.study.get("runs") or {}).items() if path}

@@ -26,6 +26,8 @@ def glossary(content: Content) -> list[str]:
         lines.append(
             "**Holm p**: corrected over all pairs of encoders of one task, label count and metric. Tasks, label counts and "
             "metrics are separate families: nothing is corrected over them."
+            + " The question said beforehand is one comparison: it keeps its own p."
+            * content.asked
         )
         lines.append(
             "**better, worse**: the interval of the paired difference excludes 0 and Holm p is below 0.05. Otherwise no "

@@ -217,7 +217,8 @@ def _uncertainty(content: Content) -> Answer | None:
     text = f"95 % intervals over groups ({ways}) for {len(rows):,} of {len(content.results):,} numbers"
     text += f", {int(rows['seeds'].max())} {plural('seed', int(rows['seeds'].max()))}."
     if not content.differences.empty:
-        text += " Paired differences with permutation p-values, Holm-corrected within a task, label count and metric."
+        text += " Paired differences with permutation p-values, Holm-corrected within a task, label count and metric"
+        text += "; the question said beforehand is not." if content.asked else "."
     places = ("All numbers", *(["Paired differences"] if not content.differences.empty else []))
     return Answer(text, places)
 

@@ -64,7 +64,7 @@ def document(content: Content) -> Document:
         Section("Where it is", localized.sections(content, by_unit=False), intro=localized.INTRO, only="markdown"),
         Section("Retrieval", _retrieval(content), intro=retrieval.INTRO),
         Section("Under worse conditions", robustness.sections(content), intro=robustness.INTRO),
-        Section("Paired differences", _differences(content, heads), intro=_DIFFERENCES, only="html"),
+        Section("Paired differences", _differences(content, heads), intro=_compared(content), only="html"),
         Section("Confusion matrices", _confusion(content), intro=_CONFUSION, only="html"),
         Section("Calibration", trust.calibration(content), intro=trust.INTRO, only="html"),
         Section("Calibration", trust.calibration_of_lead(content), trust.LEAD, only="markdown"),
@@ -102,6 +102,7 @@ _DIFFERENCES = (
     "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05. "
     "Holm corrects over all pairs of one task, label count and metric, and not over tasks, label counts or metrics."
 )
+_ASKED = " The question said beforehand is one comparison: it keeps its own p."
 _OF_LEAD = "Of the headline encoder; the others stand in the tables below."
 _CONFUSION = "Pooled over folds, summed over seeds; shade and per cent by true class."
 _PUBLISHED = (
@@ -186,7 +187,12 @@ def _brief_answer(content: Content, heads: list[Headline]) -> list[Part]:
     text = "Label efficiency: score against the number of labels, one curve per encoder with its 95 % band"
     figure = Figure("", "efficiency", text, partial(efficiency_png, panels))
     sentence = drawn(content, heads)
-    return [study_tables.answers(content, heads), Text(_DIFFERENCES), figure, *([Text(sentence)] if sentence else [])]
+    return [
+        study_tables.answers(content, heads),
+        Text(_compared(content)),
+        figure,
+        *([Text(sentence)] if sentence else []),
+    ]
 
 
 def _task(content: Content, head: Headline, palette: dict[str, Look]) -> str:
@@ -274,6 +280,11 @@ def _retrieval(content: Content) -> list[Part]:
     """Of each task that was searched a table."""
     found = content.searched.items()
     return [part for title, rows in found for part in under(title, retrieval.retrieval_table(rows))]
+
+
+def _compared(content: Content) -> str:
+    """How differences were made, and which of them is not corrected."""
+    return _DIFFERENCES + _ASKED * content.asked
 
 
 def _differences(content: Content, heads: list[Headline]) -> list[Part]:
