@@ -8,6 +8,7 @@ the other. Written is ``where`` with every value of ``--column`` none of whose i
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from sidelight.data.cohort.cohort import Cohort
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--preset")
     parser.add_argument("--column", required=True, help="names the units, e.g. lesions")
+    parser.add_argument("--but", default="(?!)", help="values in which this pattern is found are left out too, as a test split")
     parser.add_argument("--of", required=True, help="the data set that will test")
     parser.add_argument("--of-preset")
     parser.add_argument("--cache", type=Path, help="folder for decoded pixels; default is each data set's own")
@@ -33,10 +35,10 @@ def main() -> None:
     pairs = copies_between(cohorts[0], pixels[0], cohorts[1], pixels[1], quiet=False)
     items = cohorts[0].items
     shown = set(items.loc[items["item"].isin({mine for mine, _, _ in pairs}), given.column])
-    kept = sorted(set(items[given.column]) - shown)
+    kept = sorted(name for name in set(items[given.column]) - shown if not re.search(given.but, name))
     print(
         f"{len({far for _, far, _ in pairs}):,} images of {cohorts[1].name} show what images of {cohorts[0].name} show: "
-        f"{len(shown):,} of its {items[given.column].nunique():,} values of {given.column} are left out"
+        f"{len(shown):,} of its {items[given.column].nunique():,} values of {given.column} are left out; {len(kept):,} are kept"
     )
     write_text(given.out, f"where.{given.column} = [{', '.join(f'{name!r}' for name in kept)}]\n".replace("'", '"'))
 
