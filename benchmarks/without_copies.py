@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--preset")
     parser.add_argument("--column", required=True, help="names the units, e.g. lesions")
-    parser.add_argument("--but", default="(?!)", help="values in which this pattern is found are left out too, as a test split")
+    parser.add_argument(
+        "--but", default="(?!)", help="values in which this pattern is found are left out too, as a test split"
+    )
     parser.add_argument("--of", required=True, help="the data set that will test")
     parser.add_argument("--of-preset")
     parser.add_argument("--cache", type=Path, help="folder for decoded pixels; default is each data set's own")

@@ -118,6 +118,20 @@ def test_either_photograph_alone_and_label_counts(world, runs):
         plain(world, photographs={"test": "first"})
 
 
+def test_labels_of_one_kind_of_photograph_serve_for_the_other(world, runs, tmp_path):
+    crossed = {"learn": "first", "test": "second"}
+    hidden = judged(world, runs[0], "linear", photographs={"learn": "second", "test": "second"})
+    found = judged(world, runs[0], "linear", photographs=crossed, out=tmp_path / "crossed")
+    nearer = judged(world, runs[0], "linear", photographs={**crossed, "match": "moments"})
+    for one in (found, nearer):
+        assert one.scores["p0"].nunique() > 20, "they read the photograph in the place of the other"
+        assert not one.scores["p0"].equals(hidden.scores["p0"])
+    assert not found.scores["p0"].equals(nearer.scores["p0"])
+    assert not (tmp_path / "crossed/model").exists()
+    with pytest.raises(ConfigError, match="in a place of its own"):
+        judged(world, runs[0], "finetune", photographs=crossed)
+
+
 def plain(world, **more):
     """One encoder that reads all photographs alike."""
     encoder = load_encoder("test_resnet", random=True, image_size=32)

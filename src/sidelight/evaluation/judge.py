@@ -261,7 +261,12 @@ def score(
     uncalibrated = labelled.test is not None and not settings.calibrate
     if out is not None and uncalibrated:
         notes.append("No model is saved: without calibration (calibrate=false) there is no threshold")
-    elif out is not None and protocol.selects_on != "test" and settings.inputs.kind in SAVED:
+    elif (
+        out is not None
+        and protocol.selects_on != "test"
+        and settings.inputs.kind in SAVED
+        and not settings.photographs.across
+    ):
         fitted = model_of(ready, cohort, evaluation.task, scores, facts, None if read is None else read.metadata)
     tested = labelled.tested if only is None else labelled.tested[labelled.tested["unit"].isin(labelled.folds[only])]
     here = pixels.index["position"].to_numpy()[np.concatenate(tested["rows"].tolist())]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,6 +29,16 @@ class PhotographSettings(Settings):
     )
     learn: Shown = Field("both", description="those that heads learn from")
     test: Shown = Field("both", description="those that there are at test")
+    match: Literal["none", "moments"] = Field(
+        "none",
+        description="where heads learn one kind and read the other in its place: moments gives the other's features the mean and "
+        "spread of the first's over the units that learn, without labels",
+    )
+
+    @property
+    def across(self) -> bool:
+        """Whether heads read at test another kind of photograph than they learn."""
+        return "both" not in (self.learn, self.test) and self.learn != self.test
 
 
 class FeatureSettings(Settings):

@@ -78,6 +78,27 @@ class Ready:
         units = self.units(table["rows"].tolist(), pixels, vectors)
         return Sample(table, replace(units, truth=truth_of(table)))
 
+    def tested(self, learn: Units, test: Units) -> Units:
+        """The units ``test`` as heads read them that have learnt ``learn``; both with all their photographs.
+
+        :raises ConfigError: where heads are to read one kind of photograph in the place of another and cannot.
+        """
+        own, reader = self.settings.photographs, self.reader
+        if not (own.across and isinstance(reader, PhotoPair)):
+            return test.only(own.test, reader)
+        asked = f"photographs.learn = {own.learn!r} with photographs.test = {own.test!r}"
+        if self.protocol.reads != "vectors":
+            raise ConfigError(
+                f"{asked}: a network that is trained reads each kind in a place of its own",
+                do="Use a protocol on frozen features, such as linear",
+            )
+        if reader.first.dim != reader.second.dim:
+            raise ConfigError(
+                f"{asked}: the two encoders give {reader.first.dim} and {reader.second.dim} numbers",
+                expected="as many of both",
+            )
+        return test.across(own.test, reader, learn if own.match == "moments" else None)
+
     def fit(self, examples: Examples, seed: int, draw: int) -> Mapping[str, Head]:
         """Heads by step."""
         own = self.settings.of(self.protocol)
@@ -194,7 +215,7 @@ def _curve(
                 examples[count] = learn.take(known).examples(ready, own.take(np.flatnonzero(known)), valid=False)
         if not draw:
             examples[-1] = learn.examples(ready, own)
-    seen, frames = test.units.only(ready.settings.photographs.test, ready.reader), []
+    seen, frames = ready.tested(learn.units, test.units), []
     for count, labelled in examples.items():
         for step, head in ready.fit(labelled, seed, seed * 1000 + part).items():
             rows = ready.protocol.outcomes(head, test.table, seen, ready.labelled.targets)

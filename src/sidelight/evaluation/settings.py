@@ -136,4 +136,6 @@ class EvaluateSettings(PixelSettings, SplitSettings, HeadSettings, _OfProtocols)
         old = {old: new.partition(".") for old, new in MOVED.items()}
         groups = {"inputs": inputs, "knn": own, "photographs": photographs, "robustness": robustness}
         moved = {name: groups[group][leaf] for name, (group, _, leaf) in old.items()}
+        if self.photographs.across:  # since version 0.1.0 heads read one kind in the place of the other
+            moved["match_photographs"] = photographs["match"]
         return {**values, **moved, "inputs": inputs["kind"], "metric": "auroc"}

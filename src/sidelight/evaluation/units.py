@@ -20,6 +20,7 @@ from sidelight.models.pair import PhotoPair
 
 Reader = Encoder | PhotoPair
 Shown = Literal["both", "first", "second"]
+SLOTS = ("first", "second")
 Slots = list[tuple[list[int], list[int]]]
 
 
@@ -60,14 +61,37 @@ class Units:
         """The same units as if they had only their first or only their second photographs; ``both`` changes nothing."""
         if shown == "both" or not isinstance(reader, PhotoPair):
             return self
-        slot = ("first", "second").index(shown)
+        slot = SLOTS.index(shown)
         items = [pair[slot] for pair in slots(self.pixels, self.items, reader.views)]
         vectors = self.vectors
         if vectors is not None:
-            hidden = slice(reader.first.dim, None) if slot == 0 else slice(reader.first.dim)
             vectors = vectors.copy()
-            vectors[:, hidden] = np.nan
+            vectors[:, _columns(reader, 1 - slot)] = np.nan
         return replace(self, items=items, vectors=vectors)
+
+    def across(self, shown: Shown, reader: PhotoPair, learn: "Units | None") -> "Units":
+        """The same units as if they had only the photographs ``shown``, in the place of the others, which a head has learnt.
+
+        :param learn: units with both kinds, by whose means and spreads each number is brought from one kind to the other; None
+            leaves it as it is.
+        """
+        seen, slot = self.only(shown, reader), SLOTS.index(shown)
+        assert seen.vectors is not None
+        own: NDArray[np.floating] = seen.vectors[:, _columns(reader, slot)]
+        if learn is not None:
+            assert learn.vectors is not None
+            (here, spread), (there, usual) = (
+                moments(learn.vectors[:, _columns(reader, one)]) for one in (slot, 1 - slot)
+            )
+            own = (own - here) / np.where(spread > 0, spread, 1) * usual + there
+        vectors = np.full_like(seen.vectors, np.nan)
+        vectors[:, _columns(reader, 1 - slot)] = own
+        return replace(seen, vectors=vectors)
+
+
+def _columns(reader: PhotoPair, slot: int) -> slice:
+    """Where the features of the first (0) or the second (1) photographs stand."""
+    return slice(reader.first.dim) if slot == 0 else slice(reader.first.dim, None)
 
 
 def slots(pixels: Pixels, items: list[list[int]], views: Sequence[str]) -> Slots:
@@ -113,3 +137,9 @@ def mean_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def filled(vectors: NDArray[np.float32], fill: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors [N, D] whose absent numbers are those of ``fill`` [D]."""
     return np.where(np.isnan(vectors), fill, vectors).astype(np.float32)
+
+
+def moments(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation [D] of vectors [N, D] over the units that have each number; 0 where none has."""
+    mean = mean_of(vectors)
+    return mean, np.sqrt(mean_of((vectors - mean) ** 2))
