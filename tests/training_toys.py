@@ -59,6 +59,9 @@ class ToyFeed:
     def finish(self, raw: Pairs, device: torch.device) -> Pairs:
         return Pairs(raw.left.to(device), raw.right.to(device), raw.group.to(device))
 
+    def count_groups(self, rows: np.ndarray) -> int:
+        return len(rows)
+
     def names(self, rows: np.ndarray) -> list[str]:
         return [f"item{row}" for row in rows]
 
@@ -67,6 +70,7 @@ class ToyMethod(MethodBase):
     """Contrast of a two-layer convolutional net; its loss also depends on state that only ``state_tensors`` keeps."""
 
     contrasts = True
+    least_groups = 1
 
     def __init__(self, *, norm: bool = True, dropout: float = 0.0, seed: int = 0) -> None:
         nn.Module.__init__(self)

@@ -215,3 +215,10 @@ def test_memory_is_linear_in_the_batch():
         return total
 
     assert kept(32) / kept(8) == pytest.approx(4, rel=0.05)
+
+
+def test_a_batch_of_one_patient_has_loss_0():
+    image, report = sample(3, 4).requires_grad_(), sample(3, 4, seed=1)
+    found = global_alignment(image, report, groups=torch.zeros(3, dtype=torch.long))
+    assert found.item() == 0
+    assert torch.autograd.grad(found, image)[0].abs().max() == 0

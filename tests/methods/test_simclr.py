@@ -1,10 +1,15 @@
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+import sidelight
 from sidelight.config import build, merge
 from sidelight.data.split import deal
-from sidelight.errors import ConfigError
+from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
 from sidelight.methods import METHODS, load_method
 from sidelight.methods.base import MethodBase, resolve
@@ -97,3 +102,31 @@ def test_deal_passes_over_a_giant_and_keeps_enough_groups() -> None:
     assert len(deal(np.arange(30), pairs, {"valid": 0.0}, seed=0)["valid"]) == 0
     with pytest.raises(ConfigError, match="too few"):
         deal(np.arange(4), np.array([0, 0, 1, 1]), {"valid": 0.1, "extra": 0.1}, seed=0)
+
+
+CLIPS = "phantom:ultrasound?patients=4&clips=20&frames=1&size=32"
+
+
+def test_a_batch_of_one_patient_counts_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
+    """A batch of 4 of 80 images of 4 patients is of one patient now and then."""
+    values = TINY | {"repel": "other_patient", "pairs_per_clip": 4, "steps": 40, "valid_fraction": 0.3, "lr": 1e-4}
+    values |= {"pairs": "single", "device": "cpu", "working_size": 32}
+    run = sidelight.pretrain("simclr", CLIPS, tmp_path / "run", quiet=True, cache=str(tmp_path), **values)
+    losses = run.metrics()["loss"].dropna()
+    assert len(losses) == 40 and (losses == 0).any() and (losses > 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("repel", "rows", "patients", "says"),
+    [
+        ("other_patient", 4, 1, "1 patient"),
+        ("other_item", 1, 1, "one item"),
+        ("other_item", 2, 1, ""),
+        ("all", 1, 1, ""),
+    ],
+)
+def test_training_images_without_any_negative_are_refused(repel: str, rows: int, patients: int, says: str) -> None:
+    method = SimCLR(settings(repel=repel), channels=1)
+    feed = SimpleNamespace(train_rows=np.arange(rows), count_groups=lambda rows: patients)
+    with pytest.raises(TrainingError, match=says) if says else nullcontext():
+        method.check_negatives(feed)

@@ -61,3 +61,35 @@ def test_what_a_method_measures_is_a_mean_over_the_validation_rows():
     reading = read(Counting(), feed, batch_size=2, **CPU)  # parts of three rows and of two
     assert reading.quantities["row"] == pytest.approx(22)
     assert read(ToyMethod(), feed, batch_size=2, **CPU).measured == {}
+
+
+def test_parts_hold_as_many_patients_as_a_contrast_needs():
+    class OfPatients(ToyFeed):
+        def count_groups(self, rows):
+            return len(np.unique(np.asarray(rows) // 4))
+
+    class Counting(ToyMethod):
+        least_groups = 2
+
+        def valid_loss(self, batch):
+            sizes.append(batch.group.tolist())
+            return super().valid_loss(batch)
+
+    sizes = []
+    feed = OfPatients(valid_rows=np.arange(12, 24))
+    for seed in range(20):
+        read(Counting(), feed, batch_size=2, **(CPU | {"seed": seed}))
+    assert all(len({row // 4 for row in rows}) > 1 for rows in sizes) and max(map(len, sizes)) > 3
+    assert sorted(row for rows in sizes for row in rows) == sorted(20 * list(range(12, 24)))
+    lone = OfPatients(valid_rows=np.arange(12, 16))
+    assert read(Counting(), lone, batch_size=2, **CPU).valid_loss is None
+
+
+def test_a_part_with_nothing_to_compare_is_in_no_mean():
+    class Lone(ToyMethod):
+        def valid_loss(self, batch):
+            return None if 20 in batch.group else torch.tensor(0.5)
+
+    feed = ToyFeed(valid_rows=np.arange(20, 24))
+    assert read(Lone(), feed, batch_size=2, **CPU).valid_loss == 0.5
+    assert read(Lone(), feed, batch_size=4, **CPU).valid_loss is None

@@ -41,14 +41,11 @@ def global_alignment(
     :param balance: lambda in [0, 1], the share of the direction from image to report.
     :param groups: integers [N]; pairs of one group are not each other's negatives.
     :param chunk: see `nt_xent`.
-    :return: a scalar >= 0; exactly 0 for a single pair, which has nothing to be told from.
+    :return: a scalar >= 0; exactly 0 where no pair has a negative, as a single one has none.
     :raises ConfigError: for shapes or values that do not fit.
-    :raises TrainingError: when of several pairs none has a negative.
     """
     if not 0 <= balance <= 1:
         raise ConfigError(f"balance={balance}", expected="a number in [0, 1]")
-    if len(images) == len(reports) == 1:
-        return 0.0 * (images.sum() + reports.sum())
     to_report = info_nce(images, reports, temperature=temperature, groups=groups, chunk=chunk)
     to_image = info_nce(reports, images, temperature=temperature, groups=groups, chunk=chunk)
     return balance * to_report + (1 - balance) * to_image

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sidelight.errors import ConfigError, TrainingError
+from sidelight.errors import ConfigError
 from sidelight.losses import checks
 from sidelight.losses.checks import Reduction
 from sidelight.losses.chunks import (
     WIDEST,
     Chunk,
     Excluded,
-    floor,
     log_sum_exp,
     log_sum_exp_of_views,
     rows_at_a_time,
@@ -51,12 +50,11 @@ def nt_xent(
     :param weights: [N], >= 0, divided by their sum, so that only ratios count; they may require a gradient. A pair of
         weight 0 is no anchor and still a negative of the others. With "sum" and "none" the weights are w_i N / sum(w).
     :param groups: integers [N]. Pairs of one group are not each other's negatives; the positive always stays. An anchor
-        left without negatives has loss 0 and counts in the mean.
+        left without negatives has loss 0 and counts in the mean; a batch of nothing else has loss 0.
     :param reduction: "mean" -> scalar; "sum" -> scalar, N times the mean; "none" -> [N], the weighted pair means.
     :param chunk: rows of the 2N x 2N similarities computed at a time; "auto" is all of them (``None``) below 512 pairs.
     :return: float32 (float64 for float64 inputs), in [0, log(1 + (2N - 2) exp(2 / tau))].
     :raises ConfigError: for shapes, types or values that do not fit.
-    :raises TrainingError: when no anchor has a negative.
 
     >>> eye = torch.eye(2)
     >>> round(nt_xent(eye, eye, temperature=0.5).item(), 5)  # log(1 + 2 exp(-2))
@@ -77,8 +75,6 @@ def nt_xent(
         # a view and its partner share their group, so the groups alone exclude both
         both = None if groups is None else checks.check_integers("groups", groups, (pairs,)).flatten().repeat(2)
         others = _log_sum_exp_of_others(anchors, views, both, temperature, rows)
-        if pairs == 1 or groups is not None:
-            _refuse_only(_lonely(others))
         return checks.reduce(_against(others, positive).view(2, pairs).mean(0), weights, reduction)
 
 
@@ -132,7 +128,6 @@ def info_nce(
     :return: float32 (float64 for float64 inputs), >= the entropy of the targets: >= 0, and 0 to log(1 + (M - 1)
         exp(2 / tau)) for indices.
     :raises ConfigError: for shapes, types or values that do not fit.
-    :raises TrainingError: when the sum of every query has one key only.
 
     >>> images, texts = torch.eye(3), torch.ones(3, 3)
     >>> round(info_nce(images, texts, temperature=0.1).item(), 5)  # all keys alike: log 3
@@ -183,8 +178,6 @@ def _indexed(q: Tensor, k: Tensor, targets: Tensor, excluded: Excluded, rows: in
     own = targets.unsqueeze(-1)
     positive = (q * k.take_along_dim(own, dim=1)).sum(-1)
     others = log_sum_exp(q, k, replace(excluded, own=own), rows)
-    if k.shape[1] == 1 or excluded.groups is not None or excluded.allowed is not None:
-        _refuse_only(_lonely(others))
     return _against(others, positive)
 
 
@@ -196,7 +189,6 @@ def _shared(q: Tensor, k: Tensor, targets: Tensor, excluded: Excluded, rows: int
         allowed = allowed & (excluded.groups.unsqueeze(-1) != excluded.key_groups.unsqueeze(-2))
     allowed = allowed | (shares > 0)
     lonely = allowed.sum(-1) == 1
-    _refuse_only(lonely)
     # The mean similarity to the targets is the similarity to their mean: no second N x M matrix.
     positive = (q * (shares @ k)).sum(-1)
     return (log_sum_exp(q, k, Excluded(allowed=allowed), rows) - positive) * ~lonely
@@ -205,17 +197,3 @@ def _shared(q: Tensor, k: Tensor, targets: Tensor, excluded: Excluded, rows: int
 def _against(others: Tensor, positive: Tensor) -> Tensor:
     """-log softmax of the positive against log-sum-exp of the others; exactly 0 where there are none, never below."""
     return F.softplus(others - positive, threshold=40.0)  # beyond 40, log(1 + exp(x)) is x in float64 too
-
-
-def _lonely(others: Tensor) -> Tensor:
-    return others < floor(others.dtype) / 2
-
-
-def _refuse_only(lonely: Tensor) -> None:
-    """:raises TrainingError: when every anchor is lonely."""
-    if checks.true(lonely.all()):
-        raise TrainingError(
-            f"None of the {lonely.numel()} anchors of this batch has a negative",
-            expected="items of at least two groups in a batch",
-            do="Enlarge batch_size, or let more items repel each other (repel)",
-        )

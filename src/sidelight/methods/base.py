@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sidelight.config import build, merge
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import Pixels
-from sidelight.errors import ConfigError, nearest
+from sidelight.errors import ConfigError, TrainingError, nearest
 from sidelight.methods.contrast import ContrastSettings
 from sidelight.methods.settings import PretrainSettings
 from sidelight.models.alignment import Centre
@@ -221,6 +221,21 @@ class MethodBase(nn.Module):
         """Numbers about its data, for the first line of the log."""
         return {}
 
+    def check_negatives(self, feed: Feed) -> None:
+        """:raises TrainingError: where no batch of the training rows can hold a negative; a single such batch has loss 0."""
+        found = feed.count_groups(feed.train_rows)
+        if found < self.least_groups:
+            lacking = f"{found} patient or recording group"
+        elif self.contrasts and self.settings.repel == "other_item" and len(self.items_of(feed, feed.train_rows)) < 2:
+            lacking = "one item"
+        else:
+            return
+        raise TrainingError(
+            f"The training images come from {lacking}, and none has a negative",
+            expected="two or more",
+            do="Add data, lower valid_fraction, or let more items repel each other (repel)",
+        )
+
     def items_of(self, feed: Feed, rows: Integers) -> Integers:
         """Rows of the pixel index behind ``rows`` of the feed; the same ones unless a row stands for several items."""
         return rows
@@ -232,8 +247,8 @@ class MethodBase(nn.Module):
         """
         raise NotImplementedError
 
-    def valid_loss(self, batch: Any) -> Tensor:
-        """The scalar by which checkpoints are compared, without pair weights."""
+    def valid_loss(self, batch: Any) -> Tensor | None:
+        """The scalar by which checkpoints are compared, without pair weights; None where the batch has nothing to compare."""
         return self.loss(batch)
 
     def on_epoch(self, epoch: int) -> None:

@@ -90,7 +90,10 @@ def prepare(
     """Place the model and build its optimiser and timetable.
 
     Over several GPUs batch normalisation takes its statistics over all processes; on the CPU each process has its own.
+
+    :raises TrainingError: where the training rows are too few, or none can have a negative.
     """
+    method.check_negatives(feed)
     device = pick_device(settings.device, world.local)
     if world.size > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]

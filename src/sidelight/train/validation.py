@@ -63,22 +63,23 @@ def read(
 ) -> Reading:
     """Put ``method`` into eval mode and measure it on the validation rows; without them only embeddings, of other rows.
 
-    Views are those of epoch 0, draw 0, in a fixed random order (a batch of one patient has nothing to contrast), in
-    parts of at least ``batch_size`` pairs. The embeddings, of the left views, are read in float32: rounding would
-    pass for rank.
+    Views are those of epoch 0, draw 0, in a fixed random order, in parts of at least ``batch_size`` pairs and of as many
+    patients as a contrast needs; what has no negative all the same counts in no mean. The embeddings, of the left views, are
+    read in float32: rounding would pass for rank.
     """
-    has_valid = len(feed.valid_rows) > 1
+    has_valid = len(feed.valid_rows) > 1 and feed.count_groups(feed.valid_rows) >= method.least_groups
     rows = np.random.default_rng(seed).permutation(feed.valid_rows if has_valid else feed.train_rows)
     rows = rows if has_valid else rows[:EMBEDDED]
     measured: dict[str, float] = {}
-    losses, embeddings, taken = 0.0, [], 0
+    losses, scored, embeddings, taken = 0.0, 0, [], 0
     method.eval()
     seed_torch(device, seed)
-    for part in np.array_split(rows, max(len(rows) // batch_size, 1)):
+    for part in _parts(feed, rows, batch_size, method.least_groups if has_valid else 1):
         batch = _views(feed, part, "valid" if has_valid else "train", device)
         if has_valid:
             with autocast(device, dtype):
-                losses += float(method.valid_loss(batch)) * len(part)
+                if (loss := method.valid_loss(batch)) is not None:
+                    losses, scored = losses + float(loss) * len(part), scored + len(part)
                 if isinstance(method, Measuring):
                     for name, value in method.measure(batch).items():
                         measured[name] = measured.get(name, 0.0) + value * len(part) / len(rows)
@@ -87,13 +88,24 @@ def read(
             taken += len(part)
     vectors = torch.cat(embeddings)[:EMBEDDED].numpy()
     return Reading(
-        losses / len(rows) if has_valid else None,
+        losses / scored if scored else None,
         float(effective_rank(vectors)),
         float(embedding_std(vectors)),
         len(vectors),
         vectors.shape[1],
         measured,
     )
+
+
+def _parts(feed: Feed, rows: Integers, batch_size: int, least: int) -> list[Integers]:
+    """``rows`` in parts of at least ``batch_size``; one of fewer than ``least`` groups goes with that beside it."""
+    found: list[Integers] = []
+    for part in np.array_split(rows, max(len(rows) // batch_size, 1)):
+        if found and least > 1 and min(feed.count_groups(some) for some in (found[-1], part)) < least:
+            found[-1] = np.concatenate([found[-1], part])
+        else:
+            found.append(part)
+    return found
 
 
 def _views(feed: Feed, rows: Integers, role: str, device: torch.device) -> Any:

@@ -76,6 +76,10 @@ class Feed:
         """The batch on ``device``, augmented."""
         return self.sources["train"].finish(raw, device)
 
+    def count_groups(self, rows: Integers) -> int:
+        """Patients or recording groups of ``rows``."""
+        return int(self.pixels.index["group"].iloc[rows].nunique())
+
     def names(self, rows: Integers) -> list[str]:
         """Keyed hashes of the items at ``rows``, 16 hex digits."""
         return [item_hash(str(item), self.secret) for item in self.pixels.index["item"].iloc[rows]]
