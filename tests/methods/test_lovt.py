@@ -306,3 +306,22 @@ def test_a_report_of_5000_words_and_a_study_without_images(tmp_path, cache):
     batch = feed.finish(feed.raw(0, rows, np.zeros(len(rows), np.int64), "train"), torch.device("cpu"))
     assert batch.tokens.ids.shape[1] <= BUDGET + 2
     assert torch.isfinite(method.loss(batch))
+
+
+def test_pieces_are_no_smaller_than_two_and_count_by_their_size(build):
+    """Of 5 studies, two at a time: pieces of 2 and 3; a local loss of scalars is their mean over studies."""
+    found = []
+    for size in (None, 2):
+        method, feed, _ = build(encode_at_once=size)
+        rows = feed.train_rows[:5]
+        batch = feed.finish(feed.raw(0, rows, np.zeros(5, np.int64), "train"), torch.device("cpu"))
+        found.append(float(method.eval().loss(batch).detach()))
+        assert torch.isfinite(method.train().loss(batch))  # every piece has batch statistics
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_pieces_that_would_hide_negatives_are_refused():
+    kind = load_method("lovt")
+    with pytest.raises(ConfigError, match="their own piece"):
+        resolve(kind, {**TINY, "negatives": "batch", "encode_at_once": 4})
+    assert resolve(kind, {**TINY, "negatives": "batch", "encode_at_once": 8}).encode_at_once == 8

@@ -124,3 +124,11 @@ def test_affine_turns_shifts_and_scales():
     assert peak(Affine(scale=(1 / 3, 1.0)), larger) == (4, 5)
     with pytest.raises(ConfigError, match="angle up to 180"):
         moved(rotation=200)
+
+
+@pytest.mark.parametrize("rare", [{"jittered": 0.5}, {"blurred": 0.5}])
+def test_some_views_may_keep_their_colours_or_stay_sharp(pixels, rare):
+    made = source(pixels, StudyRecipe(Augment(**rare), Affine.none()))
+    rows = made.studies.first
+    views = made.finish(made.raw(0, rows, np.zeros(len(rows), np.int64)), "cpu").left
+    assert views.shape == (len(rows), 1, 32, 32) and views.min() >= 0 and views.max() <= 1

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from sidelight.losses.local_sigmoid import attended_cosines, pair_sigmoid
 from sidelight.methods.base import Gather
-from sidelight.methods.contrast import contrast_groups
+from sidelight.methods.contrast import check_learnt_temperature, contrast_groups
 from sidelight.methods.reports import ReportMethod, ReportSettings, lengthened
 from sidelight.methods.settings import PretrainSettings
 from sidelight.models.joint import Aligned
@@ -53,6 +53,7 @@ class LocalSigmoid(ReportMethod):
     def build_heads(self) -> None:
         """Also temperature and bias."""
         super().build_heads()
+        check_learnt_temperature(self.settings.local_temperature, self.settings.max_scale)
         self.log_local_temperature = nn.Parameter(torch.tensor(self.settings.local_temperature).log())
         self.local_bias = nn.Parameter(torch.tensor(self.settings.local_bias))
 

@@ -34,13 +34,15 @@ Limits
     statistics on the CPU, are its own.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sidelight.errors import ConfigError
 from sidelight.losses import local_alignment, spatial_targets
+from sidelight.methods.contrast import check_learnt_temperature
 from sidelight.methods.reports import AUTHORS, ReportMethod, ReportSettings
 from sidelight.methods.settings import PretrainSettings
 from sidelight.models.joint import Aligned
@@ -68,6 +70,15 @@ class LoVTSettings(ReportSettings):
     threshold: float = Field(0.5, ge=0, description="of the distance up to which regions are one place, T")
     decay: float = Field(1.0, ge=0, description="of the soft spatial target, 1 / beta")
 
+    @model_validator(mode="after")
+    def _sees_all_negatives(self) -> Self:
+        if self.negatives == "batch" and self.encode_at_once is not None and self.encode_at_once < self.batch_size:
+            raise ConfigError(
+                "negatives = 'batch' with encode_at_once: regions and sentences would meet those of their own piece alone",
+                do="Set negatives=sample, or leave encode_at_once",
+            )
+        return self
+
 
 class LoVT(ReportMethod):
     """Radiographs and their reports: wholes across studies, regions and sentences inside each."""
@@ -80,6 +91,7 @@ class LoVT(ReportMethod):
         super().build_heads()
         self.log_local_temperature: nn.Parameter | None = None
         if self.settings.learn_temperature:
+            check_learnt_temperature(self.settings.local_temperature, self.settings.max_scale)
             self.log_local_temperature = nn.Parameter(torch.tensor(self.settings.local_temperature).log())
 
     def learnt_temperatures(self) -> dict[str, nn.Parameter]:

@@ -16,7 +16,7 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import global_alignment
 from sidelight.methods.base import Gather, frozen_statistics, identity
-from sidelight.methods.contrast import ContrastSettings, Repel, contrast_groups
+from sidelight.methods.contrast import ContrastSettings, Repel, check_learnt_temperature, contrast_groups
 from sidelight.methods.settings import PretrainSettings
 from sidelight.methods.studies import StudyMethod, StudySettings
 from sidelight.models.image import Encoder
@@ -131,13 +131,15 @@ class ReportMethod(StudyMethod):
         """The report encoder, and what stands on both encoders."""
         s = self.settings
         known = self.known_studies()
-        said, groups = known.said, known.groups
-        self.reports = self._report_encoder(said, groups)
+        said, learnt = known.said, np.flatnonzero(self.learnt(known))
+        self.reports = self._report_encoder([said[at] for at in learnt], [known.groups[at] for at in learnt])
         flat = iter(self.reports.tokenizer.pieces([one for report in said for one in report]))
         pieces = tuple(tuple(tuple(next(flat)) for _ in report) for report in said)
         whole = [place for place, report in enumerate(pieces) if any(report)]
         rows = tuple(known.rows[place] for place in whole)
         self.studies = Studies(rows, tuple(pieces[place] for place in whole), known.numbers[whole])
+        if s.learn_temperature:
+            check_learnt_temperature(s.temperature, s.max_scale)
         width, regions = region_shape(self.encoder)
         self.alignment = Alignment(
             image_dim=width,
@@ -229,12 +231,15 @@ class ReportMethod(StudyMethod):
         def again() -> Any:
             return nullcontext(), frozen_statistics(self)
 
-        parts = []
-        for start in range(0, len(batch), size):
-            some = batch.part(start, start + size)
+        # A last study alone has no batch statistics: it goes with the piece before it.
+        starts = [start for start in range(0, len(batch), size) if start == 0 or len(batch) - start > 1]
+        parts, sizes = [], []
+        for start, stop in zip(starts, [*starts[1:], len(batch)], strict=True):
+            some = batch.part(start, stop)
+            sizes.append(len(some))
             given = (some.left, some.tokens.ids, some.tokens.sentence, some.group)
             parts.append(checkpoint(self._piece, *given, use_reentrant=False, context_fn=again))
-        return tuple(_joined(own) for own in zip(*parts, strict=True))
+        return tuple(_joined(own, sizes) for own in zip(*parts, strict=True))
 
     def _piece(self, images: Tensor, ids: Tensor, sentence: Tensor, group: Tensor) -> tuple[Tensor, ...]:
         found = align(self.encoder, self.reports, self.alignment, images, Tokens(ids, sentence))
@@ -272,10 +277,11 @@ class ReportMethod(StudyMethod):
         return Feed.of(roles, sources, draws=1, pixels=pixels, secret=secret)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Of pieces of a batch: the mean of scalars, or rows one after the other, all as long as the longest."""
+def _joined(parts: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """Of pieces of a batch, of so many studies each: the mean of scalars, or rows one after the other, all as long as the
+    longest."""
     if not parts[0].ndim:
-        return torch.stack(list(parts)).mean()
+        return torch.stack([part * size for part, size in zip(parts, sizes, strict=True)]).sum() / sum(sizes)
     if parts[0].ndim == 2:
         return torch.cat(list(parts))
     longest = max(part.shape[1] for part in parts)

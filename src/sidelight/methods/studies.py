@@ -33,12 +33,13 @@ class StudySettings(PretrainSettings):
     weight_decay: float = Field(0.01, ge=0)
     channels: Literal[1, 3] | None = Field(None, description="channels of the encoder; none is what the data have")
     mean: float | None = Field(
-        None, description="normalisation of all channels; none is that of the images that may be learnt from"
+        None, description="normalisation of all channels; none is that of the images that are learnt from"
     )
-    std: float | None = Field(None, gt=0, description="as mean: none is the architecture's or the weights' own")
+    std: float | None = Field(None, gt=0, description="as mean: none is that of the images that are learnt from")
     split: str | None = Field(
         None,
-        description="a column: rows with train are learnt from, with validate, valid or val give the validation loss",
+        description="a column: rows with train are learnt from (pixels, normalisation, vocabulary, labels), with validate, "
+        "valid or val give the validation loss",
     )
     augment: Augment = Augment(scale=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.0)
     affine: Affine = Affine()
@@ -86,11 +87,12 @@ class StudyMethod(MethodBase):
         return ""
 
     def make_encoder(self, channels: int) -> Encoder:
-        """The image tower, normalised by the statistics of the images unless the settings give others."""
+        """The image tower, normalised by the statistics of the images that are learnt from unless the settings give others."""
         s = self.settings
         mean, std = s.mean, s.std
-        if mean is None and self.source is not None:
-            mean, std = statistics(self.source.pixels, self.source.rows)
+        if self.source is not None and (mean is None or std is None):
+            found = statistics(self.source.pixels, self.learnt_rows())
+            mean, std = (own if given is None else given for given, own in zip((mean, std), found, strict=True))
         return create_encoder(
             s.encoder, channels=s.channels or channels, image_size=s.image_size, mean=mean, std=std, initial=s.initial
         )
@@ -114,6 +116,17 @@ class StudyMethod(MethodBase):
             )
         studies, shown = zip(*known, strict=True)
         return Known(studies, shown)
+
+    def learnt_rows(self) -> Integers:
+        """Rows of the pixel index from which normalisation, vocabulary and labels come: where a column splits them those that
+        train, for nothing of a test may be known before it; else all."""
+        assert self.source is not None
+        rows = self.source.rows
+        return rows if self.settings.split is None else self.roles(self.source.pixels, rows)["train"]
+
+    def learnt(self, known: Known) -> NDArray[np.bool_]:
+        """Which of the studies are among :meth:`learnt_rows`, by the row that stands for each."""
+        return np.isin([rows[0] for rows in known.rows], self.learnt_rows())
 
     def roles(self, pixels: Pixels, rows: Integers) -> dict[str, Integers]:
         """Studies that train and that give the validation loss: by the column ``split``, else patients dealt by chance."""

@@ -97,21 +97,21 @@ class WeakLabels(StudyMethod):
     NOT_FROM_PAPER = (*StudyMethod.NOT_FROM_PAPER, "findings", "schedule", "epochs")
 
     def build_heads(self) -> None:
-        """The labels of all reports, and one logit for each finding that has both values."""
+        """The labels of all reports, and one logit for each finding that has both values among those that are learnt from."""
         s = self.settings
         known = self.known_studies()
         assert self.source is not None and self.source.cohort.spec.report is not None
         language = self.source.cohort.spec.report.language
         words = finders(s.findings, language)
         said = report_labels(known.said, words, language)
-        labels = settled(said, s.uncertain, s.unmentioned)
-        both = [(labels == PRESENT).any(axis=0), (labels == ABSENT).any(axis=0)]
+        labels, learnt = settled(said, s.uncertain, s.unmentioned), self.learnt(known)
+        both = [(labels[learnt] == value).any(axis=0) for value in (PRESENT, ABSENT)]
         used = np.flatnonzero(both[0] & both[1])
         names = list(words)
-        self.counts = label_counts(said, names)
+        self.counts = label_counts(said[learnt], names)
         if len(used) < LEAST:
             raise DataError(
-                f"Of {len(names)} findings {len(used)} can be told apart in {len(said)} reports of {self.source.cohort.name} "
+                f"Of {len(names)} findings {len(used)} can be told apart in {learnt.sum()} reports of {self.source.cohort.name} "
                 f"(present, uncertain, absent): {told(self.counts)}",
                 expected=f"{LEAST} or more that some reports affirm and others do not",
                 do='Name what these reports say: findings={NAME = ["WORD", ...]}',
@@ -122,7 +122,7 @@ class WeakLabels(StudyMethod):
         self.head = nn.Linear(self.encoder.dim, len(used))
         weights = np.ones((len(used), 2))
         if s.balance == "inverse_frequency":
-            weights = np.stack([inverse_frequency(column, 2) for column in self.labels.T.astype(np.int64)])
+            weights = np.stack([inverse_frequency(column, 2) for column in self.labels[learnt].T.astype(np.int64)])
         self.register_buffer("class_weights", torch.from_numpy(weights).float(), persistent=False)
 
     def facts(self) -> dict[str, int]:

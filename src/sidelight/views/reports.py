@@ -17,7 +17,7 @@ from sidelight.errors import DataError
 from sidelight.models.text import Tokenizer, Tokens, within
 from sidelight.views import affine as turns
 from sidelight.views.affine import Affine, affine
-from sidelight.views.augment import NUMBERS, Augment, augment
+from sidelight.views.augment import Augment, augment
 from sidelight.views.randomness import Floats, Ints, integer, uniform
 
 _PICK, _SWAP, _PARTNER, _LOOK, _TURN = -1, -2, -3, 0, 1  # streams of random numbers
@@ -138,7 +138,7 @@ class ShownStudies:
         """The views of picked pixels on ``device``, augmented: float [N, C, S, S]."""
         look, turn = (
             torch.from_numpy(uniform(self.seed, epoch, rows, draws, stream, count).astype(np.float32))
-            for stream, count in ((_LOOK, NUMBERS), (_TURN, turns.NUMBERS))
+            for stream, count in ((_LOOK, recipe.augment.numbers), (_TURN, turns.NUMBERS))
         )
         views = augment(pixels.to(device, non_blocking=True), recipe.augment, look, size=self.size)
         return affine(views, recipe.affine, turn)
