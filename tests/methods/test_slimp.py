@@ -5,9 +5,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -20,8 +22,8 @@ from sidelight.data.pixels.cache import build, open_pixels
 from sidelight.errors import ConfigError, DataError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses import info_nce, nt_xent
-from sidelight.methods.base import MethodData, resolve
-from sidelight.methods.slimp import Slimp, roles
+from sidelight.methods.base import MethodData, StartingRun, resolve
+from sidelight.methods.slimp import Slimp, roles, stages
 from sidelight.models.heads import load_joint_head
 from sidelight.models.table import load_table
 from sidelight.train.distributed import gather
@@ -221,10 +223,10 @@ def test_colour_is_turned_by_quarters_and_grey_is_not(world, tmp_path):
 def test_random_towers_are_at_chance(world):
     """T7: about log N and log P; the temperature is high, so that similarities hardly matter."""
     cohort, pixels, _ = world
-    net = method(cohort, pixels, temperature=10.0, lam=1.0)
+    net = method(cohort, pixels, temperature=10.0, learn_temperature=False, lam=1.0)
     given = batch(net, pixels)
     assert net.loss(given).item() == pytest.approx(np.log(len(given)), abs=0.05)
-    outer = method(cohort, pixels, temperature=10.0, lam=0.0, patient_targets="plain")
+    outer = method(cohort, pixels, temperature=10.0, learn_temperature=False, lam=0.0, patient_targets="plain")
     assert outer.loss(given).item() == pytest.approx(np.log(6), abs=0.05)
 
 
@@ -400,3 +402,61 @@ if __name__ == "__main__":
     save_file({name: value.contiguous() for name, value in shares(number, 2).items()}, home / f"{number}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("rare", [{"jittered": 0.5}, {"blurred": 0.5}])
+def test_some_views_may_keep_their_colours_or_stay_sharp(world, rare):
+    cohort, pixels, _ = world
+    net = method(cohort, pixels, augment=rare, view_weight=1.0)
+    given = batch(net, pixels)
+    assert given.left.shape == given.right.shape and torch.isfinite(net.loss(given))
+
+
+def test_a_temperature_that_is_not_learnt_stays_and_one_that_is_starts_in_its_range(world):
+    cohort, pixels, _ = world
+    net = method(cohort, pixels, temperature=2.0, learn_temperature=False)
+    assert net.before_step(0, 2) == pytest.approx({"lesion_temperature": 2.0, "patient_temperature": 2.0})
+    for temperature in (2.0, 0.005):
+        with pytest.raises(ConfigError, match="learnt starts at"):
+            method(cohort, pixels, temperature=temperature)
+    assert method(cohort, pixels, temperature=0.01).before_step(0, 2)["lesion_temperature"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "stem"),
+    [
+        ("regnetx_002", "s4", "stem"),
+        ("densenet121", "features.denseblock4", "features.conv0"),
+        ("vgg11", "features.18", "features.0"),
+        ("dla34", "level5", "base_layer"),
+        ("dpn68", "features.conv5_1", "features.conv1_1"),
+        ("hrnet_w18_small", "stage4", "conv1"),
+        ("test_resnet", "layer4", "conv1"),
+        ("test_vit", "blocks", "patch_embed"),
+    ],
+)
+def test_every_architecture_has_stages_to_freeze(name, stage, stem):
+    with torch.device("cpu" if name.startswith("test_") else "meta"):  # without weights: some are large
+        network = timm.create_model(name, num_classes=0)
+    found = {id(part) for part in stages(SimpleNamespace(network=network, name=name))}
+    assert id(network.get_submodule(stage)) in found and id(network.get_submodule(stem)) not in found
+    frozen = {id(p) for part in stages(SimpleNamespace(network=network, name=name)) for p in part.parameters()}
+    every = list(network.parameters())
+    assert len(frozen) > 0.5 * len(every) and id(every[0]) not in frozen
+
+
+def test_an_encoder_of_unknown_stages_cannot_be_frozen():
+    with pytest.raises(ConfigError, match="freeze=nothing"):
+        stages(SimpleNamespace(network=torch.nn.Linear(2, 2), name="plain"))
+
+
+def test_what_describes_the_encoder_of_an_earlier_run_cannot_be_set_anew():
+    earlier = resolve(Slimp, TINY).model_dump(mode="json")
+    start = StartingRun(Path("earlier"), "slimp", earlier, {})
+    assert resolve(Slimp, TINY, start).image_size == resolve(Slimp, {}, start).image_size == 32
+    for name, value in {"image_size": 48, "encoder": "resnet34"}.items():
+        with pytest.raises(ConfigError, match=f"^{name} = "):
+            resolve(Slimp, {name: value}, start)
+    with pytest.raises(ConfigError, match="beside a run to start from"):
+        resolve(Slimp, {"initial": "w.safetensors"}, start)
+    assert resolve(Slimp, {"projection": 16}, start).projection == 16

@@ -114,6 +114,8 @@ class MethodBase(nn.Module):
     """Methods whose runs this one can start from."""
     unreadable: Mapping[int, str] = MappingProxyType({})
     """Positions in the cohort of items that a method could not use beside those without pixels, and why."""
+    ENCODER: ClassVar[tuple[str, ...]] = ("encoder", "image_size", "mean", "std")
+    """Those of them that describe the encoder which a later stage takes as it is: they cannot be set anew."""
     INHERITS: ClassVar[tuple[str, ...]] = ("encoder", "image_size")
     """Settings that are the starting run's unless the user sets them."""
     TELLING: ClassVar[tuple[str, ...]] = ()
@@ -330,4 +332,23 @@ def resolve(kind: type[MethodBase], settings: Mapping[str, Any], start: Starting
                 f"The run that this one starts from says {name} = {value!r}, and a name that a file holds is not fetched",
                 do=f"If you want it, type it: --set {name}={value}",
             )
-    return build(kind.Settings, merge(usual, given, own, inherited, settings))
+    found = build(kind.Settings, merge(usual, given, own, inherited, settings))
+    if start is not None and kind.INHERITS:
+        _check_start(kind, found, start)
+    return found
+
+
+def _check_start(kind: type[MethodBase], settings: PretrainSettings, start: StartingRun) -> None:
+    """:raises ConfigError: where ``settings`` ask for another encoder than that of ``start``, which is used all the same."""
+    asked = settings.model_dump(mode="json")
+    for name in kind.ENCODER:
+        if name in kind.INHERITS and name in start.settings and asked[name] != start.settings[name]:
+            raise ConfigError(
+                f"{name} = {asked[name]!r}, and the encoder of the run that this one starts from has {start.settings[name]!r}",
+                do=f"Leave {name}, or make the first run with it",
+            )
+    if settings.initial is not None:
+        raise ConfigError(
+            f"initial = {settings.initial!r} beside a run to start from: the encoder cannot start as both",
+            do="Leave initial, or --from",
+        )

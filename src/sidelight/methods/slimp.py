@@ -44,6 +44,7 @@ Limits
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -62,7 +63,7 @@ from sidelight.errors import ConfigError, DataError
 from sidelight.losses import nt_xent
 from sidelight.losses.nested import Targets, level_loss, nested
 from sidelight.methods.base import Gather, frozen_statistics, identity
-from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.contrast import ContrastSettings, check_learnt_temperature, contrast_groups
 from sidelight.methods.learned_weights import WeighedPairs, WeightSettings, weigh
 from sidelight.methods.lesion_weights import Heads, PairFeatures, two_levels
 from sidelight.methods.lesions import GatheredLesions, roles, vocabularies
@@ -77,7 +78,9 @@ from sidelight.views.feed import Feed, Integers
 from sidelight.views.lesions import Lesions, LesionSource, Ownership
 
 STAGES = ("blocks", "stages", "layers", "layer1", "layer2", "layer3", "layer4")
-"""What timm calls the attention blocks, or stages, of its networks."""
+"""What most networks of timm call their attention blocks, or stages; of others its ``group_matcher`` says which they are."""
+LAST = (99999,)
+"""How ``group_matcher`` marks norms behind the last stage."""
 
 
 class TableSettings(Settings):
@@ -103,7 +106,9 @@ class SlimpSettings(WeightSettings, ContrastSettings):
     )
     temperature: float = Field(0.07, gt=0, description="of both levels at the start")
     learn_temperature: bool = Field(True, description="temperatures are parameters")
-    max_scale: float = Field(100.0, ge=1, description="1 / temperature stays at most this")
+    max_scale: float = Field(
+        100.0, ge=1, description="1 / temperature stays at most this where it is learnt, and at least 1"
+    )
     lesions: int = Field(8, ge=1, description="most lesions of a patient in a batch")
     views_per_patient: int = Field(1, ge=1, description="times that a patient comes in an epoch")
     lesion_targets: Targets = Field(
@@ -194,6 +199,8 @@ class Slimp(WeighedPairs):
         self.pool, self.phenotype_head = Pool(members, s.pool), mlp(members, 256, width)
         if s.view_weight:
             self.view_head = mlp(self.encoder.dim, self.encoder.dim, width)
+        if s.learn_temperature:
+            check_learnt_temperature(s.temperature, s.max_scale)
         scale = torch.tensor(-math.log(s.temperature))
         self.lesion_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
         self.patient_scale = nn.Parameter(scale.clone(), requires_grad=s.learn_temperature)
@@ -284,10 +291,11 @@ class Slimp(WeighedPairs):
         return None if groups is None else whole(groups)
 
     def before_step(self, step: int, total: int) -> dict[str, float]:
-        """Keep 1 / temperature between 1 and ``max_scale``, as CLIP does."""
+        """Keep 1 / temperature of what is learnt between 1 and ``max_scale``, as CLIP does."""
         scales = {"lesion": self.lesion_scale, "patient": self.patient_scale}
         for scale in scales.values():
-            scale.data.clamp_(0.0, math.log(self.settings.max_scale))
+            if scale.requires_grad:
+                scale.data.clamp_(0.0, math.log(self.settings.max_scale))
         return {f"{name}_temperature": math.exp(-scale.item()) for name, scale in scales.items()}
 
     def meta_gradient(
@@ -389,7 +397,7 @@ class Slimp(WeighedPairs):
         if self.settings.freeze == "nothing":
             return
         tables = {"lesion_table": self.lesion_table, "patient_table": self.patient_table}
-        self.frozen = [getattr(self.encoder.network, name) for name in STAGES if hasattr(self.encoder.network, name)]
+        self.frozen = stages(self.encoder)
         for name, table in tables.items():
             if table is not None and any(key.startswith(f"{name}.blocks") for key in taken):
                 self.frozen.append(table.blocks)
@@ -400,6 +408,37 @@ class Slimp(WeighedPairs):
             self.frozen += [part for part in self.encoder.network.modules() if isinstance(part, kinds)]
         for module in self.frozen:
             module.requires_grad_(False)
+
+
+def stages(encoder: Encoder) -> list[nn.Module]:
+    """The attention blocks of an encoder, or its stages: all but what is before and behind them.
+
+    :raises ConfigError: where none is known.
+    """
+    network: Any = encoder.network
+    named = [getattr(network, name) for name in STAGES if hasattr(network, name)]
+    if named and all(isinstance(one, nn.Module) for one in named):
+        return named
+    matcher = dict(network.group_matcher(coarse=True)) if hasattr(network, "group_matcher") else {}
+    before = _patterns(matcher.pop("stem", ()))
+    blocks = [pattern for given in matcher.values() for pattern in _patterns(given)]
+    found = [
+        part
+        for name, part in network.named_modules()
+        if any(re.match(one, name) for one in blocks) and not any(re.match(one, name) for one in before)
+    ]
+    if not found:
+        raise ConfigError(
+            f"Which parts of {encoder.name} are its stages is not known, so that they cannot be frozen",
+            do="Set freeze=nothing",
+        )
+    return found
+
+
+def _patterns(given: Any) -> list[str]:
+    """Those of one entry of a ``group_matcher``, without norms behind the last stage."""
+    each = [(one, None) if isinstance(one, str) else one for one in ([given] if isinstance(given, str) else given)]
+    return [pattern for pattern, *order in each if order != [LAST]]
 
 
 def _temperature(scale: Tensor) -> Tensor:

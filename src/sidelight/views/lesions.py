@@ -14,7 +14,7 @@ from torch import Tensor
 from sidelight.data.cohort.metadata import Codes
 from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import DataError
-from sidelight.views.augment import NUMBERS, Augment, augment
+from sidelight.views.augment import Augment, augment
 from sidelight.views.randomness import Ints, integer, uniform
 
 # Streams of random numbers beside that of the views, which is 0.
@@ -160,7 +160,7 @@ class LesionSource:
     def _view(self, raw: Lesions, photographs: Tensor, view: int, turn: int) -> Tensor:
         """``photographs`` augmented by the numbers of the stream ``view`` and turned by those of the stream ``turn``."""
         which = (self.seed, raw.epoch, raw.item.numpy(), raw.draw.numpy())
-        numbers = torch.from_numpy(uniform(*which, view, NUMBERS).astype(np.float32))
+        numbers = torch.from_numpy(uniform(*which, view, self.augment.numbers).astype(np.float32))
         seen = augment(photographs, self.augment, numbers, size=self.size)
         if not self.turns:
             return seen
