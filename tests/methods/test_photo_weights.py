@@ -14,7 +14,7 @@ from sidelight.data.pixels.cache import open_pixels
 from sidelight.errors import ConfigError
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.losses.sm3 import crossed
-from sidelight.methods.base import MethodData, resolve
+from sidelight.methods.base import MethodData, identity, resolve
 from sidelight.methods.learned_weights import weigh
 from sidelight.methods.pair_weights import CMWNet, WeightLearner, meta_gradient_exact, meta_gradient_jvp
 from sidelight.methods.photo_weights import Crossing, PhotoFeatures, two_levels
@@ -36,9 +36,9 @@ TINY |= {"weights": "meta", "optimizer": "sgd", "lr": 0.05, "meta_fraction": 0.3
 class Scene:
     """Two projectors after a step with momentum, features of pairs and meta pairs, and a weight net worth differentiating."""
 
-    def __init__(self, style, apart, shared):
+    def __init__(self, style, apart, shared, sizes=None):
         torch.manual_seed(0)
-        self.style = style
+        self.style, self.sizes = style, sizes
         widths = [6] if shared else [6, 6]
         self.crossing = Crossing(nn.ModuleList(Projection(width, 4) for width in widths), apart=apart).double()
         self.net = CMWNet(4, "symmetric").double()
@@ -46,7 +46,7 @@ class Scene:
             for parameter in self.net.parameters():
                 parameter.mul_(3)
         groups = torch.tensor([0, 0, 1, 2, 3, 4])
-        self.pairs = PhotoFeatures(torch.randn(6, 2, 6).double(), torch.randn(6, 2, 6).double(), groups)
+        self.pairs = PhotoFeatures(torch.randn(6, 2, 6).double(), torch.randn(6, 2, 6).double(), groups, sizes)
         self.meta = PhotoFeatures(torch.randn(5, 2, 6).double(), torch.randn(5, 2, 6).double())
         self.optimizer = torch.optim.SGD(self.crossing.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01)
         crossed(self.crossing(*self.pairs[:2]), temperature=0.2).backward()
@@ -66,15 +66,21 @@ class Scene:
         optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         joint, given = crossing(*self.pairs[:2]), {"temperature": 0.2, "style": self.style}
         weights = weigh(net, *joint.mean(2).unbind(1)).detach()
-        (0.7 * crossed(joint, weights=weights, groups=self.pairs.groups, **given)).backward()
+        sizes = self.sizes or (6,)
+        parts = zip(joint.split(sizes), weights.split(sizes), self.pairs.groups.split(sizes), strict=True)
+        each = [crossed(part, weights=some, groups=own, **given) for part, some, own in parts]
+        (0.7 * torch.stack(each).mean()).backward()
         optimizer.step()
         with torch.no_grad():
             return float(crossed(crossing(*self.meta[:2]), **given))
 
 
-@pytest.mark.parametrize(("style", "apart", "shared"), [(0, False, False), (2, True, False), (1, False, True)])
-def test_the_meta_gradient_is_that_of_a_real_step(style, apart, shared):
-    scene = Scene(style, apart, shared)
+@pytest.mark.parametrize(
+    ("style", "apart", "shared", "sizes"),
+    [(0, False, False, None), (2, True, False, None), (1, False, True, None), (0, False, False, (4, 2))],
+)
+def test_the_meta_gradient_is_that_of_a_real_step(style, apart, shared, sizes):
+    scene = Scene(style, apart, shared, sizes)
     before = copy.deepcopy(scene.crossing.state_dict())
     fast, slow = meta_gradient_jvp(scene.problem()), meta_gradient_exact(scene.problem())
     assert all(torch.equal(before[name], value) for name, value in scene.crossing.state_dict().items())
@@ -148,6 +154,38 @@ def test_meta_pairs_are_of_trusted_patients_who_take_part_in_nothing_else(world)
     roles = [set(patient[rows]) for rows in (feed.train_rows, feed.valid_rows, feed.extra_rows)]
     assert all(roles) and not roles[0] & roles[2] and not roles[1] & roles[2]
     assert not len(method(world, weights="uniform").feed(pixels).extra_rows)
+
+
+def test_meta_pairs_are_the_trusted_lesions_of_their_patients_alone(world):
+    """Every patient has two lesions, of which one is checked."""
+    cohort, pixels = world
+    case = np.unique(pixels.index["group"], return_inverse=True)[1]
+    two = replace(pixels, index=pixels.index.assign(group=[f"p{one // 2:02}" for one in case]))
+    feed = method((cohort, two), trusted={"checked": "yes"}, meta_fraction=0.5).feed(two)
+    shown = [row for slots in feed.sources["extra"].lesions.slots for rows in slots for row in rows]
+    assert (cohort.items["checked"].to_numpy()[two.index["position"].to_numpy()[shown]] == "yes").all()
+    patient = two.index["group"].to_numpy()
+    assert len(feed.extra_rows) == len(set(patient[feed.extra_rows])) > 1
+    assert not set(patient[feed.extra_rows]) & set(patient[np.r_[feed.train_rows, feed.valid_rows]])
+
+
+@pytest.mark.parametrize("passes", ["together", "apart"])
+def test_the_look_ahead_sees_the_features_of_the_step(world, passes):
+    """Without absent photographs, whose zeros would be in the batch statistics, and in the passes and parts of the step."""
+    net = method(world, passes=passes, parts=2, repel="all").train()
+    given = batches(net, world[1])[0]
+    present = torch.ones_like(given.present)
+    present[1, 2] = present[0, 5] = False
+    given, seen = replace(given, present=present), []
+    for tower in net.both:
+        tower.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    net.loss(given)
+    known = net._known(given, identity)
+    half = len(seen) // 2
+    assert half == (2 if passes == "together" else 4)
+    assert all(torch.equal(one, other) for one, other in zip(seen[:half], seen[half:], strict=True))
+    assert known.sizes == (3, 3) and known.first.shape[:2] == known.second.shape[:2] == (6, 2)
+    assert net._known(replace(given, present=torch.eye(2, 8).bool()), identity) is None
 
 
 def made(count, share, seed):

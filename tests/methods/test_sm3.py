@@ -229,3 +229,23 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
         sidelight.pretrain("sm3", PHANTOM, tmp_path / "stopped", quiet=True, **settings)
     again = sidelight.pretrain("sm3", PHANTOM, tmp_path / "stopped", quiet=True, **settings)
     assert again.summary["weights"] == whole.summary["weights"]
+
+
+def test_photographs_without_a_negative_count_nothing(tmp_path):
+    """Of two lesions with one photograph each, of different kinds, nothing can be told apart."""
+    method = SM3(settings())
+    apart = batch(2, [[1, 0], [0, 1]])
+    loss = method.loss(apart)
+    assert loss.item() == 0
+    loss.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in method.parameters())
+    assert method.eval().valid_loss(apart) is None
+    data, values = "phantom:derm?cases=20&lone=0.8&size=40", {**TINY, "steps": 2, "seed": 3}
+    run = sidelight.pretrain("sm3", data, tmp_path / "run", quiet=True, cache=str(tmp_path), **values)
+    assert run.summary["steps"] == 2
+
+
+def test_weights_of_a_contrast_that_is_left_out_are_refused():
+    with pytest.raises(ConfigError, match=r"terms\.cross = 0"):
+        settings(weights="meta", terms={"cross": 0.0})
+    assert settings(terms={"cross": 0.0}).terms.cross == 0

@@ -76,10 +76,12 @@ def levels_of(
     share: float,
     clip_norm: float | None,
     length: float,
+    sizes: tuple[int, ...] | None = None,
 ) -> BiLevel:
     """The next step of ``theta`` on ``share`` times the weighted contrast of ``pairs``, judged by that of ``meta``.
 
     :param length: of the whole gradient at the last step, by which the step is clipped to ``clip_norm``.
+    :param sizes: of the parts of ``pairs``, as of :class:`BiLevel`.
     """
 
     def losses(parameters: Tensors) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,6 +95,7 @@ def levels_of(
         lambda parameters: contrast(parameters, meta, "mean")[0],
         tuple(net.parameters()),
         LookAhead.of(theta, optimizer, clip_norm=clip_norm, length=length),
+        sizes,
     )
 
 
@@ -113,8 +116,8 @@ class WeighedPairs(MethodBase):
     @abstractmethod
     def meta_gradient(
         self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> MetaGradient:
-        """How the loss of the meta pairs ``extra`` changes with the weight net, one step ahead."""
+    ) -> MetaGradient | None:
+        """How the loss of the meta pairs ``extra`` changes with the weight net, one step ahead; None where it is not known."""
 
     def before_batch(
         self, batch: Any, extra: Any, optimizer: torch.optim.Optimizer, gather: Gather = identity
@@ -123,7 +126,8 @@ class WeighedPairs(MethodBase):
         if not self.weighted or extra is None:
             return {}
         with torch.autocast(batch.left.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
-            return self.learner.step(self.meta_gradient(batch, extra, optimizer, gather))
+            found = self.meta_gradient(batch, extra, optimizer, gather)
+        return {} if found is None else self.learner.step(found)
 
     def after_backward(self, step: int, total: int) -> None:
         """Note the length of the gradient for the next look-ahead, which sees a part of it."""

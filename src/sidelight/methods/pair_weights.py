@@ -70,6 +70,8 @@ class BiLevel:
     :param meta: theta -> unweighted scalar loss of the meta pairs.
     :param alpha: parameters of ``weigh``.
     :param ahead: the encoder's next step.
+    :param sizes: of the parts of the pairs, in their order, each with a contrast of its own, of which the step takes the
+        mean; None: all pairs are in one.
     """
 
     parameters: Tensors
@@ -78,6 +80,12 @@ class BiLevel:
     meta: Callable[[Tensors], Tensor]
     alpha: Sequence[Tensor]
     ahead: LookAhead
+    sizes: tuple[int, ...] | None = None
+
+    def shares(self, weights: Tensor) -> Tensor:
+        """w^ [N]: what each pair has of the weights of its part, over the number of parts."""
+        parts = torch.split(weights, list(self.sizes or [len(weights)]))
+        return torch.cat([part / part.sum() for part in parts]) / len(parts)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def meta_gradient_jvp(problem: BiLevel, *, keep: bool = False) -> MetaGradient:
         losses, left, right = problem.pairs(theta)
     with torch.enable_grad():
         weights = problem.weigh(left.detach(), right.detach())
-        shares = weights / weights.sum()
+        shares = problem.shares(weights)
     step = torch.autograd.grad(shares.detach() @ losses, list(theta.values()), retain_graph=keep)
     del losses, left, right  # frees the graph before the next one is built
     ahead = problem.ahead.clipped(step)
@@ -122,7 +130,7 @@ def meta_gradient_exact(problem: BiLevel, *, attached: bool = False) -> MetaGrad
     with torch.enable_grad():
         losses, left, right = problem.pairs(theta)
         weights = problem.weigh(left, right) if attached else problem.weigh(left.detach(), right.detach())
-        step = torch.autograd.grad((weights / weights.sum()) @ losses, list(theta.values()), create_graph=True)
+        step = torch.autograd.grad(problem.shares(weights) @ losses, list(theta.values()), create_graph=True)
         loss = problem.meta(problem.ahead.clipped(step)(step))
     gradients = torch.autograd.grad(loss, list(problem.alpha))
     return MetaGradient(gradients, weights.detach(), loss.detach())

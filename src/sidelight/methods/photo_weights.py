@@ -15,11 +15,12 @@ from sidelight.methods.pair_weights import BiLevel, CMWNet
 
 class PhotoFeatures(NamedTuple):
     """Features of N lesions with both photographs, float [N, V, D] of the first and of the second; ``groups`` integers [N] of
-    the contrast, or None."""
+    the contrast, or None; ``sizes`` of the parts that they are in, in their order, each with a contrast of its own."""
 
     first: Tensor
     second: Tensor
     groups: Tensor | None = None
+    sizes: tuple[int, ...] | None = None
 
 
 class Crossing(nn.Module):
@@ -73,8 +74,15 @@ def two_levels(
     ) -> tuple[Tensor, Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in crossing.named_buffers()}
         joint = functional_call(structure, named | parameters | buffers, (of.first, of.second))
-        loss = crossed(joint, temperature=temperature, style=style, groups=of.groups, reduction=reduction)
+        sizes = list(of.sizes or [len(joint)])
+        groups = [None] * len(sizes) if of.groups is None else torch.split(of.groups, sizes)
+        each = [
+            crossed(part, temperature=temperature, style=style, groups=own, reduction=reduction)
+            for part, own in zip(torch.split(joint, sizes), groups, strict=True)
+            if len(part)
+        ]
+        loss = torch.cat(each) if reduction == "none" else torch.stack(each).sum() / len(sizes)
         return loss, joint[:, 0].mean(1), joint[:, 1].mean(1)
 
     how: dict[str, Any] = {"share": share, "clip_norm": clip_norm, "length": length}
-    return levels_of(theta, contrast, net, pairs, meta, optimizer, **how)
+    return levels_of(theta, contrast, net, pairs, meta, optimizer, sizes=pairs.sizes, **how)

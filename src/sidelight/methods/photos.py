@@ -116,25 +116,29 @@ class PhotoMethod(MethodBase):
         s = self.settings
         rows = np.arange(len(pixels.index), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         lesions, owners = self.lesions(pixels, rows), pixels.index["group"].to_numpy()
-        kept_out = np.isin(owners[lesions.rows], owners[self.extra_rows(pixels, rows)])
+        extra = self.extra_rows(pixels, rows)
+        kept_out = np.isin(owners[lesions.rows], owners[extra])
         dealt = deal(
             np.flatnonzero(~kept_out), lesions.groups[~kept_out], {"valid": s.valid_fraction}, seed=s.seed,
             least=self.least_groups,
-        ) | {"extra": np.flatnonzero(kept_out)}  # fmt: skip
+        )  # fmt: skip
+        shown = {role: lesions.take(chosen) for role, chosen in dealt.items()}
+        if len(extra):  # of the patients that are kept out only the items that are to be shown
+            shown["extra"] = self.lesions(pixels, extra)
         sources = {
             role: PhotoSource(
                 pixels,
-                lesions.take(chosen),
+                chosen,
                 s.augment,
                 s.seed,
                 size=s.image_size,
                 views=self.views,
                 broken=s.shuffle_pairs,
             )
-            for role, chosen in dealt.items()
-            if len(chosen)
+            for role, chosen in shown.items()
+            if len(chosen.rows)
         }
-        named = {role: lesions.rows[chosen] for role, chosen in dealt.items()}
+        named = {role: chosen.rows for role, chosen in shown.items()}
         return Feed.of(named, sources, draws=s.draws, pixels=pixels, secret=secret, drop_last=s.drop_last)
 
 

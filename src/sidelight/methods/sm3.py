@@ -44,10 +44,11 @@ Limits
     altogether would wait for ever in synchronised normalisation on GPUs.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sidelight.config import Settings
@@ -63,7 +64,8 @@ from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import Projection
 from sidelight.models.image import Encoder
 from sidelight.models.towers import Tower
-from sidelight.views.photos import Photos
+from sidelight.views.feed import Feed
+from sidelight.views.photos import Photos, PhotoSource
 
 DERM7PT = {"mean": (0.7833, 0.6712, 0.6026), "std": (0.2139, 0.2472, 0.2571)}
 
@@ -94,6 +96,15 @@ class SM3Settings(PhotoSettings, WeightSettings, ContrastSettings):
         "together",
         description="the two views through encoder and cross-modal projector; apart, each has batch statistics of its own",
     )
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.weights == "meta" and not self.terms.cross:
+            raise ConfigError(
+                "weights=meta weighs the contrast between the two photographs, and terms.cross = 0 leaves it out",
+                do="Raise terms.cross above 0, or set weights=uniform",
+            )
+        return self
 
 
 class SM3(WeighedPairs, PhotoMethod):
@@ -169,9 +180,7 @@ class SM3(WeighedPairs, PhotoMethod):
             parameters = [p for module in (tower, *heads) for p in module.parameters()]
             zero = torch.stack([p.sum() for p in parameters]).sum() * 0
             return [zero.expand(lesions, views, self.settings.projection)] * 2
-        lone = int(here.sum()) == 1  # has no batch statistics of its own
-        passes = 1 if lone or self.settings.passes == "together" else views
-        features = [tower(some.flatten(0, 1)) for some in images[:, here].chunk(passes)]
+        features = self._encoded(tower, images[:, here])
         own, joint = heads
         found = []
         for projected in (own(torch.cat(features)), torch.cat([joint(some) for some in features])):
@@ -180,27 +189,42 @@ class SM3(WeighedPairs, PhotoMethod):
             found.append(whole.index_copy(0, here.nonzero()[:, 0], z))
         return found
 
+    def _encoded(self, tower: Encoder, images: Tensor) -> list[Tensor]:
+        """Features of the views of n photographs, ``images`` [V, n, C, S, S], by pass, each [views n, F]."""
+        views, count = images.shape[:2]
+        lone = count == 1  # has no batch statistics of its own
+        passes = 1 if lone or self.settings.passes == "together" else views
+        return [tower(some.flatten(0, 1)) for some in images.chunk(passes)]
+
     def loss(self, batch: Photos, *, gather: Gather = identity) -> Tensor:
-        """Equation (1) over the lesions of all processes, or its mean over ``parts`` of them."""
-        return self._loss(batch, gather, weighted=self.weighted)
+        """Equation (1) over the lesions of all processes, or its mean over ``parts`` of them; 0 where none has a negative."""
+        projected = self.project(batch)
+        found = self._loss(projected, batch, gather, weighted=self.weighted)
+        return (projected[0].sum() + projected[1].sum()) * 0 if found is None else found
 
-    def valid_loss(self, batch: Photos) -> Tensor:
-        """Equation (1) without pair weights."""
-        return self._loss(batch, identity, weighted=False)
+    def valid_loss(self, batch: Photos) -> Tensor | None:
+        """Equation (1) without pair weights; None where no photograph has a negative."""
+        return self._loss(self.project(batch), batch, identity, weighted=False)
 
-    def _loss(self, batch: Photos, gather: Gather, *, weighted: bool) -> Tensor:
-        s, (own, joint) = self.settings, (gather(one) for one in self.project(batch))
+    def _loss(
+        self, projected: tuple[Tensor, Tensor], batch: Photos, gather: Gather, *, weighted: bool
+    ) -> Tensor | None:
+        s, (own, joint) = self.settings, (gather(one) for one in projected)
         whole = {"own": own, "joint": joint, "present": gather(batch.present.T.long().contiguous())}
         if (groups := self._groups(batch)) is not None:
             whole["groups"] = gather(groups)
         if weighted:
             with torch.no_grad():
                 whole["weights"] = weigh(self.weight_net, *joint.mean(2).unbind(1))
-        parts = max(min(s.parts, len(own) // 2), 1)
-        split = [one.tensor_split(parts) for one in whole.values()]
+        split = [one.tensor_split(self._parts(len(own))) for one in whole.values()]
         terms = [self._terms(dict(zip(whole, part, strict=True))) for part in zip(*split, strict=True)]
-        shares = s.terms.model_dump()
-        return torch.stack([modality_contrast(one, shares) for one in terms if one] or [modality_contrast({})]).mean()
+        found = [modality_contrast(one, s.terms.model_dump()) for one in terms if one]
+        return torch.stack(found).mean() if found else None
+
+    def _parts(self, lesions: int) -> int:
+        """Parts of a batch of so many: of two lesions at least."""
+        wanted: int = self.settings.parts
+        return max(min(wanted, lesions // 2), 1)
 
     def _terms(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
         s = self.settings
@@ -213,36 +237,54 @@ class SM3(WeighedPairs, PhotoMethod):
 
     def meta_gradient(
         self, batch: Photos, extra: Photos, optimizer: torch.optim.Optimizer, gather: Gather = identity
-    ) -> MetaGradient:
+    ) -> MetaGradient | None:
         """How the cross-modal loss of the meta pairs ``extra`` changes with the weight net, one step of X ahead.
 
-        :raises TrainingError: where fewer than two lesions of either have both photographs.
+        None where those of either that have both photographs have no negatives.
         """
         s, crossing = self.settings, Crossing(self.joint, apart=self.settings.passes == "apart")
-        sides = (self._known(one, gather) for one in (batch, extra))
+        pairs, meta = self._known(batch, gather), self._known(extra, gather)
+        if pairs is None or meta is None:
+            return None
         given: dict[str, Any] = {"share": s.terms.cross, "temperature": s.temperature, "style": s.style}
         given |= {"clip_norm": s.clip_norm, "length": self.learner.length}
-        problem = two_levels(
-            crossing, self._structure[0], self.weight_net, next(sides), next(sides), optimizer, **given
-        )
+        problem = two_levels(crossing, self._structure[0], self.weight_net, pairs, meta, optimizer, **given)
         return meta_gradient_jvp(problem)
 
-    def _known(self, batch: Photos, gather: Gather) -> PhotoFeatures:
-        """Features of the lesions of all processes that have both photographs, without a gradient."""
+    def _known(self, batch: Photos, gather: Gather) -> PhotoFeatures | None:
+        """Features of the lesions of all processes that have both photographs, without a gradient, encoded as in the step and in
+        its parts; None where none has a negative."""
         groups = self._groups(batch)
         with frozen_statistics(self), torch.no_grad():
             seen = []
             for slot, tower in enumerate(self.both):
-                images = batch.images[slot]
-                seen.append(gather(tower(images.flatten(0, 1)).unflatten(0, images.shape[:2]).transpose(0, 1)))
+                images, here = batch.images[slot], batch.present[slot]
+                whole = images.new_zeros(len(batch), len(images), tower.dim)
+                if bool(here.any()):
+                    features = torch.cat(self._encoded(tower, images[:, here]))
+                    whole[here] = features.reshape(len(images), -1, tower.dim).transpose(0, 1)
+                seen.append(gather(whole))
         both = gather(batch.present.all(0).long()).bool()
-        if int(both.sum()) < 2:
-            raise TrainingError(
-                "weights=meta found fewer than two lesions with both photographs in a batch",
-                do="Raise meta_fraction or batch_size, or set weights=uniform",
-            )
+        kept = None if groups is None else gather(groups)[both]
+        if (int(both.sum()) if kept is None else len(torch.unique(kept))) < 2:
+            return None
         first, second = (features[both] for features in seen)
-        return PhotoFeatures(first, second, None if groups is None else gather(groups)[both])
+        sizes = tuple(int(part.sum()) for part in both.tensor_split(self._parts(len(both))))
+        return PhotoFeatures(first, second, kept, sizes)
+
+    def check_negatives(self, feed: Feed) -> None:
+        """Also of the meta pairs."""
+        super().check_negatives(feed)
+        meta = feed.sources.get("extra")
+        if not isinstance(meta, PhotoSource):
+            return
+        paired = meta.lesions.take(np.flatnonzero(meta.lesions.paired))
+        if len(np.unique(paired.groups if self.settings.repel == "other_patient" else paired.rows)) < 2:
+            raise TrainingError(
+                f"weights=meta has {len(paired.rows)} meta pairs, and none has a negative",
+                expected="lesions with both photographs, and where repel = other_patient of two patients",
+                do="Raise meta_fraction, trust more items, or set weights=uniform",
+            )
 
     def towers(self) -> dict[str, Tower]:
         """The encoders by kind of photograph, and what takes their features to the space that they share."""

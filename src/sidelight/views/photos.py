@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sidelight.data.pixels.cache import Pixels
@@ -32,6 +33,11 @@ class PhotoLesions:
     slots: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     groups: Ints
     named: bool
+
+    @property
+    def paired(self) -> NDArray[np.bool_]:
+        """bool [L], which have both photographs."""
+        return np.array([all(slots) if self.named else len(slots[0]) > 1 for slots in self.slots], bool)
 
     def take(self, chosen: Ints) -> "PhotoLesions":
         """Those at these places."""
