@@ -28,13 +28,13 @@ class Same(nn.Module):
 
 
 def test_the_loss_by_hand(method):
-    """q(z) = z; views (1, 0) and (3, 4): cos = 0.6, so 2 - 1.2 either way; (1, 1) twice: 0. The mean is 0.4."""
+    """q(z) = z; views (1, 0) and (3, 4): cos = 0.6, so 2 - 1.2 either way; (1, 1) twice: 0. A mean of 0.4 either way."""
     method.encoder, method.projector, method.predictor, method.target = Same(), *(nn.Identity(),) * 2, Same()
     left = torch.zeros(2, 1, 1, 2, dtype=torch.float64)
     right = left.clone()
     left[:, 0, 0], right[:, 0, 0] = torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([[3.0, 4], [1, 1]])
     pair = ClipPairs(left, right, *[torch.zeros(2)] * 4)
-    assert method.loss(pair).item() == pytest.approx((2 - 1.2) / 2, abs=1e-6)
+    assert method.loss(pair).item() == pytest.approx(2 - 1.2, abs=1e-6)
 
 
 @pytest.mark.parametrize(("step", "tau"), [(0, 0.99), (50, 0.995), (100, 1.0)])

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +67,31 @@ def test_a_student_comes_near_its_teacher_and_the_run_names_no_file(teacher, tmp
 def test_what_cannot_be_distilled_is_refused(given, says):
     with pytest.raises(ConfigError, match=says):
         Distil(build(DistilSettings, TINY | given), channels=1)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 16])
+def test_the_target_is_standardised_over_all_images_seen_so_far(teacher, pairs):
+    """A student that gives the documented target has loss 0 in training, too, however small the batch."""
+    method = Distil(build(DistilSettings, TINY | {"teacher": str(teacher)}), channels=1).train()
+    seen = []
+    for step in range(4):
+        left, right = torch.rand(2, pairs, 1, 32, 32, generator=torch.Generator().manual_seed(step))
+        given = replace(batch(pairs), left=left, right=right)
+        with torch.no_grad():
+            seen.append(method.teacher(method.teacher.preprocess(torch.cat([left, right]))))
+        whole = torch.cat(seen)
+        target = (seen[-1] - whole.mean(0)) / (whole.var(0, correction=0) + method.scale.eps).sqrt()
+        method.encoder, method.map = torch.nn.Identity(), torch.nn.Identity()
+        method.encoder.forward = lambda views, target=target: target
+        assert method.loss(given).item() == pytest.approx(0, abs=1e-6)
+    assert method.eval().loss(given).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_from_before_with_a_projection_resumes(teacher, tmp_path):
+    given = {**TINY, "teacher": str(teacher), "steps": 2, "cache": str(tmp_path / "c"), "quiet": True}
+    run = sidelight.pretrain("distil", CLIPS, tmp_path / "run", **given)
+    config = run.config
+    assert "projection" not in config["settings"]
+    config["settings"]["projection"] = 128
+    (run.folder / "config.json").write_text(json.dumps(config))
+    assert sidelight.pretrain("distil", CLIPS, tmp_path / "run", **given).summary == run.summary

@@ -290,3 +290,8 @@ def test_pairs_map_and_move() -> None:
     assert len(part) == 2
     assert torch.equal(part.left, pairs.left[:2])
     assert torch.equal(resize(part.left, 8), part.left)
+
+
+def test_mixtures_of_augmented_frames_are_not_cut_down():
+    with pytest.raises(ConfigError, match="truncate with aug_first"):
+        PairRecipe(truncate=True, aug_first=True)

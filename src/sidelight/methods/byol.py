@@ -3,7 +3,7 @@ r"""BYOL: an online network predicts what a slowly following target sees of anot
 Grill et al.: Bootstrap Your Own Latent (NeurIPS 2020).
 
 Encoder f, projector g and predictor q are trained; the target f', g' is their moving average. For the views v, v' of one
-frame, z' = g'(f'(v')) without a gradient, and the loss (equation 2) is taken both ways round:
+frame, z' = g'(f'(v')) without a gradient, and the loss (equation 2) is taken both ways round and summed:
 
     L = 2 - 2 cos(q(g(f(v))), z'),    target <- tau target + (1 - tau) online,
     tau = 1 - (1 - tau_0) (cos(pi k / K) + 1) / 2    at step k of K.
@@ -95,13 +95,13 @@ class BYOL(ClipMethod):
         return nn.Sequential(self.encoder, self.projector)
 
     def loss(self, batch: ClipPairs, *, gather: Gather = identity) -> Tensor:
-        """Equation 2, both ways round; a pair's loss does not depend on the others, so each process has its own."""
+        """The sum of equation 2 both ways round; a pair's loss does not depend on the others, so each process has its own."""
         terms = []
         for view, other in ((batch.left, batch.right), (batch.right, batch.left)):
             with torch.no_grad():
                 seen = self.target(other)
             terms.append(2 - 2 * cosine_similarity(self.predictor(self.online(view)).float(), seen.float()).mean())
-        return torch.stack(terms).mean()
+        return torch.stack(terms).sum()
 
     def augmentation(self, role: str) -> Augment | tuple[Augment, Augment]:
         """The left view is blurred ten times as often as the right one, as in the paper."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from sidelight.data.pixels.cache import Pixels
 from sidelight.data.split import deal
 from sidelight.methods.base import MethodBase
+from sidelight.methods.contrast import ContrastSettings
 from sidelight.methods.settings import PretrainSettings
 from sidelight.views.augment import Augment
 from sidelight.views.clips import PairRecipe, PairSource
@@ -25,8 +26,13 @@ class ClipSettings(PretrainSettings, PairRecipe):
         None, description="normalisation of all channels; none is the architecture's or the weights' own"
     )
     std: float | None = Field(None, gt=0, description="as mean")
-    projection: int = Field(128, ge=2, description="width of the projection in which the pairs are compared")
     augment: Augment = Augment()
+
+
+class ClipContrastSettings(ClipSettings, ContrastSettings):
+    """What every contrast of clips understands beside :class:`ClipSettings`."""
+
+    projection: int = Field(128, ge=2, description="width of the projection in which the pairs are compared")
 
 
 class ClipMethod(MethodBase):

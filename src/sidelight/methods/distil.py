@@ -60,6 +60,7 @@ class Distil(ClipMethod):
         *("weak_labels", "local_sigmoid", "sm3", "sm3_labels", "slimp", "distil"),
     )
     INHERITS = ()
+    FORMER: ClassVar[dict[str, Any]] = {"projection": 128}
     TELLING = ("teacher", "teacher_size")
 
     def build_heads(self) -> None:
@@ -87,9 +88,27 @@ class Distil(ClipMethod):
         views = torch.cat([batch.left, batch.right])
         with torch.no_grad():
             shown = self.teacher.preprocess(views.float())
-            wanted = self.scale(self.teacher(shown).float())
+            wanted = self._standardised(self.teacher(shown).float(), gather)
         distance: Tensor = (self.map(self.encoder(views)).float() - wanted).square().mean()
         return distance
+
+    def _standardised(self, seen: Tensor, gather: Gather) -> Tensor:
+        """The teacher's features [N, D] by mean and deviation of the images seen so far, in training these among them.
+
+        By those of the batch alone the same image would be another target beside other images, and a perfect copy not have
+        loss 0.
+        """
+        scale = self.scale
+        assert scale.running_mean is not None and scale.running_var is not None
+        assert scale.num_batches_tracked is not None
+        if self.training:
+            scale.num_batches_tracked += 1
+            share = 1 / scale.num_batches_tracked  # of this batch, as large as those before it
+            variance, mean = torch.var_mean(gather(seen), 0, correction=0)
+            shift = mean - scale.running_mean
+            scale.running_mean += share * shift
+            scale.running_var.lerp_(variance + (1 - share) * shift**2, share)
+        return nn.functional.batch_norm(seen, scale.running_mean, scale.running_var, eps=scale.eps)
 
     def train(self, mode: bool = True) -> "Distil":
         """The teacher stays in eval mode."""

@@ -63,8 +63,8 @@ from sidelight.data.split import deal
 from sidelight.errors import ConfigError, TrainingError
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings
-from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.clips import ClipContrastSettings, ClipMethod
+from sidelight.methods.contrast import contrast_groups
 from sidelight.methods.look_ahead import LookAhead, Tensors, check_look_ahead
 from sidelight.methods.pair_weights import (
     BiLevel,
@@ -81,7 +81,7 @@ from sidelight.views.clips import ClipPairs, FirstFrame, PairRecipe
 from sidelight.views.feed import Integers
 
 
-class MetaUSCLSettings(ClipSettings, ContrastSettings):
+class MetaUSCLSettings(ClipContrastSettings):
     """Settings of :class:`MetaUSCL`."""
 
     optimizer: Literal["adamw", "sgd"] = "sgd"

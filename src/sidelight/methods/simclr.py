@@ -28,14 +28,14 @@ from torch import Tensor
 
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings
-from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.clips import ClipContrastSettings, ClipMethod
+from sidelight.methods.contrast import contrast_groups
 from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import mlp
 from sidelight.views.clips import ClipPairs, PairKind
 
 
-class SimCLRSettings(ClipSettings, ContrastSettings):
+class SimCLRSettings(ClipContrastSettings):
     """Settings of :class:`SimCLR`."""
 
     pairs: PairKind = Field(

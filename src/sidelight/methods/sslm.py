@@ -53,8 +53,8 @@ from sidelight.data.pixels.cache import Pixels
 from sidelight.errors import ConfigError
 from sidelight.losses import nt_xent
 from sidelight.methods.base import Gather, identity
-from sidelight.methods.clips import ClipMethod, ClipSettings
-from sidelight.methods.contrast import ContrastSettings, contrast_groups
+from sidelight.methods.clips import ClipContrastSettings, ClipMethod
+from sidelight.methods.contrast import contrast_groups
 from sidelight.methods.settings import PretrainSettings
 from sidelight.models.heads import mlp
 from sidelight.models.jigsaw import SIDE, NineBranches, PatchHead, dense_head, kernels_on
@@ -71,7 +71,7 @@ from sidelight.views.jigsaw import (
 )
 
 
-class SSLMSettings(ClipSettings, ContrastSettings):
+class SSLMSettings(ClipContrastSettings):
     """Settings of :class:`SSLM`."""
 
     objective: Literal["jigsaw", "pairs", "both"] = Field("jigsaw", description="puzzles, pairs of frames, or both")

@@ -7,11 +7,11 @@ fall-back. The host picks frames and weights and reads the pixels (:class:`PairS
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sidelight.config import Settings
@@ -49,6 +49,15 @@ class PairRecipe(Settings):
     inner_frames: int = Field(3, ge=2, description="frames that an inner pair mixes")
     aug_first: bool = Field(False, description="augment frames before mixing them, not after")
     truncate: bool = Field(False, description="cut mixtures down to whole grey values, as Meta-USCL's code does")
+
+    @model_validator(mode="after")
+    def _truncates_mixtures(self) -> Self:
+        if self.truncate and self.aug_first:
+            raise ConfigError(
+                "truncate with aug_first: mixtures of augmented frames are not cut down", do="Set one of them to false"
+            )
+        return self
+
     first_frame: ClassVar[bool] = False
     """Whether ``single`` shows the first frame, and not a random one."""
 
