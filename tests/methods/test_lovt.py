@@ -214,7 +214,7 @@ def test_normalisation_is_that_of_the_images(build):
     some = np.array([2, 5, 11])  # rows that may be learnt from: the others are held out
     settings = resolve(type(method), {**TINY, "cache": str(feed.pixels.folder)})
     source = MethodData(method.source.cohort, feed.pixels, some)
-    made = type(method).make_encoder(SimpleNamespace(settings=settings, source=source), 1)
+    made = type(method).make_encoder(SimpleNamespace(settings=settings, source=source, learnt_rows=lambda: some), 1)
     values = np.concatenate([feed.pixels.read(row, [0]).ravel() for row in some]) / 255
     assert float(made.mean) == pytest.approx(values.mean(), abs=1e-6)
     assert float(made.std) == pytest.approx(values.std(), abs=1e-5)

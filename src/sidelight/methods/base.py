@@ -228,7 +228,11 @@ class MethodBase(nn.Module):
         found = feed.count_groups(feed.train_rows)
         if found < self.least_groups:
             lacking = f"{found} patient or recording group"
-        elif self.contrasts and self.settings.repel == "other_item" and len(self.items_of(feed, feed.train_rows)) < 2:
+        elif (
+            self.contrasts
+            and getattr(self.settings, "repel", "") == "other_item"
+            and len(self.items_of(feed, feed.train_rows)) < 2
+        ):
             lacking = "one item"
         else:
             return
