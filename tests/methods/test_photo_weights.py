@@ -184,7 +184,9 @@ def test_the_look_ahead_sees_the_features_of_the_step(world, passes):
     half = len(seen) // 2
     assert half == (2 if passes == "together" else 4)
     assert all(torch.equal(one, other) for one, other in zip(seen[:half], seen[half:], strict=True))
-    assert known.sizes == (3, 3) and known.first.shape[:2] == known.second.shape[:2] == (6, 2)
+    assert known.sizes == (3, 3) and known.first.shape[:2] == known.second.shape[:2] == (7, 2)
+    crossing = Crossing(net.joint, apart=passes == "apart")
+    torch.testing.assert_close(crossing(*known[:2], known.rows), net.project(given)[1][present.all(0)])
     assert net._known(replace(given, present=torch.eye(2, 8).bool()), identity) is None
 
 

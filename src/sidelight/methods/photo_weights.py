@@ -14,13 +14,19 @@ from sidelight.methods.pair_weights import BiLevel, CMWNet
 
 
 class PhotoFeatures(NamedTuple):
-    """Features of N lesions with both photographs, float [N, V, D] of the first and of the second; ``groups`` integers [N] of
-    the contrast, or None; ``sizes`` of the parts that they are in, in their order, each with a contrast of its own."""
+    """What is known of N lesions with both photographs.
+
+    Features float [A, V, D] of the first and [B, V, D] of the second photographs that there are; ``groups`` integers [N] of
+    the contrast, or None; ``sizes`` of the parts that the lesions are in, in their order, each with a contrast of its own;
+    ``rows`` integers [N], where they stand in both, None for all as they are: lone photographs are in the batch statistics
+    alone.
+    """
 
     first: Tensor
     second: Tensor
     groups: Tensor | None = None
     sizes: tuple[int, ...] | None = None
+    rows: tuple[Tensor, Tensor] | None = None
 
 
 class Crossing(nn.Module):
@@ -31,14 +37,15 @@ class Crossing(nn.Module):
         super().__init__()
         self.projectors, self.apart = projectors, apart
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Features [N, V, D] of both photographs to [N, 2, V, d]."""
+    def forward(self, first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Features of both photographs to [N, 2, V, d], as of :class:`PhotoFeatures`."""
         sides = []
         for slot, features in enumerate((first, second)):
             project = self.projectors[slot % len(self.projectors)]
             views = features.unbind(1)
             shown = [project(one) for one in views] if self.apart else project(torch.cat(views)).chunk(len(views))
-            sides.append(torch.stack(list(shown), 1))
+            side = torch.stack(list(shown), 1)
+            sides.append(side if rows is None else side[rows[slot]])
         return torch.stack(sides, 1)
 
     def structure(self) -> "Crossing":
@@ -73,7 +80,7 @@ def two_levels(
         parameters: Tensors, of: PhotoFeatures, reduction: Literal["mean", "none"]
     ) -> tuple[Tensor, Tensor, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in crossing.named_buffers()}
-        joint = functional_call(structure, named | parameters | buffers, (of.first, of.second))
+        joint = functional_call(structure, named | parameters | buffers, (of.first, of.second, of.rows))
         sizes = list(of.sizes or [len(joint)])
         groups = [None] * len(sizes) if of.groups is None else torch.split(of.groups, sizes)
         each = [

@@ -264,13 +264,15 @@ class SM3(WeighedPairs, PhotoMethod):
                     features = torch.cat(self._encoded(tower, images[:, here]))
                     whole[here] = features.reshape(len(images), -1, tower.dim).transpose(0, 1)
                 seen.append(gather(whole))
-        both = gather(batch.present.all(0).long()).bool()
+        there = gather(batch.present.T.long().contiguous()).bool()
+        both = there.all(1)
         kept = None if groups is None else gather(groups)[both]
         if (int(both.sum()) if kept is None else len(torch.unique(kept))) < 2:
             return None
-        first, second = (features[both] for features in seen)
         sizes = tuple(int(part.sum()) for part in both.tensor_split(self._parts(len(both))))
-        return PhotoFeatures(first, second, kept, sizes)
+        first, second = (features[there[:, slot]] for slot, features in enumerate(seen))
+        rows = (there.cumsum(0) - 1)[both]
+        return PhotoFeatures(first, second, kept, sizes, (rows[:, 0], rows[:, 1]))
 
     def check_negatives(self, feed: Feed) -> None:
         """Also of the meta pairs."""
