@@ -269,7 +269,7 @@ def test_a_part_of_strangers_takes_no_run_that_has_met_them(place, found):
     elsewhere = dataclasses.replace(other, name="another hospital")
     notes = dataclasses.replace(work, cohort=elsewhere).check_unseen()
     assert notes == [
-        "diagnosis: what the weights of given weights has seen of its patients is not known",
+        "diagnosis: what the weights of given weights have seen of its patients is not known",
         "diagnosis: what the run of ours has seen of its patients is not known",
     ]
 

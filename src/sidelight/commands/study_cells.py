@@ -116,7 +116,7 @@ class Cells:
         for name, part in self.plan.parts.items():
             rows = [(key, row) for key, row in self.plan.encoders.items() if not row.parts or name in row.parts]
             for key, row in rows if part.unseen else []:
-                what = "run" if row.run else "weights" if row.weights else ""
+                what = f"the run of {key} has" if row.run else f"the weights of {key} have" if row.weights else ""
                 if row.run and self._met(part, row.run):
                     raise ConfigError(
                         f"The part {name!r} has unseen = true, and the finished run of the row {key!r} has learnt from "
@@ -124,7 +124,7 @@ class Cells:
                         do=f"Leave the row out of this part (encoders.{key}.parts names its parts), or give it a method, "
                         "which pre-trains anew in each fold",
                     )
-                notes += [f"{name}: what the {what} of {key} has seen of its patients is not known"] if what else []
+                notes += [f"{name}: what {what} seen of its patients is not known"] if what else []
         return notes
 
     def _met(self, part: Part, run: str) -> bool:
