@@ -128,12 +128,73 @@ def test_data_of_another_kind_are_refused_in_one_sentence(judged, tmp_path):
     with pytest.raises(DataError, match="crop = 'sector', the model learnt from those with None"):
         sidelight.predict(judged[0], crop, device="cpu", quiet=True)
     toml.write_text(toml.read_text().replace('crop = "sector"', "channels = 1\nequalize = true"))
-    with pytest.raises(DataError, match="equalize = true, the model learnt from those with the opposite"):
+    with pytest.raises(DataError, match="equalize = True, the model learnt from those with False"):
         sidelight.predict(judged[0], crop, device="cpu", quiet=True)
     with pytest.raises(DataError, match="per patient, a level"):
         sidelight.predict(
             judged[0], Cohort.open("phantom:ultrasound?patients=4").__class__(tmp_path, "x", pd.DataFrame())
         )
+
+
+def write_round(folder, images, count, *, seed):
+    """Pictures of 60 x 80, a circle or an ellipse as wide as 4:3 of it, told by the name; squashed both may be round."""
+    rng, y, x = np.random.default_rng(seed), *np.mgrid[:60, :80]
+    for number in range(count):
+        wide, centre, size = number % 2, rng.uniform(-4, 4, 2), rng.uniform(14, 18)
+        inside = ((y - 30 - centre[0]) / size) ** 2 + ((x - 40 - centre[1]) / (size * (4 / 3 if wide else 1))) ** 2 < 1
+        path = folder / "photos" / ["round", "wide"][wide] / f"p{seed}_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((rng.integers(30, 60, (60, 80)) + 120 * inside).astype(np.uint8)).save(path)
+    (folder / "cohort.toml").write_text(
+        'files = "photos/{kind}/{patient}.png"\nlevels = ["patient"]\n' + images + '[task.kind]\nlabel = "kind"\n'
+    )
+    return folder
+
+
+def test_images_that_another_fit_shows_otherwise_are_refused(tmp_path):
+    pad = '[images]\nfit = "pad"\n'
+    here, new = write_round(tmp_path / "here", pad, 40, seed=0), write_round(tmp_path / "new", "", 40, seed=1)
+    out = tmp_path / "out"
+    sidelight.evaluate("test_resnet", here, "kind", out=out, random=True, image_size=32, **QUIET)
+    with pytest.raises(DataError, match="fit = 'squash', the model learnt from those with 'pad'"):
+        sidelight.predict(out, new, device="cpu", quiet=True)
+    assert len(sidelight.predict(out, new, device="cpu", quiet=True, other_kind=True)) == 40
+    old = tmp_path / "old"  # of format 7, which did not say how images of classes were fitted
+    shutil.copytree(out / "model", old)
+    said = json.loads((old / "model.json").read_text())
+    kept = {key: value for key, value in said.items() if key not in ("fit", "range", "files", "seal")}
+    (old / "model.json").write_text(json.dumps({**kept, "version": 7}))
+    assert len(sidelight.predict(old, new, device="cpu", quiet=True)) == 40
+    write_round(new, pad, 40, seed=1)
+    assert len(sidelight.predict(out, new, device="cpu", quiet=True)) == 40
+
+
+def write_deep(folder, images, *, seed):
+    """16 pictures of 12 bits in files of 16; class b is brighter in the middle."""
+    rng = np.random.default_rng(seed)
+    for number in range(16):
+        pixels = rng.integers(600, 1900, (24, 24))
+        pixels[8:16, 8:16] += 1400 * (number % 2)
+        path = folder / "ab"[number % 2] / f"p{seed}_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint16)).save(path)
+    (folder / "cohort.toml").write_text(
+        f'name = "n{seed}"\nfiles = "{{kind}}/{{patient}}.png"\nlevels = ["patient"]\n{images}[task.kind]\nlabel = "kind"\n'
+    )
+    return folder
+
+
+def test_images_of_another_range_are_refused_and_an_external_test_says_so(tmp_path):
+    deep = "[images]\nrange = [0, 4095]\n"
+    here, new = write_deep(tmp_path / "here", deep, seed=0), write_deep(tmp_path / "new", "", seed=1)
+    more = {"random": True, "image_size": 32, "folds": 2, **QUIET}
+    results = sidelight.evaluate("test_resnet", here, "kind", test=new, out=tmp_path / "out", **more)
+    said = "kind on n1: [images] range differ between the two data sets, so images are shown otherwise"
+    assert said in results.notes
+    with pytest.raises(DataError, match=r"range = None, the model learnt from those with \(0, 4095\)"):
+        sidelight.predict(tmp_path / "out", new, device="cpu", quiet=True)
+    write_deep(new, deep, seed=1)
+    assert len(sidelight.predict(tmp_path / "out", new, device="cpu", quiet=True)) == 16
 
 
 def test_images_of_something_else_are_outside(judged, tmp_path):

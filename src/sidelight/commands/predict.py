@@ -238,12 +238,13 @@ def _check_inside(model: Model, cohort: Cohort, outside: "pd.Series[bool]") -> N
 
 
 def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
-    """:raises DataError: where channels, clips or views say that these are other images than the model's."""
+    """:raises DataError: where channels, clips, ``[images]`` or views say that these are other images than the model's."""
     facts = model.facts
     clips = bool(np.mean([pixels.frames_of(row) > 1 for row in range(len(pixels))]) > 0.5)
     colour = {1: "grey", 3: "colour"}
     views = {view for view in cohort.items["view"] if view}
-    crop, equalize = cohort.spec.images.crop, cohort.spec.images.equalize
+    images = {name: getattr(cohort.spec.images, name) for name in facts.looks}
+    look = next((name for name, there in facts.looks.items() if images[name] != there), None)
     differs = ""
     if pixels.channels != facts.channels:
         differs = f"{colour[pixels.channels]} images, the model learnt from {colour[facts.channels]} ones"
@@ -251,14 +252,10 @@ def _check_kind(model: Model, cohort: Cohort, pixels: Pixels) -> None:
         differs = (
             f"mostly {'clips' if clips else 'stills'}, the model learnt from {'clips' if facts.clips else 'stills'}"
         )
-    elif crop != facts.crop:
-        differs = f"images with [images] crop = {crop!r}, the model learnt from those with {facts.crop!r}"
-    elif equalize != facts.equalize:
+    elif look is not None:
         differs = (
-            f"images with [images] equalize = {str(equalize).lower()}, the model learnt from those with the opposite"
+            f"images with [images] {look} = {images[look]!r}, the model learnt from those with {facts.looks[look]!r}"
         )
-    elif facts.where is not None and cohort.spec.images.fit != facts.where.fit:
-        differs = f"images with [images] fit = {cohort.spec.images.fit!r}, the model learnt from those with {facts.where.fit!r}"
     elif views and facts.views and not views & set(facts.views):
         differs = f"the views {', '.join(sorted(views))}, the model learnt from {', '.join(facts.views)}"
     if differs:

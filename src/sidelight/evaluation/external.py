@@ -9,6 +9,7 @@ import pandas as pd
 from sidelight.config import working_size
 from sidelight.data.audit.shared import shared_with
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import LOOKS
 from sidelight.data.cohort.spelling import classes_elsewhere
 from sidelight.data.cohort.stable_names import own_names, shared_items
 from sidelight.data.cohort.task import LEFT_OUT
@@ -44,7 +45,7 @@ def score_elsewhere(evaluation: Evaluation, other: Cohort) -> tuple[pd.DataFrame
         )
     more = [*more, *(f"The external test LEAKS and was made all the same (allow_leak): {one}" for one in leaks)]
     mine, theirs = cohort.spec.images, other.spec.images
-    differs = [name for name in ("crop", "fit", "equalize") if getattr(mine, name) != getattr(theirs, name)]
+    differs = [name for name in LOOKS if getattr(mine, name) != getattr(theirs, name)]
     if differs:
         what = " and ".join(differs)
         more = [

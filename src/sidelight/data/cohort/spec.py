@@ -120,6 +120,10 @@ class ImagesSpec(Settings):
         return self
 
 
+LOOKS = ("crop", "fit", "equalize", "range")
+"""Of ``[images]`` what makes the same file look otherwise: data on which it differs are not seen alike."""
+
+
 class MetadataSpec(Settings):
     """Columns that describe each level; ``unknown`` values are blank, ``conflict`` settles what is not constant."""
 

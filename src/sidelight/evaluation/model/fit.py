@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sidelight.data.cohort.cohort import Cohort
+from sidelight.data.cohort.spec import LOOKS
 from sidelight.data.cohort.task import SIGNS
 from sidelight.data.pixels.cache import Pixels
 from sidelight.evaluation.inputs.beside import items_of
@@ -100,11 +101,10 @@ def _tested_on(labelled: Labelled) -> dict[str, Any]:
 
 
 def _kind(cohort: Cohort, pixels: Pixels, items: list[list[int]]) -> dict[str, Any]:
-    """What kind of data the units are: channels, clips or stills, and the views that nearly all of them have."""
+    """What kind of data the units are: channels, clips or stills, the views that nearly all of them have, and how they look."""
     views = cohort.items["view"].to_numpy()[pixels.index["position"].to_numpy()]
     per_unit = [{views[row] for row in rows} for rows in items]
     usual = [view for view in sorted(set(views)) if view and np.mean([view in one for one in per_unit]) >= USUAL_VIEW]
     frames = [pixels.frames_of(row) > 1 for rows in items for row in rows]
-    shown = cohort.spec.images
     said = {"channels": pixels.channels, "clips": bool(np.mean(frames) > 0.5), "views": tuple(usual)}
-    return {**said, "crop": shown.crop, "equalize": shown.equalize}
+    return {**said, **{name: getattr(cohort.spec.images, name) for name in LOOKS}}

@@ -20,8 +20,10 @@ from safetensors.numpy import load_file
 from sidelight.config import build, fault, read_json
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.metadata import Vocabulary
+from sidelight.data.cohort.spec import LOOKS
 from sidelight.data.cohort.task import Target
 from sidelight.data.pixels.cache import Pixels
+from sidelight.data.pixels.placement import Fit
 from sidelight.errors import ConfigError, EncoderError, RunError
 from sidelight.evaluation.features import pool_units
 from sidelight.evaluation.inputs.beside import InputReader, InputSettings, items_of
@@ -46,7 +48,7 @@ from sidelight.models.pair import PhotoPair
 from sidelight.models.towers import Tower, save_tower
 from sidelight.train.card import USE
 
-VERSION = 7
+VERSION = 8
 SECOND = "second"
 """Role of the encoder of a unit's second photographs; that of the first is "image"."""
 MOST_REFERENCES = 5000
@@ -97,8 +99,8 @@ class Facts:
     :ivar max_frames: frames of a clip that the pixel cache keeps, of which ``frames`` are embedded.
     :ivar outside: cosine distance to the nearest labelled unit above which a unit is outside the training data.
     :ivar false_alarms: share of units like the labelled ones that :func:`outside_limit` lets be called outside.
-    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop`` and ``equalize``
-        what ``[images]`` of the cohort said.
+    :ivar views: views that nearly every labelled unit had; ``clips`` whether most items were clips; ``crop``, ``equalize``
+        and, since format 8, ``fit`` and ``range`` what ``[images]`` of the cohort said.
     :ivar trained_on: name, hash, units, groups and counts per class (or of the units that have each label) of the data.
     :ivar tested_on: of a given split, units and groups of its test side, and units that train and that are valid; empty
         where the units of ``trained_on`` were tested in folds.
@@ -139,8 +141,16 @@ class Facts:
     suspect: int = 0
     where: Where | None = None
     equalize: bool = False
+    fit: Fit = "squash"
+    range: tuple[int, int] | None = None
     use: str = USE
     version: int = VERSION
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """What ``[images]`` of the cohort said, by name, as far as a model of this format knows it."""
+        known = {name: getattr(self, name) for name in LOOKS if self.version >= 8 or name not in ("fit", "range")}
+        return known if self.where is None else {**known, "fit": self.where.fit}
 
     @property
     def outside_note(self) -> str:
