@@ -104,6 +104,31 @@ def test_a_folder_is_filled_with_all_of_its_files_or_with_none(tmp_path):
     assert (tmp_path / "out" / "a" / "one").read_bytes() == b"1" and [*tmp_path.iterdir()] == [tmp_path / "out"]
 
 
+def test_what_an_earlier_list_names_goes_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+
+    def fill(*names):
+        with filling(out, listed=".list.json") as place:
+            for name in names:
+                write_bytes(place / name, name.encode())
+
+    def there():
+        return {one.relative_to(tmp_path).as_posix() for one in tmp_path.rglob("*") if one.is_file()}
+
+    fill("a/b/one", "two")
+    (out / "mine").write_text("")
+    (tmp_path / "beside").write_text("")
+    assert json.loads((out / ".list.json").read_text()) == ["a/b/one", "two"]
+    with pytest.raises(ValueError, match="stop"), filling(out, listed=".list.json"):
+        raise ValueError("stop")
+    fill("two", "c/three")
+    assert there() == {"out/two", "out/c/three", "out/mine", "out/.list.json", "beside"} and not (out / "a").exists()
+    for damaged in ('["two", "../beside", "", 3, "/etc/passwd"]', "{", '{"two": 1}', "\xff"):
+        (out / ".list.json").write_bytes(damaged.encode("latin-1"))
+        fill("four")
+    assert there() == {"out/four", "out/c/three", "out/mine", "out/.list.json", "beside"}
+
+
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_the_first_of_two_processes_that_make_a_key_wins(tmp_path, monkeypatch, links):
     def refuse(source, target):

@@ -154,7 +154,7 @@ def check(
     from sidelight.commands.check import check as run_check
     from sidelight.data.cells import counted, visible
     from sidelight.errors import ConfigError
-    from sidelight.files import check_place, write_csv, write_json, write_text
+    from sidelight.files import check_place, check_suffix, write_csv, write_json, write_text
     from sidelight.reporting.check_page import render_check
     from sidelight.reporting.terminal import print_check
 
@@ -170,6 +170,8 @@ def check(
     for option, place in (("--json", json), ("--html", html), ("--leaks", leaks), ("--write-split", write_split)):
         if place is not None:
             check_place(place, folder=False, option=option)
+    if leaks is not None:
+        check_suffix(leaks, (".csv",), "the table of leaks is", "Write CSV, which spreadsheets read")
     found = run_check(
         data,
         preset,

@@ -153,12 +153,14 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def filling(folder: Path) -> Iterator[Path]:
+def filling(folder: Path, *, listed: str | None = None) -> Iterator[Path]:
     """Yield an empty folder beside ``folder``, made where it is not there; the files that are put there take their places in
     ``folder`` once all of them are whole.
 
     If the block fails, ``folder`` stays as it was.
 
+    :param listed: name of a list of these files, to be kept in ``folder``: those that an earlier list names and this one does
+        not are taken away then, and no others.
     :raises RunError: when the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -166,12 +168,39 @@ def filling(folder: Path) -> Iterator[Path]:
     try:
         with explained(folder):
             yield place
-            for path in sorted(one for one in place.rglob("*") if one.is_file()):
-                target = folder / path.relative_to(place)
+            names = sorted(one.relative_to(place).as_posix() for one in place.rglob("*") if one.is_file())
+            before = set() if listed is None else _listed(folder / listed)
+            if listed is not None:  # of both, so that a kill from here on leaves nothing unlisted
+                write_json(folder / listed, sorted(before | set(names)))
+            for name in names:
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                put(path, target)
+                put(place / name, target)
+            if listed is not None:
+                _take_away(folder, before - set(names))
+                write_json(folder / listed, names)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _listed(path: Path) -> set[str]:
+    """The names in a list of :func:`filling`; none where it is not there or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return set()
+    return {one for one in found if isinstance(one, str)} if isinstance(found, list) else set()
+
+
+def _take_away(folder: Path, names: set[str]) -> None:
+    """Delete files of ``folder``, and folders in it that are empty then; a name that leads out of it is left alone."""
+    for name in sorted(names):
+        path = folder / name
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            path.unlink()
+            for parent in Path(name).parents[:-1]:
+                with contextlib.suppress(OSError):  # not empty
+                    (folder / parent).rmdir()
 
 
 @contextmanager
@@ -275,6 +304,20 @@ def check_place(out: str | Path, *, folder: bool, option: str = "--out") -> None
         raise ConfigError(
             f"{out} cannot be written ({error.strerror})", do=f"Give another place with {option}"
         ) from None
+
+
+def check_suffix(out: Path, suffixes: Sequence[str], given: str, do: str) -> None:
+    """See whether ``out`` is called as what will be written there; a name without an ending is.
+
+    :param given: what will be written, as the error says it.
+    :raises ConfigError: for the ending of another kind of file.
+    """
+    if out.suffix and out.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"{out.name}: {given} no {out.suffix[1:].upper()} file",
+            expected=f"a name that ends in {', '.join(suffixes)}",
+            do=do,
+        )
 
 
 def flush(path: Path) -> None:

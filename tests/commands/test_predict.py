@@ -338,3 +338,14 @@ def test_the_encoder_of_a_saved_model_is_found_by_the_folder_that_the_error_name
             call(judged[0])
     assert sidelight.embed(towers, here, quiet=True, device="cpu", max_frames=4).attrs["encoder_hash"] == wanted
     assert sidelight.export(towers, "timm", tmp_path / "encoder.safetensors").path.is_file()
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.xlsx", "s.tsv"])
+def test_a_table_is_not_called_what_it_is_not(tmp_path, name):
+    with pytest.raises(
+        ConfigError, match=r"the table is no (PARQUET|XLSX|TSV) file\. Expected: a name that ends in \.csv"
+    ):
+        sidelight.predict(tmp_path / "none", tmp_path, tmp_path / name)
+    for fits in ("s.csv", "S.CSV", "s"):
+        with pytest.raises(RunError, match="holds no model"):
+            sidelight.predict(tmp_path / "none", tmp_path, tmp_path / fits)

@@ -12,12 +12,15 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import sidelight
+from sidelight.commands.predict_files import FoundFiles
 from sidelight.data.annotations import annotations_of
+from sidelight.data.annotations.coco import coco_of, read_coco
 from sidelight.data.annotations.mask_files import read_values
 from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.pixels.cache import build
 from sidelight.errors import ConfigError, DataError, RunError, SidelightError
 from sidelight.evaluation.model.model import Model, read_model
+from sidelight.evaluation.model.where import Found
 from sidelight.evaluation.units import Units
 from sidelight.train.device import place
 
@@ -83,7 +86,7 @@ def test_masks_meet_the_truth_in_pixels_of_the_source_and_the_table_counts_them(
         # a shift of a whole pixel of the working size, 1.2 of the source's, leaves an IoU of 0.83 of a disc with a radius of 8
         assert mask.shape == (HEIGHT, WIDTH) and mask.sum() == pixels and iou(mask, truth) > 0.7
     again = predicted(judged[0], new, tmp_path / "s.csv", masks=tmp_path / "h")
-    assert {path.stem for path in (tmp_path / "h").iterdir()} == set(again["unit"])
+    assert {path.stem for path in (tmp_path / "h").glob("*.png")} == set(again["unit"])
     assert "p0" not in (tmp_path / "s.csv").read_text() and not [*tmp_path.glob(".*")]
 
 
@@ -112,7 +115,7 @@ def test_an_image_that_cannot_be_read_has_a_row_and_no_mask(judged, new, tmp_pat
     (folder / "images" / "p01.png").write_bytes(b"broken")
     table = predicted(judged[0], folder, masks=tmp_path / "m")
     assert table["pixels"].isna().tolist() == [False, True, False] and table["missing"].iloc[1] == "no readable image"
-    assert len([*(tmp_path / "m").iterdir()]) == 2
+    assert len([*(tmp_path / "m").glob("*.png")]) == 2
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(judged, new, tmp_path):
@@ -128,7 +131,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(judged, new, tm
     with pytest.raises(ConfigError, match=r"m is not empty.*--force"):
         predicted(judged[0], new, masks=tmp_path / "m")
     predicted(judged[0], new, masks=tmp_path / "m", force=True)
-    assert len([*(tmp_path / "m").iterdir()]) == 4
+    assert len([*(tmp_path / "m").glob("[!.]*")]) == 4
+    many = write_discs(tmp_path / "many", 5, seed=4)
+    predicted(judged[0], many, masks=tmp_path / "again", names=True)
+    assert len([*(tmp_path / "again").rglob("*.png")]) == 5
+    predicted(judged[0], new, masks=tmp_path / "again", force=True)  # none of the earlier ones stays
+    assert len([*(tmp_path / "again").rglob("*.png")]) == 3 and not (tmp_path / "again" / "images").exists()
     squashed = tmp_path / "cohort.toml"
     squashed.write_text((new / "cohort.toml").read_text().replace("pad", "squash"))
     with pytest.raises(DataError, match="fit = 'squash', the model learnt from those with 'pad'"):
@@ -214,6 +222,8 @@ def test_boxes_are_one_coco_file_that_is_read_back(tmp_path):
     model = read_model(tmp_path / "out")
     assert model.facts.where.classes == data.tasks["finding_boxes"].classes
     file = tmp_path / "boxes.json"
+    with pytest.raises(ConfigError, match=r"boxes are no CSV file\. Expected: a name that ends in \.json"):
+        predicted(tmp_path / "out", data, boxes=tmp_path / "boxes.csv", cache=str(tmp_path / "cache"))
     table = predicted(tmp_path / "out", data, boxes=file, names=True, cache=str(tmp_path / "cache"))
     said = json.loads(file.read_text())
     counts = [name for name in table if name.startswith("count")]
@@ -256,3 +266,25 @@ def test_a_model_of_instances_gives_masks_and_the_boxes_around_them(new, tmp_pat
             found[round(y) : round(y + height), round(x) : round(x + width)] = True
             overlaps.append(iou(found, true))
     assert len(overlaps) == 3 and min(overlaps) > 0.5, overlaps
+
+
+def test_boxes_of_a_series_name_each_frame_once_and_are_read_again(tmp_path):
+    """A series in one file, one of a file per frame, and both by their hash."""
+    for number in range(3):
+        (tmp_path / "slices" / "p0").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.eye(8, dtype=np.uint8) + number).save(tmp_path / "slices" / "p0" / f"{number}.png")
+    (tmp_path / "slices" / "cohort.toml").write_text('files = "{patient}/{n}.png"\nstack = "n"\nlevels = ["patient"]\n')
+    whole = write_discs(tmp_path / "whole", 1, seed=0, frames=3)
+    boxes, numbers = [np.array([[1.0, 2, 3, 4]])] * 3, [np.array([0])] * 3
+    found = Found((3, 8, 8), boxes=boxes, scores=[one + 0.5 for one in numbers], labels=numbers)
+    cases = [
+        (tmp_path / "slices", True, ["p0/0.png", "p0/1.png", "p0/2.png"]),
+        (whole, True, [f"images/p00.npy#000{frame}" for frame in range(3)]),
+        (whole, False, [f"hash#000{frame}" for frame in range(3)]),
+    ]
+    for folder, named, expected in cases:
+        files = FoundFiles(None, "png", tmp_path / "b.json", named)
+        files.add(Cohort.open(folder), 0, "hash", ("disc",), found)
+        (tmp_path / "b.json").write_text(json.dumps(coco_of(files._images, ("disc",), {})))
+        again = read_coco(tmp_path / "b.json", "b.json").images
+        assert list(again) == expected and all(marks[0].box == (1, 2, 2, 2) for marks in again.values())

@@ -17,15 +17,14 @@ from sidelight.data.cohort.cohort import Cohort
 from sidelight.data.cohort.columns import unit_keys
 from sidelight.data.identity import item_hash
 from sidelight.data.pixels.cache import Pixels, PixelSettings, open_pixels
-from sidelight.errors import ConfigError
 from sidelight.evaluation.features import embed_items
 from sidelight.evaluation.reader import Fresh
-from sidelight.files import check_targets, replacing
+from sidelight.files import check_suffix, check_targets, replacing
 from sidelight.models.image import Encoder, weights_hash
 from sidelight.train.device import pick_device
 from sidelight.train.run import Run, is_run
 
-SUFFIXES = (".parquet", ".pq", "")
+SUFFIXES = (".parquet", ".pq")
 
 
 class EmbedSettings(PixelSettings):
@@ -66,12 +65,7 @@ def embed(
     """
     place = None if out is None else Path(out)
     if place is not None:
-        if place.suffix.lower() not in SUFFIXES:
-            raise ConfigError(
-                f"{place.name}: vectors are no {place.suffix[1:].upper()} file",
-                expected=f"a name that ends in {', '.join(filter(None, SUFFIXES))}",
-                do="Write Parquet; `pandas.read_parquet` reads it",
-            )
+        check_suffix(place, SUFFIXES, "vectors are", "Write Parquet; `pandas.read_parquet` reads it")
         check_targets(place, [place], force)
     resolved = build(EmbedSettings, settings)
     opened: dict[str, Any] = {"allow_outside": allow_outside, "max_memory": resolved.max_memory}

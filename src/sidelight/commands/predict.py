@@ -16,7 +16,7 @@ from sidelight.data.read.still import MOST_FRAMES
 from sidelight.errors import ConfigError, DataError, nearest
 from sidelight.evaluation.model.model import Model, embed_units, read_model
 from sidelight.evaluation.units import Units
-from sidelight.files import check_place, write_csv
+from sidelight.files import check_place, check_suffix, write_csv
 from sidelight.metrics.checklist import points
 from sidelight.train.device import pick_device, place
 
@@ -102,7 +102,10 @@ def predict(
 
 
 def _check_out(out: Path, force: bool) -> None:
-    """:raises ConfigError: where ``out`` cannot be written or, unless ``force``, is a file that no prediction wrote."""
+    """:raises ConfigError: where ``out`` is no name of a CSV file, cannot be written or, unless ``force``, is a file that no
+    prediction wrote.
+    """
+    check_suffix(out, (".csv",), "the table is", "Write CSV, which spreadsheets and `pandas.read_csv` read")
     check_place(out, folder=False)
     if force or not out.exists():
         return

@@ -24,11 +24,13 @@ from sidelight.evaluation.model.model import Model
 from sidelight.evaluation.model.where import Found, found_in, measures
 from sidelight.evaluation.protocols.base import Finder
 from sidelight.evaluation.units import Units
-from sidelight.files import check_place, filling, write_bytes, write_json
+from sidelight.files import check_place, check_suffix, filling, write_bytes, write_json
 
 KINDS = ("pixels", "mm2", "ml", "count", "score")
 """What a row may say of a class, in its order."""
 WHOLE = ("pixels", "count")
+LISTED = ".predicted.json"
+"""In a folder of masks the names of those that ``predict`` wrote: no others are taken away by the next one."""
 
 
 @dataclass
@@ -72,6 +74,7 @@ class FoundFiles:
                     do="Choose another folder with --masks, or replace its masks with --force (force=True)",
                 )
         if self.boxes is not None:
+            check_suffix(self.boxes, (".json",), "boxes are", "Write COCO, which is JSON")
             check_place(self.boxes, folder=False, option="--boxes")
             if not force and self.boxes.exists():
                 raise ConfigError(
@@ -98,7 +101,7 @@ class FoundFiles:
         if self.masks is None:
             yield
         else:
-            with filling(self.masks) as self._draft:
+            with filling(self.masks, listed=LISTED) as self._draft:
                 yield
         if self.boxes is not None and model.facts.where is not None:
             info = {"description": f"Predicted boxes of {model.facts.task}", "use": model.facts.use}
@@ -120,7 +123,11 @@ class FoundFiles:
             for frame in range(found.shape[0]):
                 said: dict[str, Any] = {"unit": unit} | ({"frame": frame} if found.shape[0] > 1 else {})
                 corners, labels, scores = (part[frame].tolist() for part in (found.boxes, found.labels, found.scores))
-                self._images.append(Boxed(file, *found.shape[1:], corners, labels, scores, said))
+                named = file
+                if found.shape[0] > 1:  # COCO names every image once: a frame by its own file, or by its number
+                    own = self.names and len(files) == found.shape[0]
+                    named = files[frame] if own else f"{file}#{frame:04d}"
+                self._images.append(Boxed(named, *found.shape[1:], corners, labels, scores, said))
 
     def _name(self, item: str, unit: str) -> str:
         """Path of an item's masks without its suffix: its own, safe for any file system and used once, or its hash."""
