@@ -1,6 +1,8 @@
 """The page of a run on reports: sentences and regions, statistics, and where the truth is known a score."""
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 import sidelight
 
@@ -37,3 +39,22 @@ def test_a_sentence_of_a_rich_report_that_names_two_findings_is_asked_once(tmp_p
     found = [[one for one in own if one.side] for own in sidelight.Cohort.open(data).phantom.findings]
     asked = sum(len({one.sentence for one in own}) for own in found)
     assert (score["findings"] == asked).all() and asked < sum(map(len, found))
+
+
+def test_phrases_and_masks_need_no_reports(tmp_path):
+    """Data of images and masks alone: where phrases point is shown, and that there are no reports is said."""
+    run = sidelight.pretrain("lovt", DATA, tmp_path / "run", cache=str(tmp_path / "cache"), **TINY)
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        mask = np.zeros((48, 48), np.uint8)
+        mask[8 * number : 8 * number + 16, 10:30] = 255
+        for kind, values in (("images", rng.integers(20, 60, (48, 48)) + mask // 2), ("masks", mask)):
+            (tmp_path / "new" / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / "new" / kind / f"p{number}.png")
+    (tmp_path / "new" / "cohort.toml").write_text(
+        'name = "new"\nfiles = "images/{patient}.png"\nlevels = ["patient"]\n[task.opacity]\nmask = "masks/{patient}.png"\n'
+    )
+    for asked in ({"phrases": ["opacity"]}, {"task": "opacity"}, {}):
+        page = sidelight.explain(run, tmp_path / "new", tmp_path / f"out{len(asked)}", items=2, quiet=True, **asked)
+        text = page.read_text()
+        assert "new names no reports." in text and ("opacity (" in text) == bool(asked)

@@ -1,9 +1,12 @@
 """Heat, surroundings and anatomy: hand-made cases, and a whole page from a run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import mr_writing
 import sidelight
@@ -13,7 +16,7 @@ from sidelight.evaluation.protocols.series.planes import Plane
 from sidelight.evaluation.settings import EvaluateSettings
 from sidelight.explaining.content import Question
 from sidelight.explaining.heat import Heat, heat_of
-from sidelight.explaining.sslm import anatomy, random_like, surroundings
+from sidelight.explaining.sslm import _labelled_patches, _lesions, _taught, anatomy, random_like, surroundings
 from sidelight.models.image import create_encoder
 from sidelight.models.series import make_aggregator
 
@@ -149,3 +152,40 @@ def test_anatomy_from_masks(run, tmp_path) -> None:
     question = Question(run[0], cohort, pixels, np.arange(2), ("a",) * len(pixels))
     table = anatomy(question, {"random": encoder}).table
     assert table["AUROC"][0] > 0.8  # of grey values alone
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_the_structure_of_a_patch_is_where_the_mask_lies_in_the_square(tmp_path, fit) -> None:
+    """Slices three times as wide as high: 80 above, where the mask is 1, and 200 below, where it is 2."""
+    mask = np.repeat(np.array([[1], [2]], np.uint8), 16, axis=0).repeat(96, axis=1)
+    for kind, values in (("images", mask * 120 - 40), ("masks", mask)):
+        (tmp_path / kind).mkdir()
+        for number in range(12):
+            Image.fromarray(values).save(tmp_path / kind / f"p{number}.png")
+    (tmp_path / "cohort.toml").write_text(
+        'files = "images/{patient}.png"\nlevels = ["patient"]\n[companions]\nmasks = "masks/{patient}.png"\n'
+        f'[images]\nchannels = 1\nfit = "{fit}"\n'
+    )
+    cohort = Cohort.open(tmp_path)
+    question = Question(None, cohort, opened(cohort, tmp_path / "cache"), np.arange(1), ())
+    slices, corners, label, _ = _labelled_patches(question)
+    rows, columns = (corners * 36 + 6).astype(int).T  # of the centre of a patch of 12 in a square of 48
+    grey = slices[np.arange(len(slices)), 0, rows, columns]
+    assert set(label.tolist()) == {1, 2} and min(np.bincount(label)[1:]) >= 30
+    blend = 15  # where the two meet; the padding's 0 is 80 away
+    assert np.abs(grey.astype(int) - (label * 120 - 40)).max() <= blend
+
+
+def test_a_series_of_a_view_that_no_head_has_seen_is_said_not_to_be_shown(run) -> None:
+    made, cohort, folder = run
+    pixels = opened(cohort, folder)
+    names = tuple("a" * len(pixels))
+    question = Question(made, cohort, pixels, np.arange(len(pixels)), names, "diagnosis")
+    alone = int(np.flatnonzero(~_taught(question))[0])
+    index = pixels.index.assign(view=[*pixels.index["view"][:alone], "oblique", *pixels.index["view"][alone + 1 :]])
+    shown = np.array([alone, (alone + 1) % len(pixels)])
+    question = replace(question, pixels=replace(pixels, index=index), rows=shown)
+    (part,) = _lesions(question, {"this encoder": made.encoder(), "random": random_like(made.encoder(), 0)})
+    labels = len(cohort.tasks["diagnosis"].classes)
+    assert len(part.pictures) == labels and not any("oblique" in one.sentence for one in part.pictures)
+    assert part.facts[-1] == "1 series not shown: the heads have learnt from none of such a view."

@@ -63,7 +63,7 @@ def phrases(question: Question, asked: Sequence[str], task: Task | None) -> Part
 
 def known_masks(question: Question, task: Task) -> dict[int, Masks]:
     """Of each row of the cache of which it is known the masks uint8 [K, S, S]: of those that are shown, and of up to
-    ``MOST_ITEMS`` in all.
+    ``MOST_ITEMS`` in all; of a series those of its middle frame, which is the one that is shown.
     """
     table = units(question.cohort, task)
     table["rows"] = question.pixels.rows_of(table["items"])
@@ -74,7 +74,8 @@ def known_masks(question: Question, task: Task) -> dict[int, Masks]:
     truth = truth_of(table)
     assert truth is not None
     masks = truth.filled(len(task.classes), question.pixels.size).masks or []
-    return {int(rows[0]): own for rows, own in zip(table["rows"], masks, strict=True)}
+    middle = [own if own.ndim == 3 else own[len(own) // 2] for own in masks]
+    return {int(rows[0]): own for rows, own in zip(table["rows"], middle, strict=True)}
 
 
 @torch.no_grad()

@@ -29,7 +29,12 @@ MOST_SENTENCES = 8
 
 
 def explain(question: Question) -> Sequence[Part]:
-    """Sentences and regions of the studies asked for, and statistics over all studies (up to ``MOST_STUDIES``)."""
+    """Sentences and regions of the studies asked for, and statistics over all studies (up to ``MOST_STUDIES``).
+
+    Data without reports can still be asked where phrases point: then one sentence says that there are none.
+    """
+    if question.cohort.spec.report is None:
+        return (Part("Sentences and regions", facts=(f"{question.cohort.alias} names no reports.",)),)
     joint = load_joint(question.run.folder)
     studies = read_reports(question.cohort, question.pixels.folder / "reports").studies
     row_of = {int(at): row for row, at in enumerate(question.pixels.index["position"])}

@@ -6,6 +6,7 @@ the heat map's maximum lies in the lesion (where the phantom knows it).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -186,9 +187,16 @@ def _labelled_patches(question: Question) -> tuple[Any, Any, Any, Any]:
         masks = read_files(paths, max_frames=pixels.frames_of(row), root=question.cohort.root, crop=crop).frames
         at = int(rng.integers(min(len(masks), pixels.frames_of(row))))
         height, width = masks[at].shape[:2]
+        lies = pixels.placement(row, (height, width))
         for _ in range(TRIES):
             top, left = rng.random(2)
-            value = int(masks[at][int((top * 0.75 + 0.125) * height), int((left * 0.75 + 0.125) * width)])
+            y, x = (
+                (share * 0.75 + 0.125 - start / lies.size) / (side / lies.size)
+                for share, start, side in zip((top, left), lies.offset, lies.inner, strict=True)
+            )
+            if not (0 <= y < 1 and 0 <= x < 1):  # the patch's centre lies in the padding
+                continue
+            value = int(masks[at][int(y * height), int(x * width)])
             found.setdefault(value, []).append((int(row), at, top, left))
     kept = {value: places for value, places in found.items() if len(places) >= LEAST}
     each = [(value, *place) for value, places in kept.items() for place in places[: PATCHES // len(kept)]]
@@ -206,10 +214,12 @@ def _lesions(question: Question, encoders: dict[str, Encoder]) -> list[Part]:
     taught = _taught(question)
     heads = {name: _head(question, encoder, taught) for name, encoder in encoders.items()}
     labels = list(task.classes)
-    pictures = _strips(question, heads["this encoder"], labels, task.kind == "multilabel")
+    known = question.pixels.index["view"].astype(str).isin(list(heads["this encoder"].planes)).to_numpy()
+    shown = replace(question, rows=question.rows[known[question.rows]])
+    pictures = _strips(shown, heads["this encoder"], labels, task.kind == "multilabel")
     table = None
     if hasattr(question.cohort.phantom, "boxes") and task.kind == "multilabel":
-        rows = np.flatnonzero(~taught)
+        rows = np.flatnonzero(~taught & known)
         table = pd.DataFrame([row for name, head in heads.items() for row in hits(question, head, labels, name, rows)])
     counted = "" if table is None else ", and are counted on the others"
     said = f"The heads have learnt from two thirds of the patients{counted}; heat is scaled to its maximum over the series."
@@ -218,7 +228,9 @@ def _lesions(question: Question, encoders: dict[str, Encoder]) -> list[Part]:
         f"{intro} The table says how often the greatest heat of a series with the label lies in a lesion that makes it true, and "
         f"on its slices; by chance it would as often as these take up of the series. {LIMITS}"
     )  # fmt: skip
-    return [Part("What speaks for a label", lead, tuple(pictures), table, (said,))]
+    unseen = len(question.rows) - len(shown.rows)
+    none = (f"{unseen} series not shown: the heads have learnt from none of such a view.",) if unseen else ()
+    return [Part("What speaks for a label", lead, tuple(pictures), table, (said, *none))]
 
 
 def _taught(question: Question) -> NDArray[np.bool_]:
