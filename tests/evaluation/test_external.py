@@ -64,6 +64,24 @@ def test_other_pictures_are_an_external_test(ward, tmp_path):
     assert not found.results["leaks"].any()
 
 
+def test_a_class_that_is_not_there_is_named(tmp_path):
+    for name, kinds in (("here", ("a", "b", "c")), ("there", ("a", "b", "a"))):
+        rows = table(18)
+        rows["diagnosis"] = np.array(kinds)[np.arange(36) // 2 % 3]
+        write(tmp_path / name, rows, pictures=True, seed=len(name), pixel=9)
+        task = 'label = "diagnosis"\nclasses = ["a", "b", "c"]\noptional = true\n'
+        (tmp_path / name / "cohort.toml").write_text(
+            f'name = "{name}"\n' + FILE.split("[task")[0] + f"[task.kind]\n{task}"
+        )
+    found = sidelight.evaluate(
+        "test_resnet", tmp_path / "here", "kind", "knn", test=tmp_path / "there", random=True, **QUICK
+    )
+    rows = found.results.query("task == 'kind on there' and metric == 'auroc'")
+    assert rows["value"].isna().all() and len(rows)
+    said = "kind on there: no unit of c is there, so AUROC, which asks for every class, is unknown"
+    assert said in found.notes
+
+
 def test_equal_files_are_found_whatever_they_are_called(ward, tmp_path):
     there = elsewhere(ward, tmp_path, lambda path, new: new.write_bytes(path.read_bytes()))
     here, other = Cohort.open(ward), Cohort.open(there)

@@ -78,3 +78,19 @@ def test_the_report_has_a_figure_and_other_numbers_stay(world):
 def test_heads_that_read_pixels_are_refused(world):
     with pytest.raises(ConfigError, match="severities with the protocol finetune"):
         judged(world, "finetune", finetune={"steps": 1})
+
+
+def test_no_condition_is_said_before_heads_are_learnt_and_severity_0_is_the_score_itself(world, monkeypatch):
+    assert "severity" not in judged(world, robustness={"severities": [0]}).results
+    monkeypatch.setattr("sidelight.evaluation.judge.collect_scores", lambda *_: pytest.fail("heads were learnt"))
+    with pytest.raises(ConfigError, match=r"robustness\.conditions = \[\] of colour images"):
+        judged(world, robustness={"severities": [0.5], "conditions": []})
+
+
+def test_photographs_side_by_side_are_refused_before_their_pixels_are_read(monkeypatch):
+    monkeypatch.setattr("sidelight.evaluation.judge.open_pixels", lambda *_, **__: pytest.fail("pixels were read"))
+    more = {"photographs": {"views": ["dermoscopic", "clinical"]}, "robustness": {"severities": [0.5]}}
+    with pytest.raises(ConfigError, match=r"robustness\.severities = \[0\.5\] of photographs side by side"):
+        sidelight.evaluate(
+            "test_resnet", "phantom:derm?cases=8&size=32", "melanoma", random=True, image_size=32, device="cpu", **more
+        )

@@ -9,7 +9,7 @@ import sidelight
 from sidelight.config import build
 from sidelight.errors import ConfigError
 from sidelight.methods.distil import Distil, DistilSettings
-from sidelight.models.image import create_encoder
+from sidelight.models.image import create_encoder, load_encoder
 from sidelight.models.towers import save_tower
 from sidelight.views.clips import ClipPairs
 
@@ -59,6 +59,17 @@ def test_a_student_comes_near_its_teacher_and_the_run_names_no_file(teacher, tmp
         "distil", CLIPS, tmp_path / "second", start=run, **{**given, "teacher": None, "steps": 2, "encoder": "test_vit"}
     )
     assert second.encoder().name == "test_vit" and "earlier" in set(second.split()["role"])
+
+
+def test_a_teacher_out_of_a_run_sees_the_size_that_is_asked_for(teacher):
+    given = {**TINY, "teacher": str(teacher), "teacher_size": 64}
+    method = Distil(build(DistilSettings, given), channels=1)
+    assert method.teacher.image_size == 64 and method.teacher.preprocess(batch().left).shape[-1] == 64
+    own, other = load_encoder(teacher).network, method.teacher.network
+    assert own.pos_embed.shape != other.pos_embed.shape
+    assert all(value.equal(other.state_dict()[key]) for key, value in own.state_dict().items() if key != "pos_embed")
+    usual = Distil(build(DistilSettings, {**given, "teacher_size": None}), channels=1)
+    assert usual.teacher.image_size == 32
 
 
 @pytest.mark.parametrize(

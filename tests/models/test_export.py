@@ -154,6 +154,20 @@ def test_the_encoder_handed_in_stays_as_it_is(tmp_path: Path) -> None:
     assert encoder.mean.dtype == torch.float64
 
 
+def test_an_encoder_that_is_read_in_another_way_is_no_network_of_others(tmp_path: Path) -> None:
+    plain = make("test_resnet", 1)
+    for encoder, said in (
+        (plain.reading(2), "= 2, views = 'one'"),
+        (plain.reading(1, "flipped"), "= 1, views = 'flip"),
+    ):
+        for format, name in (("timm", "e.safetensors"), ("hf", "e")):
+            with pytest.raises(EncoderError, match=f"layers {said}.*Choose onnx"):
+                package(encoder, format, tmp_path / name)
+    pytest.importorskip("onnxruntime")
+    difference = package(plain.reading(2, "flipped"), "onnx", tmp_path / "e.onnx").difference
+    assert difference is not None and difference < 1e-5
+
+
 def test_what_gives_other_vectors_is_refused(tmp_path: Path) -> None:
     encoder = make("test_resnet", 1)
     encoder.network.layer1[0].act1 = torch.nn.Identity()  # no weights tell

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from sidelight.config import build
 from sidelight.errors import ConfigError
 from sidelight.views.augment import unit_range
-from sidelight.views.disturb import CONDITIONS, Disturb
+from sidelight.views.disturb import CONDITIONS, Disturb, RobustnessSettings
 
 ROWS = np.arange(6)
 
@@ -57,3 +58,20 @@ def test_what_each_condition_is(images):
 def test_others_are_refused(condition, severity):
     with pytest.raises(ConfigError, match=r"light, colour, resolution, distance.*0 to 1"):
         Disturb(condition, severity)
+
+
+def test_settings_that_leave_nothing_to_do_are_said_or_do_nothing():
+    def changes(channels, **given):
+        return build(RobustnessSettings, given).changes(channels)
+
+    assert changes(1, severities=[0]) == [] and changes(1, conditions=["colour"]) == changes(3, conditions=[]) == []
+    assert changes(3, severities=[0, 0.5], conditions=["colour"]) == [Disturb("colour", 0.5)]
+    for severity in (2, -0.1):
+        with pytest.raises(ConfigError, match="severities"):
+            build(RobustnessSettings, {"severities": [severity]})
+    with pytest.raises(
+        ConfigError, match=r"conditions = \['colour'\] of grey images\. Expected: one of light, resolution"
+    ):
+        changes(1, severities=[0.5], conditions=["colour"])
+    with pytest.raises(ConfigError, match=r"conditions = \[\] of colour images\. Expected: one of light, colour"):
+        changes(3, severities=[0.5], conditions=[])

@@ -105,6 +105,10 @@ def _in_order(
     else:
         to_mine = {place: mine.classes.index(one) for place, one in enumerate(theirs.classes)}
         there = there.assign(label=there["label"].map(to_mine))
+        if not mine.localized:
+            absent = [name for place, name in enumerate(mine.classes) if not (there["label"] == place).any()]
+            notes = [f"{task} on {other.alias}: no unit of {name} is there, so AUROC, which asks for every class, is unknown"
+                     for name in absent]  # fmt: skip
     return there.sort_values("unit").reset_index(drop=True), notes
 
 

@@ -105,6 +105,12 @@ class Evaluation:
             net = net.first  # of which nothing but its size is asked
         if isinstance(net, PhotoPair):
             check_side_by_side(self.protocol)
+            if settings.robustness.severities:
+                raise ConfigError(
+                    f"robustness.severities = {settings.robustness.severities} of photographs side by side",
+                    expected="images that are read by themselves",
+                    do="Take robustness.severities out",
+                )
         if net is self.encoder:
             net.to(pick_device(settings.device))  # a module that was handed in stays there
         else:
@@ -229,9 +235,10 @@ def score(
     hashes = {"data_hash": pixels.hash, "encoder_hash": weights_hash(ready.reader)}
     if out is not None and not force:
         check_same(out, evaluation.task, protocol.name, **hashes)
+    worse = settings.robustness.changes(pixels.channels)  # says now, not once heads are learnt, that none is left
     read: InputReader | None = None
     inputs: Inputs | None = None
-    if not settings.inputs.plain or settings.robustness.severities:
+    if not settings.inputs.plain or worse:
         read = evaluation.inputs(ready)
     if read is not None and not settings.inputs.plain:
         inputs = read(cohort, pixels)
@@ -243,7 +250,7 @@ def score(
         tables += [table, *(collect_scores(ready, seed, only, draw)[0] for draw in further_draws(ready))]
         tables += half_scores(ready, seed, only) if halves else []
         notes += more
-    if read is not None and settings.robustness.severities:
+    if read is not None and worse:
         tables.append(disturbed_scores(ready, lambda change: read(cohort, pixels, change=change).vectors, only))
     drawn = pictures(tables[0], labelled.tested, pixels, list(labelled.targets))
     tables[0] = tables[0].drop(columns=DRAWN, errors="ignore")

@@ -73,7 +73,10 @@ class Distil(ClipMethod):
             )
         shape = {"channels": self.encoder.channels, "image_size": s.teacher_size or s.image_size}
         given: Any = s.teacher if start is None else start.folder
-        self.teacher = load_encoder(given, architecture=s.teacher_encoder, **shape).requires_grad_(False)
+        teacher = load_encoder(given, architecture=s.teacher_encoder, **shape)
+        if s.teacher_size not in (None, teacher.image_size):  # a run, or a tower, brings a size of its own
+            teacher = teacher.at_size(s.teacher_size)
+        self.teacher = teacher.requires_grad_(False)
         self.scale = nn.BatchNorm1d(self.teacher.dim, affine=False, momentum=None)
         self.map = nn.Linear(self.encoder.dim, self.teacher.dim)
 

@@ -71,6 +71,12 @@ def package(encoder: Encoder, format: str, out: Path, origin: Mapping[str, str] 
         shape = f"[N,{encoder.channels},{encoder.image_size},{encoder.image_size}]"
         usage = f'onnxruntime.InferenceSession("{out}")  # images: float32 {shape} in [0, 1]'
         return Package({out: graph}, usage, _run_onnx(encoder, graph))
+    if encoder.layers > 1 or encoder.views != "one":
+        raise EncoderError(
+            f"The {format} export of an encoder that is read with layers = {encoder.layers}, views = {encoder.views!r}",
+            expected="layers = 1, views = 'one': the files hold the network, not how it is read",
+            do="Choose onnx, which takes the encoder as it is read",
+        )
     network, arguments = _rebuild(encoder)
     weights = _weights(encoder)
     try:

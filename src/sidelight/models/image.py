@@ -135,6 +135,29 @@ class Encoder(nn.Module):
             other.dim += sum(int(one.shape[1]) for one in maps[-layers:-1])
         return other.train(self.training)
 
+    def at_size(self, image_size: int) -> "Encoder":
+        """The same weights for images of ``image_size`` pixels; positions of a transformer are resampled.
+
+        :raises EncoderError: where the network takes no images of this size.
+        """
+        other = create_encoder(
+            self.name,
+            channels=self.channels,
+            image_size=image_size,
+            mean=self.mean.flatten().tolist(),
+            std=self.std.flatten().tolist(),
+        )
+        own = fit_weights(
+            self.network.state_dict(),
+            other.network.state_dict(),
+            source=self.name,
+            name=self.name,
+            adapt=_adaptations(other.network, self.channels),
+        )
+        other.network.load_state_dict(own, strict=False)
+        other.trained = self.trained
+        return other.reading(self.layers, self.views).train(self.training)
+
     def train(self, mode: bool = True) -> "Encoder":
         """As any module, but for the frozen parts: they stay in eval mode, so that their statistics do not move, either."""
         super().train(mode)

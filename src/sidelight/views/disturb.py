@@ -1,7 +1,7 @@
 """Imaging conditions made worse by a stated severity: light, colour, resolution, distance. For judging encoders, not training."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,14 +22,23 @@ _STREAM = -21
 class RobustnessSettings(Settings):
     """Under what images are also scored."""
 
-    severities: list[float] = Field(
+    severities: list[Annotated[float, Field(ge=0, le=1)]] = Field(
         [], description="also score unseen units under worse imaging conditions, each so severe: 0 to 1"
     )
     conditions: list[Condition] = Field(list(CONDITIONS), description="what gets worse under severities")
 
     def changes(self, channels: int) -> list["Disturb"]:
-        """Every condition at every severity; colour not where images have none."""
+        """Every condition at every severity above 0; colour not where images have none.
+
+        :raises ConfigError: where severities are asked for and no condition is left.
+        """
         asked = [name for name in self.conditions if channels > 1 or name != "colour"]
+        if self.severities and not asked:
+            raise ConfigError(
+                f"robustness.conditions = {self.conditions} of {'grey' if channels == 1 else 'colour'} images",
+                expected=f"one of {', '.join(one for one in CONDITIONS if channels > 1 or one != 'colour')}",
+                do="Name such a condition, or take robustness.severities out",
+            )
         return [Disturb(name, severity) for name in asked for severity in self.severities if severity > 0]
 
 

@@ -473,11 +473,26 @@ def test_phantoms_of_other_pictures_have_other_hashes():
         ("phantom:knee", "Known are ultrasound"),
         ("phantom:ultrasound?patient=3", "Did you mean 'patients'"),
         ("phantom:ultrasound?patients", "has no value"),
+        ("phantom:ultrasound?patients=abc", "asked for patients = 'abc'. Expected: a whole number"),
+        ("phantom:ultrasound?patients=3.5", "asked for patients = 3.5. Expected: a whole number"),
+        ("phantom:ultrasound?patients=true", "asked for patients = True. Expected: a whole number"),
+        ("phantom:ultrasound?seed=-1", "asked for seed = -1. Expected: a whole number from 0 on"),
     ],
 )
 def test_phantoms_that_are_not(path, words):
     with pytest.raises(ConfigError, match=words):
         Cohort.open(path)
+
+
+def test_options_of_phantoms_are_numbers_or_words():
+    for option, expected in (
+        ("difficulty=hard", "a number"),
+        ("reports=3", "a word"),
+        ("patients=[8]", "a whole number"),
+    ):
+        with pytest.raises(ConfigError, match=f"Expected: {expected}"):
+            Cohort.open(f"phantom:chest?{option}")
+    assert len(Cohort.open("phantom:derm", cases=np.int64(8), difficulty=1, lone=np.float32(0)).items) == 16
 
 
 def test_a_phantom_takes_no_preset():

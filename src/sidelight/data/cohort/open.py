@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,19 @@ def _task(
     return fitted, [*notices, *(found.sentence for found in told if record is None)]
 
 
+def _check_option(name: str, key: str, value: Any, usual: Any) -> None:
+    """:raises ConfigError: for an option of a phantom that is of another type than its default, and for a seed below 0."""
+    kinds: dict[type, tuple[Any, str]] = {
+        int: (Integral, "a whole number"),
+        float: (Real, "a number"),
+        str: (str, "a word"),
+    }
+    kind, said = kinds.get(type(usual), (object, "a value"))
+    said += " from 0 on" if key == "seed" else ""
+    if not isinstance(value, kind) or isinstance(value, bool) or (key == "seed" and value < 0):
+        raise ConfigError(f"phantom:{name} was asked for {key} = {value!r}", expected=said)
+
+
 def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None = None) -> Cohort:
     """``phantom:NAME?key=value&...``; ``options`` win over the query."""
     from sidelight.data import phantoms
@@ -147,6 +161,7 @@ def _open_phantom(path: str, options: Mapping[str, Any], record: Record | None =
     for key in settings:
         if key not in takes:
             raise ConfigError(f"Unknown option {key!r} of phantom:{name}", do=nearest(key, takes))
+        _check_option(name, key, settings[key], takes[key].default)
     source: Phantom = make(**settings)
     levels = tuple(source.levels)
     items = source.items if "view" in source.items else source.items.assign(view="")
