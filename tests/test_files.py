@@ -16,6 +16,7 @@ from sidelight.errors import ConfigError, RunError
 from sidelight.files import (
     append_line,
     check_place,
+    check_suffix,
     explained,
     filling,
     held,
@@ -194,6 +195,15 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
     with pytest.raises(ConfigError, match="is a folder"):
         check_place(tmp_path, folder=False)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_says_what_the_file_is():
+    for fits in ("a.json", "A.JSON", "a", "a.b.json"):
+        check_suffix(Path(fits), (".json",), "boxes are", "Write JSON")
+    with pytest.raises(
+        ConfigError, match=r"^a\.b: boxes are no B file\. Expected: a name that ends in \.json, \.js\. Write JSON"
+    ):
+        check_suffix(Path("a.b"), (".json", ".js"), "boxes are", "Write JSON")
 
 
 def test_a_table_calculates_nothing_and_moves_no_cursor(tmp_path):

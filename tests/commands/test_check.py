@@ -133,6 +133,8 @@ def test_the_command(torn, tmp_path, monkeypatch, capsys):
     for option in ("--json", "--html", "--leaks", "--write-split"):
         assert called(monkeypatch, *words, "--split", "part", option, str(tmp_path)) == 2
         assert f"Give another place with {option}." in " ".join(capsys.readouterr().err.split())
+    assert called(monkeypatch, *words, "--leaks", str(tmp_path / "leaks.xlsx")) == 2
+    assert "the table of leaks is no XLSX file." in " ".join(capsys.readouterr().err.split())
 
 
 def test_leaks_as_a_table_and_a_split_without_them(tmp_path, monkeypatch, capsys):
