@@ -227,3 +227,12 @@ def test_a_row_goes_on_that_starts_from_one_that_could_not_be_judged(folder):
         work.run_of(cell).name for cell in work.cells() if (cell.part_name, cell.encoder) in named
     ]
     assert set(left.plan.parts) == {"grade", "boxes"}
+
+
+def test_a_later_stage_starts_from_the_earlier_one_and_not_from_the_weights_of_the_study(folder, tmp_path):
+    rows = {"first": {"method": "slimp"}, "second": {"method": "slimp", "start": "first"}}
+    pretrain = {**STUDY["pretrain"], "initial": "imagenet"}
+    plan = build(StudyFile, {**STUDY, "pretrain": pretrain, "encoders": rows})
+    work = prepared(plan, str(folder), tmp_path / "out", "", cache=None, quiet=True, allow_outside=False)
+    given = {cell.encoder: work.recipe(cell)[0].get("initial") for cell in work.cells()}
+    assert given == {"first": "imagenet", "second": None}

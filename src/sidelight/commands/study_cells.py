@@ -172,7 +172,10 @@ class Cells:
 
     def recipe(self, cell: Cell) -> tuple[dict[str, Any], str]:
         """Settings of a cell's encoder, and a hash of all that its weights depend on."""
-        settings = merge(self.plan.pretrain, cell.row.settings) | {"seed": cell.seed}
+        shared = dict(self.plan.pretrain)
+        if cell.row.start is not None:  # the weights that a later stage starts from are those of the earlier one
+            shared.pop("initial", None)
+        settings = merge(shared, cell.row.settings) | {"seed": cell.seed}
         if cell.row.run:
             return settings, digest(["run", Run.open(cell.row.run).summary["weights"]])
         if cell.row.method is None:

@@ -206,32 +206,19 @@ def test_differences_and_label_factors_are_of_the_protocols_that_are_shown():
     assert factor is not None and factor["factor"] == 3.0
 
 
+OURS = {"task": "t", "title": "", "unit": "unit", "protocol": "linear", "encoder": "ours"}
+
+
 def test_the_best_rival_has_the_lowest_error_where_less_is_better():
     rows = pd.DataFrame({"encoder": ["ours", "good", "bad"], "labels": 8, "value": [0.2, 0.1, 0.3]})
-    named = {
-        "task": "t",
-        "title": "",
-        "unit": "unit",
-        "protocol": "linear",
-        "rows": rows,
-        "encoder": "ours",
-        "labels": 8,
-    }
+    named = {**OURS, "rows": rows, "labels": 8}
     assert Headline(metric="brier", **named).rivals(8) == ["good", "bad"]
     assert Headline(metric="auroc", **named).rivals(8) == ["bad", "good"]
 
 
 def test_a_rival_that_had_the_score_with_its_fewest_labels_is_told_so_and_a_better_one_as_better():
     rows = pd.DataFrame({"encoder": ["ours", "ours", "rival", "rival"], "labels": [8, 32, 8, 32], "value": 0.5})
-    named = {
-        "task": "t",
-        "title": "",
-        "unit": "unit",
-        "protocol": "linear",
-        "rows": rows,
-        "encoder": "ours",
-        "metric": "auroc",
-    }
+    named = {**OURS, "rows": rows, "metric": "auroc"}
 
     def said(labels, factor, low, high, p):
         found = {"rival": "rival", "labels": labels, "factor": factor, "low": low, "high": high, "p_holm": p}

@@ -8,6 +8,7 @@ from sidelight.reporting.numbers import metric_name, plural
 from sidelight.reporting.study.answer import at_labels
 from sidelight.reporting.study.content import Content
 
+UNCORRECTED = " The question said beforehand is one comparison: it keeps its own p."
 PARTS = ("encoder", "rival", "task", "labels", "metric", "protocol")
 
 

@@ -1,5 +1,6 @@
 """Words of a study's page, explained where they appear on it."""
 
+from sidelight.reporting.study.beforehand import UNCORRECTED
 from sidelight.reporting.study.content import Content
 
 
@@ -25,9 +26,7 @@ def glossary(content: Content) -> list[str]:
     if not content.differences.empty:
         lines.append(
             "**Holm p**: corrected over all pairs of encoders of one task, label count and metric. Tasks, label counts and "
-            "metrics are separate families: nothing is corrected over them."
-            + " The question said beforehand is one comparison: it keeps its own p."
-            * content.asked
+            "metrics are separate families: nothing is corrected over them." + UNCORRECTED * content.asked
         )
         lines.append(
             "**better, worse**: the interval of the paired difference excludes 0 and Holm p is below 0.05. Otherwise no "

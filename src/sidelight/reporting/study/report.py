@@ -27,7 +27,7 @@ from sidelight.reporting.study import (
 )
 from sidelight.reporting.study import tables as study_tables
 from sidelight.reporting.study.answer import answer, claims, factor_interval, limits
-from sidelight.reporting.study.beforehand import beforehand
+from sidelight.reporting.study.beforehand import UNCORRECTED, beforehand
 from sidelight.reporting.study.content import Content, Headline, axis_name, curve_name, facts, higher_is_better, load
 from sidelight.reporting.study.draw import drawn
 from sidelight.reporting.study.glossary import glossary
@@ -102,7 +102,6 @@ _DIFFERENCES = (
     "A difference is claimed only where the interval excludes 0 and the Holm-corrected p is below 0.05. "
     "Holm corrects over all pairs of one task, label count and metric, and not over tasks, label counts or metrics."
 )
-_ASKED = " The question said beforehand is one comparison: it keeps its own p."
 _OF_LEAD = "Of the headline encoder; the others stand in the tables below."
 _CONFUSION = "Pooled over folds, summed over seeds; shade and per cent by true class."
 _PUBLISHED = (
@@ -284,7 +283,7 @@ def _retrieval(content: Content) -> list[Part]:
 
 def _compared(content: Content) -> str:
     """How differences were made, and which of them is not corrected."""
-    return _DIFFERENCES + _ASKED * content.asked
+    return _DIFFERENCES + UNCORRECTED * content.asked
 
 
 def _differences(content: Content, heads: list[Headline]) -> list[Part]:
